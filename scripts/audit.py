@@ -1,0 +1,68 @@
+"""audit: group the pictures that are the same picture, and say what that means for the test set.
+
+Writes ``groups.csv`` (a row a picture: its duplicate group) and ``audit.json`` (the findings).
+"""
+
+from itertools import chain
+from pathlib import Path
+
+from carbench.duplicates import group, look_at, near_pairs
+from carbench.findings import exact_links, summarize
+from carbench.params.audit import AuditParams
+from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.tables import read_table, write_json, write_table
+
+
+def audit(stage: Stage) -> None:
+    params = stage.params("audit", AuditParams)
+    data = stage.args.data
+    manifest = read_table(data / "manifest.csv")
+    quarantine = read_table(data / "quarantine.csv")
+
+    # Byte-identical copies are looked at once: the first of them stands for all.
+    links, first_of = exact_links([row["sha256"] for row in manifest])
+    unique = sorted(set(first_of))
+    looks = look_at(data / "images" / manifest[index]["image"] for index in unique)
+    pairs = [pair.of(unique) for pair in near_pairs(looks, params)]
+    near = ((pair.first, pair.second) for pair in pairs)
+    groups = group(len(manifest), chain(links, near)).tolist()
+
+    findings = summarize(manifest, quarantine, groups, first_of, pairs)
+    with stage.outputs(stage.args.output) as out:
+        write_table(
+            out / "groups.csv",
+            ["image", "class", "published", "group", "exact"],
+            (
+                {
+                    "image": row["image"],
+                    "class": row["class"],
+                    "published": row["published"],
+                    "group": number,
+                    "exact": exact,
+                }
+                for row, number, exact in zip(manifest, groups, first_of, strict=True)
+            ),
+        )
+        write_json(out / "audit.json", findings)
+    log.info(
+        "%s pictures, %s unique, in %s duplicate groups; %d label conflicts",
+        f"{findings['pictures']:,}",
+        f"{findings['unique']:,}",
+        f"{findings['groups']:,}",
+        len(findings["conflicts"]),
+    )
+    leak = findings["leak"]
+    if leak["test_pictures"]:
+        log.info(
+            "published test set: %d of %d pictures have a twin in train (%d byte-identical)",
+            leak["near_or_exact"],
+            leak["test_pictures"],
+            leak["exact"],
+        )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="what fetch wrote")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    run_stage(parser, audit)

@@ -1,0 +1,85 @@
+"""Which of the project's files a script's result depends on, by reading its imports.
+
+Both engines rerun a stage when one of these files changes: the Snakefile calls this module,
+``dvc.yaml`` lists the files and a test holds the lists to it. Only ``import`` statements count,
+wherever they stand; a module loaded by name at run time (the guard in ``carbench.stage``) does not.
+
+Run it to print a stage's list as ``dvc.yaml`` wants it: ``python -m carbench.closure train``.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path("src/carbench")
+
+
+def code_of(stage: str, root: Path = Path()) -> list[str]:
+    """Return the files behind a stage: its script, then every carbench module that it imports.
+
+    Args:
+        stage: the stage's name; its script is ``scripts/<stage>.py``.
+        root: the repository.
+
+    Returns:
+        POSIX paths relative to ``root``, the script first, the rest sorted.
+    """
+    script = f"scripts/{stage}.py"
+    found: set[str] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        for module in _imports(root / path):
+            for file in _files(module, root):
+                if file not in found:
+                    found.add(file)
+                    waiting.append(file)
+    return [script, *sorted(found)]
+
+
+def code_hash(stage: str, root: Path = Path()) -> str:
+    """Return one sha256 over the names and contents of a stage's code."""
+    digest = hashlib.sha256()
+    for path in code_of(stage, root):
+        content = (root / path).read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Names of the carbench modules (and of names in them) that a file imports."""
+    return tuple(_names(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == PACKAGE.name)
+
+
+def _files(module: str, root: Path) -> list[str]:
+    """Files that importing a dotted name runs: the module and its parent packages."""
+    parts = module.split(".")[1:]
+    files = []
+    for depth in range(len(parts) + 1):
+        base = PACKAGE.joinpath(*parts[:depth])
+        candidates = [base / "__init__.py"] if depth < len(parts) else []
+        candidates += [base.with_suffix(".py"), base / "__init__.py"] if depth else []
+        files += [path.as_posix() for path in candidates if (root / path).is_file()]
+    return files
+
+
+if __name__ == "__main__":
+    for line in code_of(sys.argv[1]):
+        sys.stdout.write(f"      - {line}\n")

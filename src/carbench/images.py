@@ -1,0 +1,100 @@
+"""What a picture file is to carbench: bytes that Pillow decodes, turned upright, as RGB.
+
+Every stage and the service read pictures through this module and no other way.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Fit = Literal["squash", "crop", "pad"]
+
+# Endings of what is meant to be a picture; the content decides whether it is one.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+
+# Above this, Pillow suspects a decompression bomb: 2 x 89 million pixels are 0.5 GB as RGB.
+Image.MAX_IMAGE_PIXELS = 89_478_485
+
+
+class BadPictureError(Exception):
+    """A file that cannot be decoded; the text is the reason, for a person."""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a picture's file says of itself: format and mode as Pillow names them, pixels."""
+
+    format: str
+    mode: str
+    width: int
+    height: int
+
+
+def decode(content: bytes) -> tuple[Image.Image, PictureFacts]:
+    """Decode a whole picture.
+
+    Args:
+        content: the file's bytes, in any format that Pillow reads.
+
+    Returns:
+        The upright RGB picture (EXIF orientation applied; transparency laid on white) and the
+        facts of the file as stored.
+
+    Raises:
+        BadPictureError: the bytes are empty, no picture, truncated, corrupt, or a picture of more
+            than 179 million pixels.
+    """
+    if not content:
+        raise BadPictureError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content)) as picture:
+                facts = PictureFacts(picture.format or "", picture.mode, *picture.size)
+                picture.load()
+                upright = ImageOps.exif_transpose(picture)
+                return _rgb(upright), facts
+    except UnidentifiedImageError:
+        raise BadPictureError("not a picture") from None
+    except Image.DecompressionBombError as error:
+        raise BadPictureError(f"too many pixels ({error})") from None
+    except (OSError, SyntaxError, ValueError, IndexError, EOFError, MemoryError) as error:
+        raise BadPictureError(str(error) or type(error).__name__) from None
+
+
+def read(path: Path) -> Image.Image:
+    """Decode a picture file that fetch has already accepted."""
+    return decode(path.read_bytes())[0]
+
+
+def resize(picture: Image.Image, size: int, fit: Fit) -> Image.Image:
+    """Return an RGB picture of ``size`` x ``size`` pixels.
+
+    ``squash`` keeps the whole picture and gives up its shape, ``crop`` keeps the shape and gives
+    up the edges of the longer side, ``pad`` keeps both and fills with grey.
+    """
+    square = (size, size)
+    if fit == "squash":
+        return picture.resize(square, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    if fit == "crop":
+        return ImageOps.fit(picture, square, Image.Resampling.BICUBIC)
+    return ImageOps.pad(picture, square, Image.Resampling.BICUBIC, color=(124, 116, 104))
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture).convert("RGB")
+    if picture.mode.startswith("I"):
+        # 16-bit grey: convert() would clip everything above 255 to white.
+        return picture.point(lambda value: value / 256).convert("L").convert("RGB")
+    return picture.convert("RGB")

@@ -1,0 +1,30 @@
+"""The packed pictures: one uint8 array of all of them, memory-mapped, and the order they are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carbench.tables import read_table
+
+ARRAY = "images.npy"
+INDEX = "index.csv"
+
+
+def create_array(folder: Path, count: int, size: int) -> NDArray[np.uint8]:
+    """Return a new memory-mapped array (count, size, size, 3) of uint8, RGB."""
+    shape = (count, size, size, 3)
+    return np.lib.format.open_memmap(folder / ARRAY, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def open_array(folder: Path) -> NDArray[np.uint8]:
+    """Return the array (N, size, size, 3) uint8, RGB, read from disk only where it is used."""
+    array: NDArray[np.uint8] = np.load(folder / ARRAY, mmap_mode="r")
+    return array
+
+
+def rows_of(folder: Path) -> dict[str, int]:
+    """Return each picture's row in the array."""
+    return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX)}

@@ -1,0 +1,140 @@
+"""Reads params.yaml and turns every mistake in it into a sentence that names key and fix.
+
+The file is read in DVC's YAML dialect (1.2). Snakemake reads the older 1.1, where ``1e-3`` is a
+text and ``yes`` a boolean; values are therefore typed strictly, so that only spellings which both
+engines understand alike are accepted.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from carbench.errors import CarbenchError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A section of params.yaml: unknown keys are refused, types are strict, values are frozen.
+
+    No section has defaults: params.yaml is the only place for a choice.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it holds none."""
+    try:
+        content = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise CarbenchError(
+            path,
+            found="no such file",
+            expected="the study's parameters",
+            fix="run from the repository's root, or `cp presets/sample.yaml params.yaml`",
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise CarbenchError(
+            path, found=f"unreadable YAML ({what})", expected="YAML", fix="correct that line"
+        ) from None
+    if not isinstance(content, dict):
+        raise CarbenchError(
+            path,
+            found=f"a {type(content).__name__}",
+            expected="sections such as `data:` and `train:`",
+            fix="start again from a file in presets/",
+        )
+    return content
+
+
+def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
+    """Return the value at a dotted key such as ``backbones.resnet.train``."""
+    value: Any = content
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            known = [str(name) for name in value] if isinstance(value, dict) else []
+            raise CarbenchError(
+                path,
+                key=key,
+                found="nothing",
+                expected=f"a value ({part!r} is missing{_nearest(part, known)})",
+                fix=f"add `{part}:`; the files in presets/ show every key",
+            )
+        value = value[part]
+    return value
+
+
+def parse(value: Any, model: type[Model], key: str, path: Path) -> Model:
+    """Return ``value`` as ``model``; every mistake is listed with its key and the nearest valid."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise explain(error, model, key, path) from None
+
+
+def read_section(path: Path, key: str, model: type[Model]) -> Model:
+    """Read one section of a parameter file."""
+    return parse(lookup(read_yaml(path), key, path), model, key, path)
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], key: str, path: Path
+) -> CarbenchError:
+    """Say what pydantic found in carbench's words: key, found, expected, nearest key."""
+    problems = error.errors()
+    sentences = []
+    for problem in problems:
+        names = [str(part) for part in problem["loc"]]
+        where = ".".join([key, *names] if key else names)
+        if problem["type"] == "extra_forbidden":
+            nearest = _nearest(names[-1], _valid_keys(model, names[:-1]))
+            sentences.append(f"{where}: unknown key{nearest}")
+        elif problem["type"] == "missing":
+            sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/")
+        else:
+            expected = problem["msg"].removeprefix("Value error, ")
+            hint = _spelling_hint(problem["input"])
+            sentences.append(f"{where}: found {problem['input']!r}; {expected}{hint}")
+    return CarbenchError(
+        path,
+        found=f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}: " + "; ".join(sentences),
+        expected="known keys with valid values",
+        fix="correct the keys named above; the comments in presets/ explain each",
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _valid_keys(model: type[BaseModel], names: list[str]) -> list[str]:
+    """Field names of the (nested) model that ``names`` leads to."""
+    for name in names:
+        field = model.model_fields.get(name)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return list(model.model_fields) if field is None else []
+        model = annotation
+    return list(model.model_fields)
+
+
+def _spelling_hint(value: Any) -> str:
+    """Help with the two spellings on which YAML dialects disagree."""
+    if isinstance(value, str):
+        if value.lower() in {"yes", "no", "on", "off"}:
+            return " (write true or false)"
+        try:
+            float(value)
+        except ValueError:
+            return ""
+        return " (write numbers without quotes, and 1.0e-3 instead of 1e-3)"
+    return ""

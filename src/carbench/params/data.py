@@ -1,0 +1,53 @@
+"""`data:` - where the pictures come from (stage fetch)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from carbench.params.base import Section
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NOTHING_LOCAL = "presets/none"
+
+
+class SampleParams(Section):
+    """The drawn sample: how many pictures of each class, and from which seed."""
+
+    images_per_class: Annotated[int, Field(ge=12)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class KaggleParams(Section):
+    """A dataset on Kaggle, pinned to one version."""
+
+    dataset: Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+$")]
+    version: Annotated[int, Field(ge=1)]
+
+
+class DataParams(Section):
+    """What fetch gets, which classes it keeps, and how much damage it accepts."""
+
+    source: Literal["sample", "archive", "folder", "kaggle"]
+    path: Annotated[str, Field(min_length=1)]
+    sample: SampleParams
+    kaggle: KaggleParams
+    classes: list[str]
+    exclude: list[str]
+    max_bad_fraction: Fraction
+    max_unpacked_gb: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> DataParams:
+        local = self.source in ("archive", "folder")
+        if local == (self.path == NOTHING_LOCAL):
+            raise ValueError(
+                f"source {self.source!r} reads "
+                + ("a local path: name it" if local else f"no local path: write {NOTHING_LOCAL}")
+                + " in data.path"
+            )
+        both = sorted(set(self.classes) & set(self.exclude))
+        if both:
+            raise ValueError(f"classes {both} are both chosen and excluded")
+        return self

@@ -1,0 +1,52 @@
+"""`plot:` - how the figures look: a style for all, and a section for each (stage plot)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carbench.params.base import Section
+
+
+class StyleParams(Section):
+    """What all figures share."""
+
+    palette: str
+    font_size: Annotated[float, Field(ge=5, le=30)]
+    width: Annotated[float, Field(ge=2, le=20)]
+
+
+class AccuracyParams(Section):
+    """Accuracy with its interval, a row a backbone."""
+
+    show_seeds: bool
+
+
+class ParetoParams(Section):
+    """Accuracy against cost."""
+
+    cost: Literal["latency_ms", "macs", "parameters"]
+    log_scale: bool
+
+
+class CurvesParams(Section):
+    """Learning curves."""
+
+    metric: Literal["val_accuracy", "val_loss", "train_loss"]
+
+
+class ConfusionParams(Section):
+    """Confusion matrices, one a backbone."""
+
+    normalize: bool
+
+
+class PlotParams(Section):
+    """The whole section."""
+
+    style: StyleParams
+    accuracy: AccuracyParams
+    pareto: ParetoParams
+    curves: CurvesParams
+    confusion: ConfusionParams

@@ -1,0 +1,73 @@
+"""`train:` and `backbones:` - what is trained and how (stages weights and train)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from carbench.params.base import Section
+from carbench.params.compute import ComputeSection
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentParams(Section):
+    """Random changes of each training picture; evaluation sees none of them."""
+
+    min_area: Annotated[float, Field(gt=0, le=1)]
+    max_stretch: Annotated[float, Field(ge=1)]
+    flip: bool
+    brightness: Fraction
+    contrast: Fraction
+
+
+class TrainParams(ComputeSection):
+    """The recipe; a backbone may override every key but ``image_size``."""
+
+    image_size: Annotated[int, Field(ge=16, le=1024)]
+    epochs: Annotated[int, Field(ge=1)]
+    optimizer: Literal["adamw", "sgd"]
+    lr: Positive
+    weight_decay: NotNegative
+    warmup_epochs: NotNegative
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    clip_norm: Positive
+    precision: Literal["float32", "bfloat16"]
+    select: Literal["val_accuracy", "val_loss"]
+    augment: AugmentParams
+
+    @model_validator(mode="after")
+    def _warms_up_within_the_run(self) -> TrainParams:
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})"
+            )
+        return self
+
+
+class WeightsFile(Section):
+    """A checkpoint of one's own, pinned by its content."""
+
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BackboneParams(Section):
+    """One column of the comparison: a timm model, its starting weights, its overrides."""
+
+    model: Annotated[str, Field(min_length=1)]
+    weights: Literal["random", "pretrained"] | WeightsFile
+    train: dict[str, Any]
+
+
+def merge(recipe: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return ``recipe`` with ``overrides`` laid over it, section by section."""
+    merged = dict(recipe)
+    for key, value in overrides.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value
+    return merged

@@ -1,0 +1,149 @@
+"""The frame around every stage script: arguments, parameters, logging, complete outputs, errors.
+
+A script describes its arguments, then calls :func:`run_stage` with a function that does the work:
+
+    parser = stage_parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    run_stage(parser, build)
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from carbench.errors import CarbenchError
+from carbench.params.base import Model, lookup, parse, read_yaml
+
+log = logging.getLogger("carbench")
+
+
+class Stage:
+    """One run of one stage: what the command line said, and where outputs go."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+
+    def params(self, key: str, model: type[Model]) -> Model:
+        """Read the section at ``key``; ``{backbone}`` in it stands for the argument."""
+        return parse(self.value(key), model, self._key(key), self.args.params)
+
+    def value(self, key: str) -> Any:
+        """Read the plain value at ``key``; ``{backbone}`` in it stands for the argument."""
+        return lookup(read_yaml(self.args.params), self._key(key), self.args.params)
+
+    def _key(self, template: str) -> str:
+        return template.format(**vars(self.args))
+
+    @contextmanager
+    def outputs(self, folder: Path) -> Iterator[Path]:
+        """Yield an empty folder; what was made in it moves to ``folder`` only if all went well.
+
+        Each file or folder replaces its namesake by one rename, so that an output is complete or
+        absent whatever happens. Leftovers of killed runs are removed.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        draft = folder / f".incomplete-{socket.gethostname()}-{os.getpid()}"
+        draft.mkdir()
+        try:
+            yield draft
+            for made in sorted(draft.iterdir()):
+                target = folder / made.name
+                if target.is_dir() and not target.is_symlink():
+                    shutil.rmtree(target)
+                made.replace(target)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    @contextmanager
+    def output(self, path: Path) -> Iterator[Path]:
+        """Yield a path to write one file to; it becomes ``path`` only if all went well."""
+        with self.outputs(path.parent) as draft:
+            yield draft / path.name
+
+
+def stage_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that every stage has."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="the study (default: %(default)s)"
+    )
+    parser.add_argument("--log", type=Path, help="also write what is reported to this file")
+    return parser
+
+
+def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) -> NoReturn:
+    """Run a stage's work and end the process: 0 done, 1 refused, 130 interrupted.
+
+    Only a bug in carbench prints a traceback.
+    """
+    args = parser.parse_args()
+    _start_logging(args)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        # Loaded by name on purpose: a check that can only refuse is not code of this stage's
+        # result, and must not make every stage rerun when any section's model is edited.
+        importlib.import_module("carbench.params.study").check(args.params)
+        work(Stage(args))
+    except CarbenchError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        log.error("%s: %s", error.filename or "system", error.strerror or error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("interrupted; no output was written")
+        sys.exit(130)
+    except Exception:
+        log.exception("this is a bug in carbench")
+        sys.exit(70)
+    sys.exit(0)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _start_logging(args: argparse.Namespace) -> None:
+    """Log to stderr, and to ``--log`` if given; lines open with the job they belong to."""
+    job = [Path(sys.argv[0]).stem]
+    job += [str(getattr(args, name)) for name in ("backbone", "seed", "figure") if name in args]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if args.log:
+        args.log.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
+    logging.basicConfig(format=f"{' '.join(job)}: %(message)s", handlers=handlers)
+    log.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    host = socket.gethostname()
+    for draft in folder.glob(f".incomplete-{host}-*"):
+        pid = int(draft.name.rpartition("-")[2])
+        if not _is_running(pid):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
