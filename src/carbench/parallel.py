@@ -11,6 +11,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# As the rules ask of the scheduler: more would not be ours to use.
+MOST_THREADS = 8
+
 
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], chunk: int = 256
@@ -29,5 +32,5 @@ def in_order(
 def available_cores() -> int:
     """Return the number of cores that this process may run on (a cluster may grant fewer)."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(os.cpu_count() or 1, MOST_THREADS)

@@ -1,0 +1,49 @@
+# `make run` and `make test` set everything up by themselves, in .venv, from exact versions.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+READY := .venv/ready
+
+.PHONY: help setup run test test-fast lint bench lock clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+setup: $(READY)  ## make .venv from requirements.lock
+
+run: $(READY)  ## run the whole study in params.yaml
+	@snakemake --quiet rules
+	@echo "The report is in $(CURDIR)/results/report.html"
+
+test: $(READY)  ## run all tests
+	@pytest
+
+test-fast: $(READY)  ## run the tests that need no whole pipeline
+	@pytest -m "not slow"
+
+lint: $(READY)  ## check formatting, types and both engines' files
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@snakefmt --check Snakefile workflow
+	@snakemake --lint
+
+bench: $(READY)  ## measure start-up, planning and the default study
+	@python benchmarks/pipeline.py
+
+lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header \
+	  --output-file requirements.lock pyproject.toml
+
+clean:  ## remove the environment, not the results
+	@rm -rf .venv
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) --version); carbench needs Python 3.11 or newer. Fix: make PYTHON=python3.12"; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "Installing the versions of requirements.lock into .venv ..."
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	  "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
+	@uv pip install --quiet --python .venv/bin/python --requirement requirements.lock
+	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+	@touch $(READY)

@@ -1,0 +1,51 @@
+# carbench: from car pictures to the backbone to deploy.
+#
+#   snakemake --cores 8 --resources gpu=1     everything, up to results/report.html
+#   snakemake -n                              what would run, and why
+#   snakemake figures                         the figures alone
+#
+# fetch -> audit -> split -+-> train -> evaluate -+-> aggregate -> plot -> report
+#       -> pack -----------+    ^                 |
+#          weights -------------+-> cost ---------+
+#
+# Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "params.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        # Named one by one: Snakemake does not look at a missing intermediate behind a fresh target.
+        rules.fetch.output,
+        rules.audit.output,
+        rules.split.output,
+        rules.pack.output,
+        expand(rules.weights.output, backbone=BACKBONES),
+        expand(rules.train.output, backbone=BACKBONES, seed=SEEDS),
+        expand(rules.evaluate.output, backbone=BACKBONES, seed=SEEDS),
+        expand(rules.cost.output, backbone=BACKBONES),
+        rules.aggregate.output,
+        expand(rules.plot.output, figure=FIGURES),
+        rules.report.output,
+
+
+rule figures:
+    input:
+        expand(rules.plot.output, figure=FIGURES),

@@ -1,0 +1,39 @@
+"""weights: the starting weights of a backbone, as an artifact that records where they are from.
+
+A random start holds no tensors: train draws them from its seed.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carbench.checkpoints import save_checkpoint
+from carbench.params.train import BackboneParams
+from carbench.stage import Stage, log, run_stage, stage_parser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def weights(stage: Stage) -> None:
+    model = stage.value("backbones.{backbone}.model")
+    start = stage.value("backbones.{backbone}.weights")
+    # The two keys are read one by one: an edit of the backbone's `train:` must not come here.
+    params = BackboneParams(model=model, weights=start, train={})
+
+    tensors: dict[str, Tensor] = {}
+    about: dict[str, Any] = {"model": params.model, "start": "random"}
+    if params.weights != "random":
+        from carbench.pretrained import fetch_start
+
+        tensors, origin = fetch_start(params, stage.args.backbone)
+        about = {"model": params.model, **origin}
+    with stage.output(stage.args.output) as path:
+        save_checkpoint(path, tensors, about)
+    log.info("%s starts from %s", params.model, about["start"])
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
+    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
+    run_stage(parser, weights)

@@ -1,0 +1,87 @@
+"""timm models: made by name, started from an artifact, loaded for prediction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from carbench.checkpoints import read_about, read_tensors
+from carbench.errors import CarbenchError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a trained checkpoint needs to be used: everything but the tensors.
+
+    ``mean`` and ``std`` are of RGB values between 0 and 1.
+    """
+
+    model: str
+    classes: list[str]
+    image_size: int
+    mean: list[float]
+    std: list[float]
+
+
+def create(model: str, class_count: int, key: str = "model") -> nn.Module:
+    """Return a timm model with a new head and random weights, from torch's random state."""
+    if not timm.is_model(model):
+        close = get_close_matches(model, timm.list_models(), n=3)
+        raise CarbenchError(
+            "params.yaml",
+            key=key,
+            found=f"{model!r}",
+            expected="a model that timm knows",
+            fix=f"write {' or '.join(close)}" if close else "see timm.list_models()",
+        )
+    made: nn.Module = timm.create_model(model, pretrained=False, num_classes=class_count)
+    return made
+
+
+def normalization(model: nn.Module) -> tuple[list[float], list[float]]:
+    """Return the mean and standard deviation (RGB, 0..1) that a backbone's config asks for."""
+    config: dict[str, Any] = timm.data.resolve_data_config(model=model)
+    return list(config["mean"]), list(config["std"])
+
+
+def load_start(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> list[str]:
+    """Load starting weights; tensors of another shape (the old head) stay as made.
+
+    Returns:
+        Names of the model's tensors that were not loaded.
+    """
+    own = model.state_dict()
+    fitting = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name in own and own[name].shape == tensor.shape
+    }
+    if len(fitting) < len(own) / 2:
+        raise CarbenchError(
+            path,
+            found=f"{len(fitting)} of the model's {len(own)} tensors",
+            expected="weights of the same timm model",
+            fix="correct the backbone's `model:` or `weights:` in params.yaml",
+        )
+    model.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))
+
+
+def load_trained(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard]:
+    """Return a trained model, ready to predict, and its card."""
+    about = read_about(path)
+    card = ModelCard(**about["card"])
+    model = create(card.model, len(card.classes))
+    model.load_state_dict(read_tensors(path))
+    return model.to(device).eval(), card
+
+
+def card_document(card: ModelCard) -> dict[str, Any]:
+    """Return the card as a checkpoint stores it."""
+    return asdict(card)

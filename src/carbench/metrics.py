@@ -1,0 +1,54 @@
+"""How good predictions are: every number from the class probabilities of one set of pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score
+
+Probabilities = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def measure(
+    probabilities: Probabilities, labels: Labels, classes: list[str], bins: int
+) -> dict[str, Any]:
+    """Return accuracy, balanced accuracy, macro F1, NLL, calibration error, recall by class.
+
+    Args:
+        probabilities: (N, K), rows sum to one.
+        labels: (N,) true class indices.
+        classes: the K class names.
+        bins: of the calibration error.
+    """
+    predicted = probabilities.argmax(axis=1)
+    every = np.arange(len(classes))
+    recalls = recall_score(labels, predicted, labels=every, average=None, zero_division=np.nan)
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+        "macro_f1": float(f1_score(labels, predicted, average="macro")),
+        "nll": float(log_loss(labels, probabilities, labels=every)),
+        "ece": calibration_error(probabilities, labels, bins),
+        "recall": {
+            name: None if np.isnan(recall) else float(recall)
+            for name, recall in zip(classes, recalls, strict=True)
+        },
+    }
+
+
+def calibration_error(probabilities: Probabilities, labels: Labels, bins: int) -> float:
+    """Return the expected calibration error with equal-mass bins, between 0 and 1.
+
+    Pictures are sorted by the probability of the predicted class and cut into ``bins`` parts of
+    equal count; the error is the mean, weighted by count, of |accuracy - mean confidence|
+    (Naeini et al., AAAI 2015, with the adaptive bins of Nixon et al., CVPRW 2019).
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    gaps = [len(part) * abs(correct[part].mean() - confidence[part].mean()) for part in parts]
+    return float(sum(gaps) / len(order))

@@ -1,0 +1,115 @@
+# What the rules share: the checked study, and what a job depends on besides its files.
+#
+# Inputs: params.yaml
+# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), local_pictures()
+
+import json
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from carbench.closure import code_of
+from carbench.errors import CarbenchError
+from carbench.params.base import lookup, read_yaml
+from carbench.params.study import check
+from carbench.params.train import merge
+
+PARAMS = Path("params.yaml")
+CONDA = "../../envs/carbench.yaml"
+# The threads that fetch, audit and pack have a use for; fewer cores, fewer threads.
+PICTURE_THREADS = 8
+
+try:
+    check(PARAMS)
+    content = read_yaml(PARAMS)
+except CarbenchError as error:
+    raise WorkflowError(str(error))
+if config != content:
+    different = [key for key in {**config, **content} if config.get(key) != content.get(key)]
+    raise WorkflowError(
+        f"params.yaml: {', '.join(different)}: found values that Snakemake and the stages read "
+        "differently (--config, --configfile, or a spelling such as 'yes' or 1e-3); expected one "
+        "value for all. Fix: make the choice in params.yaml, with true/false and 1.0e-3"
+    )
+
+# Jobs run side by side, where progress bars would overwrite each other.
+os.environ["CARBENCH_PROGRESS"] = "plain"
+
+BACKBONES = list(config["backbones"])
+SEEDS = config["seeds"]
+# Each figure and the one table that it is drawn from.
+FIGURES = {
+    "accuracy": "results/summary.csv",
+    "pareto": "results/summary.csv",
+    "curves": "results/curves.csv",
+    "confusion": "results/confusion.csv",
+}
+
+
+wildcard_constraints:
+    backbone="[A-Za-z][A-Za-z0-9_-]*",
+    seed="[0-9]+",
+    figure="|".join(FIGURES),
+
+
+def code(stage):
+    """The files whose edits rerun a stage: its script and every module that it imports."""
+    return code_of(stage)
+
+
+def keys(*names):
+    """The parameters that a job reads, as one text.
+
+    Snakemake remembers params as a set of values without names, so that two swapped values would
+    go unnoticed; one text with the names in it cannot hide them.
+    """
+
+    def values(wildcards):
+        found = {}
+        for name in names:
+            key = name.format(**dict(wildcards.items()))
+            found[key] = lookup(config, key, PARAMS)
+        return json.dumps(found, sort_keys=True)
+
+    return values
+
+
+def recipe(key):
+    """A key of `train:`, with the backbone's override."""
+
+    def value(wildcards):
+        overrides = config["backbones"][wildcards.backbone]["train"]
+        return merge(config["train"], overrides)[key]
+
+    return value
+
+
+def gpus(section):
+    """How many GPUs a job of this section takes."""
+    return 1 if config[section]["device"] == "cuda" else 0
+
+
+def train_gpus(wildcards):
+    """How many GPUs a training takes."""
+    return 1 if recipe("device")(wildcards) == "cuda" else 0
+
+
+def local_pictures(wildcards):
+    """What fetch reads on this machine: an archive, or every file of a folder.
+
+    A path that is not there is left to fetch, which says better what to do.
+    """
+    path = Path(config["data"]["path"])
+    if not path.is_dir():
+        return [str(path)] if path.exists() else []
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(path, followlinks=True)
+        for name in names
+    )
+
+
+def all_runs(pattern):
+    """A file of every backbone x seed."""
+    return expand(pattern, backbone=BACKBONES, seed=SEEDS)

@@ -1,0 +1,105 @@
+# From a source of pictures to what trainings read.
+#
+# Inputs:  whatever data.source names
+# Outputs: results/data/ results/audit/ results/split/ results/pack/
+# Steps:   fetch -> audit -> split
+#          fetch -> pack
+
+
+rule fetch:
+    input:
+        code=code("fetch"),
+        local=local_pictures,
+    output:
+        images=directory("results/data/images"),
+        manifest="results/data/manifest.csv",
+        quarantine="results/data/quarantine.csv",
+    log:
+        "results/logs/fetch.log",
+    benchmark:
+        "results/benchmarks/fetch.tsv"
+    threads: PICTURE_THREADS
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        choices=keys("data"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/fetch.py --output results/data --log {log}"
+
+
+rule audit:
+    input:
+        code=code("audit"),
+        images=rules.fetch.output.images,
+        manifest=rules.fetch.output.manifest,
+        quarantine=rules.fetch.output.quarantine,
+    output:
+        groups="results/audit/groups.csv",
+        findings="results/audit/audit.json",
+    log:
+        "results/logs/audit.log",
+    benchmark:
+        "results/benchmarks/audit.tsv"
+    threads: PICTURE_THREADS
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=120,
+    params:
+        choices=keys("audit"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/audit.py --data results/data --output results/audit --log {log}"
+
+
+rule split:
+    input:
+        code=code("split"),
+        groups=rules.audit.output.groups,
+    output:
+        "results/split/split.csv",
+    log:
+        "results/logs/split.log",
+    benchmark:
+        "results/benchmarks/split.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        choices=keys("split"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/split.py --groups {input.groups} --output {output} --log {log}"
+
+
+rule pack:
+    input:
+        code=code("pack"),
+        images=rules.fetch.output.images,
+        manifest=rules.fetch.output.manifest,
+    output:
+        images="results/pack/images.npy",
+        index="results/pack/index.csv",
+    log:
+        "results/logs/pack.log",
+    benchmark:
+        "results/benchmarks/pack.tsv"
+    threads: PICTURE_THREADS
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=120,
+    params:
+        choices=keys("pack"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/pack.py --data results/data --output results/pack --log {log}"

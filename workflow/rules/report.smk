@@ -1,0 +1,105 @@
+# From numbers to the answer.
+#
+# Inputs:  results/train/ results/evaluate/ results/cost/, and for the report all that came before
+# Outputs: results/*.csv results/metrics.json results/figures/ results/report.html
+# Steps:   aggregate -> plot -> report
+
+
+rule aggregate:
+    input:
+        code=code("aggregate"),
+        train=all_runs(rules.train.output.history),
+        evaluate=all_runs(rules.evaluate.output),
+        cost=expand(rules.cost.output, backbone=BACKBONES),
+    output:
+        summary="results/summary.csv",
+        comparisons="results/comparisons.csv",
+        curves="results/curves.csv",
+        confusion="results/confusion.csv",
+        winner="results/winner.csv",
+        metrics="results/metrics.json",
+    log:
+        "results/logs/aggregate.log",
+    benchmark:
+        "results/benchmarks/aggregate.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        choices=keys("aggregate", "backbones", "seeds"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
+        " --cost results/cost --output results --log {log}"
+
+
+rule plot:
+    input:
+        code=code("plot"),
+        table=lambda wildcards: FIGURES[wildcards.figure],
+    output:
+        report(
+            "results/figures/{figure}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "results/logs/plot/{figure}.log",
+    benchmark:
+        "results/benchmarks/plot/{figure}.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        choices=keys("plot.style", "plot.{figure}"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
+        " --output {output} --log {log}"
+
+
+rule report:
+    input:
+        code=code("report"),
+        images=rules.fetch.output.images,
+        manifest=rules.fetch.output.manifest,
+        quarantine=rules.fetch.output.quarantine,
+        audit=rules.audit.output,
+        split=rules.split.output,
+        train=all_runs(rules.train.output.provenance),
+        evaluate=all_runs(rules.evaluate.output),
+        cost=expand(rules.cost.output, backbone=BACKBONES),
+        summary=rules.aggregate.output.summary,
+        comparisons=rules.aggregate.output.comparisons,
+        figures=expand(rules.plot.output, figure=FIGURES),
+    output:
+        report(
+            "results/report.html",
+            caption="../report/report.rst",
+            category="Report",
+        ),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=10,
+    params:
+        choices=keys("report"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/report.py --data results/data --audit results/audit"
+        " --split {input.split} --train results/train --evaluate results/evaluate"
+        " --cost results/cost --tables results --figures results/figures"
+        " --output {output} --log {log}"

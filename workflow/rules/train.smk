@@ -1,0 +1,113 @@
+# From packed pictures to numbers, for every backbone and seed.
+#
+# Inputs:  results/pack/ results/split/
+# Outputs: results/weights/ results/train/ results/evaluate/ results/cost/
+# Steps:   weights -> train -> evaluate
+#          weights -> cost
+
+
+rule weights:
+    input:
+        code=code("weights"),
+    output:
+        "results/weights/{backbone}.safetensors",
+    log:
+        "results/logs/weights/{backbone}.log",
+    benchmark:
+        "results/benchmarks/weights/{backbone}.tsv"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=60,
+    params:
+        choices=keys("backbones.{backbone}.model", "backbones.{backbone}.weights"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/weights.py --backbone {wildcards.backbone} --output {output} --log {log}"
+
+
+rule train:
+    input:
+        code=code("train"),
+        pack=rules.pack.output.images,
+        index=rules.pack.output.index,
+        split=rules.split.output,
+        weights=rules.weights.output,
+    output:
+        model="results/train/{backbone}/{seed}/model.safetensors",
+        history="results/train/{backbone}/{seed}/history.csv",
+        provenance="results/train/{backbone}/{seed}/provenance.json",
+    log:
+        "results/logs/train/{backbone}/{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{backbone}/{seed}.tsv"
+    threads: recipe("threads")
+    resources:
+        gpu=train_gpus,
+        mem_mb=6000,
+        runtime=720,
+    params:
+        choices=keys("train", "backbones.{backbone}.train"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/train.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
+        " --pack results/pack --split {input.split} --weights {input.weights}"
+        " --output results/train/{wildcards.backbone}/{wildcards.seed} --log {log}"
+
+
+rule evaluate:
+    input:
+        code=code("evaluate"),
+        pack=rules.pack.output.images,
+        index=rules.pack.output.index,
+        split=rules.split.output,
+        model=rules.train.output.model,
+    output:
+        predictions="results/evaluate/{backbone}/{seed}/predictions.csv",
+        metrics="results/evaluate/{backbone}/{seed}/metrics.json",
+    log:
+        "results/logs/evaluate/{backbone}/{seed}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{backbone}/{seed}.tsv"
+    threads: config["evaluate"]["threads"]
+    resources:
+        gpu=gpus("evaluate"),
+        mem_mb=4000,
+        runtime=60,
+    params:
+        choices=keys("evaluate"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/evaluate.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
+        " --model {input.model} --pack results/pack --split {input.split}"
+        " --output results/evaluate/{wildcards.backbone}/{wildcards.seed} --log {log}"
+
+
+rule cost:
+    input:
+        code=code("cost"),
+        split=rules.split.output,
+        weights=rules.weights.output,
+    output:
+        "results/cost/{backbone}.json",
+    log:
+        "results/logs/cost/{backbone}.log",
+    benchmark:
+        "results/benchmarks/cost/{backbone}.tsv"
+    # All local cores, though it computes on cost.threads: a neighbour would spoil the latency.
+    threads: workflow.cores or config["cost"]["threads"]
+    resources:
+        gpu=gpus("cost"),
+        mem_mb=4000,
+        runtime=30,
+    params:
+        choices=keys("cost", "train.image_size"),
+    conda:
+        CONDA
+    shell:
+        "python scripts/cost.py --backbone {wildcards.backbone} --weights {input.weights}"
+        " --split {input.split} --output {output} --log {log}"
