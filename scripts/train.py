@@ -37,7 +37,9 @@ def train(stage: Stage) -> None:
     def part(name: str) -> LabelledPictures:
         own = [row for row in rows if row.split == name]
         labels = torch.tensor([classes.index(row.label) for row in own], device=device)
-        return LabelledPictures(PackedPictures(args.pack, [row.image for row in own], device), labels)
+        return LabelledPictures(
+            PackedPictures(args.pack, [row.image for row in own], device), labels
+        )
 
     torch.manual_seed(args.seed)
     start = read_about(args.weights)

@@ -88,5 +88,5 @@ def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
     centre = start[:, None] * side + step[:, None] * (torch.arange(size) + 0.5) - 0.5
     reach = step.clamp(min=1)[:, None, None]
     away = (torch.arange(side) - centre[:, :, None]).abs() / reach
-    shares = (1 - away).clamp(min=0)
-    return shares / shares.sum(dim=2, keepdim=True)
+    shares: Tensor = (1 - away).clamp(min=0)
+    return torch.div(shares, shares.sum(dim=2, keepdim=True))

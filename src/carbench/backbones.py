@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from carbench.checkpoints import read_about, read_tensors
@@ -46,7 +47,7 @@ def create(model: str, class_count: int, key: str = "model") -> nn.Module:
 
 def normalization(model: nn.Module) -> tuple[list[float], list[float]]:
     """Return the mean and standard deviation (RGB, 0..1) that a backbone's config asks for."""
-    config: dict[str, Any] = timm.data.resolve_data_config(model=model)
+    config: dict[str, Any] = resolve_model_data_config(model)
     return list(config["mean"]), list(config["std"])
 
 

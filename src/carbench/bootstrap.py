@@ -55,13 +55,12 @@ class Bootstrap:
 
     def accuracies(self, correct: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the accuracy in each resample, from (seeds, N) right or wrong."""
-        right = np.stack(
-            [np.bincount(self._member_of, row, len(self._sizes)) for row in correct]
-        )
+        right = np.stack([np.bincount(self._member_of, row, len(self._sizes)) for row in correct])
         pictures = self._group_draws @ self._sizes
         by_seed = (self._group_draws @ right.T) / pictures[:, None]
         weighted: NDArray[np.float64] = (by_seed * self._seed_draws).sum(axis=1)
-        return weighted / self._seed_draws.sum(axis=1)
+        accuracies: NDArray[np.float64] = weighted / self._seed_draws.sum(axis=1)
+        return accuracies
 
     def interval(self, value: float, resampled: NDArray[np.float64]) -> Interval:
         """Return the percentile interval around a value."""

@@ -34,11 +34,12 @@ def code_of(stage: str, root: Path = Path()) -> list[str]:
     waiting = [script]
     while waiting:
         path = waiting.pop()
-        for module in _imports(root / path):
-            for file in _files(module, root):
-                if file not in found:
-                    found.add(file)
-                    waiting.append(file)
+        file = (root / path).absolute()
+        for module in _imports(file, file.stat().st_mtime_ns):
+            for own in _files(module, root):
+                if own not in found:
+                    found.add(own)
+                    waiting.append(own)
     return [script, *sorted(found)]
 
 
@@ -52,8 +53,11 @@ def code_hash(stage: str, root: Path = Path()) -> str:
 
 
 @cache
-def _imports(path: Path) -> tuple[str, ...]:
-    """Names of the carbench modules (and of names in them) that a file imports."""
+def _imports(path: Path, changed: int) -> tuple[str, ...]:
+    """Names of the carbench modules (and of names in them) that a file imports.
+
+    ``changed``, the file's time of change, keeps a long-lived process from remembering too long.
+    """
     return tuple(_names(ast.parse(path.read_text(encoding="utf-8"))))
 
 

@@ -16,8 +16,8 @@ from carbench.progress import progress
 from carbench.sources.files import SourceFile, UnreadableFileError
 from carbench.sources.places import Place, find_places, is_hidden, looks_like_picture
 
-MANIFEST = "image class published sha256 bytes format mode width height".split()
-QUARANTINE = "file class published sha256 bytes reason".split()
+MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]
+QUARANTINE = ["file", "class", "published", "sha256", "bytes", "reason"]
 NO_PICTURE = "left aside: not a picture by its name"
 NO_CLASS = "left aside: not in a class folder"
 

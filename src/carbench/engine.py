@@ -152,7 +152,8 @@ def _train_epoch(
     device = train.labels.device
     dice = torch.Generator().manual_seed((seed << 20) + epoch)
     order = torch.randperm(len(train.pictures), generator=dice)
-    batches = order.split(params.batch_size)[: steps_per_epoch(len(order), params.batch_size)]
+    batches = torch.split(order, params.batch_size)
+    batches = batches[: steps_per_epoch(len(order), params.batch_size)]
     losses = torch.zeros((), device=device)
     for batch, lr in zip(progress(batches, f"epoch {epoch + 1}"), schedule, strict=True):
         for group in optimizer.param_groups:
@@ -168,7 +169,7 @@ def _train_epoch(
             label_smoothing=params.label_smoothing,
         )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), params.clip_norm)
         optimizer.step()
         # Summed on the device: reading a value every step would make a GPU wait.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score
+from sklearn.metrics import f1_score, log_loss, recall_score
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -28,7 +28,8 @@ def measure(
     recalls = recall_score(labels, predicted, labels=every, average=None, zero_division=np.nan)
     return {
         "accuracy": float((predicted == labels).mean()),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, predicted)),
+        # The mean recall of the classes that have pictures, as scikit-learn defines it.
+        "balanced_accuracy": float(np.nanmean(recalls)),
         "macro_f1": float(f1_score(labels, predicted, average="macro")),
         "nll": float(log_loss(labels, probabilities, labels=every)),
         "ece": calibration_error(probabilities, labels, bins),

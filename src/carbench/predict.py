@@ -18,6 +18,6 @@ def predict_logits(
 ) -> Tensor:
     """Return the logits (N, classes) float32, on the CPU, of all pictures in their order."""
     model.eval()
-    batches = torch.arange(len(pictures)).split(batch_size)
+    batches = torch.split(torch.arange(len(pictures)), batch_size)
     logits = [model(normalize(pictures.upright(batch, image_size))).float() for batch in batches]
     return torch.cat(logits).cpu()

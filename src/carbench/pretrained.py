@@ -57,7 +57,7 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
 
 def _from_hub(model: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
-        made = timm.create_model(model, pretrained=True)
+        made: Any = timm.create_model(model, pretrained=True)
     except Exception as error:
         raise CarbenchError(
             "params.yaml",
@@ -68,5 +68,6 @@ def _from_hub(model: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             fix="check the network and the model's name, or name a checkpoint of your own with "
             "weights: {file: PATH, sha256: HEX}",
         ) from None
-    origin = made.pretrained_cfg.get("hf_hub_id") or made.pretrained_cfg.get("url")
+    config: dict[str, Any] = made.pretrained_cfg
+    origin = config.get("hf_hub_id") or config.get("url")
     return made.state_dict(), {"start": "pretrained", "source": origin}

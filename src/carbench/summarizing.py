@@ -15,6 +15,10 @@ from carbench.bootstrap import Bootstrap
 from carbench.params.aggregate import AggregateParams
 from carbench.tables import read_json
 
+HEADLINE = (
+    *("accuracy", "accuracy_low", "accuracy_high", "val_accuracy"),
+    *("leak_gap", "latency_ms", "parameters"),
+)
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
 
 
@@ -121,10 +125,9 @@ def summarize(
 
 def headline(summary: pd.DataFrame) -> dict[str, Any]:
     """Return what `dvc exp show` and `dvc metrics diff` show: the winner's numbers, then each's."""
-    keys = "accuracy accuracy_low accuracy_high val_accuracy leak_gap latency_ms parameters".split()
     table = summary.set_index("backbone")
     numbers = {
-        str(name): {key: _plain(row[key]) for key in keys} for name, row in table.iterrows()
+        str(name): {key: _plain(row[key]) for key in HEADLINE} for name, row in table.iterrows()
     }
     winner = str(summary.iloc[0]["backbone"])
     return {"winner": {"backbone": winner, **numbers[winner]}, **numbers}
@@ -138,8 +141,9 @@ def confusion(runs: list[Run]) -> pd.DataFrame:
         classes = [column[2:] for column in pooled.columns if column.startswith("p:")]
         counts = pd.crosstab(pooled["class"], pooled["predicted"])
         counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-        long = counts.rename_axis(index="class", columns="predicted").stack().rename("count")
-        tables.append(long.reset_index().assign(backbone=name))
+        long = counts.rename_axis(index="class").reset_index()
+        long = long.melt("class", var_name="predicted", value_name="count")
+        tables.append(long.assign(backbone=name))
     return pd.concat(tables)[["backbone", "class", "predicted", "count"]]
 
 

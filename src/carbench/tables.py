@@ -1,4 +1,4 @@
-"""Small CSV and JSON files, written the same to the byte on every run. No pandas: it starts slowly."""
+"""Small CSV and JSON files, the same to the byte on every run. No pandas: it starts slowly."""
 
 from __future__ import annotations
 

@@ -26,15 +26,20 @@ try:
 except CarbenchError as error:
     raise WorkflowError(str(error))
 if config != content:
-    different = [key for key in {**config, **content} if config.get(key) != content.get(key)]
+    different = [
+        key for key in {**config, **content} if config.get(key) != content.get(key)
+    ]
     raise WorkflowError(
-        f"params.yaml: {', '.join(different)}: found values that Snakemake and the stages read "
-        "differently (--config, --configfile, or a spelling such as 'yes' or 1e-3); expected one "
-        "value for all. Fix: make the choice in params.yaml, with true/false and 1.0e-3"
+        f"params.yaml: {', '.join(different)}: found other values from --config or --configfile; "
+        "expected those of params.yaml, which the stages read. Fix: make the choice in params.yaml"
     )
 
-# Jobs run side by side, where progress bars would overwrite each other.
-os.environ["CARBENCH_PROGRESS"] = "plain"
+os.environ.update(
+    # Jobs run side by side, where progress bars would overwrite each other.
+    CARBENCH_PROGRESS="plain",
+    # For jobs in a conda environment (--sdm conda), where carbench is not installed.
+    PYTHONPATH=str(Path("src").resolve()),
+)
 
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]

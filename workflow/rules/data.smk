@@ -18,6 +18,8 @@ rule fetch:
         "results/logs/fetch.log",
     benchmark:
         "results/benchmarks/fetch.tsv"
+    conda:
+        CONDA
     threads: PICTURE_THREADS
     resources:
         gpu=0,
@@ -25,8 +27,6 @@ rule fetch:
         runtime=240,
     params:
         choices=keys("data"),
-    conda:
-        CONDA
     shell:
         "python scripts/fetch.py --output results/data --log {log}"
 
@@ -44,6 +44,8 @@ rule audit:
         "results/logs/audit.log",
     benchmark:
         "results/benchmarks/audit.tsv"
+    conda:
+        CONDA
     threads: PICTURE_THREADS
     resources:
         gpu=0,
@@ -51,8 +53,6 @@ rule audit:
         runtime=120,
     params:
         choices=keys("audit"),
-    conda:
-        CONDA
     shell:
         "python scripts/audit.py --data results/data --output results/audit --log {log}"
 
@@ -67,6 +67,8 @@ rule split:
         "results/logs/split.log",
     benchmark:
         "results/benchmarks/split.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         gpu=0,
@@ -74,8 +76,6 @@ rule split:
         runtime=10,
     params:
         choices=keys("split"),
-    conda:
-        CONDA
     shell:
         "python scripts/split.py --groups {input.groups} --output {output} --log {log}"
 
@@ -92,6 +92,8 @@ rule pack:
         "results/logs/pack.log",
     benchmark:
         "results/benchmarks/pack.tsv"
+    conda:
+        CONDA
     threads: PICTURE_THREADS
     resources:
         gpu=0,
@@ -99,7 +101,5 @@ rule pack:
         runtime=120,
     params:
         choices=keys("pack"),
-    conda:
-        CONDA
     shell:
         "python scripts/pack.py --data results/data --output results/pack --log {log}"

@@ -22,6 +22,8 @@ rule aggregate:
         "results/logs/aggregate.log",
     benchmark:
         "results/benchmarks/aggregate.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         gpu=0,
@@ -29,8 +31,6 @@ rule aggregate:
         runtime=30,
     params:
         choices=keys("aggregate", "backbones", "seeds"),
-    conda:
-        CONDA
     shell:
         "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
         " --cost results/cost --output results --log {log}"
@@ -51,6 +51,8 @@ rule plot:
         "results/logs/plot/{figure}.log",
     benchmark:
         "results/benchmarks/plot/{figure}.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         gpu=0,
@@ -58,8 +60,6 @@ rule plot:
         runtime=10,
     params:
         choices=keys("plot.style", "plot.{figure}"),
-    conda:
-        CONDA
     shell:
         "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
         " --output {output} --log {log}"
@@ -89,6 +89,8 @@ rule report:
         "results/logs/report.log",
     benchmark:
         "results/benchmarks/report.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         gpu=0,
@@ -96,8 +98,6 @@ rule report:
         runtime=10,
     params:
         choices=keys("report"),
-    conda:
-        CONDA
     shell:
         "python scripts/report.py --data results/data --audit results/audit"
         " --split {input.split} --train results/train --evaluate results/evaluate"

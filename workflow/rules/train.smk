@@ -15,6 +15,8 @@ rule weights:
         "results/logs/weights/{backbone}.log",
     benchmark:
         "results/benchmarks/weights/{backbone}.tsv"
+    conda:
+        CONDA
     threads: 1
     resources:
         gpu=0,
@@ -22,8 +24,6 @@ rule weights:
         runtime=60,
     params:
         choices=keys("backbones.{backbone}.model", "backbones.{backbone}.weights"),
-    conda:
-        CONDA
     shell:
         "python scripts/weights.py --backbone {wildcards.backbone} --output {output} --log {log}"
 
@@ -43,6 +43,8 @@ rule train:
         "results/logs/train/{backbone}/{seed}.log",
     benchmark:
         "results/benchmarks/train/{backbone}/{seed}.tsv"
+    conda:
+        CONDA
     threads: recipe("threads")
     resources:
         gpu=train_gpus,
@@ -50,8 +52,6 @@ rule train:
         runtime=720,
     params:
         choices=keys("train", "backbones.{backbone}.train"),
-    conda:
-        CONDA
     shell:
         "python scripts/train.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
         " --pack results/pack --split {input.split} --weights {input.weights}"
@@ -72,6 +72,8 @@ rule evaluate:
         "results/logs/evaluate/{backbone}/{seed}.log",
     benchmark:
         "results/benchmarks/evaluate/{backbone}/{seed}.tsv"
+    conda:
+        CONDA
     threads: config["evaluate"]["threads"]
     resources:
         gpu=gpus("evaluate"),
@@ -79,8 +81,6 @@ rule evaluate:
         runtime=60,
     params:
         choices=keys("evaluate"),
-    conda:
-        CONDA
     shell:
         "python scripts/evaluate.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
         " --model {input.model} --pack results/pack --split {input.split}"
@@ -98,6 +98,8 @@ rule cost:
         "results/logs/cost/{backbone}.log",
     benchmark:
         "results/benchmarks/cost/{backbone}.tsv"
+    conda:
+        CONDA
     # All local cores, though it computes on cost.threads: a neighbour would spoil the latency.
     threads: workflow.cores or config["cost"]["threads"]
     resources:
@@ -106,8 +108,6 @@ rule cost:
         runtime=30,
     params:
         choices=keys("cost", "train.image_size"),
-    conda:
-        CONDA
     shell:
         "python scripts/cost.py --backbone {wildcards.backbone} --weights {input.weights}"
         " --split {input.split} --output {output} --log {log}"

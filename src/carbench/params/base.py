@@ -85,9 +85,7 @@ def read_section(path: Path, key: str, model: type[Model]) -> Model:
     return parse(lookup(read_yaml(path), key, path), model, key, path)
 
 
-def explain(
-    error: ValidationError, model: type[BaseModel], key: str, path: Path
-) -> CarbenchError:
+def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path) -> CarbenchError:
     """Say what pydantic found in carbench's words: key, found, expected, nearest key."""
     problems = error.errors()
     sentences = []

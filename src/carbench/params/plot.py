@@ -10,9 +10,9 @@ from carbench.params.base import Section
 
 
 class StyleParams(Section):
-    """What all figures share."""
+    """What all figures share; the palettes are seaborn's, as matplotlib brings them."""
 
-    palette: str
+    palette: Literal["colorblind", "deep", "muted", "bright", "dark", "pastel"]
     font_size: Annotated[float, Field(ge=5, le=30)]
     width: Annotated[float, Field(ge=2, le=20)]
 

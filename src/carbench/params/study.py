@@ -7,9 +7,11 @@ change a result, and is therefore not part of the code that a stage depends on.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import yaml
 from pydantic import Field
 
 from carbench.errors import CarbenchError
@@ -50,6 +52,7 @@ def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
     content = read_yaml(path)
     study = parse(content, Study, "", path)
+    _refuse_dialects(path, content)
     if len(set(study.seeds)) < len(study.seeds):
         raise CarbenchError(
             path,
@@ -69,6 +72,28 @@ def check(path: Path) -> Study:
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     return study
+
+
+def _refuse_dialects(path: Path, content: dict[str, Any]) -> None:
+    """Refuse what Snakemake (YAML 1.1) and DVC (YAML 1.2) would read as different values."""
+    older = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    for key, value in _leaves(content):
+        if key not in older or older[key] != value:
+            raise CarbenchError(
+                path,
+                key=key,
+                found=f"a spelling that DVC reads as {value!r} and Snakemake as {older.get(key)!r}",
+                expected="one value for both",
+                fix="write numbers as 1.0e-3 or 10, truth as true or false, and quote texts",
+            )
+
+
+def _leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from _leaves(below, f"{above}.{key}" if above else str(key))
+    else:
+        yield above, value
 
 
 def _check_backbone(

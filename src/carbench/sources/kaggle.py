@@ -70,7 +70,7 @@ def _is_passing(error: BaseException) -> bool:
 @retry(
     retry=retry_if_exception(_is_passing),
     stop=stop_after_attempt(ATTEMPTS),
-    wait=wait_exponential_jitter(initial=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+    wait=wait_exponential_jitter(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
     before_sleep=before_sleep_log(log, logging.WARNING),
 )
 def _download(handle: str) -> Path:
@@ -83,7 +83,10 @@ def _explained(handle: str, error: BaseException | None) -> CarbenchError:
     status = _status(error)
     found, fix = {
         401: ("401, credentials refused", "renew the token in ~/.kaggle/kaggle.json"),
-        403: ("403, no permission", "accept the dataset's terms on its page, or use a Kaggle token"),
+        403: (
+            "403, no permission",
+            "accept the dataset's terms on its page, or use a Kaggle token",
+        ),
         404: ("404, no such dataset or version", "correct data.kaggle in params.yaml"),
         429: ("429, too many requests", "wait some minutes and run again; it resumes"),
     }.get(

@@ -1,0 +1,1 @@
+"""The figures: a module each, each drawn from one table that aggregate wrote."""

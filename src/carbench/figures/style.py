@@ -1,0 +1,107 @@
+"""What all figures share: colours, type, and an SVG that is the same to the byte on every run.
+
+The paper is drawn, so that a figure is readable on a dark page too. Letters stay text instead of
+outlines: they can be searched and read aloud, take the typeface of the page that shows them, and
+names in any script appear although the bundled font, which only measures, may lack them.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import style
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from carbench.figures.colours import INK, MUTED, PAPER, RULE
+from carbench.params.plot import StyleParams
+
+
+class Style:
+    """Colours and sizes of one figure."""
+
+    def __init__(self, params: StyleParams) -> None:
+        self.width = params.width
+        self.font_size = params.font_size
+        mpl.rcdefaults()
+        # matplotlib brings seaborn's palettes; importing seaborn itself would double the run time.
+        palette = style.library[f"seaborn-v0_8-{params.palette}"]["axes.prop_cycle"]
+        # Blue for what the eye shall find first, red for what warns: so in all six palettes.
+        self.focus, _, self.warning, *_ = palette.by_key()["color"]
+        self.shades = LinearSegmentedColormap.from_list("shades", ["#eef1f4", self.focus])
+        for key, value in _settings(params.font_size).items():
+            mpl.rcParams[key] = value  # type: ignore[index]
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+
+    def row_height(self, lines: float) -> float:
+        """Height in inches of so many lines of text."""
+        return lines * self.font_size / 72
+
+
+def save(figure: Figure, path: Path, salt: str) -> None:
+    """Write a figure as SVG without dates or random ids.
+
+    Args:
+        figure: the figure.
+        path: where to write.
+        salt: makes the ids inside differ from those of other figures on one page.
+    """
+    nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(path, format="svg", metadata=nothing)
+
+
+def percent_axis() -> FuncFormatter:
+    """Return labels such as "55 %" for parts of one."""
+    return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def shorten(name: str, most: int) -> str:
+    """Return at most ``most`` characters of a name; its middle goes: names differ at the ends."""
+    if len(name) <= most:
+        return name
+    tail = (most - 1) // 2
+    return f"{name[: most - 1 - tail]}…{name[-tail:]}"
+
+
+def _settings(size: float) -> dict[str, Any]:
+    return {
+        "font.family": "sans-serif",
+        # The only font that comes with matplotlib: the same measures on every machine.
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": size,
+        "text.parse_math": False,  # a class may be called "$1 $2"
+        "text.color": INK,
+        "svg.fonttype": "none",
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": PAPER,
+        "axes.facecolor": PAPER,
+        "axes.edgecolor": RULE,
+        "axes.labelcolor": MUTED,
+        "axes.labelsize": size * 0.9,
+        "axes.titlesize": size,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.axisbelow": True,
+        "grid.color": RULE,
+        "grid.linewidth": 0.6,
+        "xtick.color": RULE,
+        "ytick.color": RULE,
+        "xtick.labelcolor": MUTED,
+        "ytick.labelcolor": MUTED,
+        "xtick.labelsize": size * 0.9,
+        "ytick.labelsize": size * 0.9,
+        "legend.frameon": False,
+        "legend.fontsize": size * 0.9,
+        "legend.labelcolor": MUTED,
+        "legend.handletextpad": 0.5,
+        "legend.columnspacing": 1.6,
+    }

@@ -1,0 +1,163 @@
+"""Resolves both definitions of the DAG to jobs that can be compared, and says which would run.
+
+A job is what both engines agree on: its name, its command, the files that it reads and writes, and
+the parameters that it depends on. Uses the engines' internals; both are pinned in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of either engine; paths are relative to the repository, POSIX style."""
+
+    name: str
+    command: str
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    params: dict[str, Any]
+
+
+def snakemake_jobs(root: Path) -> dict[str, Job]:
+    """Return all jobs of the Snakefile's default target by name (``train@resnet-0``)."""
+    with _snakemake_dag(root) as dag:
+        jobs = [_from_snakemake(job) for job in dag.jobs if job.rule.shellcmd]
+    return {job.name: job for job in jobs}
+
+
+def snakemake_plan(root: Path) -> set[str]:
+    """Return the names of the jobs that `snakemake` would run now."""
+    with _snakemake_dag(root) as dag:
+        return {_name(job) for job in dag.needrun_jobs() if job.rule.shellcmd}
+
+
+def dvc_jobs(root: Path) -> dict[str, Job]:
+    """Return all stages of dvc.yaml by name."""
+    with _dvc_repo(root) as repo:
+        return {stage.addressing: _from_dvc(stage, root) for stage in repo.index.stages}
+
+
+def dvc_plan(root: Path) -> set[str]:
+    """Return the names of the stages that are not up to date, and of all that follow them.
+
+    `dvc repro` may stop earlier: it skips what follows a stage whose outputs came out the same.
+    """
+    import networkx
+
+    with _dvc_repo(root) as repo:
+        graph = repo.index.graph  # edges lead from a stage to what it depends on
+        changed = {stage for stage in repo.index.stages if stage.status()}
+        following = {stage for origin in changed for stage in networkx.ancestors(graph, origin)}
+        return {stage.addressing for stage in changed | following}
+
+
+@contextmanager
+def _snakemake_dag(root: Path) -> Iterator[Any]:
+    from snakemake.api import SnakemakeApi
+    from snakemake.settings.enums import Quietness
+    from snakemake.settings.types import DAGSettings, OutputSettings, ResourceSettings
+
+    triggers = _profile_triggers(root)
+    with _inside(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow_api = api.workflow(
+            resource_settings=ResourceSettings(cores=os.cpu_count()),
+            snakefile=root / "Snakefile",
+            workdir=root,
+        )
+        dag_api = workflow_api.dag(DAGSettings(rerun_triggers=triggers))
+        workflow = dag_api.workflow_api._workflow
+        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+        workflow._build_dag()
+        yield workflow.dag
+
+
+def _profile_triggers(root: Path) -> frozenset[Any]:
+    """What `snakemake` compares, from the profile that it finds by itself."""
+    from snakemake.settings.enums import RerunTrigger
+
+    from carbench.params.base import read_yaml
+
+    profile = read_yaml(root / "profiles/default/config.yaml")
+    triggers: frozenset[Any] = RerunTrigger.parse_choices_set(profile["rerun-triggers"])
+    return triggers
+
+
+def _name(job: Any) -> str:
+    """The name that DVC gives the same job: ``stage@item-item``."""
+    return "@".join(filter(None, [job.rule.name, "-".join(job.wildcards_dict.values())]))
+
+
+def _from_snakemake(job: Any) -> Job:
+    return Job(
+        _name(job),
+        job.shellcmd,
+        frozenset(str(path) for path in job.input),
+        frozenset(str(path) for path in job.output),
+        json.loads(job.params.choices),
+    )
+
+
+@contextmanager
+def _dvc_repo(root: Path) -> Iterator[Any]:
+    from dvc.repo import Repo
+
+    with _inside(root), Repo(str(root)) as repo, repo.lock:
+        yield repo
+
+
+def _from_dvc(stage: Any, root: Path) -> Job:
+    from dvc.dependency import ParamsDependency
+
+    content = _params(root)
+    names = [
+        name
+        for dependency in stage.deps
+        if isinstance(dependency, ParamsDependency)
+        for name in dependency.params
+    ]
+    return Job(
+        stage.addressing,
+        " ".join(stage.cmd.split()),
+        frozenset(
+            _relative(dependency, root)
+            for dependency in stage.deps
+            if not isinstance(dependency, ParamsDependency)
+        ),
+        frozenset(_relative(output, root) for output in stage.outs),
+        {name: _value(content, name) for name in names},
+    )
+
+
+def _relative(item: Any, root: Path) -> str:
+    return Path(os.path.relpath(item.fs_path, root)).as_posix()
+
+
+def _params(root: Path) -> dict[str, Any]:
+    from carbench.params.base import read_yaml
+
+    return read_yaml(root / "params.yaml")
+
+
+def _value(content: dict[str, Any], key: str) -> Any:
+    from carbench.params.base import lookup
+
+    return lookup(content, key, Path("params.yaml"))
+
+
+@contextmanager
+def _inside(root: Path) -> Iterator[None]:
+    """Work in ``root``, as a person who types the engine's command does."""
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -1,0 +1,138 @@
+"""What the tests share: studies in folders of their own, run by the real engines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ARCHIVE = Path(
+    os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
+).resolve()
+
+
+@dataclass(frozen=True)
+class Project:
+    """A copy of this repository in a git repository of its own."""
+
+    root: Path
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The content of params.yaml."""
+        return yaml.safe_load((self.root / "params.yaml").read_text())
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Replace params.yaml."""
+        (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command as a person in this folder with the environment active would."""
+        done = subprocess.run(
+            command, cwd=self.root, env=active_environment(), capture_output=True, text=True
+        )
+        if check and done.returncode:
+            pytest.fail(
+                f"{' '.join(command)} ended with {done.returncode}\n"
+                f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+            )
+        return done
+
+
+def active_environment() -> dict[str, str]:
+    """The environment of a shell in which .venv is active."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def copy_repository(target: Path) -> Project:
+    """Copy what git would clone, with uncommitted edits, and commit it there."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if name.startswith("results/") and name != "results/.gitignore":
+            continue
+        source, copy = ROOT / name, target / name
+        if source.exists() or source.is_symlink():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy, follow_symlinks=False)
+    project = Project(target)
+    (target / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
+    project.run("git", "init", "--quiet", "--initial-branch=main")
+    project.run("git", "config", "user.email", "tests@example.org")
+    project.run("git", "config", "user.name", "tests")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=start")
+    return project
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke study, run by Snakemake and then recorded by DVC. Tests leave it as it is."""
+    project = copy_repository(tmp_path_factory.mktemp("smoke"))
+    shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+    project.run("git", "commit", "--quiet", "--all", "--message=smoke")
+    project.run("snakemake", "--cores", "8", "--resources", "gpu=1")
+    project.run("dvc", "commit", "--force", "--quiet")
+    return project
+
+
+@pytest.fixture
+def smoke(smoke_run: Project) -> Any:
+    """The smoke study; what a test edits of code and parameters is put back after it."""
+    yield smoke_run
+    smoke_run.run("git", "checkout", "--quiet", "HEAD", "--", ".")
+
+
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """The real car pictures."""
+    if not ARCHIVE.is_file():
+        pytest.skip(f"the Kaggle archive is not at {ARCHIVE}; set CARBENCH_ARCHIVE to its path")
+    return ARCHIVE
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Path]:
+    """Write the smoke study with some keys changed: study({"data.source": "folder"})."""
+
+    def write(changes: dict[str, Any] | None = None) -> Path:
+        params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+        for key, value in (changes or {}).items():
+            set_key(params, key, value)
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+        return path
+
+    return write
+
+
+def set_key(params: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        params = params[parent]
+    params[last] = value
+
+
+def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a stage's script from the repository's root."""
+    return subprocess.run(
+        [sys.executable, f"scripts/{name}.py", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )

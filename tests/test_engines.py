@@ -1,0 +1,144 @@
+"""Snakefile and dvc.yaml are the same DAG, and both name all the code that a stage runs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carbench.closure import code_of
+from carbench.interop.jobs import Job, dvc_jobs, snakemake_jobs
+from conftest import ROOT, Project
+
+STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
+GUARD = "src/carbench/params/"
+
+
+@pytest.fixture(scope="module")
+def jobs() -> tuple[dict[str, Job], dict[str, Job]]:
+    return snakemake_jobs(ROOT), dvc_jobs(ROOT)
+
+
+def test_same_jobs(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+    assert set(jobs[0]) == set(jobs[1])
+    assert {name.split("@")[0] for name in jobs[0]} == set(STAGES)
+
+
+def test_same_commands_outputs_and_parameters(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+    for name, by_snakemake in jobs[0].items():
+        by_dvc = jobs[1][name]
+        assert by_snakemake.command == by_dvc.command, name
+        assert by_snakemake.outputs == by_dvc.outputs, name
+        assert by_snakemake.params == by_dvc.params, name
+
+
+def test_same_dependencies(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+    """DVC may name a folder where Snakemake names the files in it that the job reads."""
+    local = "presets/none"
+    for name, by_snakemake in jobs[0].items():
+        named = by_snakemake.inputs
+        for dependency in jobs[1][name].inputs:
+            inside = {path for path in named if path.startswith(f"{dependency}/")}
+            assert dependency in named or inside, f"{name}: only dvc.yaml names {dependency}"
+            named = named - inside - {dependency}
+        assert not named, f"{name}: only the Snakefile names {sorted(named)}"
+    assert local in jobs[0]["fetch"].inputs
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_lists_the_code_of_each_stage(
+    stage: str, jobs: tuple[dict[str, Job], dict[str, Job]]
+) -> None:
+    expected = set(code_of(stage, ROOT))
+    for name, job in jobs[1].items():
+        if name.split("@")[0] == stage:
+            listed = {path for path in job.inputs if path.endswith(".py")}
+            assert listed == expected, f"dvc.yaml: paste `python -m carbench.closure {stage}`"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_closure_holds_every_module_that_really_loads(stage: str) -> None:
+    """What Python imports when the script starts is in the list that is read off the source."""
+    program = (
+        f"import runpy, sys; sys.argv = ['{stage}.py', '--help']\n"
+        f"try: runpy.run_path('scripts/{stage}.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "for name, module in sorted(sys.modules.items()):\n"
+        "    if name.split('.')[0] == 'carbench': print('FILE', module.__file__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = {
+        Path(line.removeprefix("FILE ")).relative_to(ROOT).as_posix()
+        for line in done.stdout.splitlines()
+        if line.startswith("FILE ")
+    }
+    assert loaded
+    assert loaded <= set(code_of(stage, ROOT))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_scripts_read_the_parameters_that_the_rules_declare(
+    stage: str, jobs: tuple[dict[str, Job], dict[str, Job]]
+) -> None:
+    """A key that is read but not declared would give a stale result; one declared only, reruns."""
+    read = set()
+    for node in ast.walk(ast.parse((ROOT / f"scripts/{stage}.py").read_text())):
+        match node:
+            case ast.Call(ast.Attribute(attr="params" | "value"), [ast.Constant(key), *_]):
+                read.add(key)
+    rules = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    rule = re.search(rf"^rule {stage}:(.*?)(?=^rule |\Z)", rules, re.M | re.S)
+    assert rule
+    declared = set(re.findall(r'"([^"]+)"', re.search(r"choices=keys\((.*?)\)", rule[1], re.S)[1]))
+    assert read == declared
+
+
+@pytest.mark.parametrize(
+    "stage", ["fetch", "audit", "split", "pack", "weights", "aggregate", "plot", "report"]
+)
+def test_stages_without_a_model_do_not_load_torch(stage: str) -> None:
+    program = (
+        f"import runpy, sys; sys.argv = ['{stage}.py', '--help']\n"
+        f"try: runpy.run_path('scripts/{stage}.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_what_dvc_keeps_in_git_is_not_ignored_and_the_rest_is(
+    jobs: tuple[dict[str, Job], dict[str, Job]],
+) -> None:
+    import yaml
+
+    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outputs = {path for job in jobs[1].values() for path in job.outputs}
+    done = subprocess.run(
+        ["git", "check-ignore", *sorted(outputs)], cwd=ROOT, capture_output=True, text=True
+    )
+    ignored = set(done.stdout.split())
+    in_git = set()
+    for stage in definition.values():
+        stage = stage.get("do", stage)
+        for output in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            if isinstance(output, dict):
+                in_git.update(re.sub(r"\$\{[^}]*\}", "[^/]*", path) for path in output)
+    kept = {path for path in outputs if any(re.fullmatch(pattern, path) for pattern in in_git)}
+    assert kept == outputs - ignored
+
+
+@pytest.mark.slow
+def test_pasting_a_jobs_command_repeats_the_job(smoke: Project) -> None:
+    job = snakemake_jobs(smoke.root)["train@resnet-0"]
+    model = smoke.root / "results/train/resnet/0/model.safetensors"
+    before = model.read_bytes()
+    # Hardlinked to nothing, read-only to nobody: the pasted command replaces it by a rename.
+    model.unlink()
+    smoke.run("bash", "-c", job.command)
+    assert model.read_bytes() == before

@@ -1,0 +1,116 @@
+"""params.yaml: what is valid passes, and every mistake is a sentence with key and fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from carbench.errors import CarbenchError
+from carbench.params.base import read_yaml
+from carbench.params.study import check
+from conftest import ROOT, run_script, set_key
+
+
+def test_presets_are_valid_and_the_default_is_the_sample() -> None:
+    presets = sorted(ROOT.glob("presets/*.yaml"))
+    assert len(presets) == 4
+    for preset in presets:
+        check(preset)
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/sample.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("train.epoch", 3, ["train.epoch: unknown key", "did you mean 'epochs'"]),
+        ("train.augment.flips", True, ["train.augment.flips", "did you mean 'flip'"]),
+        ("train.epochs", 0, ["train.epochs: found 0", "greater than or equal to 1"]),
+        ("train.epochs", 2.5, ["train.epochs: found 2.5", "integer"]),
+        ("train.lr", "1.0e-3 ", ["train.lr: found '1.0e-3 '", "without quotes"]),
+        ("train.augment.flip", "yes", ["train.augment.flip", "write true or false"]),
+        ("train.warmup_epochs", 99.0, ["warmup_epochs (99) must be less than epochs"]),
+        ("train.device", "gpu", ["train.device: found 'gpu'", "'cpu' or 'cuda'"]),
+        ("split.test", 0.9, ["split", "must leave a part for train"]),
+        ("data.path", "cars.zip", ["data", "write presets/none"]),
+        ("data.source", "archive", ["reads a local path: name it"]),
+        ("data.exclude", "Audi", ["data.exclude", "list"]),
+        ("seeds", [1, 1], ["seeds: found [1, 1]", "each seed once"]),
+        ("seeds", [], ["seeds", "at least 1 item"]),
+        ("backbones", {}, ["backbones: found none"]),
+        ("backbones.resnet.train", {"lrr": 1.0}, ["backbones.resnet.train.lrr", "'lr'"]),
+        ("backbones.resnet.train", {"image_size": 64}, ["one picture size for all"]),
+        ("backbones.resnet.weights", "imagenet", ["backbones.resnet.weights"]),
+        ("trian", {}, ["trian: unknown key", "did you mean 'train'"]),
+    ],
+)
+def test_mistakes_are_explained(
+    study: Callable[..., Path], key: str, value: object, words: list[str]
+) -> None:
+    path = study({key: value})
+    with pytest.raises(CarbenchError) as caught:
+        check(path)
+    for word in [str(path), *words, "Fix:"]:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [("lr: 0.006", "lr: 1e-3", "train.lr"), ("title: ", "title: 12:30:45 #", "report.title")],
+)
+def test_spellings_that_the_engines_read_differently_are_refused(
+    tmp_path: Path, old: str, new: str, key: str
+) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(CarbenchError, match=f"{key}: found a spelling that DVC reads as"):
+        check(path)
+
+
+def test_a_backbone_name_that_cannot_be_a_folder_is_refused(study: Callable[..., Path]) -> None:
+    entry = {"model": "resnet18", "weights": "random", "train": {}}
+    with pytest.raises(CarbenchError, match="letters, digits"):
+        check(study({"backbones": {"resnet18.a1": entry}}))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: [", "unreadable YAML"),
+        ("- a\n- b\n", "a list"),
+        ("seeds: [0]\nseeds: [1]\n", "duplicate key"),
+    ],
+)
+def test_unreadable_files_are_explained(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(CarbenchError, match=words):
+        read_yaml(path)
+
+
+def test_a_stage_refuses_a_mistake_in_another_stages_section(
+    study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A mistake far down the DAG is found before any work starts, without a traceback."""
+    path = study({"report.title": ""})
+    done = run_script("fetch", "--params", path, "--output", tmp_path / "data")
+    assert done.returncode == 1
+    assert "report.title" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_file_is_explained(tmp_path: Path) -> None:
+    done = run_script("fetch", "--params", tmp_path / "no.yaml", "--output", tmp_path / "data")
+    assert done.returncode == 1
+    assert "no such file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_set_key_reaches_nested_values() -> None:
+    params = {"a": {"b": 1}}
+    set_key(params, "a.b", 2)
+    assert params == {"a": {"b": 2}}

@@ -1,0 +1,189 @@
+"""Changing a key or a file plans exactly the jobs that the docs promise, in both engines."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbench.closure import code_of
+from carbench.interop.jobs import dvc_plan, snakemake_jobs, snakemake_plan
+from conftest import ROOT, Project, set_key
+
+pytestmark = pytest.mark.slow
+
+# Another valid value, where adding one, halving or negating would not be valid.
+OTHER = {
+    "data.source": "kaggle",
+    "data.kaggle.dataset": "somebody/other-cars",
+    "data.classes": ["SUV", "Coupe"],
+    "data.exclude": ["SUV"],
+    "split.method": "grouped",
+    "split.conflicts": "keep",
+    "pack.fit": "crop",
+    "backbones.resnet.model": "resnet18",
+    "backbones.mobilenet.model": "mobilenetv3_small_100",
+    "backbones.resnet.weights": "pretrained",
+    "backbones.mobilenet.weights": "pretrained",
+    "train.optimizer": "sgd",
+    "train.select": "val_loss",
+    "train.precision": "bfloat16",
+    "plot.style.palette": "deep",
+    "plot.pareto.cost": "macs",
+    "plot.curves.metric": "val_loss",
+}
+
+
+def leaves(params: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every dotted key that holds no further keys, with its value."""
+    for key, value in params.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield above + key, value
+
+
+def other_value(key: str, value: Any) -> Any:
+    if key in OTHER:
+        return OTHER[key]
+    if key.endswith(".device"):
+        return "cuda"
+    if value == {}:
+        return {"lr": 0.123}
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.9
+    if isinstance(value, str):
+        return value + " changed"
+    raise AssertionError(f"no other value known for {key}: {value!r}")
+
+
+def promised(key: str, names: set[str]) -> set[str]:
+    """Jobs that the table of docs/parameters.md names for a key."""
+    for line in (ROOT / "docs/parameters.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        pattern = cells[0].strip("`")
+        if len(cells) != 3 or not fnmatchcase(key, pattern.replace("NAME", "*")):
+            continue
+        if pattern.endswith(".train") and not re.fullmatch(r"backbones\.\w+\.train", key):
+            continue
+        backbone = key.split(".")[1] if "NAME" in pattern else ""
+        tokens = f"{cells[1]} {cells[2]}".replace("NAME", backbone).split()
+        return {name for name in names for token in tokens if is_job(name, token)}
+    raise AssertionError(f"docs/parameters.md does not say what {key} reruns")
+
+
+def is_job(name: str, token: str) -> bool:
+    return name == token or name.startswith((f"{token}@", f"{token}-"))
+
+
+def plans(project: Project) -> tuple[set[str], set[str]]:
+    return snakemake_plan(project.root), dvc_plan(project.root)
+
+
+def test_every_key(smoke: Project) -> None:
+    names = set(snakemake_jobs(smoke.root))
+    assert plans(smoke) == (set(), set())
+    before = smoke.params
+    walked = 0
+    for key, value in leaves(before):
+        params = copy.deepcopy(before)
+        if key == "seeds":
+            continue  # has tests of its own
+        if key == "data.path":
+            set_key(params, "data.source", "folder")
+            set_key(params, key, "presets")
+        else:
+            set_key(params, key, other_value(key, value))
+        smoke.set_params(params)
+        by_snakemake, by_dvc = plans(smoke)
+        table_key = re.sub(r"^(backbones\.\w+\.train)\..*", r"\1", key)
+        expected = promised(table_key, names)
+        assert by_snakemake == expected, f"snakemake, {key}"
+        assert by_dvc == expected, f"dvc, {key}"
+        walked += 1
+    assert walked > 60
+
+
+def test_a_comment_reruns_nothing(smoke: Project) -> None:
+    path = smoke.root / "params.yaml"
+    path.write_text("# a remark\n" + path.read_text())
+    assert plans(smoke) == (set(), set())
+
+
+def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
+    smoke.set_params(smoke.params | {"seeds": [0, 7]})
+    expected = {
+        f"{stage}@{name}-7" for stage in ("train", "evaluate") for name in ("resnet", "mobilenet")
+    }
+    figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
+    assert plans(smoke) == ((expected | figures | {"aggregate", "report"}),) * 2
+
+
+def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
+    params = smoke.params
+    params["backbones"]["convnext"] = {"model": "test_convnext", "weights": "random", "train": {}}
+    smoke.set_params(params)
+    expected = {"weights@convnext", "train@convnext-0", "evaluate@convnext-0", "cost@convnext"}
+    figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
+    assert plans(smoke) == ((expected | figures | {"aggregate", "report"}),) * 2
+
+
+def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
+    params = smoke.params
+    del params["backbones"]["mobilenet"]
+    smoke.set_params(params)
+    figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
+    assert plans(smoke) == ((figures | {"aggregate", "report"}),) * 2
+
+
+def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:
+    """Every file of the package and every script: its stages, and what follows them."""
+    jobs = snakemake_jobs(smoke.root)
+    stages = {name.split("@")[0] for name in jobs}
+    users: dict[str, set[str]] = {}
+    for stage in stages:
+        for path in code_of(stage, smoke.root):
+            users.setdefault(path, set()).add(stage)
+    for path in sorted(users):
+        file = smoke.root / path
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n# edited\n")
+        direct = {name for name in jobs if name.split("@")[0] in users[path]}
+        expected = direct | following(direct, jobs)
+        by_snakemake, by_dvc = plans(smoke)
+        file.write_bytes(content)
+        assert by_snakemake == expected, f"snakemake, {path}"
+        assert by_dvc == expected, f"dvc, {path}"
+    assert plans(smoke) == (set(), set())
+
+
+def following(names: set[str], jobs: dict[str, Any]) -> set[str]:
+    """Jobs that read, directly or not, what the named jobs write."""
+    reached: set[str] = set()
+    waiting = set(names)
+    while waiting:
+        written = set().union(*(jobs[name].outputs for name in waiting))
+        waiting = {name for name, job in jobs.items() if job.inputs & written} - reached
+        reached |= waiting
+    return reached
+
+
+def test_a_key_of_the_command_line_is_refused(smoke: Project) -> None:
+    done = smoke.run("snakemake", "-n", "--config", "train={epochs: 9}", check=False)
+    assert done.returncode
+    assert "make the choice in params.yaml" in done.stdout + done.stderr
+
+
+def test_every_section_is_in_the_table() -> None:
+    text = Path(ROOT / "docs/parameters.md").read_text()
+    for preset in ROOT.glob("presets/*.yaml"):
+        assert f"`{preset.name}`" in text

@@ -1,0 +1,207 @@
+"""fetch takes what is a picture, says why it does not take the rest, and refuses what is unsafe."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import stat
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import run_script
+
+Study = Callable[..., Path]
+Fetch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def picture(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> bytes:
+    """A picture of random blocks, as a file's bytes."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return file.getvalue()
+
+
+def tree(
+    *classes: str, parts: tuple[str, ...] = ("train", "test"), each: int = 3
+) -> dict[str, bytes]:
+    """Pictures in part/class/ folders."""
+    return {
+        "/".join(filter(None, (part, label, f"{number}.jpg"))): picture(
+            hash((part, label, number)) % 2**32
+        )
+        for part in parts
+        for label in classes
+        for number in range(each)
+    }
+
+
+def write_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def fetch(study: Study, tmp_path: Path) -> Fetch:
+    """Run fetch on an archive or a folder with some keys changed."""
+
+    def run(path: Path, **keys: object) -> subprocess.CompletedProcess[str]:
+        source = "folder" if path.is_dir() else "archive"
+        changes = {"data.source": source, "data.path": str(path)}
+        params = study(changes | {f"data.{key}": value for key, value in keys.items()})
+        return run_script("fetch", "--params", params, "--output", tmp_path / "data")
+
+    return run
+
+
+@pytest.mark.parametrize("top", ["", "Cars Dataset/", "a/b/"])
+def test_an_archive_with_published_parts(fetch: Fetch, tmp_path: Path, top: str) -> None:
+    files = {top + name: content for name, content in tree("Rolls Royce", "Audi").items()}
+    files[f"{top}test/Audi/readme.txt"] = b"hello"
+    files["__MACOSX/._x.jpg"] = b"fork"
+    done = fetch(write_zip(tmp_path / "cars.zip", files))
+    assert done.returncode == 0, done.stderr
+    manifest = rows(tmp_path / "data/manifest.csv")
+    assert len(manifest) == 12
+    assert {(row["published"], row["class"]) for row in manifest} == {
+        (part, label) for part in ("train", "test") for label in ("Rolls Royce", "Audi")
+    }
+    assert (tmp_path / "data/images/test/Rolls Royce/0.jpg").read_bytes() == files[
+        f"{top}test/Rolls Royce/0.jpg"
+    ]
+    assert [row["reason"] for row in rows(tmp_path / "data/quarantine.csv")] == [
+        "left aside: not a picture by its name"
+    ]
+    assert "1 hidden files" in done.stderr
+
+
+def test_a_folder_of_classes(fetch: Fetch, tmp_path: Path) -> None:
+    for name, content in tree("Audi", "Swift", parts=("",)).items():
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    done = fetch(tmp_path / "pictures")
+    assert done.returncode == 0, done.stderr
+    assert {row["image"] for row in rows(tmp_path / "data/manifest.csv")} == {
+        f"{label}/{number}.jpg" for label in ("Audi", "Swift") for number in range(3)
+    }
+
+
+def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path: Path) -> None:
+    files = tree("Audi", "Swift", each=20)
+    whole = picture(1, size=(200, 200))
+    files["train/Audi/cut.jpg"] = whole[: len(whole) // 2]
+    files["train/Audi/empty.jpg"] = b""
+    files["train/Audi/text.jpg"] = b"no picture at all"
+    files["train/Audi/really.jpg"] = picture(2, "PNG")
+    files["loose.jpg"] = picture(3)
+    done = fetch(write_zip(tmp_path / "cars.zip", files))
+    assert done.returncode == 0, done.stderr
+    reasons = {row["file"]: row["reason"] for row in rows(tmp_path / "data/quarantine.csv")}
+    assert set(reasons) == {
+        "train/Audi/cut.jpg",
+        "train/Audi/empty.jpg",
+        "train/Audi/text.jpg",
+        "loose.jpg",
+    }
+    assert "truncated" in reasons["train/Audi/cut.jpg"]
+    assert reasons["train/Audi/empty.jpg"] == "empty file"
+    assert reasons["train/Audi/text.jpg"] == "not a picture"
+    assert reasons["loose.jpg"] == "left aside: not in a class folder"
+    (odd,) = (row for row in rows(tmp_path / "data/manifest.csv") if "really" in row["image"])
+    assert odd["format"] == "PNG"
+
+
+def refused(done: subprocess.CompletedProcess[str], data: Path, *words: str) -> None:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for word in (*words, "Fix:"):
+        assert word in done.stderr
+    assert not list(data.glob("*"))
+
+
+def test_too_much_damage_is_fatal(fetch: Fetch, tmp_path: Path) -> None:
+    files = tree("Audi", "Swift") | {f"train/Audi/bad{n}.jpg": b"x" for n in range(9)}
+    done = fetch(write_zip(tmp_path / "cars.zip", files), max_bad_fraction=0.1)
+    refused(done, tmp_path / "data", "9 of 21 pictures", "data.max_bad_fraction = 0.1")
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "C:/evil.jpg", "..\\evil.jpg"]
+)
+def test_a_path_that_leaves_the_archive_is_refused(fetch: Fetch, tmp_path: Path, name: str) -> None:
+    done = fetch(write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: picture(0)}))
+    refused(done, tmp_path / "data", "leaves the archive's folder", "cars.zip")
+
+
+def test_a_link_in_an_archive_is_refused(fetch: Fetch, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("train/Audi/link.jpg")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    refused(fetch(path), tmp_path / "data", "symbolic link", "train/Audi/link.jpg")
+
+
+def test_a_zip_bomb_is_refused(fetch: Fetch, tmp_path: Path) -> None:
+    files = tree("Audi", "Swift") | {"train/Audi/bomb.jpg": bytes(30_000_000)}
+    path = write_zip(tmp_path / "cars.zip", files)
+    assert path.stat().st_size < 100_000
+    done = fetch(path, max_unpacked_gb=0.01)
+    refused(done, tmp_path / "data", "GB when unpacked", "data.max_unpacked_gb = 0.01")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "no pictures among 0 files"),
+        ({"notes.txt": b"x"}, "no pictures among 1 files"),
+        (tree("Audi"), "1 class ['Audi']"),
+        (tree("Audi", parts=("",)), "0 classes"),
+    ],
+)
+def test_too_little_is_refused(
+    fetch: Fetch, tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    refused(fetch(write_zip(tmp_path / "cars.zip", files)), tmp_path / "data", words)
+
+
+def test_classes_are_chosen_and_excluded(fetch: Fetch, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift", "Rolls Royce"))
+    assert fetch(path, exclude=["Audi"]).returncode == 0
+    found = {row["class"] for row in rows(tmp_path / "data/manifest.csv")}
+    assert found == {"Swift", "Rolls Royce"}
+    shutil.rmtree(tmp_path / "data")
+    done = fetch(path, classes=["Audi", "Rols Royce"])
+    refused(done, tmp_path / "data", "data.classes", "'Rols Royce'", "write 'Rolls Royce'")
+
+
+@pytest.mark.parametrize("content", [b"not a zip", b"", None])
+def test_what_is_no_archive_is_refused(fetch: Fetch, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "cars.zip"
+    if content is not None:
+        path.write_bytes(content)
+    refused(fetch(path), tmp_path / "data", str(path), "zip file")
+
+
+def test_a_failed_run_leaves_the_earlier_result(fetch: Fetch, tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
+    assert fetch(path).returncode == 0
+    before = (tmp_path / "data/manifest.csv").read_bytes()
+    path.write_bytes(b"damaged")
+    assert fetch(path).returncode == 1
+    assert (tmp_path / "data/manifest.csv").read_bytes() == before
