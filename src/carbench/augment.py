@@ -75,7 +75,7 @@ def recolour(pictures: Tensor, params: AugmentParams, dice: torch.Generator) -> 
     )
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     changed = (pictures - mean) * (1 + params.contrast * contrast)
-    return (changed + mean * (1 + params.brightness * brightness)).clamp(0, 1)
+    return torch.clamp(changed + mean * (1 + params.brightness * brightness), 0, 1)
 
 
 def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:

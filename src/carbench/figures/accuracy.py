@@ -34,7 +34,7 @@ def draw(table: Path, style: Style, params: AccuracyParams) -> Figure:
                 label="one seed",
             )
     _rows(axes, backbones, style)
-    _key(figure, axes)
+    _key(figure, axes, columns=4 if style.width > style.row_height(46) else 2)
     return figure
 
 
@@ -109,7 +109,7 @@ def _rows(axes: Axes, backbones: list[Backbone], style: Style) -> None:
         axes.axhline(row - 0.5, color=RULE, linewidth=0.6)
 
 
-def _key(figure: Figure, axes: Axes) -> None:
+def _key(figure: Figure, axes: Axes, columns: int) -> None:
     """Each kind of mark once."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(reversed(labels), reversed(handles), strict=True))
@@ -119,6 +119,6 @@ def _key(figure: Figure, axes: Axes) -> None:
         [once[label] for label in order],
         order,
         loc="outside upper left",
-        ncols=4,
+        ncols=columns,
         borderaxespad=0.2,
     )

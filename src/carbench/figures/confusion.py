@@ -52,13 +52,14 @@ def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
         _cells(axes, shades, 100 * shares if params.normalize else matrix, style, grid)
         _names(axes, names, grid, index)
         right = f" – {100 * matrix.trace() / matrix.sum():.1f} %"
-        room = int(72 * grid.side / (0.62 * style.font_size)) - len(right)
-        axes.set_title(shorten(name, max(room, 8)) + right, color=INK)
+        size = min(style.font_size, 72 * grid.side / 14)
+        room = int(72 * grid.side / (0.68 * size)) - len(right)
+        axes.set_title(shorten(name, max(room, 8)) + right, color=INK, fontsize=size)
     unit = "percent of each true class" if params.normalize else "pictures, all seeds together"
     figure.text(
         0.01,
         1 - 0.08 / grid.height,
-        f"rows: true class; columns: what the backbone said; {unit}",
+        f"rows: true class; columns: answer; {unit}",
         ha="left",
         va="top",
         fontsize=style.font_size * 0.9,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.figures.colours import INK, MUTED, RULE
-from carbench.figures.style import Style, percent_axis, shorten
+from carbench.figures.style import Style, log_ticks, percent_axis, shorten
 from carbench.figures.summary import Row, read_rows
 from carbench.params.plot import CurvesParams
 
@@ -37,7 +37,7 @@ def draw(table: Path, style: Style, params: CurvesParams) -> Figure:
     """Draw curves.csv."""
     epochs = read_rows(table, Epoch)
     names = list(dict.fromkeys(epoch.backbone for epoch in epochs))
-    columns = min(len(names), 4 if len(names) > 6 else 3)
+    columns = min(len(names), 4 if len(names) == 4 or len(names) > 6 else 3)
     rows = -(-len(names) // columns)
     panel = min(max(0.62 * style.width / columns, 0.2 * style.width), 0.42 * style.width)
     figure = Figure(figsize=(style.width, rows * panel + style.row_height(4)))
@@ -83,14 +83,15 @@ def _axes(axes: Axes, metric: str) -> None:
     axes.grid(axis="y")
     axes.tick_params(length=0, which="both")
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
     if metric == "val_accuracy":
         axes.yaxis.set_major_formatter(percent_axis())
     else:
         # The first epochs of a fresh model can be far off and would flatten all that follow.
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_yticks(log_ticks(*axes.get_ylim()))
 
 
 def _name_axes(figure: Figure, metric: str, style: Style) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from carbench.figures.colours import INK, MUTED
-from carbench.figures.style import Style, percent_axis, shorten
+from carbench.figures.style import Style, log_ticks, percent_axis, shorten
 from carbench.figures.summary import Backbone, read_summary
 from carbench.params.plot import ParetoParams
 
@@ -77,7 +77,8 @@ def _axes(axes: Axes, params: ParetoParams, device: str) -> None:
         axes.set_xlabel(what)
         axes.xaxis.set_major_formatter(EngFormatter(sep="\N{NO-BREAK SPACE}"))
     if params.log_scale:
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(log_ticks(*axes.get_xlim()))
 
 
 def _frontier_line(axes: Axes, best: list[Backbone], costs: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ names in any script appear although the bundled font, which only measures, may l
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Style:
         self.font_size = params.font_size
         mpl.rcdefaults()
         # matplotlib brings seaborn's palettes; importing seaborn itself would double the run time.
-        palette = style.library[f"seaborn-v0_8-{params.palette}"]["axes.prop_cycle"]
+        name = {"dark": "dark-palette"}.get(params.palette, params.palette)
+        palette = style.library[f"seaborn-v0_8-{name}"]["axes.prop_cycle"]
         # Blue for what the eye shall find first, red for what warns: so in all six palettes.
         self.focus, _, self.warning, *_ = palette.by_key()["color"]
         self.shades = LinearSegmentedColormap.from_list("shades", ["#eef1f4", self.focus])
@@ -60,6 +62,17 @@ def save(figure: Figure, path: Path, salt: str) -> None:
 def percent_axis() -> FuncFormatter:
     """Return labels such as "55 %" for parts of one."""
     return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers for a logarithmic axis, at most seven, however short or long it is."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
+        ticks = [step * 10.0**decade for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 7:
+            return ticks
+    return [10.0**decade for decade in decades if low <= 10.0**decade <= high]
 
 
 def shorten(name: str, most: int) -> str:

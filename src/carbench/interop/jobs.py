@@ -62,32 +62,28 @@ def dvc_plan(root: Path) -> set[str]:
 @contextmanager
 def _snakemake_dag(root: Path) -> Iterator[Any]:
     from snakemake.api import SnakemakeApi
+    from snakemake.cli import parse_args
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import DAGSettings, OutputSettings, ResourceSettings
 
-    triggers = _profile_triggers(root)
     with _inside(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        # As on the command line, with the profile that Snakemake finds by itself.
+        _, profile = parse_args(["--dry-run"])
         workflow_api = api.workflow(
             resource_settings=ResourceSettings(cores=os.cpu_count()),
             snakefile=root / "Snakefile",
             workdir=root,
         )
-        dag_api = workflow_api.dag(DAGSettings(rerun_triggers=triggers))
+        dag_api = workflow_api.dag(
+            DAGSettings(
+                rerun_triggers=profile.rerun_triggers,
+                max_checksum_file_size=profile.max_checksum_file_size,
+            )
+        )
         workflow = dag_api.workflow_api._workflow
         workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         workflow._build_dag()
         yield workflow.dag
-
-
-def _profile_triggers(root: Path) -> frozenset[Any]:
-    """What `snakemake` compares, from the profile that it finds by itself."""
-    from snakemake.settings.enums import RerunTrigger
-
-    from carbench.params.base import read_yaml
-
-    profile = read_yaml(root / "profiles/default/config.yaml")
-    triggers: frozenset[Any] = RerunTrigger.parse_choices_set(profile["rerun-triggers"])
-    return triggers
 
 
 def _name(job: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from carbench.params.base import Section
 
@@ -15,6 +15,16 @@ class StyleParams(Section):
     palette: Literal["colorblind", "deep", "muted", "bright", "dark", "pastel"]
     font_size: Annotated[float, Field(ge=5, le=30)]
     width: Annotated[float, Field(ge=2, le=20)]
+
+    @model_validator(mode="after")
+    def _letters_fit(self) -> StyleParams:
+        widest = self.width * 72 / 36
+        if self.font_size > widest:
+            raise ValueError(
+                f"letters of {self.font_size:g} points crowd a figure {self.width:g} inches wide:"
+                f" use at most {widest:g} points, or a greater width"
+            )
+        return self
 
 
 class AccuracyParams(Section):
