@@ -1,0 +1,91 @@
+"""What the pipeline costs around the trainings: start-up, planning, nothing to do, a whole run.
+
+Run by hand after `make run`, in the repository's root: `python benchmarks/pipeline.py` (`make
+bench`), with `--run` to measure whole runs in fresh clones too. Prints medians of several runs and
+their range, with the machine and the versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from carbench.provenance import hardware
+
+ROOT = Path(__file__).parents[1]
+LIGHT_STAGES = ("fetch", "audit", "split", "pack", "weights", "aggregate", "plot", "report")
+TORCH_STAGES = ("train", "evaluate", "cost")
+
+
+def measure(command: list[str], repeats: int, folder: Path = ROOT) -> tuple[list[float], list[float]]:
+    """Return the wall and CPU seconds of each run of a command."""
+    wall, cpu = [], []
+    for _ in range(repeats):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        wall.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return wall, cpu
+
+
+def show(what: str, times: tuple[list[float], list[float]]) -> None:
+    """Print a row: medians and range of the wall seconds, median of the CPU seconds."""
+    wall, cpu = times
+    print(
+        f"{what:44} {statistics.median(wall):7.2f} ({min(wall):.2f} to {max(wall):.2f}) "
+        f"{statistics.median(cpu):9.2f}"
+    )
+
+
+def whole_run(preset: str) -> list[str]:
+    """The command that a person types, with a preset as params.yaml."""
+    return ["bash", "-c", f"cp presets/{preset}.yaml params.yaml && snakemake --cores 2"]
+
+
+def in_fresh_clone(run: Callable[[Path], None]) -> None:
+    """Call ``run`` with a clone of this repository's last commit, removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "carbench"
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        run(clone)
+        shutil.rmtree(clone)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="of each short command")
+    parser.add_argument("--run", action="store_true", help="whole runs in fresh clones too")
+    arguments = parser.parse_args()
+
+    print(json.dumps(hardware()))
+    print(f"load average {os.getloadavg()[0]:.2f}, python {sys.version.split()[0]}\n")
+    print(f"{'command':44} {'wall s, median (range)':>26} {'CPU s':>9}")
+    for stage in LIGHT_STAGES + TORCH_STAGES:
+        command = [sys.executable, f"scripts/{stage}.py", "--help"]
+        show(f"start of scripts/{stage}.py", measure(command, arguments.repeats))
+    show("snakemake -n, nothing to do", measure(["snakemake", "-n"], arguments.repeats))
+    show("dvc status", measure(["dvc", "status"], arguments.repeats))
+    if arguments.run:
+        for preset in ("smoke", "sample"):
+            in_fresh_clone(
+                lambda clone, preset=preset: show(
+                    f"whole run of presets/{preset}.yaml", measure(whole_run(preset), 1, clone)
+                )
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The whole DAG as a person runs it, with either engine: the same results, and clean failures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from carbench.interop.jobs import dvc_plan
+from conftest import Project, active_environment, copy_repository
+
+pytestmark = pytest.mark.slow
+
+# Latencies and times differ from run to run, and so does what shows them.
+MEASURED = ("cost/", "benchmarks/", "logs/", "provenance.json", "report.html", "pareto.svg")
+
+
+@pytest.fixture(scope="module")
+def dvc_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke study in another clone, run by DVC."""
+    project = copy_repository(tmp_path_factory.mktemp("dvc"))
+    shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+    project.run("git", "commit", "--quiet", "--all", "--message=smoke")
+    project.run("dvc", "repro")
+    return project
+
+
+def results(project: Project) -> dict[str, bytes]:
+    folder = project.root / "results"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".gitignore"
+    }
+
+
+def without_costs(name: str, content: bytes) -> object:
+    """What must repeat of a result that also holds measured costs."""
+    if name == "metrics.json":
+        return {
+            key: {name: value for name, value in numbers.items() if name != "latency_ms"}
+            for key, numbers in json.loads(content).items()
+        }
+    if name == "summary.csv":
+        measured = ("latency_ms", "throughput", "peak_memory_mb")
+        rows = csv.DictReader(io.StringIO(content.decode()))
+        return [{k: v for k, v in row.items() if k not in measured} for row in rows]
+    return content
+
+
+def test_both_engines_give_the_same_results(smoke_run: Project, dvc_run: Project) -> None:
+    by_snakemake, by_dvc = results(smoke_run), results(dvc_run)
+    compared = 0
+    for name in by_snakemake.keys() | by_dvc.keys():
+        if not any(part in name for part in MEASURED):
+            assert without_costs(name, by_snakemake[name]) == without_costs(name, by_dvc[name]), name
+            compared += 1
+    assert compared > 150
+    assert "train/resnet/0/model.safetensors" in by_dvc
+    assert dvc_plan(dvc_run.root) == set()
+
+
+def test_nothing_is_left_to_do(smoke_run: Project) -> None:
+    done = smoke_run.run("snakemake", "--cores", "8", "--resources", "gpu=1")
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert "up to date" in smoke_run.run("dvc", "status").stdout
+
+
+def test_no_drafts_are_left(smoke_run: Project, dvc_run: Project) -> None:
+    for project in (smoke_run, dvc_run):
+        assert not list(project.root.rglob(".incomplete-*"))
+
+
+def test_a_figure_is_a_target(smoke: Project) -> None:
+    figure = smoke.root / "results/figures/pareto.svg"
+    before = figure.read_bytes()
+    figure.unlink()
+    smoke.run("snakemake", "results/figures/pareto.svg")
+    assert figure.read_bytes() == before
+    smoke.run("snakemake", "figures")
+
+
+def test_snakemakes_own_report_has_the_figures(smoke: Project, tmp_path: Path) -> None:
+    smoke.run("snakemake", "--report", str(tmp_path / "report.zip"))
+    assert (tmp_path / "report.zip").stat().st_size > 100_000
+
+
+def test_an_experiment_is_compared(dvc_run: Project) -> None:
+    dvc_run.run("git", "add", "--all")
+    dvc_run.run("git", "commit", "--quiet", "--message=results")
+    dvc_run.run("dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1")
+    shown = list(csv.DictReader(io.StringIO(dvc_run.run("dvc", "exp", "show", "--csv").stdout)))
+    experiment = next(row for row in shown if row["Experiment"] == "short")
+    baseline = next(row for row in shown if row["Experiment"] == "" and row["rev"] == "main")
+    assert experiment["train.epochs"] == "1"
+    assert baseline["train.epochs"] == "2"
+    assert 0 <= float(experiment["winner.accuracy"]) <= 1
+    assert experiment["winner.accuracy"] != baseline["winner.accuracy"]
+    difference = dvc_run.run("dvc", "metrics", "diff", "main", "--md").stdout
+    assert "winner.accuracy" in difference
+    dvc_run.run("dvc", "plots", "show")
+    page = (dvc_run.root / "dvc_plots/index.html").read_text()
+    assert "confusion" in page
+    dvc_run.run("dvc", "plots", "diff", "main")
+    # Back to the results of the commit: nothing of the experiment remains in the way.
+    dvc_run.run("git", "checkout", "--quiet", ".")
+    dvc_run.run("dvc", "checkout")
+    assert dvc_plan(dvc_run.root) == set()
+
+
+def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
+    params = smoke.params
+    params["backbones"]["broken"] = {"model": "resnet81", "weights": "random", "train": {}}
+    smoke.set_params(params)
+    done = smoke.run("snakemake", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode
+    assert "backbones.broken.model: found 'resnet81'" in said
+    assert "Traceback" not in said
+    assert not list(smoke.root.glob("results/train/broken/0/*"))
+
+
+def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(smoke: Project) -> None:
+    params = smoke.params
+    params["backbones"] = {
+        "slow": {"model": "test_resnet", "weights": "random", "train": {"epochs": 3000}}
+    }
+    smoke.set_params(params)
+    target = "results/train/slow/0/model.safetensors"
+    log = smoke.root / "results/logs/train/slow/0.log"
+    process = subprocess.Popen(
+        ["snakemake", target],
+        cwd=smoke.root,
+        env=active_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "epoch 2/" in log.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does in a terminal
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode
+    assert "Traceback" not in said
+    assert "interrupted; no output was written" in log.read_text()
+    assert not list(log.parents[3].glob("train/slow/0/*"))
+
+    params["backbones"]["slow"]["train"] = {}
+    smoke.set_params(params)
+    smoke.run("snakemake", target)
+    assert (smoke.root / target).is_file()
