@@ -56,7 +56,8 @@ def test_dvc_lists_the_code_of_each_stage(
     expected = set(code_of(stage, ROOT))
     for name, job in jobs[1].items():
         if name.split("@")[0] == stage:
-            listed = {path for path in job.inputs if path.endswith(".py")}
+            code = (".py", ".html", ".css")
+            listed = {path for path in job.inputs if path.endswith(code)}
             assert listed == expected, f"dvc.yaml: paste `python -m carbench.closure {stage}`"
 
 

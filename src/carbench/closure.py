@@ -17,10 +17,13 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path("src/carbench")
+TEMPLATES = (".html", ".css")
 
 
 def code_of(stage: str, root: Path = Path()) -> list[str]:
     """Return the files behind a stage: its script, then every carbench module that it imports.
+
+    A module's templates and style sheets, which lie beside it, count as part of it.
 
     Args:
         stage: the stage's name; its script is ``scripts/<stage>.py``.
@@ -34,6 +37,8 @@ def code_of(stage: str, root: Path = Path()) -> list[str]:
     waiting = [script]
     while waiting:
         path = waiting.pop()
+        if not path.endswith(".py"):
+            continue
         file = (root / path).absolute()
         for module in _imports(file, file.stat().st_mtime_ns):
             for own in _files(module, root):
@@ -80,7 +85,14 @@ def _files(module: str, root: Path) -> list[str]:
         base = PACKAGE.joinpath(*parts[:depth])
         candidates = [base / "__init__.py"] if depth < len(parts) else []
         candidates += [base.with_suffix(".py"), base / "__init__.py"] if depth else []
-        files += [path.as_posix() for path in candidates if (root / path).is_file()]
+        present = [path for path in candidates if (root / path).is_file()]
+        beside = [
+            file.relative_to(root)
+            for path in present
+            for suffix in TEMPLATES
+            for file in sorted((root / path).parent.glob(f"*{suffix}"))
+        ]
+        files += [path.as_posix() for path in (*present, *beside)]
     return files
 
 

@@ -87,6 +87,7 @@ def summarize(
                 "accuracy": interval.value,
                 "accuracy_low": interval.low,
                 "accuracy_high": interval.high,
+                "confidence": params.confidence,
                 "accuracy_by_seed": " ".join(f"{run['clean']['accuracy']:.6f}" for run in metrics),
                 **{key: means[key] for key in MEASURES if key != "accuracy"},
                 "test_images": metrics[0]["clean"]["images"],

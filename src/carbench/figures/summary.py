@@ -48,7 +48,7 @@ class Backbone(Row):
     throughput: float
     peak_memory_mb: float
     device: str
-    confidence: Optional = None
+    confidence: float
 
     @property
     def seed_range(self) -> tuple[float, float]:
