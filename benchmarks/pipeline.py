@@ -27,7 +27,9 @@ LIGHT_STAGES = ("fetch", "audit", "split", "pack", "weights", "aggregate", "plot
 TORCH_STAGES = ("train", "evaluate", "cost")
 
 
-def measure(command: list[str], repeats: int, folder: Path = ROOT) -> tuple[list[float], list[float]]:
+def measure(
+    command: list[str], repeats: int, folder: Path = ROOT
+) -> tuple[list[float], list[float]]:
     """Return the wall and CPU seconds of each run of a command."""
     wall, cpu = [], []
     for _ in range(repeats):

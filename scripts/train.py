@@ -11,7 +11,7 @@ import torch
 
 from carbench.backbones import ModelCard, card_document, create, load_start, normalization
 from carbench.checkpoints import read_about, read_tensors, save_checkpoint
-from carbench.devices import prepare
+from carbench.devices import place, prepare
 from carbench.engine import LabelledPictures, fit
 from carbench.packed import Normalizer, PackedPictures
 from carbench.params.base import parse
@@ -48,7 +48,7 @@ def train(stage: Stage) -> None:
         fresh = load_start(model, read_tensors(args.weights), args.weights)
         log.info("started from %s; new: %s", start["start"], ", ".join(fresh))
     mean, std = normalization(model)
-    model.to(device)
+    model = place(model, device)
 
     trained = fit(
         model, part("train"), part("val"), Normalizer(mean, std, device), params, args.seed

@@ -42,7 +42,8 @@ def write_tables(folder: Path, backbones: int = 3, seeds: int = 2, leak: bool = 
                 "val_accuracy": mean + 0.05,
                 "accuracy": mean,
                 "accuracy_low": mean - 0.03,
-                "accuracy_high": mean + 0.025, "confidence": 0.95,
+                "accuracy_high": mean + 0.025,
+                "confidence": 0.95,
                 "accuracy_by_seed": " ".join(
                     str(mean + (seed - (seeds - 1) / 2) / 100) for seed in range(seeds)
                 ),

@@ -61,7 +61,9 @@ def test_both_engines_give_the_same_results(smoke_run: Project, dvc_run: Project
     compared = 0
     for name in by_snakemake.keys() | by_dvc.keys():
         if not any(part in name for part in MEASURED):
-            assert without_costs(name, by_snakemake[name]) == without_costs(name, by_dvc[name]), name
+            assert without_costs(name, by_snakemake[name]) == without_costs(name, by_dvc[name]), (
+                name
+            )
             compared += 1
     assert compared > 150
     assert "train/resnet/0/model.safetensors" in by_dvc

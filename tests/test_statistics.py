@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
 from carbench.bootstrap import Bootstrap
 from carbench.metrics import calibration_error, measure
@@ -26,6 +29,25 @@ def test_metrics_of_predictions_worked_by_hand() -> None:
     assert measured["nll"] == pytest.approx(-np.log([0.8, 0.4, 0.7, 0.6]).mean())
     # Sorted by confidence: .6 (wrong), .6 (right) | .7, .8 (right).
     assert measured["ece"] == pytest.approx((2 * abs(0.5 - 0.6) + 2 * abs(1 - 0.75)) / 4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 2**31))
+def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    probabilities = dice.dirichlet(np.ones(classes), count)
+    labels = dice.integers(0, classes, count)
+    predicted = probabilities.argmax(1)
+    names = [str(number) for number in range(classes)]
+    measured = measure(probabilities, labels, names, bins=5)
+    every = np.arange(classes)
+    assert measured["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
+    assert measured["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert measured["nll"] == pytest.approx(log_loss(labels, probabilities, labels=every))
+    recalls = recall_score(labels, predicted, labels=every, average=None, zero_division=np.nan)
+    found = [np.nan if value is None else value for value in measured["recall"].values()]
+    assert found == pytest.approx(recalls, nan_ok=True)
+    assert measured["balanced_accuracy"] == pytest.approx(np.nanmean(recalls))
 
 
 def test_a_class_without_test_pictures_has_no_recall() -> None:

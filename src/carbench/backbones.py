@@ -13,6 +13,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from carbench.checkpoints import read_about, read_tensors
+from carbench.devices import place
 from carbench.errors import CarbenchError
 
 
@@ -80,7 +81,7 @@ def load_trained(path: Path, device: torch.device) -> tuple[nn.Module, ModelCard
     card = ModelCard(**about["card"])
     model = create(card.model, len(card.classes))
     model.load_state_dict(read_tensors(path))
-    return model.to(device).eval(), card
+    return place(model, device).eval(), card
 
 
 def card_document(card: ModelCard) -> dict[str, Any]:

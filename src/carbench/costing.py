@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from carbench.devices import place
+
 # The first runs pay for allocation and, on a GPU, for choosing kernels.
 WARM_UP = 5
 
@@ -27,9 +29,13 @@ def measure_cost(
     ``repeats`` timed runs. ``peak_memory_mb`` is the device's peak on a GPU, the process's
     resident memory on a CPU.
     """
-    model = model.to(device).eval()
-    one = torch.rand(1, 3, image_size, image_size, device=device)
-    many = torch.rand(batch_size, 3, image_size, image_size, device=device)
+    model = place(model, device).eval()
+    one, many = (
+        torch.rand(count, 3, image_size, image_size, device=device).contiguous(
+            memory_format=torch.channels_last
+        )
+        for count in (1, batch_size)
+    )
     with FlopCounterMode(display=False) as counter:
         model(one)
     single = _times(lambda: model(one), device, repeats)

@@ -52,5 +52,6 @@ class Normalizer:
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Return (B, 3, H, W) pictures, normalised."""
+        """Return (B, 3, H, W) pictures, normalised, channels last in memory as the models are."""
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         return (pictures - self._mean) / self._std

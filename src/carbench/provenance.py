@@ -15,7 +15,7 @@ import psutil
 
 from carbench.closure import code_hash
 
-PACKAGES = ("carbench", "torch", "timm", "numpy", "pillow", "safetensors", "pandas", "scikit-learn")
+PACKAGES = ("carbench", "torch", "timm", "numpy", "pillow", "safetensors", "pandas")
 
 
 def provenance(stage: str, params: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
