@@ -22,7 +22,8 @@ def cost(stage: Stage) -> None:
     image_size: int = stage.value("train.image_size")
     device = prepare(params, "cost")
     name = read_about(args.weights)["model"]
-    model = create(name, len(classes_of(read_split(args.split))))
+    classes = classes_of(read_split(args.split))
+    model = create(name, len(classes), f"backbones.{args.backbone}.model")
     measured = measure_cost(model, image_size, device, params.batch_size, params.repeats)
     document = {
         "backbone": args.backbone,

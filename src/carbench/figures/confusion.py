@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -16,9 +16,6 @@ from carbench.figures.colours import INK, MUTED, RULE
 from carbench.figures.style import Style, shorten
 from carbench.figures.summary import Row, read_rows
 from carbench.params.plot import ConfusionParams
-
-# Letters on the shades of a cell; the shades stay when a page is dark, and so must these.
-ON_LIGHT, ON_DARK = "#22262a", "#fefefe"
 
 GAP = 0.15  # inches between matrices
 UPRIGHT = 10  # with more classes the names below stand upright: slanted, they would touch
@@ -122,34 +119,31 @@ def _matrices(cells: list[Cell], classes: list[str]) -> dict[str, Matrix]:
 
 
 def _cells(axes: Axes, shades: Matrix, shown: Matrix, style: Style, grid: Grid) -> None:
-    """Draw the cells that are not zero, with numbers where they fit."""
-    size = len(shades)
-    letters = min(style.font_size * 0.85, 72 * grid.side / size * 0.38)
-    for row, column in zip(*np.nonzero(shades), strict=True):
-        shade = float(shades[row, column])
-        axes.add_patch(
-            Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=style.shades(shade), linewidth=0)
-        )
-        if letters >= 5:
-            axes.text(
-                column,
-                row,
-                f"{shown[row, column]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=letters,
-                color=ON_DARK if shade > 0.55 else ON_LIGHT,
-            )
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), aspect="equal")
+    """Draw the cells, with numbers where they fit; an empty cell stays paper."""
+    letters = min(style.font_size * 0.85, 72 * grid.side / len(shades) * 0.38)
+    seaborn.heatmap(
+        shades,
+        mask=shades == 0,
+        vmin=0,
+        vmax=1,
+        annot=shown if letters >= 5 else False,
+        fmt=".0f",
+        annot_kws={"fontsize": letters},
+        cmap=style.shades,
+        cbar=False,
+        square=True,
+        linewidths=0.4,
+        linecolor=RULE,
+        xticklabels=False,
+        yticklabels=False,
+        ax=axes,
+    )
     axes.spines[:].set_visible(True)
-    for place in range(1, size):
-        axes.axhline(place - 0.5, color=RULE, linewidth=0.4)
-        axes.axvline(place - 0.5, color=RULE, linewidth=0.4)
 
 
 def _names(axes: Axes, names: list[str], grid: Grid, index: int) -> None:
     """Class names on the outer matrices only."""
-    places = range(len(names))
+    places = [place + 0.5 for place in range(len(names))]
     left = index % grid.columns == 0
     bottom = index + grid.columns >= grid.panels
     axes.tick_params(length=0, labelsize=grid.letters)

@@ -30,7 +30,7 @@ class Style:
         self.width = params.width
         self.font_size = params.font_size
         mpl.rcdefaults()
-        # matplotlib brings seaborn's palettes; importing seaborn itself would double the run time.
+        # matplotlib brings seaborn's palettes; seaborn itself loads only where it draws.
         name = {"dark": "dark-palette"}.get(params.palette, params.palette)
         palette = style.library[f"seaborn-v0_8-{name}"]["axes.prop_cycle"]
         # Blue for what the eye shall find first, red for what warns: so in all six palettes.

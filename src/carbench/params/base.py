@@ -100,7 +100,8 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
         else:
             expected = problem["msg"].removeprefix("Value error, ")
             hint = _spelling_hint(problem["input"])
-            sentences.append(f"{where}: found {problem['input']!r}; {expected}{hint}")
+            found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}; "
+            sentences.append(f"{where}: {found}{expected}{hint}")
     return CarbenchError(
         path,
         found=f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}: " + "; ".join(sentences),

@@ -1,0 +1,69 @@
+"""What the README and the docs tell a person to type exists."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from carbench.interop.jobs import dvc_jobs, snakemake_jobs
+from conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"(?:`|\$ )make ([a-z-]+)", TEXT))
+    assert {"run", "test"} <= named <= targets
+
+
+def test_files_exist() -> None:
+    named = set(re.findall(r"(?:presets|scripts|docs|workflow)/[\w/.-]+", TEXT))
+    assert named
+    for path in named:
+        path = path.rstrip(".")
+        assert (ROOT / path).exists() or path == "presets/X.yaml", path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: object) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):  # type: ignore[attr-defined]
+        assert (page.parent / target).exists(), target  # type: ignore[attr-defined]
+
+
+def test_the_readmes_stages_and_keys_exist() -> None:
+    readme = (ROOT / "README.md").read_text()
+    stages = re.findall(r"dvc repro (\w+@[\w-]+)", readme)
+    assert stages
+    assert set(stages) <= set(dvc_jobs(ROOT))
+    files = re.findall(r"snakemake (results/\S+?)`", readme)
+    outputs = {path for job in snakemake_jobs(ROOT).values() for path in job.outputs}
+    assert files
+    assert set(files) <= outputs
+    old = re.search(r"sed -i 's/([^/]+)/", readme)
+    assert old
+    assert (ROOT / "params.yaml").read_text().count(old[1]) == 1
+
+
+def test_the_lock_names_versions_and_no_host() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    requirements = [line for line in lock.splitlines() if re.match(r"\w", line)]
+    assert all("==" in line for line in requirements)
+    assert any(line.startswith("torch==") for line in requirements)
+
+
+def test_the_conda_environment_has_the_locks_versions() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    locked: dict[str, str] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^ ;\n]+)", lock, re.M):
+        locked.setdefault(name, version)  # the first line of a package is for Python 3.11
+    environment = (ROOT / "envs/carbench.yaml").read_text()
+    pins = dict(re.findall(r"^  - ([\w.-]+)=([\w.]+)$", environment, re.M))
+    assert pins.pop("python") == "3.11"
+    assert len(pins) > 10
+    for name, version in pins.items():
+        name = {"pytorch": "torch", "ruamel.yaml": "ruamel-yaml"}.get(name, name)
+        assert locked[name] == version, name
