@@ -16,8 +16,13 @@ from carbench.params.aggregate import AggregateParams
 from carbench.tables import read_json
 
 HEADLINE = (
-    *("accuracy", "accuracy_low", "accuracy_high", "val_accuracy"),
-    *("leak_gap", "latency_ms", "parameters"),
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "val_accuracy",
+    "leak_gap",
+    "latency_ms",
+    "parameters",
 )
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
 
@@ -125,13 +130,17 @@ def summarize(
 
 
 def headline(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return what `dvc exp show` and `dvc metrics diff` show: the winner's numbers, then each's."""
-    table = summary.set_index("backbone")
-    numbers = {
-        str(name): {key: _plain(row[key]) for key in HEADLINE} for name, row in table.iterrows()
+    """Return what `dvc exp show` and `dvc metrics diff` show: the winner, then all accuracies."""
+    winner = summary.iloc[0]
+    return {
+        "winner": {
+            "backbone": str(winner["backbone"]),
+            **{key: _plain(winner[key]) for key in HEADLINE},
+        },
+        "accuracy": {
+            str(row["backbone"]): _plain(row["accuracy"]) for _, row in summary.iterrows()
+        },
     }
-    winner = str(summary.iloc[0]["backbone"])
-    return {"winner": {"backbone": winner, **numbers[winner]}, **numbers}
 
 
 def confusion(runs: list[Run]) -> pd.DataFrame:
