@@ -34,6 +34,7 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("train.device", "gpu", ["train.device: found 'gpu'", "'cpu' or 'cuda'"]),
         ("split.test", 0.9, ["split", "must leave a part for train"]),
         ("data.path", "cars.zip", ["data", "write presets/none"]),
+        ("data", {"source": "archive"}, ["data.path: missing", "data.sample: missing"]),
         ("data.source", "archive", ["reads a local path: name it"]),
         ("data.exclude", "Audi", ["data.exclude", "list"]),
         ("seeds", [1, 1], ["seeds: found [1, 1]", "each seed once"]),

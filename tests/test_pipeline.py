@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from carbench.interop.jobs import dvc_plan
+from carbench.interop.jobs import dvc_plan, snakemake_plan
 from conftest import Project, active_environment, copy_repository
 
 pytestmark = pytest.mark.slow
@@ -116,6 +116,25 @@ def test_an_experiment_is_compared(dvc_run: Project) -> None:
     dvc_run.run("git", "checkout", "--quiet", ".")
     dvc_run.run("dvc", "checkout")
     assert dvc_plan(dvc_run.root) == set()
+
+
+def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
+    smoke: Project, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(smoke.root / "results/data/images/train", pictures)
+    project = copy_repository(tmp_path / "folder")
+    params = smoke.params
+    params["data"] |= {"source": "folder", "path": str(pictures)}
+    project.set_params(params)
+    project.run("snakemake", "results/data/manifest.csv")
+    project.run("dvc", "commit", "--force", "fetch")
+    assert not {"fetch"} & (snakemake_plan(project.root) | dvc_plan(project.root))
+
+    (first, *_) = sorted((pictures / "SUV").iterdir())
+    shutil.copy(first, pictures / "SUV/added.jpg")
+    assert "fetch" in snakemake_plan(project.root)
+    assert "fetch" in dvc_plan(project.root)
 
 
 def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:

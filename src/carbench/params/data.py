@@ -47,6 +47,8 @@ class DataParams(Section):
                 + ("a local path: name it" if local else f"no local path: write {NOTHING_LOCAL}")
                 + " in data.path"
             )
+        if self.path.startswith("~"):
+            raise ValueError("path is read as it is written: write it without ~")
         both = sorted(set(self.classes) & set(self.exclude))
         if both:
             raise ValueError(f"classes {both} are both chosen and excluded")

@@ -21,10 +21,10 @@ def open_source(params: DataParams, scratch: Path) -> Iterator[list[SourceFile]]
     if params.source == "archive":
         from carbench.sources.archive import archive_files
 
-        with archive_files(Path(params.path).expanduser(), params.max_unpacked_gb) as files:
+        with archive_files(Path(params.path), params.max_unpacked_gb) as files:
             yield files
     elif params.source == "folder":
-        yield list(folder_files(Path(params.path).expanduser()))
+        yield list(folder_files(Path(params.path)))
     elif params.source == "kaggle":
         from carbench.sources.kaggle import download
 
