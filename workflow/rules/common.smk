@@ -34,12 +34,8 @@ if config != content:
         "expected those of params.yaml, which the stages read. Fix: make the choice in params.yaml"
     )
 
-os.environ.update(
-    # Jobs run side by side, where progress bars would overwrite each other.
-    CARBENCH_PROGRESS="plain",
-    # For jobs in a conda environment (--sdm conda), where carbench is not installed.
-    PYTHONPATH=str(Path("src").resolve()),
-)
+# Jobs run side by side, where progress bars would overwrite each other.
+os.environ.update(CARBENCH_PROGRESS="plain")
 
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
