@@ -5,10 +5,7 @@ The weights do not matter for it, so that a changed recipe does not measure agai
 
 from pathlib import Path
 
-from carbench.backbones import create
 from carbench.checkpoints import read_about
-from carbench.costing import measure_cost
-from carbench.devices import prepare
 from carbench.params.cost import CostParams
 from carbench.parts import classes_of, read_split
 from carbench.provenance import hardware
@@ -17,6 +14,11 @@ from carbench.tables import write_json
 
 
 def cost(stage: Stage) -> None:
+    # Loaded after the parameters were checked: torch and timm take seconds.
+    from carbench.backbones import create
+    from carbench.costing import measure_cost
+    from carbench.devices import prepare
+
     args = stage.args
     params = stage.params("cost", CostParams)
     image_size: int = stage.value("train.image_size")

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from carbench.backbones import load_trained
 from carbench.checkpoints import read_about
-from carbench.devices import prepare
 from carbench.metrics import measure
-from carbench.packed import Normalizer, PackedPictures
 from carbench.params.evaluate import EvaluateParams
 from carbench.parts import read_split
-from carbench.predict import predict_logits
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
 
 
 def evaluate(stage: Stage) -> None:
+    # Loaded after the parameters were checked: torch and timm take seconds.
+    import torch
+
+    from carbench.backbones import load_trained
+    from carbench.devices import prepare
+    from carbench.packed import Normalizer, PackedPictures
+    from carbench.predict import predict_logits
+
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
     device = prepare(params, "evaluate")

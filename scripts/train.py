@@ -7,13 +7,7 @@ Writes ``model.safetensors`` (the chosen epoch), ``history.csv`` (a row an epoch
 import time
 from pathlib import Path
 
-import torch
-
-from carbench.backbones import ModelCard, card_document, create, load_start, normalization
 from carbench.checkpoints import read_about, read_tensors, save_checkpoint
-from carbench.devices import place, prepare
-from carbench.engine import LabelledPictures, fit
-from carbench.packed import Normalizer, PackedPictures
 from carbench.params.base import parse
 from carbench.params.train import TrainParams, merge
 from carbench.parts import classes_of, read_split
@@ -23,6 +17,14 @@ from carbench.tables import write_json, write_table
 
 
 def train(stage: Stage) -> None:
+    # Loaded after the parameters were checked: torch and timm take seconds.
+    import torch
+
+    from carbench.backbones import ModelCard, card_document, create, load_start, normalization
+    from carbench.devices import place, prepare
+    from carbench.engine import LabelledPictures, fit
+    from carbench.packed import Normalizer, PackedPictures
+
     args = stage.args
     recipe = merge(stage.value("train"), stage.value("backbones.{backbone}.train"))
     params = parse(recipe, TrainParams, f"backbones.{args.backbone}.train", args.params)

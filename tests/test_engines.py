@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from carbench.interop.jobs import Job, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
-TORCH = ("train", "evaluate", "cost")  # stages that run models
+TORCH = ("cost", "evaluate", "train", "weights")  # weights: only for a start that is not random
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +69,50 @@ def test_dvc_lists_the_code_of_each_stage(
 )
 def test_what_a_script_really_loads(stage: str) -> None:
     """Its modules are in the list that is read off the source; torch only where a model is."""
-    program = (
-        f"import runpy, sys; sys.argv = ['{stage}.py', '--help']\n"
+    script = ROOT / f"scripts/{stage}.py"
+    imports = [
+        node
+        for node in ast.walk(ast.parse(script.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    modules = ast.unparse(ast.Module(imports, []))
+    loaded = loaded_by(f"sys.path.insert(0, 'scripts')\n{modules}")
+    files = {
+        Path(file).resolve().relative_to(ROOT).as_posix()
+        for name, file in loaded.items()
+        if name.split(".")[0] == "carbench"
+    }
+    assert files
+    assert files <= set(code_of(stage, ROOT))
+    assert ("torch" in loaded) == (stage in TORCH)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_parameters_are_checked_before_torch_loads(stage: str) -> None:
+    start = (
+        f"import runpy; sys.argv = ['{stage}.py', '--help']\n"
         f"try: runpy.run_path('scripts/{stage}.py', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "for name, module in sorted(sys.modules.items()):\n"
-        "    if name.split('.')[0] == 'carbench': print('FILE', module.__file__)\n"
-        "print('TORCH', 'torch' in sys.modules)\n"
+        "except SystemExit: pass"
+    )
+    assert "torch" not in loaded_by(start)
+
+
+def loaded_by(program: str) -> dict[str, str]:
+    """Run a program in a new interpreter and return the modules that it has loaded: their files."""
+    report = (
+        "import json\n"
+        "files = {n: getattr(m, '__file__', None) or '' for n, m in sys.modules.items()}\n"
+        "print(json.dumps(files))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"import sys\n{program}\n{report}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    loaded = {
-        Path(line.removeprefix("FILE ")).resolve().relative_to(ROOT).as_posix()
-        for line in done.stdout.splitlines()
-        if line.startswith("FILE ")
-    }
-    assert loaded
-    assert loaded <= set(code_of(stage, ROOT))
-    assert f"TORCH {stage in TORCH}" in done.stdout
+    loaded: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return loaded
 
 
 def test_a_script_runs_the_code_that_lies_beside_it(tmp_path: Path) -> None:

@@ -72,9 +72,13 @@ def _gpus() -> list[str]:
 
 def _git() -> dict[str, Any]:
     commit = _output("git", "rev-parse", "HEAD")
-    # Results that DVC keeps in git are new after every run; only edits of tracked files count.
+    # What a run itself writes into tracked files is no edit.
     changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".")
-    edits = [line for line in (changed or "").splitlines() if not line[3:].startswith("results/")]
+    edits = [
+        line
+        for line in (changed or "").splitlines()
+        if not line[3:].startswith(("results/", "dvc.lock"))
+    ]
     return {"commit": commit, "dirty": bool(edits) if commit else None}
 
 
