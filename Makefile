@@ -15,10 +15,10 @@ run: $(READY)  ## run the whole study in params.yaml
 	@echo "The report is in $(CURDIR)/results/report.html"
 
 test: $(READY)  ## run all tests
-	@pytest
+	@pytest --numprocesses auto --dist loadfile
 
 test-fast: $(READY)  ## run the tests that need no whole pipeline
-	@pytest -m "not slow"
+	@pytest --numprocesses auto --dist loadfile -m "not slow"
 
 lint: $(READY)  ## check formatting, types and both engines' files
 	@ruff format --check .
