@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from carbench.checkpoints import read_about
+from carbench.errors import CarbenchError
 from carbench.metrics import measure
 from carbench.params.evaluate import EvaluateParams
 from carbench.parts import read_split
@@ -29,6 +30,14 @@ def evaluate(stage: Stage) -> None:
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
     device = prepare(params, "evaluate")
+    about = read_about(args.model)
+    if (about["backbone"], about["seed"]) != (args.backbone, args.seed):
+        raise CarbenchError(
+            args.model,
+            found=f"the model of {about['backbone']}, seed {about['seed']}",
+            expected=f"that of {args.backbone}, seed {args.seed}",
+            fix="delete it and run again",
+        )
     model, card = load_trained(args.model, device)
     rows = [row for row in read_split(args.split) if row.split == "test"]
 
@@ -52,7 +61,6 @@ def evaluate(stage: Stage) -> None:
             probabilities[chosen], labels[chosen], card.classes, params.calibration_bins
         )
 
-    about = read_about(args.model)
     metrics = {
         "backbone": args.backbone,
         "seed": args.seed,

@@ -61,6 +61,7 @@ def train(stage: Stage) -> None:
     record["seconds"] = round(time.perf_counter() - started, 1)
     with stage.outputs(args.output) as out:
         about = {
+            "backbone": args.backbone,
             "card": card_document(card),
             "start": start,
             "seed": args.seed,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from carbench.checkpoints import save_checkpoint
 from carbench.params.train import BackboneParams
 from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.timm_names import refuse_unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,8 @@ def weights(stage: Stage) -> None:
     start = stage.value("backbones.{backbone}.weights")
     # The two keys are read one by one: an edit of the backbone's `train:` must not come here.
     params = BackboneParams(model=model, weights=start, train={})
+
+    refuse_unknown({stage.args.backbone: params}, stage.args.params)
 
     tensors: dict[str, Tensor] = {}
     about: dict[str, Any] = {"model": params.model, "start": "random"}

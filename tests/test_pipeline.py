@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from carbench.interop.jobs import dvc_plan, snakemake_plan
-from conftest import Project, active_environment, copy_repository
+from conftest import Project, active_environment, copy_repository, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +123,7 @@ def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
 ) -> None:
     pictures = tmp_path / "pictures"
     shutil.copytree(smoke.root / "results/data/images/train", pictures)
+    (pictures / "SUV/<i> {seed}.jpg").write_bytes(b"no picture")
     project = copy_repository(tmp_path / "folder")
     params = smoke.params
     params["data"] |= {"source": "folder", "path": str(pictures)}
@@ -131,7 +132,7 @@ def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
     project.run("dvc", "commit", "--force", "fetch")
     assert not {"fetch"} & (snakemake_plan(project.root) | dvc_plan(project.root))
 
-    (first, *_) = sorted((pictures / "SUV").iterdir())
+    (first, *_) = sorted((pictures / "SUV").glob("0*.jpg"))
     shutil.copy(first, pictures / "SUV/added.jpg")
     assert "fetch" in snakemake_plan(project.root)
     assert "fetch" in dvc_plan(project.root)
@@ -139,14 +140,60 @@ def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
 
 def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
     params = smoke.params
-    params["backbones"]["broken"] = {"model": "resnet81", "weights": "random", "train": {}}
+    training = {"lr": 1.0e30, "clip_norm": 1.0e30}
+    params["backbones"]["broken"] = {"model": "test_resnet", "weights": "random", "train": training}
     smoke.set_params(params)
-    done = smoke.run("snakemake", check=False)
+    done = smoke.run("snakemake", "results/train/broken/0/model.safetensors", check=False)
     said = done.stdout + done.stderr
     assert done.returncode
-    assert "backbones.broken.model: found 'resnet81'" in said
+    assert "train.lr: found a loss of" in said
     assert "Traceback" not in said
     assert not list(smoke.root.glob("results/train/broken/0/*"))
+
+
+def test_mistakes_are_found_before_any_work(smoke: Project, tmp_path: Path) -> None:
+    """An unknown model and a missing path are refused by the plan, not after hours."""
+    params = smoke.params
+    params["backbones"]["broken"] = {"model": "resnet81", "weights": "random", "train": {}}
+    smoke.set_params(params)
+    done = smoke.run("snakemake", "-n", check=False)
+    assert "backbones.broken.model: found 'resnet81'" in done.stdout + done.stderr
+    del params["backbones"]["broken"]
+    params["data"] |= {"source": "archive", "path": str(tmp_path / "no.zip")}
+    smoke.set_params(params)
+    done = smoke.run("snakemake", "-n", check=False)
+    assert done.returncode
+    assert f"data.path: found nothing at {tmp_path / 'no.zip'}" in done.stdout + done.stderr
+    (smoke.root / "params.yaml").write_text("epochs: [")
+    done = smoke.run("snakemake", "-n", check=False)
+    assert "params.yaml: found unreadable YAML" in done.stdout + done.stderr
+
+
+def test_damaged_results_are_refused_in_a_sentence(smoke: Project, tmp_path: Path) -> None:
+    results = smoke.root / "results"
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((results / "train/resnet/0/model.safetensors").read_bytes())
+    split = tmp_path / "split.csv"
+    split.write_bytes((results / "split/split.csv").read_bytes())
+
+    def evaluate(backbone: str) -> str:
+        done = run_script(
+            "evaluate",
+            *("--params", smoke.root / "params.yaml", "--backbone", backbone, "--seed", 0),
+            *("--model", model, "--pack", results / "pack", "--split", split),
+            *("--output", tmp_path / "out"),
+        )
+        assert "Traceback" not in done.stderr
+        return done.stderr if done.returncode else ""
+
+    assert evaluate("resnet") == ""
+    assert "found the model of resnet, seed 0; expected that of mobilenet" in evaluate("mobilenet")
+    content = bytearray(model.read_bytes())
+    content[-5] ^= 1
+    model.write_bytes(content)
+    assert "its tensors are not those that were saved" in evaluate("resnet")
+    split.write_bytes(split.read_bytes()[:-9])
+    assert "split.csv: found line" in evaluate("resnet")
 
 
 def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(smoke: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import shutil
 import stat
 import subprocess
@@ -101,6 +102,28 @@ def test_a_folder_of_classes(fetch: Fetch, tmp_path: Path) -> None:
     }
 
 
+def test_odd_names_are_taken_and_impossible_ones_listed(fetch: Fetch, tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    odd = 'grey ü, "quoted" <i> {seed}.jpg'
+    for name, content in tree("Audi", "L'été & 日本車", parts=("",)).items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (root / "Audi" / odd).write_bytes(picture(5))
+    Path(os.fsdecode(os.fsencode(root / "Audi") + b"/latin\xe9.jpg")).write_bytes(picture(6))
+    (root / "Audi/dangling.jpg").symlink_to("/nowhere")
+    (root / "loop").symlink_to(root)
+    done = fetch(root, max_bad_fraction=0.2)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "data/manifest.csv")) == 7
+    assert f"Audi/{odd}" in {row["image"] for row in rows(tmp_path / "data/manifest.csv")}
+    reasons = {row["file"]: row["reason"] for row in rows(tmp_path / "data/quarantine.csv")}
+    assert reasons == {
+        "Audi/latin\\xe9.jpg": "left aside: its name is not UTF-8",
+        "Audi/dangling.jpg": "No such file or directory",
+    }
+
+
 def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift", each=20)
     whole = picture(1, size=(200, 200))
@@ -171,7 +194,7 @@ def test_a_zip_bomb_is_refused(fetch: Fetch, tmp_path: Path) -> None:
         ({}, "no pictures among 0 files"),
         ({"notes.txt": b"x"}, "no pictures among 1 files"),
         (tree("Audi"), "1 class ['Audi']"),
-        (tree("Audi", parts=("",)), "0 classes"),
+        (tree("Audi", parts=("",)), "1 class ['Audi']"),
     ],
 )
 def test_too_little_is_refused(

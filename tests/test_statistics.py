@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
+from scipy.stats import binomtest
 
 from carbench.bootstrap import Bootstrap
 from carbench.metrics import calibration_error, measure
@@ -34,6 +34,8 @@ def test_metrics_of_predictions_worked_by_hand() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 6), st.integers(1, 60), st.integers(0, 2**31))
 def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) -> None:
+    from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
+
     dice = np.random.default_rng(seed)
     probabilities = dice.dirichlet(np.ones(classes), count)
     labels = dice.integers(0, classes, count)
@@ -76,6 +78,16 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         interval = bootstrap.interval(correct.mean(), bootstrap.accuracies(correct))
         covered += interval.low <= 0.8 <= interval.high
     assert 0.91 <= covered / 300 <= 0.98
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_is_not_certainty(right: bool) -> None:
+    """Clopper and Pearson, as scipy has it, counting groups."""
+    correct = np.full((2, 32), right)
+    bootstrap = Bootstrap(np.arange(32) // 2, 2, 200, 0, 0.95)
+    interval = bootstrap.accuracy_interval(correct)
+    reference = binomtest(16 if right else 0, 16).proportion_ci(0.95, "exact")
+    assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
 
 
 def test_pictures_of_one_group_count_as_one_piece_of_evidence() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from carbench.checkpoints import read_about, read_tensors
 from carbench.devices import place
 from carbench.errors import CarbenchError
+from carbench.timm_names import unknown_model
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,7 @@ class ModelCard:
 def create(model: str, class_count: int, key: str = "model") -> nn.Module:
     """Return a timm model with a new head and random weights, from torch's random state."""
     if not timm.is_model(model):
-        close = get_close_matches(model, timm.list_models(), n=3)
-        raise CarbenchError(
-            "params.yaml",
-            key=key,
-            found=f"{model!r}",
-            expected="a model that timm knows",
-            fix=f"write {' or '.join(close)}" if close else "see timm.list_models()",
-        )
+        raise unknown_model(model, timm.list_models(), Path("params.yaml"), key)
     made: nn.Module = timm.create_model(model, pretrained=False, num_classes=class_count)
     return made
 

@@ -66,3 +66,18 @@ class Bootstrap:
         """Return the percentile interval around a value."""
         low, high = np.quantile(resampled, self._quantiles)
         return Interval(value, float(low), float(high))
+
+    def accuracy_interval(self, correct: NDArray[np.bool_]) -> Interval:
+        """Return the mean accuracy of (seeds, N) right or wrong, with its interval.
+
+        Where all is right, or all wrong, every resample is the same and would claim certainty.
+        The exact bound of Clopper and Pearson (1934) takes its place, which for n of n right is
+        ``tail ** (1 / n)``; n counts groups, as pictures of one group are one piece of evidence.
+        """
+        value = float(correct.mean())
+        bound = float(self._quantiles[0] ** (1 / len(self._sizes)))
+        if value == 1:
+            return Interval(value, bound, 1.0)
+        if value == 0:
+            return Interval(value, 0.0, 1 - bound)
+        return self.interval(value, self.accuracies(correct))

@@ -97,5 +97,8 @@ def _files(module: str, root: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(f"scripts/{sys.argv[1]}.py").is_file():
+        stages = ", ".join(sorted(path.stem for path in Path("scripts").glob("*.py")))
+        sys.exit(f"usage, in the repository: python -m carbench.closure STAGE (one of {stages})")
     for line in code_of(sys.argv[1]):
         sys.stdout.write(f"      - {line}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,7 +20,9 @@ from carbench.sources.places import Place, find_places, is_hidden, looks_like_pi
 MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]
 QUARANTINE = ["file", "class", "published", "sha256", "bytes", "reason"]
 NO_PICTURE = "left aside: not a picture by its name"
+BAD_NAME = "left aside: its name is not UTF-8"
 NO_CLASS = "left aside: not in a class folder"
+LEFT_ASIDE = (NO_PICTURE, NO_CLASS, BAD_NAME)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Collected:
     @property
     def undecodable(self) -> list[dict[str, object]]:
         """The quarantined files that should have been pictures."""
-        return [row for row in self.quarantine if row["reason"] not in (NO_PICTURE, NO_CLASS)]
+        return [row for row in self.quarantine if row["reason"] not in LEFT_ASIDE]
 
 
 def collect(files: list[SourceFile], params: DataParams, origin: str, images: Path) -> Collected:
@@ -50,9 +53,15 @@ def collect(files: list[SourceFile], params: DataParams, origin: str, images: Pa
         CarbenchError: no pictures, fewer than two classes, an unknown class asked for, two files
             for one place, or more than ``max_bad_fraction`` of the pictures undecodable.
     """
-    visible = [file for file in files if not is_hidden(file.path)]
+    named = [file for file in files if _has_text_name(file)]
+    visible = [file for file in named if not is_hidden(file.path)]
     pictures = [file for file in visible if looks_like_picture(file.path)]
     quarantine: list[dict[str, object]] = [
+        {"file": os.fsencode(file.path).decode("utf-8", "backslashreplace"), "reason": BAD_NAME}
+        for file in files
+        if not _has_text_name(file)
+    ]
+    quarantine += [
         {"file": file.path.as_posix(), "reason": NO_PICTURE}
         for file in visible
         if not looks_like_picture(file.path)
@@ -94,10 +103,18 @@ def collect(files: list[SourceFile], params: DataParams, origin: str, images: Pa
         target.write_bytes(content)
     manifest.sort(key=lambda row: str(row["image"]))
     collected = Collected(
-        manifest, quarantine, len(files) - len(visible), len(placed) - len(chosen)
+        manifest, quarantine, len(named) - len(visible), len(placed) - len(chosen)
     )
     _refuse_damage(collected, params, origin)
     return collected
+
+
+def _has_text_name(file: SourceFile) -> bool:
+    try:
+        str(file.path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _bytes(file: SourceFile) -> bytes | str:

@@ -19,3 +19,10 @@ class CarbenchError(Exception):
     ) -> None:
         place = f"{where}: {key}" if key else f"{where}"
         super().__init__(f"{place}: found {found}; expected {expected}. Fix: {fix}")
+
+    @classmethod
+    def told(cls, problem: str, fix: str) -> CarbenchError:
+        """Return an error whose problem is already a sentence, as for several mistakes at once."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, f"{problem}. Fix: {fix}")
+        return error

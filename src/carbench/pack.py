@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.tables import read_table
+from carbench.tables import damaged, missing, read_table
 
 ARRAY = "images.npy"
 INDEX = "index.csv"
@@ -21,10 +21,16 @@ def create_array(folder: Path, count: int, size: int) -> NDArray[np.uint8]:
 
 def open_array(folder: Path) -> NDArray[np.uint8]:
     """Return the array (N, size, size, 3) uint8, RGB, read from disk only where it is used."""
-    array: NDArray[np.uint8] = np.load(folder / ARRAY, mmap_mode="r")
+    path = folder / ARRAY
+    try:
+        array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        raise missing(path) from None
+    except (ValueError, EOFError) as error:
+        raise damaged(path, f"no readable array ({error})") from None
     return array
 
 
 def rows_of(folder: Path) -> dict[str, int]:
     """Return each picture's row in the array."""
-    return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX)}
+    return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX, ("row", "image"))}

@@ -23,7 +23,7 @@ def read_split(path: Path) -> list[SplitRow]:
     """Return the rows of split.csv without the excluded pictures, in file order."""
     rows = [
         SplitRow(row["image"], row["class"], int(row["group"]), row["split"], row["leaked"] == "1")
-        for row in read_table(path)
+        for row in read_table(path, ("image", "class", "group", "split", "leaked"))
     ]
     return [row for row in rows if row.split != "excluded"]
 

@@ -78,7 +78,7 @@ def summarize(
     for name, own in own_runs.items():
         metrics = [run.metrics for run in own]
         means = {key: _mean(metrics, "clean", key) for key in MEASURES}
-        interval = bootstrap.interval(means["accuracy"], resampled[name])
+        interval = bootstrap.accuracy_interval(_correct(own))
         leaked = _mean(metrics, "leaked", "accuracy")
         every = _mean(metrics, "all", "accuracy")
         cost = costs[name]

@@ -11,18 +11,47 @@ from typing import Any
 from carbench.errors import CarbenchError
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a header; every value is text."""
+def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a CSV file with a header; every value is text.
+
+    Raises:
+        CarbenchError: there is no such file, it lacks one of ``columns``, or a row is cut short.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows = list(reader)
     except FileNotFoundError:
-        raise CarbenchError(
-            path,
-            found="no such file",
-            expected="the table that an earlier stage writes",
-            fix="run `snakemake` or `dvc repro`, which run the stages in order",
-        ) from None
+        raise missing(path) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise damaged(path, str(error)) from None
+    lacking = set(columns) - set(reader.fieldnames or [])
+    if lacking:
+        raise damaged(path, f"no column {', '.join(sorted(lacking))}")
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise damaged(path, f"line {number} with another number of values than the header")
+    return rows
+
+
+def missing(path: Path) -> CarbenchError:
+    """Return the error for a result that is not there."""
+    return CarbenchError(
+        path,
+        found="nothing",
+        expected="what an earlier stage writes",
+        fix="run `snakemake` or `dvc repro`, which run the stages in order",
+    )
+
+
+def damaged(path: Path, found: str) -> CarbenchError:
+    """Return the error for a result that cannot be what a stage has written."""
+    return CarbenchError(
+        path,
+        found=found,
+        expected="what an earlier stage writes, whole",
+        fix="delete it and run again",
+    )
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -34,8 +63,13 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return the content of a JSON file; :class:`CarbenchError` if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise missing(path) from None
+    except ValueError as error:
+        raise damaged(path, f"no readable JSON ({error})") from None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,6 +14,8 @@ from carbench.errors import CarbenchError
 from carbench.params.base import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import merge
+from carbench.sources.files import fingerprint
+from carbench.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
 CONDA = "../../envs/carbench.yaml"
@@ -21,10 +23,21 @@ CONDA = "../../envs/carbench.yaml"
 PICTURE_THREADS = 8
 
 try:
-    check(PARAMS)
+    study = check(PARAMS)
     content = read_yaml(PARAMS)
+    refuse_unknown(study.backbones, PARAMS)
 except CarbenchError as error:
     raise WorkflowError(str(error))
+if not os.path.exists(study.data.path):
+    raise WorkflowError(
+        f"params.yaml: data.path: found nothing at {study.data.path}; expected the pictures. "
+        "Fix: correct data.path"
+    )
+
+
+configfile: "params.yaml"
+
+
 if config != content:
     different = [
         key for key in {**config, **content} if config.get(key) != content.get(key)
@@ -96,19 +109,12 @@ def train_gpus(wildcards):
     return 1 if recipe("device")(wildcards) == "cuda" else 0
 
 
-def local_pictures(wildcards):
-    """What fetch reads on this machine: an archive, or every file of a folder.
+def state_of(path):
+    """What tells whether a folder of pictures has changed; files are Snakemake's own business.
 
-    A path that is not there is left to fetch, which says better what to do.
+    The pictures themselves are no inputs: Snakemake would take <x> and {x} in a name for its own.
     """
-    path = Path(config["data"]["path"])
-    if not path.is_dir():
-        return [str(path)] if path.exists() else []
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(path, followlinks=True)
-        for name in names
-    )
+    return fingerprint(Path(path)) if os.path.isdir(path) else ""
 
 
 def all_runs(pattern):

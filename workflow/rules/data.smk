@@ -9,7 +9,7 @@
 rule fetch:
     input:
         code=code("fetch"),
-        local=local_pictures,
+        local=config["data"]["path"],
     output:
         images=directory("results/data/images"),
         manifest="results/data/manifest.csv",
@@ -27,6 +27,7 @@ rule fetch:
         runtime=240,
     params:
         choices=keys("data"),
+        local=state_of(config["data"]["path"]),
     shell:
         "python scripts/fetch.py --output results/data --log {log}"
 

@@ -65,8 +65,8 @@ def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
                 path,
                 key=key,
                 found="nothing",
-                expected=f"a value ({part!r} is missing{_nearest(part, known)})",
-                fix=f"add `{part}:`; the files in presets/ show every key",
+                expected=f"{part!r} among {', '.join(known) or 'its keys'}{_nearest(part, known)}",
+                fix=f"correct the name, or add `{part}:` as the files in presets/ do",
             )
         value = value[part]
     return value
@@ -90,7 +90,8 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
     problems = error.errors()
     sentences = []
     for problem in problems:
-        names = [str(part) for part in problem["loc"]]
+        # The alternatives of a union are pydantic's business, not a key of the file.
+        names = [str(part) for part in problem["loc"] if not _is_alternative(str(part))]
         where = ".".join([key, *names] if key else names)
         if problem["type"] == "extra_forbidden":
             nearest = _nearest(names[-1], _valid_keys(model, names[:-1]))
@@ -99,15 +100,18 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
             sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/")
         else:
             expected = problem["msg"].removeprefix("Value error, ")
+            expected = expected.replace("Input should be", "expected", 1)
             hint = _spelling_hint(problem["input"])
             found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}; "
             sentences.append(f"{where}: {found}{expected}{hint}")
-    return CarbenchError(
-        path,
-        found=f"{len(problems)} mistake{'s' if len(problems) > 1 else ''}: " + "; ".join(sentences),
-        expected="known keys with valid values",
-        fix="correct the keys named above; the comments in presets/ explain each",
+    return CarbenchError.told(
+        f"{path}: " + "; ".join(dict.fromkeys(sentences)),
+        fix="correct what is named; the comments in presets/ explain each key",
     )
+
+
+def _is_alternative(part: str) -> bool:
+    return "[" in part or part[:1].isupper()
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -69,6 +69,14 @@ def check(path: Path) -> Study:
             expected="at least one backbone",
             fix="add one as in presets/",
         )
+    if study.pack.size < study.train.image_size:
+        raise CarbenchError(
+            path,
+            key="pack.size",
+            found=f"{study.pack.size} pixels",
+            expected=f"at least train.image_size = {study.train.image_size}",
+            fix="raise pack.size or lower train.image_size",
+        )
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     return study

@@ -92,7 +92,7 @@ def _explained(handle: str, error: BaseException | None) -> CarbenchError:
     }.get(
         status or 0,
         (
-            f"{type(error).__name__} ({' '.join(str(error).split())})",
+            f"{type(error).__name__} ({' '.join(str(error).split())[:120]})",
             "check the network and run again; it resumes. Or download the zip by hand and use "
             "data.source: archive",
         ),

@@ -79,9 +79,11 @@ def _place(path: PurePosixPath, published: bool, top: int) -> Place | None:
 
 
 def _shared_folders(paths: list[PurePosixPath]) -> int:
-    """How many leading folders all paths have in common."""
+    """How many leading folders all paths have in common; a single folder is a class, not a top."""
     folders = {path.parts[:-1] for path in paths}
     depth = 0
+    if len(folders) == 1:
+        return max(len(next(iter(folders))) - 1, 0)
     while folders and len({parts[: depth + 1] for parts in folders}) == 1:
         if depth >= min(len(parts) for parts in folders):
             break
