@@ -46,6 +46,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the versions of requirements.lock into .venv ..."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 	  "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
-	@uv pip install --quiet --python .venv/bin/python --requirement requirements.lock
+	@# Compiled once here, or every job would compile torch and timm anew where Python may not cache.
+	@uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement requirements.lock
 	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $(READY)
