@@ -11,7 +11,7 @@ import pandas as pd
 
 from carbench.params.aggregate import AggregateParams
 from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.summarizing import choose, confusion, headline, read_runs, summarize
+from carbench.summarizing import confusion, headline, read_runs, summarize
 from carbench.tables import read_json, write_json
 
 
@@ -24,14 +24,16 @@ def aggregate(stage: Stage) -> None:
     runs = read_runs(args.evaluate, backbones, seeds)
     costs = {name: read_json(args.cost / f"{name}.json") for name in backbones}
     summary, comparisons = summarize(runs, costs, params)
-    chosen = choose(runs)
+    best = summary.iloc[0]  # the chosen backbone stands first
     curves = pd.concat(
         pd.read_csv(args.train / run.backbone / str(run.seed) / "history.csv").assign(
             backbone=run.backbone, seed=run.seed
         )
         for run in runs
     )
-    winner = pd.concat(run.clean.assign(seed=run.seed) for run in runs if run.backbone == chosen)
+    winner = pd.concat(
+        run.clean.assign(seed=run.seed) for run in runs if run.backbone == best["backbone"]
+    )
 
     with stage.outputs(args.output) as out:
         tables = {
@@ -44,7 +46,6 @@ def aggregate(stage: Stage) -> None:
         for name, table in tables.items():
             table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         write_json(out / "metrics.json", headline(summary))
-    best = summary.iloc[0]
     log.info(
         "%s was best on val; on %d clean test pictures %.1f %% (%.1f to %.1f)",
         best["backbone"],

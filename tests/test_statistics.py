@@ -85,7 +85,7 @@ def test_all_right_is_not_certainty(right: bool) -> None:
     """Clopper and Pearson, as scipy has it, counting groups."""
     correct = np.full((2, 32), right)
     bootstrap = Bootstrap(np.arange(32) // 2, 2, 200, 0, 0.95)
-    interval = bootstrap.accuracy_interval(correct)
+    interval = bootstrap.accuracy_interval(correct, bootstrap.accuracies(correct))
     reference = binomtest(16 if right else 0, 16).proportion_ci(0.95, "exact")
     assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
 

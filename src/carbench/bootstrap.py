@@ -67,8 +67,12 @@ class Bootstrap:
         low, high = np.quantile(resampled, self._quantiles)
         return Interval(value, float(low), float(high))
 
-    def accuracy_interval(self, correct: NDArray[np.bool_]) -> Interval:
+    def accuracy_interval(
+        self, correct: NDArray[np.bool_], resampled: NDArray[np.float64]
+    ) -> Interval:
         """Return the mean accuracy of (seeds, N) right or wrong, with its interval.
+
+        ``resampled`` is what :meth:`accuracies` gives for ``correct``.
 
         Where all is right, or all wrong, every resample is the same and would claim certainty.
         The exact bound of Clopper and Pearson (1934) takes its place, which for n of n right is
@@ -80,4 +84,4 @@ class Bootstrap:
             return Interval(value, bound, 1.0)
         if value == 0:
             return Interval(value, 0.0, 1 - bound)
-        return self.interval(value, self.accuracies(correct))
+        return self.interval(value, resampled)

@@ -72,13 +72,14 @@ def summarize(
     groups = runs[0].clean["group"].to_numpy(np.int64)
     seeds = len(next(iter(own_runs.values())))
     bootstrap = Bootstrap(groups, seeds, params.resamples, params.seed, params.confidence)
-    resampled = {name: bootstrap.accuracies(_correct(own)) for name, own in own_runs.items()}
+    correct = {name: _correct(own) for name, own in own_runs.items()}
+    resampled = {name: bootstrap.accuracies(right) for name, right in correct.items()}
     chosen = choose(runs)
     rows = []
     for name, own in own_runs.items():
         metrics = [run.metrics for run in own]
         means = {key: _mean(metrics, "clean", key) for key in MEASURES}
-        interval = bootstrap.accuracy_interval(_correct(own))
+        interval = bootstrap.accuracy_interval(correct[name], resampled[name])
         leaked = _mean(metrics, "leaked", "accuracy")
         every = _mean(metrics, "all", "accuracy")
         cost = costs[name]

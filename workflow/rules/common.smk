@@ -1,7 +1,7 @@
 # What the rules share: the checked study, and what a job depends on besides its files.
 #
 # Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), local_pictures()
+# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), state_of(), all_runs()
 
 import json
 import os
@@ -26,13 +26,16 @@ try:
     study = check(PARAMS)
     content = read_yaml(PARAMS)
     refuse_unknown(study.backbones, PARAMS)
+    if not os.path.exists(study.data.path):
+        raise CarbenchError(
+            PARAMS,
+            key="data.path",
+            found=f"nothing at {study.data.path}",
+            expected="the pictures",
+            fix="correct data.path",
+        )
 except CarbenchError as error:
     raise WorkflowError(str(error))
-if not os.path.exists(study.data.path):
-    raise WorkflowError(
-        f"params.yaml: data.path: found nothing at {study.data.path}; expected the pictures. "
-        "Fix: correct data.path"
-    )
 
 
 configfile: "params.yaml"

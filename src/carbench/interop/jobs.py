@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carbench.params.base import lookup, read_yaml
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,8 +43,9 @@ def snakemake_plan(root: Path) -> set[str]:
 
 def dvc_jobs(root: Path) -> dict[str, Job]:
     """Return all stages of dvc.yaml by name."""
+    params = read_yaml(root / "params.yaml")
     with _dvc_repo(root) as repo:
-        return {stage.addressing: _from_dvc(stage, root) for stage in repo.index.stages}
+        return {stage.addressing: _from_dvc(stage, root, params) for stage in repo.index.stages}
 
 
 def dvc_plan(root: Path) -> set[str]:
@@ -109,10 +112,9 @@ def _dvc_repo(root: Path) -> Iterator[Any]:
         yield repo
 
 
-def _from_dvc(stage: Any, root: Path) -> Job:
+def _from_dvc(stage: Any, root: Path, params: dict[str, Any]) -> Job:
     from dvc.dependency import ParamsDependency
 
-    content = _params(root)
     names = [
         name
         for dependency in stage.deps
@@ -128,24 +130,12 @@ def _from_dvc(stage: Any, root: Path) -> Job:
             if not isinstance(dependency, ParamsDependency)
         ),
         frozenset(_relative(output, root) for output in stage.outs),
-        {name: _value(content, name) for name in names},
+        {name: lookup(params, name, root / "params.yaml") for name in names},
     )
 
 
 def _relative(item: Any, root: Path) -> str:
     return Path(os.path.relpath(item.fs_path, root)).as_posix()
-
-
-def _params(root: Path) -> dict[str, Any]:
-    from carbench.params.base import read_yaml
-
-    return read_yaml(root / "params.yaml")
-
-
-def _value(content: dict[str, Any], key: str) -> Any:
-    from carbench.params.base import lookup
-
-    return lookup(content, key, Path("params.yaml"))
 
 
 @contextmanager
