@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carbench.checkpoints import read_about
 from carbench.params.cost import CostParams
-from carbench.parts import classes_of, read_split
+from carbench.parts import read_classes
 from carbench.provenance import hardware
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json
@@ -24,8 +24,7 @@ def cost(stage: Stage) -> None:
     image_size: int = stage.value("train.image_size")
     device = prepare(params, "cost")
     name = read_about(args.weights)["model"]
-    classes = classes_of(read_split(args.split))
-    model = create(name, len(classes), f"backbones.{args.backbone}.model")
+    model = create(name, len(read_classes(args.split)), f"backbones.{args.backbone}.model")
     measured = measure_cost(model, image_size, device, params.batch_size, params.repeats)
     document = {
         "backbone": args.backbone,

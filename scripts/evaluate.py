@@ -39,7 +39,7 @@ def evaluate(stage: Stage) -> None:
             fix="delete it and run again",
         )
     model, card = load_trained(args.model, device)
-    rows = [row for row in read_split(args.split) if row.split == "test"]
+    rows = [row for row in read_split(args.split, args.seed) if row.split == "test"]
 
     logits = predict_logits(
         model,

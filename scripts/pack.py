@@ -1,7 +1,7 @@
 """pack: decode and resize every picture once, for all backbones and seeds.
 
 Writes ``images.npy``, a uint8 array (pictures, size, size, 3) that is memory-mapped, and
-``index.csv``, which says which picture is in which row.
+``index.csv``, which says which picture is in which row, and how many pixels its file has.
 """
 
 from pathlib import Path
@@ -21,7 +21,8 @@ from carbench.tables import read_table, write_table
 def pack(stage: Stage) -> None:
     params = stage.params("pack", PackParams)
     data = stage.args.data
-    images = [row["image"] for row in read_table(data / "manifest.csv")]
+    manifest = read_table(data / "manifest.csv")
+    images = [row["image"] for row in manifest]
 
     def shrink(image: str) -> NDArray[np.uint8]:
         return np.asarray(resize(read(data / "images" / image), params.size, params.fit))
@@ -33,8 +34,11 @@ def pack(stage: Stage) -> None:
         array.flush()
         write_table(
             out / INDEX,
-            ["row", "image"],
-            ({"row": row, "image": image} for row, image in enumerate(images)),
+            ["row", "image", "width", "height"],
+            (
+                {"row": row, **{key: picture[key] for key in ("image", "width", "height")}}
+                for row, picture in enumerate(manifest)
+            ),
         )
     log.info(
         "%s pictures of %d x %d pixels, %.1f MB",

@@ -33,7 +33,7 @@ def train(stage: Stage) -> None:
     started = time.perf_counter()
 
     device = prepare(params, "train")
-    rows = read_split(args.split)
+    rows = read_split(args.split, args.seed)
     classes = classes_of(rows)
 
     def part(name: str) -> LabelledPictures:

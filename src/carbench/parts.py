@@ -1,11 +1,18 @@
-"""Reads split.csv: which pictures belong to which part."""
+"""Reads split.csv: which pictures belong to which part.
+
+In a k-fold split a part is a fold, and the seed of a training says which fold judges it: seed s is
+tested on fold s mod k and chooses by the next one. Every k seeds in a row test every picture once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carbench.tables import read_table
+
+# What the parts of a k-fold split are called, before their number.
+FOLD = "fold-"
 
 
 @dataclass(frozen=True)
@@ -19,15 +26,34 @@ class SplitRow:
     leaked: bool
 
 
-def read_split(path: Path) -> list[SplitRow]:
-    """Return the rows of split.csv without the excluded pictures, in file order."""
-    rows = [
-        SplitRow(row["image"], row["class"], int(row["group"]), row["split"], row["leaked"] == "1")
-        for row in read_table(path, ("image", "class", "group", "split", "leaked"))
-    ]
-    return [row for row in rows if row.split != "excluded"]
+def read_split(path: Path, seed: int) -> list[SplitRow]:
+    """Return the rows of split.csv without the excluded pictures, in file order.
+
+    Args:
+        path: split.csv.
+        seed: of the training that asks; it decides only where the parts are folds.
+    """
+    rows = _rows(path)
+    folds = sum(name.startswith(FOLD) for name in {row.split for row in rows})
+    if not folds:
+        return rows
+    parts = {f"{FOLD}{seed % folds}": "test", f"{FOLD}{(seed + 1) % folds}": "val"}
+    return [replace(row, split=parts.get(row.split, "train")) for row in rows]
+
+
+def read_classes(path: Path) -> list[str]:
+    """Return the class names of split.csv in the order of the class indices."""
+    return classes_of(_rows(path))
 
 
 def classes_of(rows: list[SplitRow]) -> list[str]:
     """Return the class names in the order of the class indices: sorted."""
     return sorted({row.label for row in rows})
+
+
+def _rows(path: Path) -> list[SplitRow]:
+    rows = [
+        SplitRow(row["image"], row["class"], int(row["group"]), row["split"], row["leaked"] == "1")
+        for row in read_table(path, ("image", "class", "group", "split", "leaked"))
+    ]
+    return [row for row in rows if row.split != "excluded"]
