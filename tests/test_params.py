@@ -33,6 +33,11 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("train.warmup_epochs", 99.0, ["warmup_epochs (99) must be less than epochs"]),
         ("train.device", "gpu", ["train.device: found 'gpu'", "'cpu' or 'cuda'"]),
         ("split.test", 0.9, ["split", "must leave a part for train"]),
+        (
+            "split.method",
+            "kfold",
+            ["seeds: found [0]", "[1, 0, 0, 0, 0] times", "write seeds: [0, 1, 2, 3, 4]"],
+        ),
         ("data.path", "cars.zip", ["data", "write presets/none"]),
         ("data", {"source": "archive"}, ["data.path: missing", "data.sample: missing"]),
         ("data.source", "archive", ["reads a local path: name it"]),

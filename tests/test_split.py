@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 from carbench.errors import CarbenchError
 from carbench.params.split import SplitParams
+from carbench.parts import read_split
 from carbench.splitting import Assignment, Picture, assign
+from carbench.tables import write_table
 
 
 def params(**changes: object) -> SplitParams:
-    base = {"method": "grouped", "val": 0.15, "test": 0.25, "conflicts": "drop", "seed": 0}
-    return SplitParams.model_validate(base | changes)
+    base = {"method": "grouped", "val": 0.15, "test": 0.25, "folds": 4, "seed": 0}
+    return SplitParams.model_validate(base | {"conflicts": "drop"} | changes)
 
 
 @st.composite
@@ -41,10 +44,19 @@ def sets_of_pictures(draw: st.DrawFn) -> list[Picture]:
     return pictures
 
 
+def singles(labels: str, count: int) -> list[Picture]:
+    """So many pictures of each class, each a group of its own."""
+    return [
+        Picture(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
+        for label in labels
+        for n in range(count)
+    ]
+
+
 def sides(pictures: list[Picture], result: list[Assignment]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = defaultdict(set)
     for picture, assignment in zip(pictures, result, strict=True):
-        if not assignment.leaked:
+        if not assignment.leaked and assignment.split != "excluded":
             found[picture.group].add(assignment.split)
     return found
 
@@ -53,8 +65,8 @@ def sides(pictures: list[Picture], result: list[Assignment]) -> dict[int, set[st
 @given(
     sets_of_pictures(),
     st.integers(0, 2**32),
-    st.sampled_from(["grouped", "published"]),
-    st.sampled_from(["drop", "keep"]),
+    st.sampled_from(["grouped", "published", "kfold"]),
+    st.sampled_from(["drop", "majority", "keep"]),
 )
 def test_no_group_crosses(pictures: list[Picture], seed: int, method: str, conflicts: str) -> None:
     asked = params(method=method, seed=seed, conflicts=conflicts)
@@ -65,13 +77,13 @@ def test_no_group_crosses(pictures: list[Picture], seed: int, method: str, confl
         return
     assert all(len(parts) == 1 for parts in sides(pictures, result).values())
     assert result == assign(pictures, asked)
-    if method == "grouped":
-        assert not any(assignment.leaked for assignment in result)
-    else:
+    if method == "published":
         for picture, assignment in zip(pictures, result, strict=True):
             assert (assignment.split == "test") == (
                 picture.published == "test"
             ) or assignment.split == "excluded"
+    else:
+        assert not any(assignment.leaked for assignment in result)
 
 
 def test_fractions_are_met_although_groups_are_large() -> None:
@@ -103,25 +115,57 @@ def test_published_marks_exactly_the_test_pictures_with_a_twin() -> None:
     assert leaked == ["twin"]
 
 
-def test_conflicts_are_dropped_or_kept() -> None:
-    pictures = [
-        Picture(f"{label}{n}", label, "", 100 * index + n)
-        for index, label in enumerate("AB")
-        for n in range(9)
+@pytest.mark.parametrize(
+    ("labels", "conflicts", "excluded"),
+    [
+        ("AB", "drop", "AB"),
+        ("AB", "keep", ""),
+        ("AB", "majority", "AB"),  # one against one is no majority
+        ("AAB", "majority", "B"),
+        ("AAB", "drop", "AAB"),
+        ("AABC", "majority", "AABC"),  # half is none either
+    ],
+)
+def test_conflicts_are_decided_by_group(labels: str, conflicts: str, excluded: str) -> None:
+    group = [Picture(f"{label}-{n}", label, "", 999) for n, label in enumerate(labels)]
+    result = assign([*singles("ABC", 9), *group], params(conflicts=conflicts))[-len(group) :]
+    out = [a.split == "excluded" for a in result]
+    assert "".join(p.label for p, o in zip(group, out, strict=True) if o) == excluded
+    assert len({a.split for a in result} - {"excluded"}) <= 1
+
+
+def test_every_picture_is_tested_once_in_k_folds(tmp_path: Path) -> None:
+    """The seeds take turns: a test fold each, the next one to choose by, the others to learn."""
+    pictures = [*singles("AB", 12), *(Picture(f"twin{n}", "A", "", 0) for n in range(3))]
+    result = assign(pictures, params(method="kfold"))
+    path = tmp_path / "split.csv"
+    columns = ["image", "class", "group", "split", "leaked"]
+    values = [
+        (p.image, p.label, p.group, a.split, 0) for p, a in zip(pictures, result, strict=True)
     ]
-    pictures += [Picture("A-x", "A", "", 999), Picture("B-x", "B", "", 999)]
-    dropped = assign(pictures, params())
-    assert [a.split for a in dropped[-2:]] == ["excluded", "excluded"]
-    kept = assign(pictures, params(conflicts="keep"))
-    assert kept[-1].split == kept[-2].split != "excluded"
+    write_table(path, columns, (dict(zip(columns, row, strict=True)) for row in values))
+    tested = Counter()
+    for seed in range(4):
+        rows = read_split(path, seed)
+        assert rows == read_split(path, seed + 4)
+        sizes = Counter(row.split for row in rows)
+        assert abs(sizes["test"] - len(pictures) / 4) <= 2
+        assert abs(sizes["val"] - len(pictures) / 4) <= 2
+        groups = [{row.group for row in rows if row.split == part} for part in sizes]
+        assert sum(len(own) for own in groups) == len(set.union(*groups))
+        tested.update(row.image for row in rows if row.split == "test")
+    assert tested == Counter(picture.image for picture in pictures)
 
 
 @pytest.mark.parametrize(
     ("groups", "method", "words"),
-    [(2, "grouped", "class 'B'"), (9, "published", "came without a test folder")],
+    [
+        (2, "grouped", "class 'B'"),
+        (9, "published", "came without a test folder"),
+        (3, "kfold", "class 'B'.*fold-3.*each fold"),
+    ],
 )
 def test_what_cannot_be_split_is_refused(groups: int, method: str, words: str) -> None:
-    pictures = [Picture(f"A{n}", "A", "", n) for n in range(9)]
-    pictures += [Picture(f"B{n}", "B", "", 100 + n) for n in range(groups)]
+    pictures = singles("A", 9) + singles("B", groups)
     with pytest.raises(CarbenchError, match=words):
         assign(pictures, params(method=method))

@@ -9,6 +9,7 @@ import numpy as np
 
 from carbench.errors import CarbenchError
 from carbench.params.split import SplitParams
+from carbench.parts import FOLD
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Where a picture goes: train, val, test or excluded; leaked if its twin is in train or val."""
+    """Where a picture goes: train, val, test, a fold or excluded; leaked if in test with a twin in
+    train or val."""
 
     split: str
     leaked: bool = False
@@ -32,32 +34,38 @@ class Assignment:
 def assign(pictures: list[Picture], params: SplitParams) -> list[Assignment]:
     """Return the assignment of each picture.
 
-    ``grouped`` deals every group as a whole, class by class, to the part that lacks most.
-    ``published`` keeps the publisher's test part, deals the rest to train and val by group, and
-    marks every test picture that has a twin there as leaked.
+    ``grouped`` deals every group as a whole, class by class, to the part that lacks most; so does
+    ``kfold``, to folds of equal size. ``published`` keeps the publisher's test part, deals the
+    rest to train and val by group, and marks every test picture that has a twin there as leaked.
 
     Raises:
         CarbenchError: no published test part, or a class with too few groups.
     """
-    excluded = _conflicting(pictures) if params.conflicts == "drop" else set()
-    usable = [picture for picture in pictures if picture.group not in excluded]
+    excluded = _excluded(pictures, params.conflicts)
+    usable = [picture for picture in pictures if picture.image not in excluded]
     if params.method == "published":
         parts = _published(usable, params)
     else:
-        train = 1 - params.val - params.test
-        dealt = deal(usable, {"train": train, "val": params.val, "test": params.test}, params.seed)
+        dealt = deal(usable, _fractions(params), params.seed)
         parts = {picture.image: dealt[picture.group] for picture in usable}
     known = {picture.group for picture in usable if parts[picture.image] != "test"}
     result = [
         Assignment("excluded")
-        if picture.group in excluded
+        if picture.image in excluded
         else Assignment(
             parts[picture.image], parts[picture.image] == "test" and picture.group in known
         )
         for picture in pictures
     ]
-    _refuse_empty(pictures, result)
+    _refuse_empty(pictures, result, params)
     return result
+
+
+def _fractions(params: SplitParams) -> dict[str, float]:
+    """What each part shall have of the pictures."""
+    if params.method == "kfold":
+        return {f"{FOLD}{number}": 1 / params.folds for number in range(params.folds)}
+    return {"train": 1 - params.val - params.test, "val": params.val, "test": params.test}
 
 
 def deal(pictures: list[Picture], fractions: dict[str, float], seed: int) -> dict[int, str]:
@@ -72,8 +80,8 @@ def deal(pictures: list[Picture], fractions: dict[str, float], seed: int) -> dic
     """
     sizes = Counter(picture.group for picture in pictures)
     strata: dict[str, list[int]] = defaultdict(list)
-    for number, label in _majority(pictures).items():
-        strata[label].append(number)
+    for number, found in _labels(pictures).items():
+        strata[found.most_common(1)[0][0]].append(number)
     dealt: dict[int, str] = {}
     for index, label in enumerate(sorted(strata)):
         groups = sorted(strata[label])
@@ -123,30 +131,43 @@ def _published(pictures: list[Picture], params: SplitParams) -> dict[str, str]:
     }
 
 
-def _conflicting(pictures: list[Picture]) -> set[int]:
-    labels: dict[int, set[str]] = defaultdict(set)
-    for picture in pictures:
-        labels[picture.group].add(picture.label)
-    return {number for number, found in labels.items() if len(found) > 1}
+def _excluded(pictures: list[Picture], conflicts: str) -> set[str]:
+    """Pictures left out because their group stands under several classes.
+
+    ``drop`` leaves out the whole group. ``majority`` trusts the class that more than half of the
+    group have and leaves out the others; no label is ever rewritten.
+    """
+    if conflicts == "keep":
+        return set()
+    labels = _labels(pictures)
+    trusted: dict[int, str | None] = {}
+    for number, found in labels.items():
+        label, most = found.most_common(1)[0]
+        agreed = most == found.total() or (conflicts == "majority" and 2 * most > found.total())
+        trusted[number] = label if agreed else None
+    return {picture.image for picture in pictures if trusted[picture.group] != picture.label}
 
 
-def _majority(pictures: list[Picture]) -> dict[int, str]:
-    """The class that most of a group's pictures have; the first by name if several do."""
+def _labels(pictures: list[Picture]) -> dict[int, Counter[str]]:
+    """How many pictures of each group stand under each class; classes in the order of names."""
     labels: dict[int, Counter[str]] = defaultdict(Counter)
     for picture in sorted(pictures, key=lambda picture: picture.label):
         labels[picture.group][picture.label] += 1
-    return {number: found.most_common(1)[0][0] for number, found in labels.items()}
+    return labels
 
 
-def _refuse_empty(pictures: list[Picture], assignments: list[Assignment]) -> None:
+def _refuse_empty(
+    pictures: list[Picture], assignments: list[Assignment], params: SplitParams
+) -> None:
     """Every class needs pictures to learn from, to choose by and, clean ones, to judge by."""
+    needed = list(_fractions(params))
     have = {
         (picture.label, assignment.split)
         for picture, assignment in zip(pictures, assignments, strict=True)
         if not assignment.leaked
     }
     for label in sorted({picture.label for picture in pictures}):
-        missing = [part for part in ("train", "val", "test") if (label, part) not in have]
+        missing = [part for part in needed if (label, part) not in have]
         if missing:
             own = [picture for picture in pictures if picture.label == label]
             groups = len({picture.group for picture in own})
@@ -155,6 +176,7 @@ def _refuse_empty(pictures: list[Picture], assignments: list[Assignment]) -> Non
                 key=f"class {label!r}",
                 found=f"{len(own)} pictures in {groups} duplicate groups, none left for "
                 + " and ".join("clean test" if part == "test" else part for part in missing),
-                expected="at least one group of every class in train, val and clean test",
+                expected="at least one group of every class in "
+                + ("each fold" if params.method == "kfold" else "train, val and clean test"),
                 fix=f"add pictures of {label!r}, or leave it out with data.exclude",
             )

@@ -14,10 +14,11 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 class SplitParams(Section):
     """How duplicate groups are dealt to train, val and test."""
 
-    method: Literal["grouped", "published"]
+    method: Literal["grouped", "published", "kfold"]
     val: OpenFraction
     test: OpenFraction
-    conflicts: Literal["drop", "keep"]
+    folds: Annotated[int, Field(ge=3)]
+    conflicts: Literal["drop", "majority", "keep"]
     seed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")

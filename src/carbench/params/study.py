@@ -77,9 +77,25 @@ def check(path: Path) -> Study:
             expected=f"at least train.image_size = {study.train.image_size}",
             fix="raise pack.size or lower train.image_size",
         )
+    if study.split.method == "kfold":
+        _check_folds(path, study)
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     return study
+
+
+def _check_folds(path: Path, study: Study) -> None:
+    """Every fold must be tested equally often, or their mean would weigh pictures unequally."""
+    folds = study.split.folds
+    times = [sum(seed % folds == fold for seed in study.seeds) for fold in range(folds)]
+    if min(times) == 0 or min(times) < max(times):
+        raise CarbenchError(
+            path,
+            key="seeds",
+            found=f"{study.seeds}, which test the {folds} folds {times} times",
+            expected="each fold tested equally often (seed s is tested on fold s mod folds)",
+            fix=f"write seeds: {list(range(folds))}, or a multiple of that",
+        )
 
 
 def _refuse_dialects(path: Path, content: dict[str, Any]) -> None:
