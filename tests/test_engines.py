@@ -60,7 +60,7 @@ def test_dvc_lists_the_code_of_each_stage(
         if name.split("@")[0] == stage:
             code = (".py", ".html", ".css")
             listed = {path for path in job.inputs if path.endswith(code)}
-            assert listed == expected, f"dvc.yaml: paste `python -m carbench.closure {stage}`"
+            assert listed == expected, "run `python -m carbench.interop.code_lists`"
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ Both engines rerun a stage when one of these files changes: the Snakefile calls 
 ``dvc.yaml`` lists the files and a test holds the lists to it. Only ``import`` statements count,
 wherever they stand; a module loaded by name at run time (the guard in ``carbench.stage``) does not.
 
-Run it to print a stage's list as ``dvc.yaml`` wants it: ``python -m carbench.closure train``.
+``python -m carbench.interop.code_lists`` writes the lists into ``dvc.yaml``.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -94,11 +93,3 @@ def _files(module: str, root: Path) -> list[str]:
         ]
         files += [path.as_posix() for path in (*present, *beside)]
     return files
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2 or not Path(f"scripts/{sys.argv[1]}.py").is_file():
-        stages = ", ".join(sorted(path.stem for path in Path("scripts").glob("*.py")))
-        sys.exit(f"usage, in the repository: python -m carbench.closure STAGE (one of {stages})")
-    for line in code_of(sys.argv[1]):
-        sys.stdout.write(f"      - {line}\n")
