@@ -142,6 +142,7 @@ def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
     params = smoke.params
     training = {"lr": 1.0e30, "clip_norm": 1.0e30}
     params["backbones"]["broken"] = {"model": "test_resnet", "weights": "random", "train": training}
+    params["tune"]["learning_rates"] = []
     smoke.set_params(params)
     done = smoke.run("snakemake", "results/train/broken/0/model.safetensors", check=False)
     said = done.stdout + done.stderr

@@ -108,7 +108,7 @@ def gpus(section):
 
 
 def train_gpus(wildcards):
-    """How many GPUs a training takes."""
+    """How many GPUs a training takes, and the search for its learning rate."""
     return 1 if recipe("device")(wildcards) == "cuda" else 0
 
 

@@ -22,6 +22,7 @@ class AugmentParams(Section):
     flip: bool
     brightness: Fraction
     contrast: Fraction
+    mixup: NotNegative
 
 
 class TrainParams(ComputeSection):
@@ -31,20 +32,24 @@ class TrainParams(ComputeSection):
     epochs: Annotated[int, Field(ge=1)]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
+    backbone_lr_scale: Annotated[float, Field(gt=0, le=1)]
     weight_decay: NotNegative
     warmup_epochs: NotNegative
+    freeze_epochs: Annotated[int, Field(ge=0)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["float32", "bfloat16"]
     select: Literal["val_accuracy", "val_loss"]
+    patience: Annotated[int, Field(ge=0)]
     augment: AugmentParams
 
     @model_validator(mode="after")
-    def _warms_up_within_the_run(self) -> TrainParams:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})"
-            )
+    def _starts_within_the_run(self) -> TrainParams:
+        for name in ("warmup_epochs", "freeze_epochs"):
+            epochs = getattr(self, name)
+            if epochs >= self.epochs:
+                raise ValueError(f"{name} ({epochs:g}) must be less than epochs ({self.epochs})")
         return self
 
 
