@@ -70,7 +70,8 @@ def train_backbone(
     if start["start"] != "random":
         fresh = load_start(model, read_tensors(weights), weights)
         log.info("started from %s; new: %s", start["start"], ", ".join(fresh))
-    mean, std = normalization(model)
+    # What the weights were trained with, where they say so; else what timm knows of the model.
+    mean, std = (start["mean"], start["std"]) if "mean" in start else normalization(model)
     trained = fit(
         place(model, material.device),
         material.train,
