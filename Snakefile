@@ -4,9 +4,9 @@
 #   snakemake -n                              what would run, and why
 #   snakemake figures                         the figures alone
 #
-# fetch -> audit -> split -+-> train -> evaluate -+-> aggregate -> plot -> report
-#       -> pack -----------+    ^                 |
-#          weights -------------+-> cost ---------+
+# fetch -> audit -> split -+-> tune -> train -> evaluate -+-> aggregate -> plot -> report
+#       -> pack -----------+                             |
+#          weights --------+-> cost ---------------------+
 #
 # Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
 
@@ -35,6 +35,7 @@ rule all:
         rules.split.output,
         rules.pack.output,
         expand(rules.weights.output, backbone=BACKBONES),
+        expand(rules.tune.output, backbone=BACKBONES),
         expand(rules.train.output, backbone=BACKBONES, seed=SEEDS),
         expand(rules.evaluate.output, backbone=BACKBONES, seed=SEEDS),
         expand(rules.cost.output, backbone=BACKBONES),

@@ -1,6 +1,7 @@
 """weights: the starting weights of a backbone, as an artifact that records where they are from.
 
-A random start holds no tensors: train draws them from its seed.
+Only this stage and fetch may need a network: trainings read what it wrote. A random start holds
+no tensors: train draws them from its seed.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from carbench.checkpoints import save_checkpoint
 from carbench.params.train import BackboneParams
+from carbench.pin import refuse_unpinned
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.timm_names import refuse_unknown
 
@@ -22,6 +24,7 @@ def weights(stage: Stage) -> None:
     params = BackboneParams(model=model, weights=start, train={})
 
     refuse_unknown({stage.args.backbone: params}, stage.args.params)
+    refuse_unpinned(params.weights, stage.args.backbone, stage.args.params)
 
     tensors: dict[str, Tensor] = {}
     about: dict[str, Any] = {"model": params.model, "start": "random"}

@@ -65,5 +65,5 @@ def test_the_conda_environment_has_the_locks_versions() -> None:
     assert pins.pop("python") == "3.11"
     assert len(pins) > 10
     for name, version in pins.items():
-        name = {"pytorch": "torch", "ruamel.yaml": "ruamel-yaml"}.get(name, name)
+        name = re.sub("[._]", "-", {"pytorch": "torch"}.get(name, name))
         assert locked[name] == version, name

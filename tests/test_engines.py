@@ -17,7 +17,8 @@ from carbench.interop.jobs import Job, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
-TORCH = ("cost", "evaluate", "train", "weights")  # weights: only for a start that is not random
+# weights: only for a start that is not random; tune: only where there are rates to try.
+TORCH = ("cost", "evaluate", "train", "tune", "weights")
 
 
 @pytest.fixture(scope="module")

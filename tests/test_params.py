@@ -32,6 +32,12 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("train.augment.flip", "yes", ["train.augment.flip", "write true or false"]),
         ("train.warmup_epochs", 99.0, ["warmup_epochs (99) must be less than epochs"]),
         ("train.device", "gpu", ["train.device: found 'gpu'", "'cpu' or 'cuda'"]),
+        ("train.freeze_epochs", 99, ["freeze_epochs (99) must be less than epochs"]),
+        ("train.freeze_epochs", 1, ["resnet.train.freeze_epochs: found 1", "random weights"]),
+        ("train.backbone_lr_scale", 0.1, ["backbone_lr_scale: found 0.1", "random weights"]),
+        ("tune.learning_rates", [0.1, 0.1], ["tune.learning_rates", "two or more different"]),
+        ("tune.learning_rates", [0.1], ["tune.learning_rates", "two or more different"]),
+        ("backbones.resnet.train", {"lr": 0.1}, ["resnet.train.lr: found 0.1 beside tune"]),
         ("split.test", 0.9, ["split", "must leave a part for train"]),
         (
             "split.method",
@@ -48,6 +54,8 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("backbones.resnet.train", {"lrr": 1.0}, ["backbones.resnet.train.lrr", "'lr'"]),
         ("backbones.resnet.train", {"image_size": 64}, ["one picture size for all"]),
         ("backbones.resnet.weights", "imagenet", ["backbones.resnet.weights"]),
+        ("backbones.resnet.weights", {"hub": "a/b"}, ["resnet.weights.revision: missing"]),
+        ("backbones.resnet.weights", {"file": "a.pth"}, ["resnet.weights.sha256: missing"]),
         ("trian", {}, ["trian: unknown key", "did you mean 'train'"]),
     ],
 )

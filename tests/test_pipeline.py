@@ -142,6 +142,7 @@ def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
     params = smoke.params
     training = {"lr": 1.0e30, "clip_norm": 1.0e30}
     params["backbones"]["broken"] = {"model": "test_resnet", "weights": "random", "train": training}
+    params["tune"]["learning_rates"] = []
     smoke.set_params(params)
     done = smoke.run("snakemake", "results/train/broken/0/model.safetensors", check=False)
     said = done.stdout + done.stderr
@@ -152,12 +153,16 @@ def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
 
 
 def test_mistakes_are_found_before_any_work(smoke: Project, tmp_path: Path) -> None:
-    """An unknown model and a missing path are refused by the plan, not after hours."""
+    """An unknown model, unpinned weights, a missing path: refused by the plan, not after hours."""
     params = smoke.params
     params["backbones"]["broken"] = {"model": "resnet81", "weights": "random", "train": {}}
     smoke.set_params(params)
     done = smoke.run("snakemake", "-n", check=False)
     assert "backbones.broken.model: found 'resnet81'" in done.stdout + done.stderr
+    params["backbones"]["broken"] |= {"model": "resnet18", "weights": "pretrained"}
+    smoke.set_params(params)
+    done = smoke.run("snakemake", "-n", check=False)
+    assert "backbones.broken.weights: found 'pretrained'" in done.stdout + done.stderr
     del params["backbones"]["broken"]
     params["data"] |= {"source": "archive", "path": str(tmp_path / "no.zip")}
     smoke.set_params(params)

@@ -28,8 +28,11 @@ OTHER = {
     "pack.fit": "crop",
     "backbones.resnet.model": "resnet18",
     "backbones.mobilenet.model": "mobilenetv3_small_100",
-    "backbones.resnet.weights": "pretrained",
-    "backbones.mobilenet.weights": "pretrained",
+    "backbones.resnet.weights": {"file": "start.pth", "sha256": "0" * 64},
+    "backbones.mobilenet.weights": {"file": "start.pth", "sha256": "0" * 64},
+    "tune.learning_rates": [0.001, 0.002],
+    "train.augment.mixup": 0.2,
+    "train.ema": 0.9,
     "train.optimizer": "sgd",
     "train.select": "val_loss",
     "train.precision": "bfloat16",
@@ -37,6 +40,9 @@ OTHER = {
     "plot.pareto.cost": "macs",
     "plot.curves.metric": "val_loss",
 }
+
+# Refused for the random starts of the smoke study, so that these are changed with them.
+OF_TRAINED_WEIGHTS = ("train.backbone_lr_scale", "train.freeze_epochs")
 
 
 def leaves(params: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -54,7 +60,7 @@ def other_value(key: str, value: Any) -> Any:
     if key.endswith(".device"):
         return "cuda"
     if value == {}:
-        return {"lr": 0.123}
+        return {"weight_decay": 0.123}
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -103,10 +109,15 @@ def test_every_key(smoke: Project) -> None:
             set_key(params, key, "presets")
         else:
             set_key(params, key, other_value(key, value))
-        smoke.set_params(params)
-        by_snakemake, by_dvc = plans(smoke)
         table_key = re.sub(r"^(backbones\.\w+\.train)\..*", r"\1", key)
         expected = promised(table_key, names)
+        if key in OF_TRAINED_WEIGHTS:
+            for name in before["backbones"]:
+                weights = f"backbones.{name}.weights"
+                set_key(params, weights, OTHER[weights])
+                expected |= promised(weights, names)
+        smoke.set_params(params)
+        by_snakemake, by_dvc = plans(smoke)
         assert by_snakemake == expected, f"snakemake, {key}"
         assert by_dvc == expected, f"dvc, {key}"
         walked += 1
@@ -132,7 +143,9 @@ def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
     params = smoke.params
     params["backbones"]["convnext"] = {"model": "test_convnext", "weights": "random", "train": {}}
     smoke.set_params(params)
-    expected = {"weights@convnext", "train@convnext-0", "evaluate@convnext-0", "cost@convnext"}
+    stages = ("weights", "tune", "cost")
+    expected = {f"{stage}@convnext" for stage in stages}
+    expected |= {"train@convnext-0", "evaluate@convnext-0"}
     figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
     assert plans(smoke) == ((expected | figures | {"aggregate", "report"}),) * 2
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carbench.augment import Crops, draw_crops, resample, whole
-from carbench.engine import Epoch, better, learning_rates
+from carbench.engine import Epoch, better
 from carbench.errors import CarbenchError
+from carbench.optimizing import learning_rates
 from carbench.params.base import read_section
-from carbench.params.train import AugmentParams, BackboneParams, TrainParams
+from carbench.params.train import BackboneParams, TrainParams
 from carbench.timm_names import known_names, refuse_unknown
 from conftest import ROOT, Project, run_script
 
@@ -65,9 +66,8 @@ def test_mirroring_turns_left_and_right() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.05, 1), st.floats(1, 2), st.integers(0, 2**31))
 def test_crops_lie_inside_the_picture(min_area: float, max_stretch: float, seed: int) -> None:
-    params = AugmentParams(
-        min_area=min_area, max_stretch=max_stretch, flip=True, brightness=0.0, contrast=0.0
-    )
+    changes = {"min_area": min_area, "max_stretch": max_stretch}
+    params = PARAMS.augment.model_copy(update=changes)
     crops = draw_crops(64, params, torch.Generator().manual_seed(seed))
     for start, length in ((crops.top, crops.height), (crops.left, crops.width)):
         assert (start >= 0).all()
@@ -104,6 +104,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
             *("--params", smoke.root / "params.yaml", "--backbone", "mobilenet", "--seed", seed),
             *("--pack", folder / "pack", "--split", folder / "split/split.csv"),
             *("--weights", folder / "weights/mobilenet.safetensors"),
+            *("--tune", folder / "tune/mobilenet.csv"),
             *("--output", tmp_path / name),
         )
         assert done.returncode == 0, done.stderr
@@ -152,6 +153,7 @@ def test_a_checkpoint_of_ones_own_starts_a_training(smoke: Project, tmp_path: Pa
         "train",
         *(*arguments, "--seed", 0, "--pack", results / "pack"),
         *("--split", results / "split/split.csv", "--weights", weights),
+        *("--tune", results / "tune/resnet.csv"),
         *("--output", tmp_path / "run"),
     )
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,33 @@ def recolour(pictures: Tensor, params: AugmentParams, dice: torch.Generator) -> 
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     changed = (pictures - mean) * (1 + params.contrast * contrast)
     return torch.clamp(changed + mean * (1 + params.brightness * brightness), 0, 1)
+
+
+def mix(
+    pictures: Tensor, targets: Tensor, alpha: float, dice: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Lay each picture and its target over another of the batch (mixup).
+
+    The shares are drawn from Beta(alpha, alpha), one a picture: the smaller alpha, the more often
+    nearly all of one picture (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+
+    Args:
+        pictures: (B, 3, H, W) float32.
+        targets: (B, classes) float32, rows sum to one.
+        alpha: above 0.
+        dice: where chance is from.
+
+    Returns:
+        Pictures and targets of the same shapes.
+    """
+    count = len(pictures)
+    # torch draws no Beta from a generator of one's own.
+    seed = int(torch.randint(2**62, (), generator=dice))
+    drawn = np.random.default_rng(seed).beta(alpha, alpha, count).astype(np.float32)
+    share = torch.from_numpy(drawn).to(pictures.device)[:, None]
+    other = torch.randperm(count, generator=dice).to(pictures.device)
+    mixed = torch.lerp(pictures[other], pictures, share[:, :, None, None])
+    return mixed, torch.lerp(targets[other], targets, share)
 
 
 def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:

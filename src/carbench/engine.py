@@ -8,21 +8,32 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from carbench.augment import draw_crops, recolour, resample
+from carbench.augment import draw_crops, mix, recolour, resample
 from carbench.errors import CarbenchError
+from carbench.optimizing import (
+    learning_rates,
+    make_optimizer,
+    set_rate,
+    steps_per_epoch,
+    train_mode,
+)
 from carbench.packed import Normalizer, PackedPictures
 from carbench.params.train import TrainParams
 from carbench.predict import predict_logits
 from carbench.progress import progress
 
 log = logging.getLogger("carbench")
+
+
+class DivergedError(CarbenchError):
+    """The loss stopped being a number: the learning rate is too high."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,11 @@ class LabelledPictures:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of history.csv; losses are means of the cross entropy in nats, without smoothing
-    on val."""
+    """A row of history.csv: the head's last learning rate, and how train and val went.
+
+    Losses are means of the cross entropy in nats: on train with smoothed and mixed labels where
+    the recipe asks for them, on val without.
+    """
 
     epoch: int
     lr: float
@@ -47,10 +61,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of the chosen epoch (counted from 1), and all epochs."""
+    """The chosen epoch's weights and val logits (N, classes) float32 on the CPU; all epochs."""
 
     tensors: dict[str, Tensor]
-    chosen: int
+    val_logits: Tensor
+    chosen: Epoch
     history: list[Epoch]
 
 
@@ -65,129 +80,120 @@ def fit(
     """Train ``model`` in place and return the weights that were best on ``val``.
 
     Raises:
-        CarbenchError: the loss stopped being a number.
+        DivergedError: the loss stopped being a number.
     """
-    optimizer = make_optimizer(model, params)
-    steps = steps_per_epoch(len(train.pictures), params.batch_size)
+    trainer = _Trainer(model, train, normalize, params, seed)
     history: list[Epoch] = []
-    best: dict[str, Tensor] = {}
-    chosen = 0
+    best: Trained | None = None
     for epoch in range(params.epochs):
-        schedule = learning_rates(epoch, steps, params)
-        loss = _train_epoch(model, train, normalize, optimizer, schedule, params, seed, epoch)
-        row = _judge(model, val, normalize, params, epoch, loss, optimizer.param_groups[0]["lr"])
+        lr, loss = trainer.train_epoch(epoch)
+        logits = predict_logits(
+            trainer.judged, val.pictures, normalize, params.image_size, params.batch_size
+        )
+        row = _judge(epoch, lr, loss, logits, val.labels.cpu())
         history.append(row)
         log.info(
             "epoch %d/%d: train loss %.4f, val loss %.4f, val accuracy %.1f %%",
             *(row.epoch, params.epochs, row.train_loss, row.val_loss, 100 * row.val_accuracy),
         )
         if not math.isfinite(row.train_loss):
-            raise CarbenchError(
+            raise DivergedError(
                 "params.yaml",
                 key="train.lr",
                 found=f"a loss of {row.train_loss} in epoch {row.epoch}",
                 expected="a finite loss",
-                fix=f"lower train.lr ({params.lr:g}) for this backbone, or train in float32",
+                fix=f"lower the learning rate ({params.lr:g}) for this backbone, "
+                "or train in float32",
             )
-        if chosen == 0 or better(row, history[chosen - 1], params.select):
-            chosen = row.epoch
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    return Trained(best, chosen, history)
+        if best is None or better(row, best.chosen, params.select):
+            state = trainer.judged.state_dict()
+            tensors = {name: value.detach().clone() for name, value in state.items()}
+            best = Trained(tensors, logits, row, history)
+        elif params.patience and row.epoch - best.chosen.epoch >= params.patience:
+            log.info("stopped: no better epoch since %d", best.chosen.epoch)
+            break
+    assert best is not None  # there is at least one epoch
+    return best
 
 
 def better(row: Epoch, than: Epoch, select: str) -> bool:
-    """Whether an epoch is better on val than an earlier one; the other number breaks ties."""
+    """Whether an epoch is better on val than another; the other number breaks ties."""
     if select == "val_loss":
         return (-row.val_loss, row.val_accuracy) > (-than.val_loss, than.val_accuracy)
     return (row.val_accuracy, -row.val_loss) > (than.val_accuracy, -than.val_loss)
 
 
-def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and normalisation weights do not decay."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim > 1],
-            "weight_decay": params.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim <= 1],
-            "weight_decay": 0.0,
-        },
-    ]
-    if params.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=params.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=params.lr, fused=True)
+class _Trainer:
+    """A model in training, and the average of its weights where the recipe asks for one.
 
+    The average follows the weights at once and remembers longer as the steps go by (timm's
+    ``use_warmup``), up to the recipe's decay, so that short trainings have a use for it.
+    """
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Return full batches of an epoch; a set smaller than a batch is one batch."""
-    return max(count // batch_size, 1)
+    def __init__(
+        self,
+        model: nn.Module,
+        train: LabelledPictures,
+        normalize: Normalizer,
+        params: TrainParams,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._train = train
+        self._normalize = normalize
+        self._params = params
+        self._seed = seed
+        self._optimizer = make_optimizer(model, params)
+        self._steps = 0
+        self._average = ModelEmaV3(model, params.ema, use_warmup=True) if params.ema else None
 
+    @property
+    def judged(self) -> nn.Module:
+        """The model that val sees and that is kept."""
+        return self._average.module if self._average else self._model
 
-def learning_rates(epoch: int, steps: int, params: TrainParams) -> Iterator[float]:
-    """Yield the rate of each step of an epoch: linear warm-up, then a half cosine to zero."""
-    total = params.epochs * steps
-    warmup = params.warmup_epochs * steps
-    for step in range(epoch * steps, (epoch + 1) * steps):
-        if step < warmup:
-            yield params.lr * (step + 1) / (warmup + 1)
-        else:
-            done = (step - warmup) / max(total - warmup, 1)
-            yield params.lr * 0.5 * (1 + math.cos(math.pi * done))
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Return the last step's learning rate and the epoch's mean loss."""
+        params, pictures = self._params, self._train.pictures
+        train_mode(self._model, frozen=epoch < params.freeze_epochs)
+        dice = torch.Generator().manual_seed((self._seed << 20) + epoch)
+        order = torch.randperm(len(pictures), generator=dice)
+        steps = steps_per_epoch(len(order), params.batch_size)
+        batches = torch.split(order, params.batch_size)[:steps]
+        rates = list(learning_rates(epoch, steps, params))
+        losses = torch.zeros((), device=self._train.labels.device)
+        for batch, lr in zip(progress(batches, f"epoch {epoch + 1}"), rates, strict=True):
+            set_rate(self._optimizer, lr)
+            # Summed on the device: reading a value every step would make a GPU wait.
+            losses += self._step(batch, dice)
+        return rates[-1], losses.item() / steps
 
-
-def _train_epoch(
-    model: nn.Module,
-    train: LabelledPictures,
-    normalize: Normalizer,
-    optimizer: torch.optim.Optimizer,
-    schedule: Iterator[float],
-    params: TrainParams,
-    seed: int,
-    epoch: int,
-) -> float:
-    """Return the epoch's mean loss."""
-    model.train()
-    device = train.labels.device
-    dice = torch.Generator().manual_seed((seed << 20) + epoch)
-    order = torch.randperm(len(train.pictures), generator=dice)
-    batches = torch.split(order, params.batch_size)
-    batches = batches[: steps_per_epoch(len(order), params.batch_size)]
-    losses = torch.zeros((), device=device)
-    for batch, lr in zip(progress(batches, f"epoch {epoch + 1}"), schedule, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    def _step(self, batch: Tensor, dice: torch.Generator) -> Tensor:
+        """Learn from the pictures at ``batch`` and return the loss, a scalar on the device."""
+        params, device = self._params, self._train.labels.device
         crops = draw_crops(len(batch), params.augment, dice)
-        pictures = resample(train.pictures.batch(batch), crops, params.image_size)
+        pictures = resample(self._train.pictures.batch(batch), crops, params.image_size)
         pictures = recolour(pictures, params.augment, dice)
+        targets = self._train.labels[batch.to(device)]
+        if params.augment.mixup:
+            soft = functional.one_hot(targets, self._model.num_classes).float()  # type: ignore[arg-type]
+            pictures, targets = mix(pictures, soft, params.augment.mixup, dice)
         with torch.autocast(device.type, torch.bfloat16, params.precision == "bfloat16"):
-            logits = model(normalize(pictures))
+            logits = self._model(self._normalize(pictures))
         loss = functional.cross_entropy(
-            logits.float(),
-            train.labels[batch.to(device)],
-            label_smoothing=params.label_smoothing,
+            logits.float(), targets, label_smoothing=params.label_smoothing
         )
-        optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), params.clip_norm)
-        optimizer.step()
-        # Summed on the device: reading a value every step would make a GPU wait.
-        losses += loss.detach()
-    return losses.item() / len(batches)
+        nn.utils.clip_grad_norm_(self._model.parameters(), params.clip_norm)
+        self._optimizer.step()
+        self._steps += 1
+        if self._average:
+            self._average.update(self._model, step=self._steps)
+        return loss.detach()
 
 
-def _judge(
-    model: nn.Module,
-    val: LabelledPictures,
-    normalize: Normalizer,
-    params: TrainParams,
-    epoch: int,
-    train_loss: float,
-    lr: float,
-) -> Epoch:
-    logits = predict_logits(model, val.pictures, normalize, params.image_size, params.batch_size)
-    labels = val.labels.cpu()
+def _judge(epoch: int, lr: float, train_loss: float, logits: Tensor, labels: Tensor) -> Epoch:
     loss = functional.cross_entropy(logits, labels).item()
     accuracy = (logits.argmax(1) == labels).float().mean().item()
     return Epoch(epoch + 1, lr, train_loss, loss, accuracy)

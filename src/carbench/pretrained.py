@@ -1,30 +1,35 @@
-"""Starting weights that somebody trained: a file of one's own, or timm's from the hub."""
+"""Starting weights that somebody trained: a file of one's own, or a pinned one from the hub."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 from pathlib import Path
-from typing import Any
-
-import timm
-from timm.models import load_state_dict
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from carbench.errors import CarbenchError
-from carbench.params.train import BackboneParams, WeightsFile
+from carbench.hub import fetch
+from carbench.params.train import BackboneParams, WeightsFile, WeightsHub
+from carbench.provenance import file_hash
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def fetch_start(params: BackboneParams, backbone: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return starting tensors and where they are from.
 
+    For weights of the hub this holds ``mean`` and ``std``, what their inputs were normalised by.
+
     Raises:
-        CarbenchError: the file is missing, unreadable or not the one that was pinned; the hub
-            cannot be reached or has no weights for the model.
+        CarbenchError: the weights are missing, unreadable, of another model, or not the ones that
+            were pinned; the hub cannot be reached.
     """
     key = f"backbones.{backbone}.weights"
     if isinstance(params.weights, WeightsFile):
         return _from_file(params.weights, key)
-    return _from_hub(params.model, key)
+    if isinstance(params.weights, WeightsHub):
+        return _from_hub(params.weights, params.model, key)
+    raise ValueError(f"{params.weights!r} names no content")
 
 
 def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -33,7 +38,7 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
         raise CarbenchError(
             path, key=key, found="nothing", expected="a checkpoint", fix=f"correct {key}.file"
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = file_hash(path)
     if digest != weights.sha256:
         raise CarbenchError(
             path,
@@ -42,6 +47,42 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
             expected=weights.sha256,
             fix="get the checkpoint that was pinned, or pin this one if you trust it",
         )
+    return _tensors(path, key), {"start": "file", "sha256": digest}
+
+
+def _from_hub(
+    weights: WeightsHub, model: str, key: str
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    fetched = fetch(weights, key)
+    try:
+        config = json.loads(fetched.config.read_text(encoding="utf-8"))
+        architecture = str(config["architecture"])
+        inputs = config.get("pretrained_cfg", config)  # older repositories have but one level
+        mean, std = ([float(value) for value in inputs[name]] for name in ("mean", "std"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CarbenchError(
+            fetched.config,
+            key=key,
+            found=f"no description of a timm model ({type(error).__name__}: {error})",
+            expected="architecture, mean and std, as timm writes them",
+            fix="delete that file and run again, or name a repository that timm has written",
+        ) from None
+    if architecture != model.partition(".")[0]:
+        raise CarbenchError(
+            "params.yaml",
+            key=key,
+            found=f"weights of {architecture} in {weights.hub}",
+            expected=f"weights of {model}",
+            fix="correct the backbone's `model:` or its `weights:`",
+        )
+    origin = {"start": "hub", **weights.model_dump(), "mean": mean, "std": std}
+    return _tensors(fetched.weights, key), origin
+
+
+def _tensors(path: Path, key: str) -> dict[str, Tensor]:
+    # Loaded after the weights were found to be the pinned ones: torch and timm take seconds.
+    from timm.models import load_state_dict
+
     try:
         tensors: dict[str, Tensor] = load_state_dict(str(path), use_ema=False)
     except Exception as error:
@@ -52,22 +93,4 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
             expected="a state dict in .safetensors, .pth or .bin",
             fix="save it again with torch.save(model.state_dict(), path)",
         ) from None
-    return tensors, {"start": "file", "sha256": digest}
-
-
-def _from_hub(model: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        made: Any = timm.create_model(model, pretrained=True)
-    except Exception as error:
-        raise CarbenchError(
-            "params.yaml",
-            key=key,
-            found=f"'pretrained', but {model}'s weights could not be had "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})",
-            expected="weights on the hub, or in its local cache",
-            fix="check the network and the model's name, or name a checkpoint of your own with "
-            "weights: {file: PATH, sha256: HEX}",
-        ) from None
-    config: dict[str, Any] = made.pretrained_cfg
-    origin = config.get("hf_hub_id") or config.get("url")
-    return made.state_dict(), {"start": "pretrained", "source": origin}
+    return tensors

@@ -18,5 +18,9 @@ Item = TypeVar("Item")
 
 def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
     """Yield ``items`` behind a bar named ``what``, if a person can see it."""
-    plain = os.environ.get("CARBENCH_PROGRESS") == "plain" or not sys.stderr.isatty()
-    return tqdm(items, desc=what, total=total, disable=plain, leave=False)
+    return tqdm(items, desc=what, total=total, disable=not is_visible(), leave=False)
+
+
+def is_visible() -> bool:
+    """Whether there is a person at a terminal to see a bar."""
+    return os.environ.get("CARBENCH_PROGRESS") != "plain" and sys.stderr.isatty()

@@ -14,6 +14,7 @@ from carbench.errors import CarbenchError
 from carbench.params.base import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import merge
+from carbench.pin import refuse_unpinned
 from carbench.sources.files import fingerprint
 from carbench.timm_names import refuse_unknown
 
@@ -26,6 +27,8 @@ try:
     study = check(PARAMS)
     content = read_yaml(PARAMS)
     refuse_unknown(study.backbones, PARAMS)
+    for name, backbone in study.backbones.items():
+        refuse_unpinned(backbone.weights, name, PARAMS)
     if not os.path.exists(study.data.path):
         raise CarbenchError(
             PARAMS,
@@ -108,7 +111,7 @@ def gpus(section):
 
 
 def train_gpus(wildcards):
-    """How many GPUs a training takes."""
+    """How many GPUs a training takes, and the search for its learning rate."""
     return 1 if recipe("device")(wildcards) == "cuda" else 0
 
 

@@ -1,8 +1,8 @@
 # From packed pictures to numbers, for every backbone and seed.
 #
 # Inputs:  results/pack/ results/split/
-# Outputs: results/weights/ results/train/ results/evaluate/ results/cost/
-# Steps:   weights -> train -> evaluate
+# Outputs: results/weights/ results/tune/ results/train/ results/evaluate/ results/cost/
+# Steps:   weights -> tune -> train -> evaluate
 #          weights -> cost
 
 
@@ -28,6 +28,34 @@ rule weights:
         "python scripts/weights.py --backbone {wildcards.backbone} --output {output} --log {log}"
 
 
+rule tune:
+    input:
+        code=code("tune"),
+        pack=rules.pack.output.images,
+        index=rules.pack.output.index,
+        split=rules.split.output,
+        weights=rules.weights.output,
+    output:
+        "results/tune/{backbone}.csv",
+    log:
+        "results/logs/tune/{backbone}.log",
+    benchmark:
+        "results/benchmarks/tune/{backbone}.tsv"
+    conda:
+        CONDA
+    threads: recipe("threads")
+    resources:
+        gpu=train_gpus,
+        mem_mb=6000,
+        runtime=720,
+    params:
+        choices=keys("tune", "train", "backbones.{backbone}.train"),
+    shell:
+        "python scripts/tune.py --backbone {wildcards.backbone}"
+        " --pack results/pack --split {input.split} --weights {input.weights}"
+        " --output {output} --log {log}"
+
+
 rule train:
     input:
         code=code("train"),
@@ -35,8 +63,10 @@ rule train:
         index=rules.pack.output.index,
         split=rules.split.output,
         weights=rules.weights.output,
+        tune=rules.tune.output,
     output:
         model="results/train/{backbone}/{seed}/model.safetensors",
+        val="results/train/{backbone}/{seed}/val.csv",
         history="results/train/{backbone}/{seed}/history.csv",
         provenance="results/train/{backbone}/{seed}/provenance.json",
     log:
@@ -54,7 +84,7 @@ rule train:
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
         "python scripts/train.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
-        " --pack results/pack --split {input.split} --weights {input.weights}"
+        " --pack results/pack --split {input.split} --weights {input.weights} --tune {input.tune}"
         " --output results/train/{wildcards.backbone}/{wildcards.seed} --log {log}"
 
 

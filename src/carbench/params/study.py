@@ -26,6 +26,7 @@ from carbench.params.plot import PlotParams
 from carbench.params.report import ReportParams
 from carbench.params.split import SplitParams
 from carbench.params.train import BackboneParams, TrainParams, merge
+from carbench.params.tune import TuneParams
 
 # A backbone's name becomes a folder, a stage name and a parameter path.
 BACKBONE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -40,6 +41,7 @@ class Study(Section):
     pack: PackParams
     backbones: dict[str, BackboneParams]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    tune: TuneParams
     train: TrainParams
     evaluate: EvaluateParams
     cost: CostParams
@@ -81,6 +83,7 @@ def check(path: Path) -> Study:
         _check_folds(path, study)
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
+    _check_tuning(path, study)
     return study
 
 
@@ -140,4 +143,45 @@ def _check_backbone(
             expected="one picture size for all backbones, so that their costs compare",
             fix="set train.image_size",
         )
-    parse(merge(recipe, backbone.train), TrainParams, f"{key}.train", path)
+    merged = parse(merge(recipe, backbone.train), TrainParams, f"{key}.train", path)
+    if backbone.weights == "random":
+        _refuse_a_resting_body(path, f"{key}.train", merged)
+
+
+def _refuse_a_resting_body(path: Path, key: str, recipe: TrainParams) -> None:
+    """A body that starts at random has nothing to keep: holding it back is a mistake."""
+    for name, off in (("freeze_epochs", 0), ("backbone_lr_scale", 1.0)):
+        value = getattr(recipe, name)
+        if value != off:
+            raise CarbenchError(
+                path,
+                key=f"{key}.{name}",
+                found=f"{value} for a backbone with random weights",
+                expected=f"{off}: it has nothing to keep, and all to learn",
+                fix=f"set train.{name}: {off}, for this backbone at least, or start it from "
+                "trained weights",
+            )
+
+
+def _check_tuning(path: Path, study: Study) -> None:
+    """Refuse what contradicts a learning rate that is chosen on val."""
+    if not study.tune.learning_rates:
+        return
+    if study.split.method == "kfold":
+        raise CarbenchError(
+            path,
+            key="tune.learning_rates",
+            found=f"{study.tune.learning_rates} with split.method: kfold",
+            expected="[]: what one fold tunes on is what another fold tests",
+            fix="tune with split.method: grouped, then write the rates into train.lr and set "
+            "tune.learning_rates: []",
+        )
+    for name, backbone in study.backbones.items():
+        if "lr" in backbone.train:
+            raise CarbenchError(
+                path,
+                key=f"backbones.{name}.train.lr",
+                found=f"{backbone.train['lr']} beside tune.learning_rates",
+                expected="one of the two",
+                fix="remove it, or tune nothing with tune.learning_rates: []",
+            )

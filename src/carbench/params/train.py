@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from carbench.params.base import Section
 from carbench.params.compute import ComputeSection
@@ -22,6 +22,7 @@ class AugmentParams(Section):
     flip: bool
     brightness: Fraction
     contrast: Fraction
+    mixup: NotNegative
 
 
 class TrainParams(ComputeSection):
@@ -31,35 +32,65 @@ class TrainParams(ComputeSection):
     epochs: Annotated[int, Field(ge=1)]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
+    backbone_lr_scale: Annotated[float, Field(gt=0, le=1)]
     weight_decay: NotNegative
     warmup_epochs: NotNegative
+    freeze_epochs: Annotated[int, Field(ge=0)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["float32", "bfloat16"]
     select: Literal["val_accuracy", "val_loss"]
+    patience: Annotated[int, Field(ge=0)]
     augment: AugmentParams
 
     @model_validator(mode="after")
-    def _warms_up_within_the_run(self) -> TrainParams:
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})"
-            )
+    def _starts_within_the_run(self) -> TrainParams:
+        for name in ("warmup_epochs", "freeze_epochs"):
+            epochs = getattr(self, name)
+            if epochs >= self.epochs:
+                raise ValueError(f"{name} ({epochs:g}) must be less than epochs ({self.epochs})")
         return self
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class WeightsFile(Section):
     """A checkpoint of one's own, pinned by its content."""
 
     file: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+
+
+class WeightsHub(Section):
+    """``model.safetensors`` of a repository on the Hugging Face hub, at one commit."""
+
+    hub: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    sha256: Sha256
+
+
+def _kind(value: Any) -> str:
+    """Which of the spellings of ``weights`` is meant, so that only its mistakes are told."""
+    if isinstance(value, WeightsHub) or (isinstance(value, dict) and "file" not in value):
+        return "Hub"
+    return "File" if isinstance(value, WeightsFile | dict) else "Name"
 
 
 class BackboneParams(Section):
-    """One column of the comparison: a timm model, its starting weights, its overrides."""
+    """One column of the comparison: a timm model, its starting weights, its overrides.
+
+    ``pretrained`` means weights that are still to be pinned; no stage trains with them.
+    """
 
     model: Annotated[str, Field(min_length=1)]
-    weights: Literal["random", "pretrained"] | WeightsFile
+    weights: Annotated[
+        Annotated[Literal["random", "pretrained"], Tag("Name")]
+        | Annotated[WeightsFile, Tag("File")]
+        | Annotated[WeightsHub, Tag("Hub")],
+        Discriminator(_kind),
+    ]
     train: dict[str, Any]
 
 

@@ -1,0 +1,305 @@
+"""The parts of the recipe do what they are for, on a model and pictures that train in a second."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from carbench import engine, tuning
+from carbench.augment import mix
+from carbench.backbones import create
+from carbench.calibration import fit_temperature, negative_log_likelihood
+from carbench.checkpoints import read_about, save_checkpoint
+from carbench.engine import Epoch, LabelledPictures, Trained, fit
+from carbench.errors import CarbenchError
+from carbench.optimizing import head_of, make_optimizer, set_rate
+from carbench.packed import Normalizer, PackedPictures
+from carbench.params.base import read_section
+from carbench.params.train import TrainParams
+from carbench.params.tune import TuneParams
+from carbench.tables import read_table, write_table
+from conftest import ROOT, run_script
+
+CPU = torch.device("cpu")
+CLASSES = ["blue", "green", "red"]
+COUNT = {"train": 48, "val": 24}
+NORMALIZE = Normalizer([0.5] * 3, [0.5] * 3, CPU)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Steps this small are faster so, and tests beside them slow them down less."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages before would have written: noisy pictures in three colours."""
+    folder = tmp_path_factory.mktemp("made")
+    dice = np.random.default_rng(0)
+    total = sum(COUNT.values())
+    labels = np.arange(total) % len(CLASSES)
+    pixels = dice.integers(0, 200, (total, 32, 32, 3))
+    pixels[np.arange(total), :, :, labels] += 40
+    np.save(folder / "images.npy", pixels.astype(np.uint8))
+    names = [f"{number}.png" for number in range(total)]
+    rows = [{"row": row, "image": name} for row, name in enumerate(names)]
+    write_table(folder / "index.csv", ["row", "image"], rows)
+    split = [
+        {
+            "image": name,
+            "class": CLASSES[labels[row]],
+            "group": row,
+            "split": "train" if row < COUNT["train"] else "val",
+            "leaked": 0,
+        }
+        for row, name in enumerate(names)
+    ]
+    write_table(folder / "split.csv", list(split[0]), split)
+    save_checkpoint(folder / "start.safetensors", {}, {"model": "test_resnet", "start": "random"})
+    return folder
+
+
+def recipe(**changes: Any) -> TrainParams:
+    params = read_section(ROOT / "presets/smoke.yaml", "train", TrainParams).model_dump()
+    params["augment"]["mixup"] = changes.pop("mixup", 0.0)
+    return TrainParams.model_validate(params | changes)
+
+
+def trained(made: Path, params: TrainParams) -> tuple[nn.Module, dict[str, torch.Tensor], Trained]:
+    """The model after its last epoch, its tensors before the first, and what was kept."""
+    torch.manual_seed(0)
+    model = create("test_resnet", len(CLASSES))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    parts = pictures(made, "train"), pictures(made, "val")
+    return model, before, fit(model, *parts, NORMALIZE, params, 0)
+
+
+def pictures(made: Path, part: str) -> LabelledPictures:
+    rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
+    labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
+    return LabelledPictures(PackedPictures(made, [row["image"] for row in rows], CPU), labels)
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name in before if not torch.equal(after[name], before[name])}
+
+
+def test_a_frozen_body_keeps_weights_and_statistics(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    real = engine.predict_logits
+
+    def spy(model: nn.Module, *arguments: Any) -> torch.Tensor:
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return real(model, *arguments)
+
+    monkeypatch.setattr(engine, "predict_logits", spy)
+    _, start, _ = trained(made, recipe(epochs=2, freeze_epochs=1))
+    first, second = seen
+    head = {"fc.weight", "fc.bias"}
+    assert changed(start, first) == head
+    learnt = changed(first, second)
+    assert learnt > head
+    assert any("running_mean" in name for name in learnt)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
+    model = create("test_resnet", 3)
+    params = recipe(backbone_lr_scale=0.1, optimizer=optimizer)
+    made = make_optimizer(model, params)
+    set_rate(made, 0.5)
+    head = {id(each) for module in head_of(model) for each in module.parameters()}
+    rates = {id(each): group["lr"] for group in made.param_groups for each in group["params"]}
+    assert set(rates) == {id(each) for each in model.parameters()}
+    for name, each in model.named_parameters():
+        assert rates[id(each)] == pytest.approx(0.5 if name.startswith("fc.") else 0.05), name
+        assert (id(each) in head) == name.startswith("fc.")
+    for group in made.param_groups:
+        assert {each.ndim > 1 for each in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_a_distilled_model_has_two_heads() -> None:
+    assert len(head_of(create("deit_tiny_distilled_patch16_224", 3))) == 2
+
+
+def test_mixed_labels_are_mixed_as_the_pictures() -> None:
+    """Pictures that hold their class's number tell from outside in which shares they were mixed."""
+    labels = torch.arange(64) % 4
+    targets = torch.nn.functional.one_hot(labels, 4).float()
+    pictures = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
+    mixed, soft = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
+    assert torch.allclose(soft.sum(1), torch.ones(64))
+    assert torch.allclose(mixed[:, :, 2, 2], soft[:, :3], atol=1e-6)
+    own = soft[torch.arange(64), labels]
+    assert 0.3 < own.mean() < 0.85  # half of each, and a little for partners of the same class
+    again = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
+    assert torch.equal(again[1], soft)
+    assert not torch.equal(mix(pictures, targets, 0.5, torch.Generator().manual_seed(2))[1], soft)
+
+
+def test_mixup_is_trained_with(made: Path) -> None:
+    plain, mixed = (trained(made, recipe(mixup=alpha))[2] for alpha in (0.0, 1.0))
+    assert plain.history[0].train_loss != mixed.history[0].train_loss
+    assert trained(made, recipe(mixup=1.0))[2].history == mixed.history
+
+
+def test_the_average_is_judged_and_kept(made: Path) -> None:
+    params = recipe(epochs=3, ema=0.9, batch_size=8, warmup_epochs=1.0)
+    model, _, result = trained(made, params)
+    plain, _, without = trained(made, recipe(epochs=3, batch_size=8, warmup_epochs=1.0))
+    # The average looks on: the weights that learn are the same.
+    assert not changed(plain.state_dict(), model.state_dict())
+    losses = [[row.train_loss for row in each.history] for each in (result, without)]
+    assert losses[0] == losses[1]
+    assert result.chosen.val_loss != without.chosen.val_loss
+    kept = create("test_resnet", len(CLASSES))
+    kept.load_state_dict(result.tensors)
+    val = pictures(made, "val")
+    logits = engine.predict_logits(kept, val.pictures, NORMALIZE, params.image_size, 8)
+    loss = torch.nn.functional.cross_entropy(logits, val.labels).item()
+    assert loss == pytest.approx(result.chosen.val_loss, rel=1e-4)
+
+
+def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
+
+    def judged(epoch: int, lr: float, loss: float, *_: Any) -> Epoch:
+        return Epoch(epoch + 1, lr, loss, 1.0, next(accuracies))
+
+    monkeypatch.setattr(engine, "_judge", judged)
+    result = trained(made, recipe(epochs=6, patience=2))[2]
+    assert [row.epoch for row in result.history] == [1, 2, 3, 4]
+    assert result.chosen.epoch == 2
+
+
+def logits_of(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from the probabilities that the logits have at a temperature."""
+    dice = np.random.default_rng(0)
+    logits = dice.normal(0, 3, (count, 5))
+    chances = np.exp(logits / temperature)
+    chances /= chances.sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) < dice.random((count, 1))).sum(axis=1)
+    return logits.astype(np.float32), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_a_known_temperature_is_found(temperature: float) -> None:
+    logits, labels = logits_of(20_000, temperature)
+    found = fit_temperature(logits, labels)
+    assert found == pytest.approx(temperature, rel=0.05)
+    least = negative_log_likelihood(logits / found, labels)
+    reference = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).double() / found, torch.from_numpy(labels)
+    )
+    assert least == pytest.approx(reference.item(), rel=1e-6)
+    for other in np.geomspace(0.05, 20, 50):
+        assert least <= negative_log_likelihood(logits / other, labels) + 1e-9
+
+
+def test_few_pictures_all_right_give_a_temperature_too() -> None:
+    logits = np.eye(3, dtype=np.float32)
+    assert 0.05 <= fit_temperature(logits, np.arange(3)) < 0.06
+
+
+# The stages themselves.
+
+
+def arguments(made: Path, params: Path) -> list[object]:
+    return [
+        *("--params", params, "--backbone", "resnet", "--pack", made),
+        *("--split", made / "split.csv", "--weights", made / "start.safetensors"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_chosen_rate_is_trained_with(
+    made: Path, study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A rate that blows up is out; train takes the other one, and writes what val was told."""
+    params = study({"tune.learning_rates": [1.0e30, 0.004], "train.clip_norm": 1.0e30})
+    table = tmp_path / "tune/resnet.csv"
+    done = run_script("tune", *arguments(made, params), "--output", table)
+    assert done.returncode == 0, done.stderr
+    out, tried = read_table(table)
+    assert (out["chosen"], float(out["val_accuracy"]), float(out["val_loss"])) == (
+        *("0", 0.0),
+        float("inf"),
+    )
+    assert (float(tried["lr"]), tried["epoch"], tried["chosen"]) == (0.004, "1", "1")
+
+    run = tmp_path / "run"
+    options = ("--seed", 0, "--tune", table, "--output", run)
+    done = run_script("train", *arguments(made, params), *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "provenance.json").read_text())["params"]["lr"] == 0.004
+    about = read_about(run / "model.safetensors")
+    rows = read_table(run / "val.csv")
+    assert len(rows) == COUNT["val"]
+    header = ["image", "class", "group", "predicted", "confidence", *(f"p:{c}" for c in CLASSES)]
+    assert list(rows[0]) == header
+    right = np.mean([row["class"] == row["predicted"] for row in rows])
+    assert right == pytest.approx(about["val_accuracy"])
+    chances = np.array([[float(row[f"p:{name}"]) for name in CLASSES] for row in rows])
+    labels = np.array([CLASSES.index(row["class"]) for row in rows])
+    assert fit_temperature(np.log(chances), labels) == pytest.approx(about["temperature"], rel=1e-2)
+
+    params = study({"tune.learning_rates": [1.0e30, 1.0e29], "train.clip_norm": 1.0e30})
+    done = run_script("tune", *arguments(made, params), "--output", tmp_path / "none.csv")
+    assert done.returncode == 1
+    assert "tune.learning_rates: found [1e+30, 1e+29]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "none.csv").exists()
+
+
+@pytest.fixture
+def no_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Importing torch is an error."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    yield
+
+
+def test_without_rates_there_is_nothing_to_load(
+    made: Path,
+    study: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_torch: None,
+) -> None:
+    table = tmp_path / "resnet.csv"
+    line = [*arguments(made, study({"tune.learning_rates": []})), "--output", table]
+    monkeypatch.setattr(sys, "argv", ["tune.py", *map(str, line)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts/tune.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert table.read_text() == ",".join(tuning.COLUMNS) + "\n"
+    assert tuning.chosen_rate(table) is None
+
+
+def test_a_trial_is_a_short_training() -> None:
+    budget = TuneParams(learning_rates=[0.1, 0.2], epochs=3, seed=0)
+    short = tuning.trial(recipe(epochs=12, warmup_epochs=4.0, freeze_epochs=2), budget, 0.1)
+    assert (short.lr, short.epochs, short.warmup_epochs, short.freeze_epochs) == (0.1, 3, 1.5, 1)
+    budget = TuneParams(learning_rates=[0.1, 0.2], epochs=1, seed=0)
+    assert tuning.trial(recipe(epochs=12, freeze_epochs=2), budget, 0.1).freeze_epochs == 0
+
+
+def test_a_table_without_a_choice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "resnet.csv"
+    path.write_text(",".join(tuning.COLUMNS) + "\n0.1,1,0.5,1.0,0\n")
+    with pytest.raises(CarbenchError, match="0 chosen learning rates"):
+        tuning.chosen_rate(path)
