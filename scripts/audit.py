@@ -1,10 +1,12 @@
 """audit: group the pictures that are the same picture, and say what that means for the test set.
 
-Writes ``groups.csv`` (a row a picture: its duplicate group) and ``audit.json`` (the findings).
+Writes ``groups.csv`` (a row a picture: its duplicate group), ``audit.json`` (the findings) and
+``groups.jpg`` (a contact sheet of groups).
 """
 
 from pathlib import Path
 
+from carbench.contact_sheet import draw, rows, save
 from carbench.duplicates import look_at, near_pairs
 from carbench.findings import exact_links, summarize
 from carbench.grouping import group, unchained
@@ -30,6 +32,7 @@ def audit(stage: Stage) -> None:
     pairs = [pair.of(unique) for pair in near]
 
     findings = summarize(manifest, quarantine, groups, first_of, pairs)
+    shown = rows(manifest, groups, first_of, pairs, params.shown_groups)
     with stage.outputs(stage.args.output) as out:
         write_table(
             out / "groups.csv",
@@ -46,6 +49,7 @@ def audit(stage: Stage) -> None:
             ),
         )
         write_json(out / "audit.json", findings)
+        save(draw(shown, data / "images"), out / "groups.jpg")
     log.info(
         "%s pictures, %s unique, in %s duplicate groups; %d label conflicts",
         f"{findings['pictures']:,}",
