@@ -9,7 +9,7 @@ can miss a pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,11 +25,9 @@ from carbench.parallel import in_order
 from carbench.params.audit import AuditParams
 
 THUMBNAIL = 32
-# Tiles of the table of distances, and pairs laid over each other at once, that fit the caches.
-TILE = 1024
+# A tile of the table of distances, and pairs laid over each other at once, that fit the caches.
+ROWS, COLUMNS = 128, 2048
 BATCH = 256
-
-Candidates = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -91,9 +89,8 @@ def near_pairs(looks: Looks, params: AuditParams) -> list[Pair]:
     """
     found: dict[tuple[int, int], Pair] = {}
     for mirrored in (False, True) if params.mirrored else (False,):
-        check = partial(_checked, looks, params, mirrored)
-        batches = _candidates(looks, params.max_distance, mirrored)
-        for pairs in in_order(check, batches, chunk=64):
+        search = partial(_search, looks, params, mirrored)
+        for pairs in in_order(search, range(0, len(looks.hashes), ROWS)):
             for pair in pairs:
                 found.setdefault((pair.first, pair.second), pair)
     return [found[key] for key in sorted(found)]
@@ -107,48 +104,42 @@ def agreement(
     return edge_agreement(looks.thumbnails[first], others[:, :, ::-1] if mirrored else others)
 
 
-def _candidates(looks: Looks, most: int, mirrored: bool) -> Iterator[Candidates]:
-    """Yield batches of pairs whose hashes differ in at most ``most`` bits, with these distances."""
-    others = looks.mirrored_hashes if mirrored else looks.hashes
-    waiting: list[Candidates] = []
-    for top in range(0, len(others), TILE):
-        for left in range(top, len(others), TILE):
-            tile = looks.hashes[top : top + TILE, None] ^ others[None, left : left + TILE]
-            distances = np.bitwise_count(tile)
-            near = np.flatnonzero(distances <= most)
-            rows, columns = np.divmod(near, distances.shape[1])
-            first, second = rows + top, columns + left
-            after = second > first
-            waiting.append((first[after], second[after], distances.ravel()[near[after]]))
-        yield from _batches(waiting)
-        waiting = []
-
-
-def _batches(parts: list[Candidates]) -> Iterator[Candidates]:
-    first, second, distances = (np.concatenate(column) for column in zip(*parts, strict=True))
+def _search(looks: Looks, params: AuditParams, mirrored: bool, top: int) -> list[Pair]:
+    """Return the pairs whose first picture is one of the ``ROWS`` from ``top`` on."""
+    first, second, distances = _candidates(looks, params.max_distance, mirrored, top)
+    pairs = []
     for start in range(0, len(first), BATCH):
-        stop = start + BATCH
-        yield first[start:stop], second[start:stop], distances[start:stop]
+        batch = slice(start, start + BATCH)
+        correlations = agreement(looks, first[batch], second[batch], mirrored)
+        for index in np.flatnonzero(correlations >= params.min_correlation):
+            pairs.append(
+                Pair(
+                    int(first[start + index]),
+                    int(second[start + index]),
+                    int(distances[start + index]),
+                    round(float(correlations[index]), 4),
+                    mirrored,
+                )
+            )
+    return pairs
 
 
-def _checked(
-    looks: Looks,
-    params: AuditParams,
-    mirrored: bool,
-    candidates: Candidates,
-) -> list[Pair]:
-    first, second, distances = candidates
-    correlations = agreement(looks, first, second, mirrored)
-    return [
-        Pair(
-            int(first[index]),
-            int(second[index]),
-            int(distances[index]),
-            round(float(correlations[index]), 4),
-            mirrored,
-        )
-        for index in np.flatnonzero(correlations >= params.min_correlation)
-    ]
+def _candidates(
+    looks: Looks, most: int, mirrored: bool, top: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.uint8]]:
+    """Return pairs whose hashes differ in at most ``most`` bits, and these distances."""
+    others = looks.mirrored_hashes if mirrored else looks.hashes
+    block = looks.hashes[top : top + ROWS, None]
+    parts = []
+    for left in range(top, len(others), COLUMNS):
+        distances = np.bitwise_count(block ^ others[None, left : left + COLUMNS])
+        near = np.flatnonzero(distances <= most)
+        rows, columns = np.divmod(near, distances.shape[1])
+        first, second = rows + top, columns + left
+        after = second > first
+        parts.append((first[after], second[after], distances.ravel()[near[after]]))
+    first, second, found = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return first, second, found
 
 
 def _hash(picture: Image.Image) -> int:

@@ -12,6 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 from carbench.duplicates import Looks, Pair, agreement
 
+# Of each picture those that it is a pair with, and how well their edges agree.
+Links = dict[int, dict[int, float]]
+
 
 def group(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     """Return a group number for each of ``count`` pictures: linked pictures share one.
@@ -36,45 +39,48 @@ def unchained(
     with it by at least ``min_centre_correlation`` leaves, and those who leave are grouped anew by
     the pairs among themselves.
     """
-    names, ends = np.unique([(pair.first, pair.second) for pair in pairs], return_inverse=True)
-    ends = ends.reshape(-1, 2)
-    strengths = np.array([pair.correlation for pair in pairs])
-    waiting = list(_components(np.arange(len(names)), ends, strengths))
+    links: Links = defaultdict(dict)
+    for pair in pairs:
+        links[pair.first][pair.second] = links[pair.second][pair.first] = pair.correlation
+    waiting = _components(set(links), links)
     while waiting:
-        members, ends, strengths = waiting.pop()
-        weight = np.bincount(ends.ravel(), np.repeat(strengths, 2), members.max() + 1)
-        centre = members[np.argmax(weight[members])]
-        paired = np.unique(ends[(ends == centre).any(axis=1)])
-        unsure = np.setdiff1d(members, paired)
-        likeness = _likeness(looks, names[centre], names[unsure])
-        staying = np.union1d(paired, unsure[likeness >= min_centre_correlation])
-        for member in staying[staying != centre]:
-            yield int(names[centre]), int(names[member])
-        among = ~np.isin(ends, staying).any(axis=1)
-        left = np.setdiff1d(members, staying)
-        waiting += _components(left, ends[among], strengths[among])
+        members = waiting.pop()
+        centre = max(sorted(members), key=lambda member: _strength(member, members, links))
+        unsure = sorted(members - {centre, *links[centre]})
+        likeness = _likeness(looks, centre, unsure)
+        leaving = {
+            member
+            for member, alike in zip(unsure, likeness, strict=True)
+            if alike < min_centre_correlation
+        }
+        for member in sorted(members - leaving - {centre}):
+            yield centre, member
+        waiting += _components(leaving, links)
 
 
-Component = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+def _strength(member: int, members: set[int], links: Links) -> float:
+    return sum(strength for other, strength in links[member].items() if other in members)
 
 
-def _components(
-    members: NDArray[np.int64], ends: NDArray[np.int64], strengths: NDArray[np.float64]
-) -> Iterator[Component]:
-    """Yield members, pairs and strengths of what hangs together; single pictures are left out."""
-    if not len(ends):
-        return
-    labels = group(int(members.max()) + 1, map(tuple, ends.tolist()))
-    parts: dict[int, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels[ends[:, 0]]):
-        parts[label].append(index)
-    for indices in parts.values():
-        yield np.unique(ends[indices]), ends[indices], strengths[indices]
+def _components(members: set[int], links: Links) -> list[set[int]]:
+    """Return the sets of ``members`` that hang together."""
+    components = []
+    left = set(members)
+    while left:
+        component: set[int] = set()
+        edge = {left.pop()}
+        while edge:
+            component |= edge
+            left -= edge
+            edge = {other for each in edge for other in links[each] if other in left}
+        components.append(component)
+    return components
 
 
-def _likeness(looks: Looks, centre: int, others: NDArray[np.int64]) -> NDArray[np.float32]:
+def _likeness(looks: Looks, centre: int, others: list[int]) -> list[float]:
     """Agreement of the others' edges with the centre's, mirrored or not: whichever is more."""
-    centres = np.full(len(others), centre)
-    return np.maximum(
-        agreement(looks, centres, others, False), agreement(looks, centres, others, True)
-    )
+    if not others:
+        return []
+    pairs = np.full(len(others), centre), np.array(others)
+    plain, mirrored = (agreement(looks, *pairs, flipped) for flipped in (False, True))
+    return [float(each) for each in np.maximum(plain, mirrored)]
