@@ -1,13 +1,15 @@
 """audit: group the pictures that are the same picture, and say what that means for the test set.
 
-Writes ``groups.csv`` (a row a picture: its duplicate group) and ``audit.json`` (the findings).
+Writes ``groups.csv`` (a row a picture: its duplicate group), ``audit.json`` (the findings) and
+``groups.jpg`` (a contact sheet of groups).
 """
 
-from itertools import chain
 from pathlib import Path
 
-from carbench.duplicates import group, look_at, near_pairs
+from carbench.contact_sheet import draw, rows, save
+from carbench.duplicates import look_at, near_pairs
 from carbench.findings import exact_links, summarize
+from carbench.grouping import group, unchained
 from carbench.params.audit import AuditParams
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_table, write_json, write_table
@@ -23,11 +25,14 @@ def audit(stage: Stage) -> None:
     links, first_of = exact_links([row["sha256"] for row in manifest])
     unique = sorted(set(first_of))
     looks = look_at(data / "images" / manifest[index]["image"] for index in unique)
-    pairs = [pair.of(unique) for pair in near_pairs(looks, params)]
-    near = ((pair.first, pair.second) for pair in pairs)
-    groups = group(len(manifest), chain(links, near)).tolist()
+    near = near_pairs(looks, params)
+    same = unchained(looks, near, params.min_centre_correlation)
+    links += [(unique[centre], unique[member]) for centre, member in same]
+    groups = group(len(manifest), links).tolist()
+    pairs = [pair.of(unique) for pair in near]
 
     findings = summarize(manifest, quarantine, groups, first_of, pairs)
+    shown = rows(manifest, groups, first_of, pairs, params.shown_groups)
     with stage.outputs(stage.args.output) as out:
         write_table(
             out / "groups.csv",
@@ -44,6 +49,7 @@ def audit(stage: Stage) -> None:
             ),
         )
         write_json(out / "audit.json", findings)
+        save(draw(shown, data / "images"), out / "groups.jpg")
     log.info(
         "%s pictures, %s unique, in %s duplicate groups; %d label conflicts",
         f"{findings['pictures']:,}",

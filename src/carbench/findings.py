@@ -38,7 +38,7 @@ def summarize(
     Args:
         manifest: fetch's rows.
         quarantine: fetch's list of what was not taken.
-        groups: each picture's duplicate group.
+        groups: each picture's duplicate group; a near pair across two was cut, as a chain.
         first_of: index of the first byte-identical copy of each picture.
         pairs: near duplicates among the first copies.
     """
@@ -52,9 +52,13 @@ def summarize(
         "near_pairs": len(pairs),
         "largest_group": max(sizes.values(), default=0),
         "classes": dict(sorted(Counter(row["class"] for row in manifest).items())),
+        "by_class": _by_class(manifest, groups, first_of),
         "published": dict(sorted(Counter(row["published"] or "none" for row in manifest).items())),
         "leak": _leak(manifest, groups, first_of),
         "conflicts": _conflicts(manifest, groups),
+        "cut": [
+            _told(manifest, pair) for pair in pairs if groups[pair.first] != groups[pair.second]
+        ],
         "misnamed": [
             {"image": row["image"], "format": row["format"], "mode": row["mode"]}
             for row in manifest
@@ -68,6 +72,21 @@ def summarize(
 
 def _promised(image: str) -> str | None:
     return PROMISED.get(PurePosixPath(image).suffix.lower())
+
+
+def _by_class(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, dict[str, int]]:
+    """How many pictures each class has, different files, and duplicate groups."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(manifest):
+        members[row["class"]].append(index)
+    return {
+        label: {
+            "pictures": len(indices),
+            "unique": len({first_of[index] for index in indices}),
+            "groups": len({groups[index] for index in indices}),
+        }
+        for label, indices in sorted(members.items())
+    }
 
 
 def _leak(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, Any]:
@@ -110,23 +129,30 @@ def _conflicts(manifest: Rows, groups: list[int]) -> list[dict[str, Any]]:
 
 def _examples(manifest: Rows, first_of: list[int], pairs: list[Pair]) -> list[dict[str, Any]]:
     """Every pair that a person may want to see: copies first, then from the least alike."""
-    names = [row["image"] for row in manifest]
     exact = [
-        {"first": names[origin], "second": names[index], "kind": "identical bytes"}
+        {
+            "first": manifest[origin]["image"],
+            "second": manifest[index]["image"],
+            "kind": "identical bytes",
+        }
         for index, origin in enumerate(first_of)
         if origin != index
     ]
     near = [
-        {
-            "first": names[pair.first],
-            "second": names[pair.second],
-            "kind": "mirrored" if pair.mirrored else "near duplicate",
-            "distance": pair.distance,
-            "correlation": pair.correlation,
-        }
+        _told(manifest, pair)
         for pair in sorted(pairs, key=lambda pair: (-pair.distance, pair.first, pair.second))
     ]
     return [*_spread(exact), *_spread(near)]
+
+
+def _told(manifest: Rows, pair: Pair) -> dict[str, Any]:
+    return {
+        "first": manifest[pair.first]["image"],
+        "second": manifest[pair.second]["image"],
+        "kind": "mirrored" if pair.mirrored else "near duplicate",
+        "distance": pair.distance,
+        "correlation": pair.correlation,
+    }
 
 
 def _spread(examples: list[dict[str, Any]], most: int = 60) -> list[dict[str, Any]]:

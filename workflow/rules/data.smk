@@ -41,6 +41,7 @@ rule audit:
     output:
         groups="results/audit/groups.csv",
         findings="results/audit/audit.json",
+        sheet="results/audit/groups.jpg",
     log:
         "results/logs/audit.log",
     benchmark:
