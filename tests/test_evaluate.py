@@ -15,6 +15,7 @@ import pytest
 import timm
 import torch
 import yaml
+from captum.attr import LayerGradCam
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -194,12 +195,10 @@ class BrightPatch(nn.Module):
 
 
 class BrightPixels(nn.Module):
-    """The same without a stage that has a map: as a model made of tokens."""
+    """The same without a stage that has a map, as models made of tokens have none."""
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        light = pictures.clamp(min=0).square().sum(dim=(1, 2, 3))
-        dark = pictures.clamp(max=0).square().sum(dim=(1, 2, 3))
-        return torch.stack([dark, light], dim=1)
+        return torch.stack([(-pictures).relu(), pictures.relu()], dim=1).sum(dim=(2, 3, 4))
 
 
 @pytest.mark.parametrize("model", [BrightPatch(), BrightPixels()], ids=["map", "no map"])
@@ -226,13 +225,13 @@ def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
 @pytest.mark.parametrize(
     ("name", "size", "method"),
     [
-        ("test_resnet", 48, "Grad-CAM of layer2"),
-        ("test_resnet", 160, "Grad-CAM of layer4"),
-        ("test_efficientnet", 48, "Grad-CAM of blocks.2"),
-        ("mobilenetv3_small_050", 48, "Grad-CAM of blocks.1"),
-        ("test_convnext", 48, "Grad-CAM of stages.1"),
-        ("test_vit", 160, "pixel gradients"),
-        ("test_mambaout", 96, "pixel gradients"),
+        ("test_resnet", 160, "HiResCAM of layer4"),
+        ("test_efficientnet", 160, "HiResCAM of blocks.4"),
+        ("mobilenetv3_small_050", 160, "HiResCAM of blocks.5"),
+        ("test_convnext", 160, "HiResCAM of stages.3"),
+        ("test_mambaout", 160, "HiResCAM of stages.3"),  # channels last
+        ("test_resnet", 48, "pixels times gradients"),
+        ("test_vit", 160, "pixels times gradients"),
     ],
 )
 def test_every_family_is_explained(name: str, size: int, method: str) -> None:
@@ -249,11 +248,24 @@ def test_every_family_is_explained(name: str, size: int, method: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_stage_that_is_explained_is_the_last_that_tells_places_apart() -> None:
+def test_before_average_pooling_the_map_is_grad_cams() -> None:
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=3).eval()
+    picture, label = torch.randn(1, 3, 224, 224), torch.tensor([2])
+    maps, _ = explain(model, picture, label, batch_size=1)
+    reference = LayerGradCam(model, model.layer4).attribute(
+        picture, target=label, relu_attributions=True
+    )
+    reference = nn.functional.interpolate(reference.detach(), (224, 224), mode="bilinear")[0, 0]
+    reference = 255 * reference / reference.max()
+    assert np.abs(maps[0] - reference.numpy()).max() < 1
+
+
+def test_a_map_too_coarse_to_tell_places_apart_is_not_used() -> None:
     model = timm.create_model("test_resnet").eval()
-    assert mapped_stage(model, torch.zeros(1, 3, 32 * MIN_CELLS, 32 * MIN_CELLS)) == "layer4"
-    assert mapped_stage(model, torch.zeros(1, 3, 32 * (MIN_CELLS - 1), 96)) == "layer3"
-    assert mapped_stage(model, torch.zeros(1, 3, 6, 6)) is None
+    side = 32 * MIN_CELLS
+    assert mapped_stage(model, torch.zeros(1, 3, side, side)) == ("layer4", 1)
+    assert mapped_stage(model, torch.zeros(1, 3, side, side - 32)) is None
 
 
 def evaluated(smoke: Project, tmp_path: Path, **changes: object) -> Path:

@@ -1,28 +1,32 @@
-"""What in a picture speaks for a class: a heat map, made by captum.
+"""What in a picture speaks for a class: a heat map, from captum's attributions.
 
-Grad-CAM (Selvaraju et al., ICCV 2017) where the backbone has a map of features: the channels of
-one of its stages, each weighted by the mean gradient of the class's logit, summed, negative parts
-left out. Where it has none (the tokens of a vision transformer), the size of the gradient at the
-pixels (Simonyan et al., ICLR workshop 2014), averaged over small squares.
+HiResCAM (Draelos and Carin, arXiv:2011.08891) where the backbone ends in a feature map fine enough:
+its values times the gradients of the class's logit there, summed over the channels, negative sums
+left out. Where average pooling follows, as in most backbones, this is Grad-CAM (Selvaraju et al.,
+ICCV 2017) up to its scale.
+
+Elsewhere (small pictures, the tokens of a vision transformer) the pixels times their gradients,
+summed over small squares. docs/evaluation.md has the measurement behind this choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import LayerGradCam, Saliency
+from captum.attr import InputXGradient, LayerGradientXActivation
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-# A stage with fewer rows or columns cannot tell one place from another: at 48 pixels the last
-# stage of most backbones has 2 x 2 cells.
-MIN_CELLS = 4
-# Squares to a side that pixel gradients are averaged over.
-SALIENCY_CELLS = 14
+# A map with fewer rows or columns hardly tells places apart. Of most backbones the last stage has
+# 2 x 2 cells at 48 pixels, 5 x 5 at 160, 7 x 7 at 224.
+MIN_CELLS = 5
+# Squares to a side that pixels are summed over.
+SQUARES = 14
 
 
 def explain(
@@ -40,14 +44,15 @@ def explain(
         (M, S, S) uint8, 255 where most speaks for the class, all 0 where nothing does; and the
         method, for a person.
     """
-    stage = mapped_stage(model, inputs[:1])
     attribute: Callable[[Tensor, Tensor], Tensor]
-    if stage is None:
-        method = "pixel gradients"
-        attribute = partial(_saliency, Saliency(model))
+    if (stage := mapped_stage(model, inputs[:1])) is None:
+        method = "pixels times gradients"
+        attribute = partial(_by_pixels, InputXGradient(model))
     else:
-        method = f"Grad-CAM of {stage}"
-        attribute = partial(_grad_cam, LayerGradCam(model, model.get_submodule(stage)))
+        name, channels = stage
+        method = f"HiResCAM of {name}"
+        layer = LayerGradientXActivation(model, model.get_submodule(name))
+        attribute = partial(_by_stage, layer, channels)
     maps = [
         _spread(attribute(*batch), inputs.shape[-1])
         for batch in zip(inputs.split(batch_size), classes.split(batch_size), strict=True)
@@ -56,57 +61,52 @@ def explain(
 
 
 @torch.inference_mode()
-def mapped_stage(model: nn.Module, picture: Tensor) -> str | None:
-    """Return the name of the last stage whose output is a map of features fine enough.
+def mapped_stage(model: nn.Module, picture: Tensor) -> tuple[str, int] | None:
+    """Return the last stage if its output is a feature map of at least ``MIN_CELLS`` a side.
 
     Args:
         model: its stages are those that timm lists in ``feature_info``.
         picture: (1, 3, S, S), normalised.
 
     Returns:
-        A submodule with outputs (B, channels, rows, columns), or None if there is none.
+        The submodule's name and the axis of the channels in its output (B, channels, rows, columns)
+        or (B, rows, columns, channels); None if that is not what it puts out.
     """
-    modules = dict(model.named_modules())
-    stages = {info["module"]: info["num_chs"] for info in getattr(model, "feature_info", ())}
-    fitting: list[str] = []
-
-    def look(name: str, module: nn.Module, taken: object, given: object) -> None:
-        if (
-            isinstance(given, Tensor)
-            and given.ndim == 4
-            and given.shape[1] == stages[name]
-            and min(given.shape[2:]) >= MIN_CELLS
-        ):
-            fitting.append(name)
-
-    hooks = [
-        modules[name].register_forward_hook(partial(look, name))
-        for name in stages
-        if name in modules
-    ]
+    stages: Sequence[dict[str, Any]] = getattr(model, "feature_info", ())
+    if not stages or stages[-1]["module"] not in dict(model.named_modules()):
+        return None
+    name, count = stages[-1]["module"], stages[-1]["num_chs"]
+    outputs: list[object] = []
+    stage = model.get_submodule(name)
+    hook = stage.register_forward_hook(lambda module, taken, given: outputs.append(given))
     try:
         model(picture)
     finally:
-        for hook in hooks:
-            hook.remove()
-    return fitting[-1] if fitting else None
+        hook.remove()
+    output = outputs[-1]
+    if isinstance(output, Tensor) and output.ndim == 4:
+        for channels, cells in ((1, output.shape[2:]), (3, output.shape[1:3])):
+            if output.shape[channels] == count and min(cells) >= MIN_CELLS:
+                return name, channels
+    return None
 
 
-def _grad_cam(method: LayerGradCam, inputs: Tensor, classes: Tensor) -> Tensor:
-    found: Tensor = method.attribute(inputs, target=classes, relu_attributions=True)
-    return found.detach()
+def _by_stage(
+    method: LayerGradientXActivation, channels: int, inputs: Tensor, classes: Tensor
+) -> Tensor:
+    parts: Tensor = method.attribute(inputs, target=classes)
+    return parts.detach().sum(dim=channels)
 
 
-def _saliency(method: Saliency, inputs: Tensor, classes: Tensor) -> Tensor:
-    gradients = method.attribute(inputs.clone().requires_grad_(), target=classes, abs=True)
-    largest = gradients.detach().amax(dim=1, keepdim=True)
-    return functional.adaptive_avg_pool2d(largest, min(SALIENCY_CELLS, inputs.shape[-1]))
+def _by_pixels(method: InputXGradient, inputs: Tensor, classes: Tensor) -> Tensor:
+    parts = method.attribute(inputs.clone().requires_grad_(), target=classes)
+    pixels = parts.detach().sum(dim=1)
+    return functional.adaptive_avg_pool2d(pixels, min(SQUARES, inputs.shape[-1]))
 
 
 def _spread(maps: Tensor, size: int) -> Tensor:
-    """Enlarge (B, 1, rows, columns) to (B, size, size) uint8; the greatest of each becomes 255."""
-    large = functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
-    large = large[:, 0].contiguous()
-    strongest = large.amax(dim=(1, 2), keepdim=True)
-    shares = torch.where(strongest > 0, large / strongest, torch.zeros_like(large))
-    return (255 * shares).round().to(torch.uint8)
+    """Enlarge (B, rows, columns) to (B, size, size) uint8; the greatest of each becomes 255."""
+    heat = functional.interpolate(maps.relu()[:, None], (size, size), mode="bilinear")[:, 0]
+    hottest = heat.amax(dim=(1, 2), keepdim=True)
+    shares = torch.where(hottest > 0, heat / hottest, 0)
+    return (255 * shares).round().to(torch.uint8).contiguous()
