@@ -1,9 +1,12 @@
 """evaluate: look at the test pictures, once, and write down what the model says of each.
 
-Writes ``predictions.csv`` (a row a test picture with all probabilities) and ``metrics.json``
-(every number, on the clean pictures and, where there are any, on the leaked and on all).
+Writes ``predictions.csv`` (a row a test picture with all probabilities), ``robustness.csv`` (what
+it says of the clean ones after a phone's corruptions), ``mistakes.csv`` and ``explanations.npz``
+(the most confident mistakes and what in them the model looked at), and ``metrics.json`` (every
+number, on the clean pictures and, where there are any, on the leaked and on all).
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,16 @@ import numpy as np
 from carbench.checkpoints import read_about
 from carbench.errors import CarbenchError
 from carbench.metrics import measure
+from carbench.mistakes import most_confident
+from carbench.pack import sizes_of
 from carbench.params.evaluate import EvaluateParams
 from carbench.parts import read_split
+from carbench.slices import sliced
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
+
+ROBUSTNESS = ("image", "group", "class", "corruption", "predicted")
+MISTAKES = ("image", "class", "group", "predicted", "confidence")
 
 
 def evaluate(stage: Stage) -> None:
@@ -25,7 +34,7 @@ def evaluate(stage: Stage) -> None:
     from carbench.backbones import load_trained
     from carbench.devices import prepare
     from carbench.packed import Normalizer, PackedPictures
-    from carbench.predict import predict_logits
+    from carbench.predict import Pictures, predict_logits
 
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
@@ -39,16 +48,68 @@ def evaluate(stage: Stage) -> None:
             fix="delete it and run again",
         )
     model, card = load_trained(args.model, device)
+    normalize = Normalizer(card.mean, card.std, device)
     rows = [row for row in read_split(args.split, args.seed) if row.split == "test"]
 
-    logits = predict_logits(
-        model,
-        PackedPictures(args.pack, [row.image for row in rows], device),
-        Normalizer(card.mean, card.std, device),
-        card.image_size,
-        params.batch_size,
-    )
-    probabilities = torch.softmax(logits.double(), dim=1).numpy()
+    def packed(images: list[str]) -> PackedPictures:
+        return PackedPictures(args.pack, images, device)
+
+    def predict(pictures: Pictures) -> torch.Tensor:
+        size, batch_size = card.image_size, params.batch_size
+        return predict_logits(model, pictures, normalize, size, batch_size).double()
+
+    # Every test picture as it is.
+    logits = predict(packed([row.image for row in rows]))
+    probabilities = torch.softmax(logits, dim=1).numpy()
+    calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
+    sizes = sizes_of(args.pack)
+    predictions = [
+        {
+            "image": row.image,
+            "class": row.label,
+            "group": row.group,
+            "leaked": int(row.leaked),
+            **dict(zip(("width", "height"), sizes[row.image], strict=True)),
+            "predicted": card.classes[chances.argmax()],
+            "confidence": f"{chances.max():.6f}",
+            **{f"p:{name}": f"{p:.6f}" for name, p in zip(card.classes, chances, strict=True)},
+        }
+        for row, chances in zip(rows, probabilities, strict=True)
+    ]
+    clean = [row for row in predictions if not row["leaked"]]
+
+    # The clean ones as a phone may take them.
+    robustness: list[dict[str, Any]] = []
+    if params.corruptions:
+        from carbench.corruptions import CorruptedPictures
+
+        pictures = packed([row["image"] for row in clean])
+        for corruption in params.corruptions:
+            winners = predict(CorruptedPictures(pictures, corruption)).argmax(dim=1).tolist()
+            robustness += [
+                {
+                    **{key: row[key] for key in ("image", "group", "class")},
+                    "corruption": corruption,
+                    "predicted": card.classes[winner],
+                }
+                for row, winner in zip(clean, winners, strict=True)
+            ]
+
+    # The clean ones that it is surest of and wrong about.
+    mistakes = most_confident(clean, params.explanations)
+    size = card.image_size
+    shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
+    method = None
+    if mistakes:
+        from carbench.explaining import explain
+
+        upright = packed([row["image"] for row in mistakes]).upright(
+            torch.arange(len(mistakes)), size
+        )
+        shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+        claimed = torch.tensor([card.classes.index(row["predicted"]) for row in mistakes])
+        maps, method = explain(model, normalize(upright), claimed.to(device), params.batch_size)
+
     labels = np.array([card.classes.index(row.label) for row in rows])
     leaked = np.array([row.leaked for row in rows])
     groups = np.array([row.group for row in rows])
@@ -57,46 +118,50 @@ def evaluate(stage: Stage) -> None:
         if not chosen.any():
             return None
         counts = {"images": int(chosen.sum()), "groups": len(set(groups[chosen].tolist()))}
-        return counts | measure(
-            probabilities[chosen], labels[chosen], card.classes, params.calibration_bins
+        plain, after = (
+            measure(each[chosen], labels[chosen], card.classes, params.calibration_bins)
+            for each in (probabilities, calibrated)
         )
+        return counts | plain | {f"{name}_calibrated": after[name] for name in ("nll", "ece")}
 
     metrics = {
         "backbone": args.backbone,
         "seed": args.seed,
         "epoch": about["epoch"],
         "val_accuracy": about["val_accuracy"],
+        "temperature": about["temperature"],
         "clean": part(~leaked),
         "leaked": part(leaked),
         "all": part(leaked | True),
+        "robustness": {
+            name: accuracy([row for row in robustness if row["corruption"] == name])
+            for name in params.corruptions
+        },
+        "slices": {
+            by: {
+                value: {"images": len(own), "accuracy": accuracy([clean[row] for row in own])}
+                for value, own in sliced(clean, by).items()
+            }
+            for by in params.slices
+        },
+        "explained_by": method,
     }
-    predicted = probabilities.argmax(axis=1)
     with stage.outputs(args.output) as out:
+        write_table(out / "predictions.csv", list(predictions[0]), predictions)
+        write_table(out / "robustness.csv", ROBUSTNESS, robustness)
         write_table(
-            out / "predictions.csv",
-            [
-                *("image", "class", "group", "leaked", "predicted", "confidence"),
-                *(f"p:{name}" for name in card.classes),
-            ],
-            (
-                {
-                    "image": row.image,
-                    "class": row.label,
-                    "group": row.group,
-                    "leaked": int(row.leaked),
-                    "predicted": card.classes[winner],
-                    "confidence": f"{chances[winner]:.6f}",
-                    **{
-                        f"p:{name}": f"{chance:.6f}"
-                        for name, chance in zip(card.classes, chances, strict=True)
-                    },
-                }
-                for row, winner, chances in zip(rows, predicted, probabilities, strict=True)
-            ),
+            out / "mistakes.csv",
+            MISTAKES,
+            ({key: row[key] for key in MISTAKES} for row in mistakes),
         )
+        np.savez(out / "explanations.npz", pictures=shown, maps=maps)
         write_json(out / "metrics.json", metrics)
-    clean = metrics["clean"]
-    log.info("%.1f %% of %d clean test pictures", 100 * clean["accuracy"], clean["images"])
+    log.info("%.1f %% of %d clean test pictures", 100 * accuracy(clean), len(clean))
+
+
+def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the part of rows that predict their class."""
+    return sum(row["class"] == row["predicted"] for row in rows) / len(rows)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ OTHER = {
     "train.optimizer": "sgd",
     "train.select": "val_loss",
     "train.precision": "bfloat16",
+    "evaluate.corruptions": ["mirror"],
+    "evaluate.slices": [],
     "plot.style.palette": "deep",
     "plot.pareto.cost": "macs",
     "plot.curves.metric": "val_loss",

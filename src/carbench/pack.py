@@ -34,3 +34,9 @@ def open_array(folder: Path) -> NDArray[np.uint8]:
 def rows_of(folder: Path) -> dict[str, int]:
     """Return each picture's row in the array."""
     return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX, ("row", "image"))}
+
+
+def sizes_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the width and height of each picture's file, in pixels, before it was packed."""
+    index = read_table(folder / INDEX, ("image", "width", "height"))
+    return {row["image"]: (int(row["width"]), int(row["height"])) for row in index}

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from carbench.packed import Normalizer, PackedPictures
+from carbench.packed import Normalizer
+
+
+class Pictures(Protocol):
+    """What can be predicted: packed pictures, as they are or changed."""
+
+    def __len__(self) -> int: ...
+
+    def upright(self, indices: Tensor, size: int) -> Tensor:
+        """Return whole pictures (B, 3, size, size) float32 in 0..1."""
 
 
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
-    pictures: PackedPictures,
+    pictures: Pictures,
     normalize: Normalizer,
     image_size: int,
     batch_size: int,

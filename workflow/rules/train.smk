@@ -98,6 +98,9 @@ rule evaluate:
     output:
         predictions="results/evaluate/{backbone}/{seed}/predictions.csv",
         metrics="results/evaluate/{backbone}/{seed}/metrics.json",
+        robustness="results/evaluate/{backbone}/{seed}/robustness.csv",
+        mistakes="results/evaluate/{backbone}/{seed}/mistakes.csv",
+        explanations="results/evaluate/{backbone}/{seed}/explanations.npz",
     log:
         "results/logs/evaluate/{backbone}/{seed}.log",
     benchmark:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from carbench.params.compute import ComputeSection
+from carbench.slices import Slice
+
+Corruption = Literal["blur", "jpeg", "dark", "crop", "mirror"]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("expected each name once")
+    return names
 
 
 class EvaluateParams(ComputeSection):
-    """Prediction and the calibration error's bins."""
+    """Prediction, the calibration error's bins, and what else is looked at."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    corruptions: Annotated[list[Corruption], AfterValidator(_each_once)]
+    slices: Annotated[list[Slice], AfterValidator(_each_once)]
+    explanations: Annotated[int, Field(ge=0, le=100)]

@@ -1,0 +1,99 @@
+"""Do the heat maps of evaluate point to what matters? Hides the hottest places and predicts again.
+
+Run by hand after a study, in the repository's root: `python benchmarks/explanations.py`. For every
+backbone and its first seed, the clean test pictures' hottest fifth (13 of 8 x 8 squares) is painted
+in the picture's mean colour; printed is by how much that lowers the probability of the predicted
+class, on average, for each way to make the map. A way that does no better than random squares, or
+than the centre of the picture, explains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from captum.attr import (
+    InputXGradient,
+    LayerGradCam,
+    LayerGradientXActivation,
+    Saliency,
+)
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+from carbench.backbones import load_trained
+from carbench.explaining import mapped_stage
+from carbench.packed import Normalizer, PackedPictures
+from carbench.params.base import lookup, read_yaml
+from carbench.parts import read_split
+
+RESULTS = Path("results")
+SQUARES, HIDDEN = 8, 13
+CPU = torch.device("cpu")
+
+
+def ways(model: nn.Module, inputs: Tensor, classes: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and maps (N, rows, columns)."""
+    count = len(inputs)
+    yield "random", torch.rand(count, SQUARES, SQUARES)
+    line = torch.linspace(-1, 1, SQUARES)
+    yield "centre", (2 - line[:, None] ** 2 - line**2).expand(count, SQUARES, SQUARES)
+    used = mapped_stage(model, inputs[:1])
+    last = model.feature_info[-1]["module"]
+    for name in dict.fromkeys([last, used[0]] if used else []):
+        layer = model.get_submodule(name)
+        where = "used" if used and name == used[0] else "last"
+        cam = LayerGradCam(model, layer).attribute(inputs, target=classes)
+        yield f"Grad-CAM, {where} stage", cam.detach().sum(1)
+        parts = LayerGradientXActivation(model, layer).attribute(inputs, target=classes)
+        yield f"HiResCAM, {where} stage", parts.detach().sum(1)
+    pixels = inputs.clone().requires_grad_()
+    yield "gradients", Saliency(model).attribute(pixels, target=classes).detach().amax(1)
+    parts = InputXGradient(model).attribute(pixels, target=classes)
+    yield "pixels times gradients", parts.detach().sum(1)
+
+
+def hide_hottest(pictures: Tensor, maps: Tensor) -> Tensor:
+    """Paint the hottest squares of (N, 3, S, S) pictures in each picture's mean colour."""
+    size = pictures.shape[-1]
+    if min(maps.shape[1:]) >= size:
+        heat = adaptive_avg_pool2d(maps, SQUARES).relu()
+    else:
+        large = interpolate(maps[:, None].relu(), (size, size), mode="bilinear")[:, 0]
+        heat = adaptive_avg_pool2d(large, SQUARES)
+    # Squares of equal heat, as in an empty map, are taken at random.
+    heat = heat + 1e-9 * heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20) * torch.rand(
+        heat.shape
+    )
+    hottest = heat.flatten(1).topk(HIDDEN, dim=1).indices
+    hidden = torch.zeros(len(maps), SQUARES**2).scatter(1, hottest, 1)
+    mask = interpolate(hidden.view(-1, 1, SQUARES, SQUARES), (size, size), mode="nearest")
+    return torch.where(mask > 0, pictures.mean(dim=(2, 3), keepdim=True), pictures)
+
+
+def main() -> None:
+    """Print a line a way and backbone."""
+    params = read_yaml(Path("params.yaml"))
+    seed = lookup(params, "seeds", Path("params.yaml"))[0]
+    rows = [row for row in read_split(RESULTS / "split/split.csv", seed) if row.split == "test"]
+    images = [row.image for row in rows if not row.leaked]
+    for backbone in lookup(params, "backbones", Path("params.yaml")):
+        model, card = load_trained(RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU)
+        pictures = PackedPictures(RESULTS / "pack", images, CPU).upright(
+            torch.arange(len(images)), card.image_size
+        )
+        normalize = Normalizer(card.mean, card.std, CPU)
+        inputs = normalize(pictures)
+        with torch.inference_mode():
+            before, classes = model(inputs).softmax(1).max(dim=1)
+        torch.manual_seed(0)
+        for name, maps in ways(model, inputs, classes.clone()):
+            with torch.inference_mode():
+                after = model(normalize(hide_hottest(pictures, maps))).softmax(1)
+            lost = before - after.gather(1, classes[:, None])[:, 0]
+            print(f"{backbone:>14}  {name:<24} {lost.mean():.2f} of {before.mean():.2f}")
+
+
+if __name__ == "__main__":
+    main()
