@@ -19,10 +19,12 @@ from carbench.mistakes import most_confident
 from carbench.pack import sizes_of
 from carbench.params.evaluate import EvaluateParams
 from carbench.parts import read_split
+from carbench.predictions import prediction_columns, prediction_rows
 from carbench.slices import sliced
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
 
+PICTURE = ("leaked", "width", "height")
 ROBUSTNESS = ("image", "group", "class", "corruption", "predicted")
 MISTAKES = ("image", "class", "group", "predicted", "confidence")
 
@@ -64,17 +66,8 @@ def evaluate(stage: Stage) -> None:
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
     sizes = sizes_of(args.pack)
     predictions = [
-        {
-            "image": row.image,
-            "class": row.label,
-            "group": row.group,
-            "leaked": int(row.leaked),
-            **dict(zip(("width", "height"), sizes[row.image], strict=True)),
-            "predicted": card.classes[chances.argmax()],
-            "confidence": f"{chances.max():.6f}",
-            **{f"p:{name}": f"{p:.6f}" for name, p in zip(card.classes, chances, strict=True)},
-        }
-        for row, chances in zip(rows, probabilities, strict=True)
+        said | dict(zip(PICTURE, (int(row.leaked), *sizes[row.image]), strict=True))
+        for row, said in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
     ]
     clean = [row for row in predictions if not row["leaked"]]
 
@@ -147,7 +140,8 @@ def evaluate(stage: Stage) -> None:
         "explained_by": method,
     }
     with stage.outputs(args.output) as out:
-        write_table(out / "predictions.csv", list(predictions[0]), predictions)
+        columns = prediction_columns(card.classes, PICTURE)
+        write_table(out / "predictions.csv", columns, predictions)
         write_table(out / "robustness.csv", ROBUSTNESS, robustness)
         write_table(
             out / "mistakes.csv",

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from carbench.parts import SplitRow
 
 
-def prediction_columns(classes: Sequence[str]) -> list[str]:
-    """Return the columns of :func:`prediction_rows`, in their order in a file."""
-    return ["image", "class", "group", "predicted", "confidence", *map(_column, classes)]
+def prediction_columns(classes: Sequence[str], further: Sequence[str] = ()) -> list[str]:
+    """Return the columns of :func:`prediction_rows`, in their order in a file.
+
+    ``further`` are what a caller adds of the pictures themselves.
+    """
+    picture = ("image", "class", "group", *further)
+    return [*picture, "predicted", "confidence", *map(_column, classes)]
 
 
 def prediction_rows(
