@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -143,6 +144,8 @@ class _Trainer:
         self._normalize = normalize
         self._params = params
         self._seed = seed
+        classes: Any = model.num_classes
+        self._one_hot = torch.eye(classes, device=train.labels.device)
         self._optimizer = make_optimizer(model, params)
         self._steps = 0
         self._average = ModelEmaV3(model, params.ema, use_warmup=True) if params.ema else None
@@ -176,8 +179,7 @@ class _Trainer:
         pictures = recolour(pictures, params.augment, dice)
         targets = self._train.labels[batch.to(device)]
         if params.augment.mixup:
-            soft = functional.one_hot(targets, self._model.num_classes).float()  # type: ignore[arg-type]
-            pictures, targets = mix(pictures, soft, params.augment.mixup, dice)
+            pictures, targets = mix(pictures, self._one_hot[targets], params.augment.mixup, dice)
         with torch.autocast(device.type, torch.bfloat16, params.precision == "bfloat16"):
             logits = self._model(self._normalize(pictures))
         loss = functional.cross_entropy(
