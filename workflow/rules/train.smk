@@ -37,6 +37,7 @@ rule train:
         weights=rules.weights.output,
     output:
         model="results/train/{backbone}/{seed}/model.safetensors",
+        val="results/train/{backbone}/{seed}/val.csv",
         history="results/train/{backbone}/{seed}/history.csv",
         provenance="results/train/{backbone}/{seed}/provenance.json",
     log:
