@@ -107,7 +107,7 @@ def accuracy_of(
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(scenario: Scenario) -> None:
     """A quick version of benchmarks/coverage.py; the bounds allow for 150 studies only."""
-    accuracies, pairs, family, _ = coverage(scenario, studies=150, resamples=200)
+    accuracies, pairs, family = coverage(scenario, studies=150, resamples=200)
     assert 0.92 <= accuracies <= 0.98
     assert 0.92 <= pairs <= 0.99
     assert 0.90 <= family <= 0.99
