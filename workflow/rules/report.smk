@@ -64,9 +64,7 @@ rule aggregate:
         mem_mb=2000,
         runtime=30,
     params:
-        choices=keys(
-            "aggregate", "backbones", "seeds", "evaluate.calibration_bins"
-        ),
+        choices=keys("aggregate", "backbones", "seeds", "evaluate.calibration_bins"),
     shell:
         "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
         " --cost results/cost --choice {input.choice} --output results --log {log}"
