@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from carbench.answers import UNTESTED, Answers, align
+from carbench.answers import UNTESTED, Answers, align, read_tables
 from carbench.bootstrap import Bootstrap, Estimate
 from carbench.breakdowns import recall_table, robustness_table, slice_table
 from carbench.choosing import choose, explain
@@ -379,6 +379,19 @@ def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
 def test_backbones_that_were_tested_on_other_pictures_are_refused() -> None:
     with pytest.raises(CarbenchError, match="other pictures than another backbone's"):
         answers_of({"one": [said([True] * 6)], "two": [said([True] * 5)]})
+
+
+def test_a_damaged_table_is_told_not_traced(tmp_path: Path) -> None:
+    file = tmp_path / "val.csv"
+    for content, words in (
+        ("", "No columns"),
+        ("image,class\n1,2\n", "no column group, predicted"),
+    ):
+        file.write_text(content)
+        with pytest.raises(CarbenchError, match=words):
+            read_tables({"one": [file]})
+    with pytest.raises(CarbenchError, match="found nothing"):
+        read_tables({"one": [tmp_path / "absent.csv"]})
 
 
 def test_answers_of_folds_stand_side_by_side() -> None:

@@ -6,6 +6,7 @@ In a k-fold split trainings are tested on different pictures; an answer that was
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from carbench.errors import CarbenchError
-from carbench.tables import missing
+from carbench.tables import damaged, missing
 
 UNTESTED = -1
 Files = dict[str, list[Path]]  # by backbone, a file a seed
@@ -53,9 +54,17 @@ class Answers:
         return self.pictures.index.get_indexer(pd.Index(images))
 
 
-def read_tables(files: Files) -> dict[str, list[pd.DataFrame]]:
-    """Read the CSV files of all trainings; class names stay text even if they look like numbers."""
-    return {name: [_read(path) for path in paths] for name, paths in files.items()}
+# What predictions have at least, of val or test.
+COLUMNS = ("image", "class", "group", "predicted")
+
+
+def read_tables(files: Files, columns: Sequence[str] = COLUMNS) -> dict[str, list[pd.DataFrame]]:
+    """Read the CSV files of all trainings; class names stay text even if they look like numbers.
+
+    Raises:
+        CarbenchError: a file is not there, not readable, or lacks one of ``columns``.
+    """
+    return {name: [_read(path, columns) for path in paths] for name, paths in files.items()}
 
 
 def align(tables: dict[str, list[pd.DataFrame]], files: Files) -> Answers:
@@ -97,10 +106,16 @@ def align(tables: dict[str, list[pd.DataFrame]], files: Files) -> Answers:
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
-        return pd.read_csv(
+        table = pd.read_csv(
             path, keep_default_na=False, dtype={"image": str, "class": str, "predicted": str}
         )
     except FileNotFoundError:
         raise missing(path) from None
+    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
+        raise damaged(path, str(error)) from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise damaged(path, f"no column {', '.join(lacking)}")
+    return table

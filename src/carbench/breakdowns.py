@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import read_tables
+from carbench.answers import COLUMNS, read_tables
 from carbench.bootstrap import Bootstrap
 from carbench.intervals import Interval, difference_interval, share_interval
 from carbench.runs import Runs
@@ -62,7 +62,7 @@ def robustness_table(runs: Runs, bootstrap: Bootstrap, confidence: float) -> pd.
     places = {
         name: [folder / "robustness.csv" for folder in own] for name, own in runs.folders.items()
     }
-    tables = read_tables(places)
+    tables = read_tables(places, (*COLUMNS, "corruption"))
     names = list(next(iter(tables.values()))[0]["corruption"].unique())
     rows = []
     for backbone, own in tables.items() if names else ():

@@ -102,8 +102,8 @@ def explain(candidates: list[Candidate], params: ChooseParams) -> str:
         why = "the best on val"
     else:
         why = (
-            f"the cheapest by {params.cost} of {', '.join(eligible)}: within "
-            f"{100 * params.margin:.3g} points of the best on val and not told apart from it"
+            f"the cheapest by {params.cost} of {', '.join(eligible)}: not told apart from the best "
+            f"on val, and at most {100 * params.margin:.3g} percentage points behind it"
         )
     return (
         f"chose {chosen.backbone}, {why}; val accuracy {100 * chosen.accuracy.value:.1f} % "

@@ -50,7 +50,8 @@ def compare(estimates: dict[str, Estimate], confidence: float, seed: int) -> lis
 
     Args:
         estimates: of one share by backbone, from the same resamples.
-        confidence: of all intervals together, such as 0.95.
+        confidence: of all intervals together, such as 0.95; there must be at least
+            1 / (1 - confidence) - 1 resamples, so that anything can be that rare.
         seed: of the draws of trainings.
     """
     pairs = list(combinations(estimates, 2))
@@ -62,9 +63,9 @@ def compare(estimates: dict[str, Estimate], confidence: float, seed: int) -> lis
     ]
     largest = _largest_by_chance(estimates, pairs, seed)
     # The order statistic that makes intervals and p-values agree.
-    rank = int(np.ceil((len(largest) + 1) * confidence))
+    rank = int(np.ceil((len(largest) + 1) * confidence - 1e-9))
     alone = -ndtri((1 - confidence) / 2)
-    critical = max(float(np.sort(largest)[min(rank, len(largest)) - 1]), alone)
+    critical = max(float(np.sort(largest)[rank - 1]), alone)
     tail = float(ndtr(-critical))
     comparisons = []
     for (first, second), estimate, error, p in zip(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import read_tables
+from carbench.answers import COLUMNS, read_tables
 from carbench.runs import Runs
 
 
@@ -20,7 +20,8 @@ def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, 
     the arrays; ``seeds_wrong`` counts the trainings that got this picture wrong.
     """
     folders = runs.folders[backbone]
-    tables = read_tables({backbone: [folder / "mistakes.csv" for folder in folders]})[backbone]
+    files = {backbone: [folder / "mistakes.csv" for folder in folders]}
+    tables = read_tables(files, (*COLUMNS, "confidence"))[backbone]
     answers = runs.answers
     wrong = (answers.tested(backbone) & ~answers.right(backbone)).sum(axis=0)
     every = pd.concat(

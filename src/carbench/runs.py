@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import UNTESTED, Answers, align, read_tables
+from carbench.answers import COLUMNS, UNTESTED, Answers, align, read_tables
 from carbench.tables import read_json
 
 
@@ -58,7 +58,7 @@ def read_runs(folder: Path, backbones: list[str], seeds: list[int]) -> Runs:
     """Read the runs of the study, and only those: removed backbones may still lie there."""
     folders = {name: [folder / name / str(seed) for seed in seeds] for name in backbones}
     places = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}
-    predictions = read_tables(places)
+    predictions = read_tables(places, (*COLUMNS, "leaked", "confidence", "width", "height"))
     metrics = {
         name: [read_json(own / "metrics.json") for own in owns] for name, owns in folders.items()
     }

@@ -6,4 +6,4 @@ from carbench.params.bootstrap import BootstrapSection
 
 
 class AggregateParams(BootstrapSection):
-    """The bootstrap over seeds and test groups."""
+    """The bootstrap over the groups of test pictures."""
