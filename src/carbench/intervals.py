@@ -45,9 +45,9 @@ def share_interval(estimate: Estimate, confidence: float) -> Interval:
     Wilson's interval (JASA 1927) with the sample size that would give a binomial share the variance
     of the estimate, as for complex surveys (Korn and Graubard, Survey Methodology 1998; Dean and
     Pagano, Journal of Survey Statistics and Methodology 2015). It stays between 0 and 1, and bends
-    where a share comes near them. Where all is right or all is wrong no variance shows: the exact bound of Clopper and
-    Pearson (Biometrika 1934) takes its place, which for n of n right is ``tail ** (1 / n)``; n
-    counts groups, as pictures of one group are one piece of evidence.
+    where a share comes near them. Where all is right or all is wrong no variance shows: the exact
+    bound of Clopper and Pearson (Biometrika 1934) takes its place, which for n of n right is ``tail
+    ** (1 / n)``; n counts groups, as pictures of one group are one piece of evidence.
     """
     value, tail = estimate.value, (1 - confidence) / 2
     error = _error(estimate, estimate.picture_variance)
