@@ -39,6 +39,7 @@ rule all:
         expand(rules.train.output, backbone=BACKBONES, seed=SEEDS),
         expand(rules.evaluate.output, backbone=BACKBONES, seed=SEEDS),
         expand(rules.cost.output, backbone=BACKBONES),
+        rules.choose.output,
         rules.aggregate.output,
         expand(rules.plot.output, figure=FIGURES),
         rules.report.output,

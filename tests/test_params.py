@@ -48,6 +48,8 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("data", {"source": "archive"}, ["data.path: missing", "data.sample: missing"]),
         ("data.source", "archive", ["reads a local path: name it"]),
         ("data.exclude", "Audi", ["data.exclude", "list"]),
+        ("choose.margin", 2.0, ["choose.margin: found 2.0", "less than or equal to 1"]),
+        ("aggregate.confidence", 0.9999, ["aggregate", "needs more resamples"]),
         ("seeds", [1, 1], ["seeds: found [1, 1]", "each seed once"]),
         ("seeds", [], ["seeds", "at least 1 item"]),
         ("backbones", {}, ["backbones: found none"]),

@@ -38,6 +38,8 @@ OTHER = {
     "train.precision": "bfloat16",
     "evaluate.corruptions": ["mirror"],
     "evaluate.slices": [],
+    "choose.ties": "best",
+    "choose.cost": "parameters",
     "plot.style.palette": "deep",
     "plot.pareto.cost": "macs",
     "plot.curves.metric": "val_loss",
@@ -138,7 +140,7 @@ def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
         f"{stage}@{name}-7" for stage in ("train", "evaluate") for name in ("resnet", "mobilenet")
     }
     figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
-    assert plans(smoke) == ((expected | figures | {"aggregate", "report"}),) * 2
+    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report"}),) * 2
 
 
 def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
@@ -149,7 +151,7 @@ def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
     expected = {f"{stage}@convnext" for stage in stages}
     expected |= {"train@convnext-0", "evaluate@convnext-0"}
     figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
-    assert plans(smoke) == ((expected | figures | {"aggregate", "report"}),) * 2
+    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report"}),) * 2
 
 
 def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
@@ -157,7 +159,7 @@ def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
     del params["backbones"]["mobilenet"]
     smoke.set_params(params)
     figures = {f"plot@{name}" for name in ("accuracy", "pareto", "curves", "confusion")}
-    assert plans(smoke) == ((figures | {"aggregate", "report"}),) * 2
+    assert plans(smoke) == ((figures | {"choose", "aggregate", "report"}),) * 2
 
 
 def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Counts = NDArray[Any]
 
 
 def measure(
@@ -31,13 +32,11 @@ def measure(
     np.add.at(counts, (labels, predicted), 1)
     hits, true, claimed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     recalls = np.divide(hits, true, out=np.full(len(classes), np.nan), where=true > 0)
-    seen = true + claimed > 0
     likelihood = probabilities[np.arange(len(labels)), labels]
     return {
         "accuracy": float((predicted == labels).mean()),
-        # Means over the classes that have pictures, or for F1 pictures or predictions.
-        "balanced_accuracy": float(np.nanmean(recalls)),
-        "macro_f1": float((2 * hits[seen] / (true + claimed)[seen]).mean()),
+        "balanced_accuracy": float(balanced_accuracy(hits, true)),
+        "macro_f1": float(macro_f1(hits, true, claimed)),
         "nll": float(-np.log(likelihood.clip(min=np.finfo(float).tiny)).mean()),
         "ece": calibration_error(probabilities, labels, bins),
         "recall": {
@@ -45,6 +44,38 @@ def measure(
             for name, recall in zip(classes, recalls, strict=True)
         },
     }
+
+
+def balanced_accuracy(hits: Counts, true: Counts) -> Counts:
+    """Return the mean recall of the classes that have pictures.
+
+    Args:
+        hits: (..., K) right answers by class.
+        true: (..., K) pictures by class.
+    """
+    recalls = np.divide(hits, true, out=np.zeros(true.shape), where=true > 0)
+    return _mean_where(recalls, true > 0)
+
+
+def macro_f1(hits: Counts, true: Counts, claimed: Counts) -> Counts:
+    """Return the mean F1 of the classes that have pictures or predictions.
+
+    Args:
+        hits, true: as for :func:`balanced_accuracy`.
+        claimed: (..., K) predictions by class.
+    """
+    both = true + claimed
+    return _mean_where(
+        np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0), both > 0
+    )
+
+
+def _mean_where(values: Counts, counts: NDArray[np.bool_]) -> Counts:
+    """Return the mean over the last axis of the values that count; nan where none does."""
+    number = counts.sum(axis=-1)
+    mean: Counts = np.full(number.shape, np.nan)
+    np.divide(values.sum(axis=-1), number, out=mean, where=number > 0)
+    return mean
 
 
 def calibration_error(probabilities: Probabilities, labels: Labels, bins: int) -> float:

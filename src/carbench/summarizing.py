@@ -1,19 +1,20 @@
-"""Puts the runs together: a row a backbone, a row a pair of backbones, and the choice."""
+"""The answer in tables: a row a backbone, a row a pair of backbones, the headline."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from carbench.bootstrap import Bootstrap
+from carbench.bootstrap import Bootstrap, Score
+from carbench.comparing import Comparison, compare
+from carbench.intervals import Interval, difference_interval, share_interval
 from carbench.params.aggregate import AggregateParams
-from carbench.tables import read_json
+from carbench.runs import Runs
+from carbench.scoring import ClassScores, part_scores
 
 HEADLINE = (
     "accuracy",
@@ -24,84 +25,88 @@ HEADLINE = (
     "latency_ms",
     "parameters",
 )
-MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+# Metrics that are means over trainings, without interval.
+CALIBRATION = ("nll", "ece", "nll_calibrated", "ece_calibrated")
 
 
 @dataclass(frozen=True)
-class Run:
-    """One backbone x seed: its metrics.json and its predictions."""
+class Judged:
+    """How one backbone did: on the clean pictures, on the leaked and on all as published.
 
-    backbone: str
-    seed: int
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
+    The last two are None where no picture is leaked.
+    """
 
-    @property
-    def clean(self) -> pd.DataFrame:
-        """Predictions of the pictures that have no twin in train or val."""
-        return self.predictions[self.predictions["leaked"] == 0]
+    clean: ClassScores
+    leaked: Score | None
+    published: Score | None
 
 
-def read_runs(folder: Path, backbones: list[str], seeds: list[int]) -> list[Run]:
-    """Read the runs of the study, and only those: removed backbones may still lie there."""
-    runs = []
-    for backbone in backbones:
-        for seed in seeds:
-            place = folder / backbone / str(seed)
-            predictions = pd.read_csv(
-                place / "predictions.csv", keep_default_na=False, dtype={"class": str}
-            )
-            runs.append(Run(backbone, seed, read_json(place / "metrics.json"), predictions))
-    return runs
-
-
-def choose(runs: list[Run]) -> str:
-    """Return the backbone with the highest mean val accuracy; test pictures have no say."""
-    means = {
-        backbone: np.mean([run.metrics["val_accuracy"] for run in own])
-        for backbone, own in _by_backbone(runs).items()
-    }
-    return max(means, key=lambda backbone: float(means[backbone]))
+def judge(runs: Runs, bootstrap: Bootstrap) -> dict[str, Judged]:
+    """Score every backbone."""
+    answers = runs.answers
+    judged = {}
+    for name in runs.backbones:
+        clean = ClassScores(
+            bootstrap, answers.labels, runs.clean_answers(name), len(answers.classes)
+        )
+        if runs.clean.all():
+            judged[name] = Judged(clean, None, None)
+            continue
+        tested = answers.tested(name)
+        parts = np.stack([tested & ~runs.clean, tested])
+        judged[name] = Judged(clean, *part_scores(bootstrap, answers.right(name), parts))
+    return judged
 
 
 def summarize(
-    runs: list[Run], costs: dict[str, dict[str, Any]], params: AggregateParams
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the summary (a row a backbone, the chosen first) and the paired comparisons."""
-    own_runs = _by_backbone(runs)
-    groups = runs[0].clean["group"].to_numpy(np.int64)
-    seeds = len(next(iter(own_runs.values())))
-    bootstrap = Bootstrap(groups, seeds, params.resamples, params.seed, params.confidence)
-    correct = {name: _correct(own) for name, own in own_runs.items()}
-    resampled = {name: bootstrap.accuracies(right) for name, right in correct.items()}
-    chosen = choose(runs)
+    runs: Runs,
+    judged: dict[str, Judged],
+    choice: list[dict[str, str]],
+    costs: dict[str, dict[str, Any]],
+    params: AggregateParams,
+) -> tuple[pd.DataFrame, list[Comparison]]:
+    """Return the summary (a row a backbone, the chosen first) and the comparisons of all pairs.
+
+    Args:
+        runs: of all backbones.
+        judged: their scores.
+        choice: the rows of choice.csv, which say what was chosen on val.
+        costs: the document of stage cost by backbone.
+        params: of the intervals.
+    """
+    ranked = sorted(choice, key=lambda row: -int(row["chosen"]))  # stable: then the best on val
+    chosen = ranked[0]["backbone"]
+    accuracies = {
+        row["backbone"]: judged[row["backbone"]].clean.accuracy().estimate() for row in ranked
+    }
+    comparisons = compare(accuracies, params.confidence, params.seed)
+    tied = {chosen} | {
+        each.other for each in comparisons if each.backbone == chosen and not each.significant
+    }
     rows = []
-    for name, own in own_runs.items():
-        metrics = [run.metrics for run in own]
-        means = {key: _mean(metrics, "clean", key) for key in MEASURES}
-        interval = bootstrap.accuracy_interval(correct[name], resampled[name])
-        leaked = _mean(metrics, "leaked", "accuracy")
-        every = _mean(metrics, "all", "accuracy")
-        cost = costs[name]
+    for row in ranked:
+        name = row["backbone"]
+        scores, metrics, cost = judged[name].clean, runs.metrics[name], costs[name]
+        seeds = scores.accuracy()
         rows.append(
             {
                 "backbone": name,
                 "model": cost["model"],
                 "chosen": int(name == chosen),
-                "seeds": " ".join(str(run.seed) for run in own),
-                "val_accuracy": float(np.mean([run["val_accuracy"] for run in metrics])),
-                "accuracy": interval.value,
-                "accuracy_low": interval.low,
-                "accuracy_high": interval.high,
+                "tied": int(name in tied),
+                "seeds": " ".join(map(str, runs.seeds)),
+                **{key: float(row[key]) for key in ("val_accuracy", "val_low", "val_high")},
+                **_share("accuracy", seeds, params),
                 "confidence": params.confidence,
-                "accuracy_by_seed": " ".join(f"{run['clean']['accuracy']:.6f}" for run in metrics),
-                **{key: means[key] for key in MEASURES if key != "accuracy"},
-                "test_images": metrics[0]["clean"]["images"],
-                "test_groups": metrics[0]["clean"]["groups"],
-                "leaked_images": (metrics[0]["leaked"] or {"images": 0})["images"],
-                "leaked_accuracy": leaked,
-                "published_accuracy": every,
-                "leak_gap": every - means["accuracy"] if leaked is not None else None,
+                "training_noise": int(accuracies[name].knows_trainings),
+                "accuracy_by_seed": " ".join(f"{value:.6f}" for value in seeds.by_training),
+                **_share("balanced_accuracy", scores.balanced_accuracy(), params),
+                **_share("macro_f1", scores.macro_f1(), params),
+                **{key: runs.mean(name, "clean", key) for key in CALIBRATION},
+                "temperature": float(np.mean([document["temperature"] for document in metrics])),
+                "test_images": int(runs.clean.sum()),
+                "test_groups": accuracies[name].groups,
+                **_leak(judged[name], runs, params),
                 "parameters": cost["parameters"],
                 "macs": cost["macs"],
                 "latency_ms": cost["latency_ms"]["median"],
@@ -110,70 +115,79 @@ def summarize(
                 "device": cost["device"],
             }
         )
-    order = sorted(rows, key=lambda row: (-row["chosen"], -row["val_accuracy"]))
-    values = {str(row["backbone"]): float(row["accuracy"]) for row in order}
-    comparisons = []
-    for first, second in combinations(values, 2):
-        difference = bootstrap.interval(
-            values[first] - values[second], resampled[first] - resampled[second]
-        )
-        comparisons.append(
-            {
-                "backbone": first,
-                "other": second,
-                "difference": difference.value,
-                "difference_low": difference.low,
-                "difference_high": difference.high,
-            }
-        )
-    columns = ["backbone", "other", "difference", "difference_low", "difference_high"]
-    return pd.DataFrame(order), pd.DataFrame(comparisons, columns=columns)
+    return pd.DataFrame(rows), comparisons
 
 
-def headline(summary: pd.DataFrame) -> dict[str, Any]:
-    """Return what `dvc exp show` and `dvc metrics diff` show: the winner, then all accuracies."""
+def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
+    """Return a row a pair."""
+    columns = ["backbone", "other", *named("difference", Interval(0, 0, 0))]
+    columns += ["p_value", "p_adjusted", "significant", "detectable"]
+    rows = [
+        {
+            "backbone": each.backbone,
+            "other": each.other,
+            **named("difference", each.difference),
+            "p_value": each.p_value,
+            "p_adjusted": each.p_adjusted,
+            "significant": int(each.significant),
+            "detectable": each.detectable,
+        }
+        for each in comparisons
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def headline(summary: pd.DataFrame, comparisons: list[Comparison]) -> dict[str, Any]:
+    """Return what `dvc exp show` and `dvc metrics diff` show: the winner, then all accuracies.
+
+    The smallest detectable difference is the median over the pairs with the chosen backbone.
+    """
     winner = summary.iloc[0]
+    detectable = [each.detectable for each in comparisons if each.backbone == winner["backbone"]]
     return {
         "winner": {
             "backbone": str(winner["backbone"]),
             **{key: _plain(winner[key]) for key in HEADLINE},
         },
+        "smallest_detectable_difference": _plain(median(detectable)) if detectable else None,
+        "tied": " ".join(summary.loc[summary["tied"] == 1, "backbone"]),
         "accuracy": {
             str(row["backbone"]): _plain(row["accuracy"]) for _, row in summary.iterrows()
         },
     }
 
 
-def confusion(runs: list[Run]) -> pd.DataFrame:
-    """Return counts of clean test pictures by backbone, true and predicted class, seeds pooled."""
-    tables = []
-    for name, own in _by_backbone(runs).items():
-        pooled = pd.concat([run.clean for run in own])
-        classes = [column[2:] for column in pooled.columns if column.startswith("p:")]
-        counts = pd.crosstab(pooled["class"], pooled["predicted"])
-        counts = counts.reindex(index=classes, columns=classes, fill_value=0)
-        long = counts.rename_axis(index="class").reset_index()
-        long = long.melt("class", var_name="predicted", value_name="count")
-        tables.append(long.assign(backbone=name))
-    return pd.concat(tables)[["backbone", "class", "predicted", "count"]]
+def named(name: str, interval: Interval, short: bool = False) -> dict[str, float]:
+    """Return the three columns of an interval: x, x_low, x_high, or ``short``: x, low, high."""
+    before = "" if short else f"{name}_"
+    return {name: interval.value, f"{before}low": interval.low, f"{before}high": interval.high}
 
 
-def _correct(own: list[Run]) -> NDArray[np.bool_]:
-    """Return (seeds, N): was each clean picture predicted right?"""
-    return np.stack([(run.clean["class"] == run.clean["predicted"]).to_numpy() for run in own])
+def _share(name: str, score: Score, params: AggregateParams) -> dict[str, float]:
+    return named(name, share_interval(score.estimate(), params.confidence))
 
 
-def _by_backbone(runs: list[Run]) -> dict[str, list[Run]]:
-    grouped: dict[str, list[Run]] = {}
-    for run in runs:
-        grouped.setdefault(run.backbone, []).append(run)
-    return grouped
+def _leak(judged: Judged, runs: Runs, params: AggregateParams) -> dict[str, Any]:
+    """What the leaked pictures add; where there are none, published is clean, the rest empty."""
+    found: dict[str, Any] = {"leaked_images": int((~runs.clean).sum())}
+    clean = judged.clean.accuracy()
+    if judged.leaked is None or judged.published is None:
+        found |= dict.fromkeys(("leaked_accuracy", "leaked_low", "leaked_high"))
+        found |= _accuracy("published", clean, params)
+        return found | dict.fromkeys(("leak_gap", "leak_gap_low", "leak_gap_high"))
+    gap = judged.published.minus(clean).estimate()
+    return {
+        **found,
+        **_accuracy("leaked", judged.leaked, params),
+        **_accuracy("published", judged.published, params),
+        **named("leak_gap", difference_interval(gap, params.confidence)),
+    }
 
 
-def _mean(metrics: list[dict[str, Any]], part: str, key: str) -> Any:
-    if metrics[0][part] is None:
-        return None
-    return float(np.mean([run[part][key] for run in metrics]))
+def _accuracy(part: str, score: Score, params: AggregateParams) -> dict[str, float]:
+    interval = share_interval(score.estimate(), params.confidence)
+    columns = (f"{part}_accuracy", f"{part}_low", f"{part}_high")
+    return dict(zip(columns, (interval.value, interval.low, interval.high), strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,35 @@
 # From numbers to the answer.
 #
 # Inputs:  results/train/ results/evaluate/ results/cost/, and for the report all that came before
-# Outputs: results/*.csv results/metrics.json results/figures/ results/report.html
-# Steps:   aggregate -> plot -> report
+# Outputs: results/choose/ results/*.csv results/mistakes.npz results/metrics.json
+#          results/figures/ results/report.html
+# Steps:   choose -> aggregate -> plot -> report
+
+
+# Reads nothing of evaluate: what is deployed was decided before a test picture was looked at.
+rule choose:
+    input:
+        code=code("choose"),
+        val=all_runs(rules.train.output.val),
+        cost=expand(rules.cost.output, backbone=BACKBONES),
+    output:
+        "results/choose/choice.csv",
+    log:
+        "results/logs/choose.log",
+    benchmark:
+        "results/benchmarks/choose.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        choices=keys("choose", "backbones", "seeds"),
+    shell:
+        "python scripts/choose.py --train results/train --cost results/cost"
+        " --output {output} --log {log}"
 
 
 rule aggregate:
@@ -11,12 +38,19 @@ rule aggregate:
         train=all_runs(rules.train.output.history),
         evaluate=all_runs(rules.evaluate.output),
         cost=expand(rules.cost.output, backbone=BACKBONES),
+        choice=rules.choose.output,
     output:
         summary="results/summary.csv",
         comparisons="results/comparisons.csv",
+        recall="results/recall.csv",
+        slices="results/slices.csv",
+        robustness="results/robustness.csv",
+        reliability="results/reliability.csv",
         curves="results/curves.csv",
         confusion="results/confusion.csv",
         winner="results/winner.csv",
+        mistakes="results/mistakes.csv",
+        explanations="results/mistakes.npz",
         metrics="results/metrics.json",
     log:
         "results/logs/aggregate.log",
@@ -30,10 +64,10 @@ rule aggregate:
         mem_mb=2000,
         runtime=30,
     params:
-        choices=keys("aggregate", "backbones", "seeds"),
+        choices=keys("aggregate", "backbones", "seeds", "evaluate.calibration_bins"),
     shell:
         "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
-        " --cost results/cost --output results --log {log}"
+        " --cost results/cost --choice {input.choice} --output results --log {log}"
 
 
 rule plot:

@@ -18,6 +18,7 @@ from carbench.errors import CarbenchError
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
 from carbench.params.base import Section, parse, read_yaml
+from carbench.params.choose import ChooseParams
 from carbench.params.cost import CostParams
 from carbench.params.data import DataParams
 from carbench.params.evaluate import EvaluateParams
@@ -45,6 +46,7 @@ class Study(Section):
     train: TrainParams
     evaluate: EvaluateParams
     cost: CostParams
+    choose: ChooseParams
     aggregate: AggregateParams
     plot: PlotParams
     report: ReportParams

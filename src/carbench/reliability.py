@@ -1,0 +1,84 @@
+"""Does a confidence of 80 % mean 80 % right? Before and after the temperature fitted on val."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from carbench.bootstrap import Bootstrap
+from carbench.intervals import share_interval
+from carbench.runs import Runs
+from carbench.scoring import part_scores
+
+# predictions.csv has six digits: a zero there is anything below half of the last.
+LEAST = 5e-7
+
+
+def temper(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Return (N, K) probabilities at another temperature: ``p ** (1 / T)``, made to sum to one.
+
+    The same as dividing the logits (Guo et al., ICML 2017), of which they are the softmax.
+    """
+    powers = probabilities.clip(min=LEAST) ** (1 / temperature)
+    tempered: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return tempered
+
+
+def reliability_table(
+    runs: Runs, bootstrap: Bootstrap, bins: int, confidence: float
+) -> pd.DataFrame:
+    """Return reliability.csv: a row a backbone, uncalibrated or calibrated, and bin.
+
+    The clean pictures of all seeds are pooled, sorted by confidence and cut into bins of equal
+    count. Columns: images (answers in the bin), the mean confidence, the accuracy, its interval.
+    """
+    rows = []
+    for name in runs.backbones:
+        given = runs.clean & runs.answers.tested(name)
+        right = runs.answers.right(name)
+        for calibrated in (0, 1):
+            sure = _confidences(runs, name, bool(calibrated))
+            members = equal_mass(sure, given, bins)
+            scores = part_scores(bootstrap, right, members)
+            for number, (member, score) in enumerate(zip(members, scores, strict=True)):
+                interval = share_interval(score.estimate(), confidence)
+                row: dict[str, Any] = {
+                    "backbone": name,
+                    "calibrated": calibrated,
+                    "bin": number,
+                    "images": int(member.sum()),
+                    "confidence": sure[member].mean(),
+                    "accuracy": interval.value,
+                    "low": interval.low,
+                    "high": interval.high,
+                }
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def equal_mass(sure: NDArray[np.float64], given: NDArray[np.bool_], bins: int) -> NDArray[np.bool_]:
+    """Return (bins, S, N): which of the given answers, (S, N), are in each bin by confidence."""
+    places = np.flatnonzero(given)
+    order = places[np.argsort(sure.ravel()[places], kind="stable")]
+    parts = np.array_split(order, min(bins, len(order)))
+    members = np.zeros((len(parts), *given.shape), np.bool_)
+    for member, part in zip(members, parts, strict=True):
+        member.ravel()[part] = True
+    return members
+
+
+def _confidences(runs: Runs, backbone: str, calibrated: bool) -> NDArray[np.float64]:
+    """Return (S, N) the probability of the predicted class; 0 where not tested."""
+    sure = np.zeros(runs.answers.predicted[backbone].shape)
+    for row, table, metrics in zip(
+        sure, runs.predictions[backbone], runs.metrics[backbone], strict=True
+    ):
+        probabilities = table[[f"p:{label}" for label in runs.answers.classes]].to_numpy(np.float64)
+        if calibrated:
+            probabilities = temper(probabilities, metrics["temperature"])
+        places = runs.answers.places(table["image"])
+        row[places] = probabilities.max(axis=1)
+    return sure
