@@ -6,7 +6,7 @@ left out. Where average pooling follows, as in most backbones, this is Grad-CAM 
 ICCV 2017) up to its scale.
 
 Elsewhere (small pictures, the tokens of a vision transformer) the pixels times their gradients,
-summed over small squares. docs/evaluation.md has the measurement behind this choice.
+summed over small squares. docs/evaluation.md has the measurement, and what it leaves open.
 """
 
 from __future__ import annotations
