@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from carbench.duplicates import Looks, Pair, gather, look, look_at, near_pairs
-from carbench.grouping import group, unchained
+from carbench.audit.duplicates import Looks, Pair, gather, look, look_at, near_pairs
+from carbench.audit.grouping import group, unchained
 from carbench.images import decode
 from carbench.parallel import in_order
 from carbench.params.audit import AuditParams

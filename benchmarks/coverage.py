@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from carbench.bootstrap import Bootstrap
-from carbench.comparing import compare
-from carbench.intervals import share_interval
 from carbench.provenance import hardware
-from carbench.scoring import part_scores
+from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.comparing import compare
+from carbench.statistics.intervals import share_interval
+from carbench.statistics.scoring import part_scores
 
 SHARED, OWN, CHANCE, CHANCE_APART = 2.0, 1.0, 0.9, 0.1
 WITHIN = SHARED + OWN + CHANCE + CHANCE_APART

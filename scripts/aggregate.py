@@ -12,14 +12,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from carbench.bootstrap import Bootstrap
-from carbench.breakdowns import confusion_table, recall_table, robustness_table, slice_table
-from carbench.gallery import gather_mistakes
 from carbench.params.aggregate import AggregateParams
-from carbench.reliability import reliability_table
-from carbench.runs import read_runs
 from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.summarizing import comparison_table, headline, judge, summarize
+from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.breakdowns import (
+    confusion_table,
+    recall_table,
+    robustness_table,
+    slice_table,
+)
+from carbench.statistics.gallery import gather_mistakes
+from carbench.statistics.reliability import reliability_table
+from carbench.statistics.runs import read_runs
+from carbench.statistics.summarizing import comparison_table, headline, judge, summarize
 from carbench.tables import read_json, read_table, write_json
 
 

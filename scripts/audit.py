@@ -6,10 +6,10 @@ Writes ``groups.csv`` (a row a picture: its duplicate group), ``audit.json`` (th
 
 from pathlib import Path
 
-from carbench.contact_sheet import draw, rows, save
-from carbench.duplicates import look_at, near_pairs
-from carbench.findings import exact_links, summarize
-from carbench.grouping import group, unchained
+from carbench.audit.contact_sheet import draw, rows, save
+from carbench.audit.duplicates import look_at, near_pairs
+from carbench.audit.findings import exact_links, summarize
+from carbench.audit.grouping import group, unchained
 from carbench.params.audit import AuditParams
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_table, write_json, write_table

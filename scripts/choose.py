@@ -6,10 +6,10 @@ the best on val first.
 
 from pathlib import Path
 
-from carbench.answers import align, read_tables
-from carbench.choosing import choose, explain
 from carbench.params.choose import ChooseParams
 from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.statistics.answers import align, read_tables
+from carbench.statistics.choosing import choose, explain
 from carbench.tables import read_json, write_table
 
 

@@ -5,7 +5,7 @@ The weights do not matter for it, so that a changed recipe does not measure agai
 
 from pathlib import Path
 
-from carbench.checkpoints import read_about
+from carbench.models.checkpoints import read_about
 from carbench.params.cost import CostParams
 from carbench.parts import read_classes
 from carbench.provenance import hardware
@@ -15,9 +15,9 @@ from carbench.tables import write_json
 
 def cost(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.backbones import create
     from carbench.costing import measure_cost
-    from carbench.devices import prepare
+    from carbench.models.backbones import create
+    from carbench.models.devices import prepare
 
     args = stage.args
     params = stage.params("cost", CostParams)

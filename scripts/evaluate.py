@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from carbench.checkpoints import read_about
 from carbench.errors import CarbenchError
-from carbench.metrics import measure
-from carbench.mistakes import most_confident
-from carbench.pack import sizes_of
+from carbench.judging.metrics import measure
+from carbench.judging.mistakes import most_confident
+from carbench.judging.predictions import prediction_columns, prediction_rows
+from carbench.judging.slices import sliced
+from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import EvaluateParams
 from carbench.parts import read_split
-from carbench.predictions import prediction_columns, prediction_rows
-from carbench.slices import sliced
+from carbench.pictures.pack import sizes_of
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
 
@@ -33,10 +33,10 @@ def evaluate(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.backbones import load_trained
-    from carbench.devices import prepare
-    from carbench.packed import Normalizer, PackedPictures
-    from carbench.predict import Pictures, predict_logits
+    from carbench.judging.predict import Pictures, predict_logits
+    from carbench.models.backbones import load_trained
+    from carbench.models.devices import prepare
+    from carbench.pictures.packed import Normalizer, PackedPictures
 
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
@@ -74,7 +74,7 @@ def evaluate(stage: Stage) -> None:
     # The clean ones as a phone may take them.
     robustness: list[dict[str, Any]] = []
     if params.corruptions:
-        from carbench.corruptions import CorruptedPictures
+        from carbench.pictures.corruptions import CorruptedPictures
 
         pictures = packed([row["image"] for row in clean])
         for corruption in params.corruptions:
@@ -94,7 +94,7 @@ def evaluate(stage: Stage) -> None:
     shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
     method = None
     if mistakes:
-        from carbench.explaining import explain
+        from carbench.judging.explaining import explain
 
         upright = packed([row["image"] for row in mistakes]).upright(
             torch.arange(len(mistakes)), size

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.images import read, resize
-from carbench.pack import INDEX, create_array
 from carbench.parallel import in_order
 from carbench.params.pack import PackParams
+from carbench.pictures.pack import INDEX, create_array
 from carbench.progress import progress
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_table, write_table

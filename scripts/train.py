@@ -8,24 +8,24 @@ Writes ``model.safetensors`` (the chosen epoch, with the temperature that val as
 import time
 from pathlib import Path
 
-from carbench.checkpoints import save_checkpoint
+from carbench.judging.predictions import prediction_columns, prediction_rows
+from carbench.models.checkpoints import save_checkpoint
 from carbench.params.base import parse
 from carbench.params.train import TrainParams, merge
-from carbench.predictions import prediction_columns, prediction_rows
 from carbench.provenance import provenance
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
-from carbench.tuning import chosen_rate
+from carbench.training.tuning import chosen_rate
 
 
 def train(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.backbones import card_document
-    from carbench.calibration import fit_temperature
-    from carbench.devices import prepare
-    from carbench.training import load_material, train_backbone
+    from carbench.judging.calibration import fit_temperature
+    from carbench.models.backbones import card_document
+    from carbench.models.devices import prepare
+    from carbench.training.run import load_material, train_backbone
 
     args = stage.args
     recipe = merge(stage.value("train"), stage.value("backbones.{backbone}.train"))

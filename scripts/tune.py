@@ -11,7 +11,7 @@ from carbench.params.train import TrainParams, merge
 from carbench.params.tune import TuneParams
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_table
-from carbench.tuning import COLUMNS, trial
+from carbench.training.tuning import COLUMNS, trial
 
 
 def tune(stage: Stage) -> None:
@@ -23,8 +23,8 @@ def tune(stage: Stage) -> None:
     rows = []
     if budget.learning_rates:
         # Loaded only where there is something to try: torch and timm take seconds.
-        from carbench.devices import prepare
-        from carbench.training import best_rate, load_material, try_rate
+        from carbench.models.devices import prepare
+        from carbench.training.run import best_rate, load_material, try_rate
 
         material = load_material(args.pack, args.split, budget.seed, prepare(params, "train"))
         tried = {}

@@ -7,11 +7,11 @@ no tensors: train draws them from its seed.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carbench.checkpoints import save_checkpoint
+from carbench.models.checkpoints import save_checkpoint
+from carbench.models.timm_names import refuse_unknown
 from carbench.params.train import BackboneParams
 from carbench.pin import refuse_unpinned
 from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.timm_names import refuse_unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ def weights(stage: Stage) -> None:
     tensors: dict[str, Tensor] = {}
     about: dict[str, Any] = {"model": params.model, "start": "random"}
     if params.weights != "random":
-        from carbench.pretrained import fetch_start
+        from carbench.models.pretrained import fetch_start
 
         tensors, origin = fetch_start(params, stage.args.backbone)
         about = {"model": params.model, **origin}

@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from carbench.contact_sheet import draw, rows, save
-from carbench.duplicates import Looks, Pair, gather, look, near_pairs
-from carbench.grouping import group, unchained
+from carbench.audit.contact_sheet import draw, rows, save
+from carbench.audit.duplicates import Looks, Pair, gather, look, near_pairs
+from carbench.audit.grouping import group, unchained
 from carbench.params.audit import AuditParams
 from carbench.sample import plan
 from conftest import ROOT, run_script

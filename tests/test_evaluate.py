@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from carbench.checkpoints import read_about
-from carbench.corruptions import CORRUPTIONS, CROP, DARKNESS
-from carbench.explaining import MIN_CELLS, explain, mapped_stage
-from carbench.mistakes import most_confident
+from carbench.judging.explaining import MIN_CELLS, explain, mapped_stage
+from carbench.judging.mistakes import most_confident
+from carbench.judging.slices import TERCILES, sliced, terciles
+from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import Corruption
-from carbench.slices import TERCILES, sliced, terciles
+from carbench.pictures.corruptions import CORRUPTIONS, CROP, DARKNESS
 from conftest import Project, run_script
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from safetensors.numpy import save
 
-from carbench.checkpoints import read_about
+from carbench.models.checkpoints import read_about
 from conftest import ROOT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -14,19 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from carbench import engine, tuning
-from carbench.augment import mix
-from carbench.backbones import create
-from carbench.calibration import fit_temperature, negative_log_likelihood
-from carbench.checkpoints import read_about, save_checkpoint
-from carbench.engine import Epoch, LabelledPictures, Trained, fit
 from carbench.errors import CarbenchError
-from carbench.optimizing import head_of, make_optimizer, set_rate
-from carbench.packed import Normalizer, PackedPictures
+from carbench.judging.calibration import fit_temperature, negative_log_likelihood
+from carbench.models.backbones import create
+from carbench.models.checkpoints import read_about, save_checkpoint
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
+from carbench.pictures.augment import mix
+from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.tables import read_table, write_table
+from carbench.training.engine import Epoch, LabelledPictures, Trained, fit
+from carbench.training.optimizing import head_of, make_optimizer, set_rate
+from carbench.training import engine, tuning
 from conftest import ROOT, run_script
 
 CPU = torch.device("cpu")

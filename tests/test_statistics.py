@@ -14,21 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from carbench.answers import UNTESTED, Answers, align, read_tables
-from carbench.bootstrap import Bootstrap, Estimate
-from carbench.breakdowns import recall_table, robustness_table, slice_table
-from carbench.choosing import choose, explain
-from carbench.comparing import compare
 from carbench.errors import CarbenchError
-from carbench.gallery import gather_mistakes
-from carbench.intervals import share_interval
-from carbench.metrics import calibration_error, measure
+from carbench.judging.metrics import calibration_error, measure
 from carbench.params.aggregate import AggregateParams
 from carbench.params.choose import ChooseParams
-from carbench.reliability import equal_mass, reliability_table, temper
-from carbench.runs import Runs, read_runs
-from carbench.scoring import ClassScores, part_scores
-from carbench.summarizing import comparison_table, headline, judge, summarize
+from carbench.statistics.answers import UNTESTED, Answers, align, read_tables
+from carbench.statistics.bootstrap import Bootstrap, Estimate
+from carbench.statistics.breakdowns import recall_table, robustness_table, slice_table
+from carbench.statistics.choosing import choose, explain
+from carbench.statistics.comparing import compare
+from carbench.statistics.gallery import gather_mistakes
+from carbench.statistics.intervals import share_interval
+from carbench.statistics.reliability import equal_mass, reliability_table, temper
+from carbench.statistics.runs import Runs, read_runs
+from carbench.statistics.scoring import ClassScores, part_scores
+from carbench.statistics.summarizing import comparison_table, headline, judge, summarize
 from conftest import ROOT, run_script
 
 PARAMS = AggregateParams(confidence=0.95, resamples=1000, seed=0)

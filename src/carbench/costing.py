@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from carbench.devices import place
+from carbench.models.devices import place
 
 # The first runs pay for allocation and, on a GPU, for choosing kernels.
 WARM_UP = 5

@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from carbench.errors import CarbenchError
-from carbench.hub import newest
+from carbench.models.hub import newest
 from carbench.params.base import read_yaml
 from carbench.params.train import WeightsHub
 

@@ -16,7 +16,7 @@ from carbench.params.study import check
 from carbench.params.train import merge
 from carbench.pin import refuse_unpinned
 from carbench.sources.files import fingerprint
-from carbench.timm_names import refuse_unknown
+from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
 CONDA = "../../envs/carbench.yaml"

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from carbench.judging.slices import Slice
 from carbench.params.compute import ComputeSection
-from carbench.slices import Slice
 
 Corruption = Literal["blur", "jpeg", "dark", "crop", "mirror"]
 

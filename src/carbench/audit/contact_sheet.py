@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from carbench.duplicates import Pair
+from carbench.audit.duplicates import Pair
 from carbench.images import read
 
 # Pixels: of a print, between prints, and below a print for its lines of text.

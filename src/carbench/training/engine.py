@@ -16,19 +16,19 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from carbench.augment import draw_crops, mix, recolour, resample
 from carbench.errors import CarbenchError
-from carbench.optimizing import (
+from carbench.judging.predict import predict_logits
+from carbench.params.train import TrainParams
+from carbench.pictures.augment import draw_crops, mix, recolour, resample
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.progress import progress
+from carbench.training.optimizing import (
     learning_rates,
     make_optimizer,
     set_rate,
     steps_per_epoch,
     train_mode,
 )
-from carbench.packed import Normalizer, PackedPictures
-from carbench.params.train import TrainParams
-from carbench.predict import predict_logits
-from carbench.progress import progress
 
 log = logging.getLogger("carbench")
 

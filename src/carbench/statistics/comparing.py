@@ -16,8 +16,8 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from carbench.bootstrap import Estimate, Numbers
-from carbench.intervals import Interval, StandardError, difference_error
+from carbench.statistics.bootstrap import Estimate, Numbers
+from carbench.statistics.intervals import Interval, StandardError, difference_error
 
 # How probably a difference of the detectable size would be found.
 POWER = 0.8

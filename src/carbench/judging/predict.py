@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from carbench.packed import Normalizer
+from carbench.pictures.packed import Normalizer
 
 
 class Pictures(Protocol):

@@ -10,14 +10,21 @@ from typing import Any
 
 import torch
 
-from carbench.backbones import ModelCard, create, load_start, normalization
-from carbench.checkpoints import read_about, read_tensors
-from carbench.devices import place
-from carbench.engine import DivergedError, Epoch, LabelledPictures, Trained, better, fit
 from carbench.errors import CarbenchError
-from carbench.packed import Normalizer, PackedPictures
+from carbench.models.backbones import ModelCard, create, load_start, normalization
+from carbench.models.checkpoints import read_about, read_tensors
+from carbench.models.devices import place
 from carbench.params.train import TrainParams
 from carbench.parts import SplitRow, classes_of, read_split
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.training.engine import (
+    DivergedError,
+    Epoch,
+    LabelledPictures,
+    Trained,
+    better,
+    fit,
+)
 
 log = logging.getLogger("carbench")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.answers import UNTESTED
-from carbench.bootstrap import Bootstrap, Score
-from carbench.metrics import balanced_accuracy, macro_f1
+from carbench.judging.metrics import balanced_accuracy, macro_f1
+from carbench.statistics.answers import UNTESTED
+from carbench.statistics.bootstrap import Bootstrap, Score
 
 Flags = NDArray[np.bool_]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from carbench.bootstrap import Bootstrap, Score
-from carbench.comparing import Comparison, compare
-from carbench.intervals import Interval, difference_interval, share_interval
 from carbench.params.aggregate import AggregateParams
-from carbench.runs import Runs
-from carbench.scoring import ClassScores, part_scores
+from carbench.statistics.bootstrap import Bootstrap, Score
+from carbench.statistics.comparing import Comparison, compare
+from carbench.statistics.intervals import Interval, difference_interval, share_interval
+from carbench.statistics.runs import Runs
+from carbench.statistics.scoring import ClassScores, part_scores
 
 HEADLINE = (
     "accuracy",

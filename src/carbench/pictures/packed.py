@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carbench.augment import resample, whole
-from carbench.pack import open_array, rows_of
+from carbench.pictures.augment import resample, whole
+from carbench.pictures.pack import open_array, rows_of
 
 # Sets up to this size are copied to the device once; larger ones stay on disk, memory-mapped.
 RESIDENT_BYTES = 2_000_000_000

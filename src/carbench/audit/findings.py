@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from carbench.duplicates import Pair
+from carbench.audit.duplicates import Pair
 
 # What Pillow calls the format that each ending promises.
 PROMISED = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}

@@ -13,12 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from carbench.answers import Answers
-from carbench.bootstrap import Bootstrap
-from carbench.comparing import compare
-from carbench.intervals import Interval, share_interval
 from carbench.params.choose import ChooseParams
-from carbench.scoring import part_scores
+from carbench.statistics.answers import Answers
+from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.comparing import compare
+from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.scoring import part_scores
 
 
 @dataclass(frozen=True)

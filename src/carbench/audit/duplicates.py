@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from carbench.alignment import edge_agreement
+from carbench.audit.alignment import edge_agreement
 from carbench.images import read
 from carbench.parallel import in_order
 from carbench.params.audit import AuditParams

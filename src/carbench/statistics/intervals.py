@@ -11,7 +11,7 @@ from math import sqrt
 
 from scipy.special import stdtr, stdtrit
 
-from carbench.bootstrap import Estimate
+from carbench.statistics.bootstrap import Estimate
 
 
 @dataclass(frozen=True)

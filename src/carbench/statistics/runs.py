@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import COLUMNS, UNTESTED, Answers, align, read_tables
+from carbench.statistics.answers import COLUMNS, UNTESTED, Answers, align, read_tables
 from carbench.tables import read_json
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import COLUMNS, read_tables
-from carbench.runs import Runs
+from carbench.statistics.answers import COLUMNS, read_tables
+from carbench.statistics.runs import Runs
 
 
 def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, NDArray[np.uint8]]]:

@@ -15,10 +15,10 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from carbench.augment import Crops, resample, whole
 from carbench.images import resize
-from carbench.packed import PackedPictures
 from carbench.params.evaluate import Corruption
+from carbench.pictures.augment import Crops, resample, whole
+from carbench.pictures.packed import PackedPictures
 
 # Standard deviation of the blur: this part of the side.
 BLUR = 0.015

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carbench.errors import CarbenchError
-from carbench.hub import fetch
+from carbench.models.hub import fetch
 from carbench.params.train import BackboneParams, WeightsFile, WeightsHub
 from carbench.provenance import file_hash
 

@@ -11,10 +11,10 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from carbench.checkpoints import read_about, read_tensors
-from carbench.devices import place
 from carbench.errors import CarbenchError
-from carbench.timm_names import unknown_model
+from carbench.models.checkpoints import read_about, read_tensors
+from carbench.models.devices import place
+from carbench.models.timm_names import unknown_model
 
 
 @dataclass(frozen=True)

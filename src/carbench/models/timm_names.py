@@ -1,6 +1,6 @@
 """The names of timm's models, without loading timm, which takes seconds.
 
-A guard for the start of a study: it may refuse a misspelt name early; `carbench.backbones` asks
+A guard for the start of a study: it may refuse a misspelt name early; what makes models asks
 timm itself.
 """
 

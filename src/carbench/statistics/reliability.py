@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.bootstrap import Bootstrap
-from carbench.intervals import share_interval
-from carbench.runs import Runs
-from carbench.scoring import part_scores
+from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.intervals import share_interval
+from carbench.statistics.runs import Runs
+from carbench.statistics.scoring import part_scores
 
 # predictions.csv has six digits: a zero there is anything below half of the last.
 LEAST = 5e-7

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.answers import COLUMNS, read_tables
-from carbench.bootstrap import Bootstrap
-from carbench.intervals import Interval, difference_interval, share_interval
-from carbench.runs import Runs
-from carbench.scoring import ClassScores, part_scores
-from carbench.slices import sliced
-from carbench.summarizing import named
+from carbench.judging.slices import sliced
+from carbench.statistics.answers import COLUMNS, read_tables
+from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.intervals import Interval, difference_interval, share_interval
+from carbench.statistics.runs import Runs
+from carbench.statistics.scoring import ClassScores, part_scores
+from carbench.statistics.summarizing import named
 
 
 def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from carbench.duplicates import Looks, Pair, agreement
+from carbench.audit.duplicates import Looks, Pair, agreement
 
 # Of each picture those that it is a pair with, and how well their edges agree.
 Links = dict[int, dict[int, float]]

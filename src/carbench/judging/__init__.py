@@ -1,0 +1,1 @@
+"""What a model says of pictures: predictions, metrics, calibration, explanations."""

@@ -1,0 +1,1 @@
+"""From predictions to what can be believed: intervals, comparisons, the choice."""
