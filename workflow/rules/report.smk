@@ -16,6 +16,12 @@ rule aggregate:
         comparisons="results/comparisons.csv",
         curves="results/curves.csv",
         confusion="results/confusion.csv",
+        recall="results/recall.csv",
+        reliability="results/reliability.csv",
+        robustness="results/robustness.csv",
+        slices="results/slices.csv",
+        mistakes="results/mistakes.csv",
+        explanations="results/mistakes.npz",
         winner="results/winner.csv",
         metrics="results/metrics.json",
     log:
@@ -39,14 +45,16 @@ rule aggregate:
 rule plot:
     input:
         code=code("plot"),
-        table=lambda wildcards: FIGURES[wildcards.figure],
+        table=lambda wildcards: FIGURES[wildcards.figure][0],
+        pictures=lambda wildcards: FIGURES[wildcards.figure][1],
     output:
-        report(
+        svg=report(
             "results/figures/{figure}.svg",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
+        png="results/figures/{figure}.png",
     log:
         "results/logs/plot/{figure}.log",
     benchmark:
@@ -62,7 +70,7 @@ rule plot:
         choices=keys("plot.style", "plot.{figure}"),
     shell:
         "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
-        " --output {output} --log {log}"
+        " --output results/figures --log {log}"
 
 
 rule report:
