@@ -1,59 +1,88 @@
 """Figures: the same bytes always, each option at work, any name and any number of rows."""
 
+from __future__ import annotations
+
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from carbench.errors import CarbenchError
-from carbench.figures import accuracy, confusion, curves, pareto
+from carbench.figures import accuracy, differences, pareto
+from carbench.figures.explanations import overlay
 from carbench.figures.style import Style, save
 from carbench.figures.summary import read_summary
 from carbench.params.base import read_section
 from carbench.params.plot import PlotParams
-from carbench.tables import write_table
+from carbench.tables import write_json, write_table
 
 ROOT = Path(__file__).parents[1]
+DRAWINGS = runpy.run_path(str(ROOT / "scripts/plot.py"))["DRAWINGS"]
 PLOT = read_section(ROOT / "params.yaml", "plot", PlotParams)
-FIGURES = {
-    "accuracy": (accuracy.draw, "summary.csv"),
-    "pareto": (pareto.draw, "summary.csv"),
-    "curves": (curves.draw, "curves.csv"),
-    "confusion": (confusion.draw, "confusion.csv"),
+TABLES = {
+    "accuracy": "summary.csv",
+    "pareto": "summary.csv",
+    "differences": "comparisons.csv",
+    "confusion": "confusion.csv",
+    "recall": "recall.csv",
+    "curves": "curves.csv",
+    "reliability": "reliability.csv",
+    "leak": "summary.csv",
+    "robustness": "robustness.csv",
+    "classes": "audit/audit.json",
+    "mistakes": "mistakes.csv",
 }
 ODD = '<b>&"x'
 CLASSES = [ODD, "$1 $2", "Škoda"]
+CORRUPTIONS = ["none", "blur", "jpeg", "dark", "crop", "mirror"]
+MISTAKES = 5
 
 
-def write_tables(folder: Path, backbones: int = 3, seeds: int = 2, leak: bool = True) -> None:
-    """Write what aggregate would: the n-th backbone is n points worse than the first, at 80 %."""
+def write_tables(
+    folder: Path,
+    backbones: int = 3,
+    seeds: int = 2,
+    leak: bool = True,
+    corruptions: bool = True,
+    mistakes: int = MISTAKES,
+) -> None:
+    """Write what aggregate would: the n-th backbone is n points worse than the first, at 80 %.
+
+    Differences of more than one point are significant.
+    """
     names = ["alpha", "beta", "gamma", *(f"backbone-{n}" for n in range(3, backbones))][:backbones]
-    summary, epochs, cells, comparisons = [], [], [], []
+    tables: dict[str, list[dict[str, Any]]] = {}
     for n, name in enumerate(names):
         mean = 0.8 - n / 100
-        summary.append(
+        tables.setdefault("summary", []).append(
             {
                 "backbone": name,
                 "model": f"model_{name}",
                 "chosen": int(n == 0),
+                "tied": int(n < 2),
                 "seeds": " ".join(str(seed) for seed in range(seeds)),
-                "val_accuracy": mean + 0.05,
-                "accuracy": mean,
-                "accuracy_low": mean - 0.03,
-                "accuracy_high": mean + 0.025,
+                **around("val_accuracy", "val", mean + 0.05),
+                **around("accuracy", "accuracy", mean),
                 "confidence": 0.95,
                 "accuracy_by_seed": " ".join(
                     str(mean + (seed - (seeds - 1) / 2) / 100) for seed in range(seeds)
                 ),
-                **dict.fromkeys(("balanced_accuracy", "macro_f1", "nll", "ece"), 0.5),
+                **around("balanced_accuracy", "balanced_accuracy", 0.5),
+                **around("macro_f1", "macro_f1", 0.5),
+                **{"nll": 0.7, "nll_calibrated": 0.6, "ece": 0.1, "ece_calibrated": 0.05},
+                "temperature": 1.3,
                 "test_images": 100,
                 "test_groups": 90,
                 "leaked_images": 40 if leak else 0,
-                "leaked_accuracy": 0.95 if leak else "",
-                "published_accuracy": mean + 0.07 if leak else mean,
-                "leak_gap": 0.07 if leak else "",
+                **around("leaked_accuracy", "leaked", 0.95 if leak else ""),
+                **around("published_accuracy", "published", mean + 0.07 if leak else ""),
+                **around("leak_gap", "leak_gap", 0.07 if leak else ""),
                 "parameters": 1_000_000 * (n + 1),
                 "macs": 5_000_000 * (n + 1),
                 "latency_ms": 4 - n % 3,
@@ -61,53 +90,119 @@ def write_tables(folder: Path, backbones: int = 3, seeds: int = 2, leak: bool = 
                 "device": "cpu",
             }
         )
-        epochs += [
+        tables.setdefault("curves", []).extend(
             {
                 **{"backbone": name, "seed": seed, "epoch": epoch, "lr": 0.1},
-                **{"train_loss": 2 / epoch, "val_loss": 3 / epoch, "val_accuracy": epoch / 5},
-                "chosen": int(epoch == 3),
+                **{"train_loss": 2 / epoch, "val_loss": 3 / epoch},
+                **{"val_accuracy": (epoch + seed / 2) / 6, "chosen": int(epoch == 3)},
             }
             for seed in range(seeds)
             for epoch in (1, 2, 3)
-        ]
-        cells += [
+        )
+        tables.setdefault("confusion", []).extend(
             {"backbone": name, "class": true, "predicted": said, "count": 9 if true == said else 2}
             for true in CLASSES
             for said in CLASSES
-        ]
-        comparisons += [
+        )
+        tables.setdefault("recall", []).extend(
+            {"backbone": name, "class": label, "images": 4, **around("recall", "", mean - m / 10)}
+            for m, label in enumerate(CLASSES)
+        )
+        tables.setdefault("reliability", []).extend(
+            {"backbone": name, "calibrated": calibrated, "bin": bin, "images": 10}
+            | {"confidence": bin / 4, **around("accuracy", "", bin / (4 if calibrated else 5))}
+            for calibrated in (0, 1)
+            for bin in range(1, 4)
+        )
+        tables.setdefault("robustness", []).extend(
+            {"backbone": name, "corruption": corruption, **around("accuracy", "", mean - m / 20)}
+            | around("drop", "drop", m / 20)
+            for m, corruption in enumerate(CORRUPTIONS if corruptions else [])
+        )
+        tables.setdefault("slices", []).extend(
+            {"backbone": name, "slice": "size", "value": value, "images": 33}
+            | around("accuracy", "", mean + m / 50)
+            for m, value in enumerate(("small (< 9,000)", "medium", "large (> 20,000)"))
+        )
+        tables.setdefault("choice", []).append(
             {
-                **{"backbone": name, "other": other, "difference": (m - n) / 100},
-                "difference_low": (m - n) / 100 - 0.015,
-                "difference_high": (m - n) / 100 + 0.015,
+                **{"backbone": name, "chosen": int(n == 0), "tied": int(n < 2)},
+                **{"eligible": int(n < 2)},
+                **around("val_accuracy", "val", mean + 0.05),
+                **around("difference", "difference", n / 100),
+                **{"p_adjusted": 0.5 if n < 2 else 0.01, "cost": 1 + n, "cost_by": "macs"},
             }
+        )
+        tables.setdefault("comparisons", []).extend(
+            {"backbone": name, "other": other, **around("difference", "difference", (m - n) / 100)}
+            | {"p_value": 0.2, "p_adjusted": 0.4, "significant": int(m - n > 1)}
             for m, other in enumerate(names)
             if m > n
-        ]
-    columns = ["backbone", "other", "difference", "difference_low", "difference_high"]
-    write_table(folder / "summary.csv", list(summary[0]), summary)
-    write_table(folder / "curves.csv", list(epochs[0]), epochs)
-    write_table(folder / "confusion.csv", list(cells[0]), cells)
-    write_table(folder / "comparisons.csv", columns, comparisons)
+        )
+    tables["mistakes"] = [
+        {"seed": m % seeds, "image": f"{ODD}/{m}.png", "class": ODD, "predicted": "$1 $2"}
+        | {"confidence": 0.9 - m / 100, "seeds_wrong": seeds, "row": m}
+        for m in range(mistakes)
+    ]
+    empty = {"mistakes": MISTAKE_COLUMNS, "comparisons": COMPARISON_COLUMNS}
+    empty["robustness"] = ["backbone", "corruption", *around("accuracy", "", 0)]
+    empty["robustness"] += around("drop", "drop", 0)
+    for name, rows in tables.items():
+        write_table(folder / f"{name}.csv", list(rows[0]) if rows else empty[name], rows)
+    write_json(folder / "metrics.json", {"smallest_detectable_difference": 0.031})
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (mistakes, 8, 8, 3), np.uint8)
+    np.savez(folder / "mistakes.npz", pictures=pictures, maps=pictures[..., 0])
+    counts = {"test_pictures": 4, "exact": 1, "near_or_exact": 2}
+    sizes = {
+        label: {"pictures": 4 + n, "unique": 4, "groups": 3} for n, label in enumerate(CLASSES)
+    }
+    audit = {
+        "by_class": sizes,
+        "leak": {"by_class": dict.fromkeys(CLASSES, counts) if leak else {}},
+    }
+    (folder / "audit").mkdir(exist_ok=True)
+    write_json(folder / "audit/audit.json", audit)
+
+
+MISTAKE_COLUMNS = ["seed", "image", "class", "predicted", "confidence", "seeds_wrong", "row"]
+COMPARISON_COLUMNS = ["backbone", "other", "difference", "difference_low", "difference_high"]
+COMPARISON_COLUMNS += ["p_value", "p_adjusted", "significant"]
+
+
+def around(name: str, prefix: str, value: Any) -> dict[str, Any]:
+    """A value and its interval, as three columns; all empty if it is."""
+    low, high = (f"{prefix}_low", f"{prefix}_high") if prefix else ("low", "high")
+    if value == "":
+        return dict.fromkeys((name, low, high), "")
+    return {name: value, low: value - 0.03, high: value + 0.025}
 
 
 def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
-    """Draw with the study's parameters, some of them changed, and return the SVG."""
-    function, table = FIGURES[figure]
+    """Draw with the study's parameters, some of them changed, and return SVG and PNG as one."""
     params = getattr(PLOT, figure).model_copy(update=changes)
-    save(function(tables / table, Style(PLOT.style), params), output, figure)
-    return output.read_bytes()
+    save(DRAWINGS[figure](tables / TABLES[figure], Style(PLOT.style), params), output / figure, 50)
+    return (output / f"{figure}.svg").read_bytes() + (output / f"{figure}.png").read_bytes()
 
 
-@pytest.mark.parametrize("figure", FIGURES)
+def svg(figure: str, tables: Path, **changes: object) -> str:
+    """Draw and return the SVG's text."""
+    draw(figure, tables, tables, **changes)
+    return (tables / f"{figure}.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("figure", TABLES)
 def test_another_process_draws_the_same_bytes(figure, tmp_path):
     write_tables(tmp_path)
-    command = [sys.executable, ROOT / "scripts/plot.py", "--params", ROOT / "params.yaml"]
-    command += ["--figure", figure, "--table", tmp_path / FIGURES[figure][1]]
-    subprocess.run([*command, "--output", tmp_path / "script.svg"], check=True, cwd=tmp_path)
-    assert (
-        draw(figure, tmp_path, tmp_path / "library.svg") == (tmp_path / "script.svg").read_bytes()
-    )
+    params = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    params.write_text(re.sub(r"dpi: \d+", "dpi: 50", text), encoding="utf-8")
+    command = [sys.executable, ROOT / "scripts/plot.py", "--params", params]
+    command += ["--figure", figure, "--table", tmp_path / TABLES[figure]]
+    subprocess.run([*command, "--output", tmp_path / "script"], check=True, cwd=tmp_path)
+    drawn = draw(figure, tmp_path, tmp_path)
+    made = [(tmp_path / "script" / f"{figure}.{kind}").read_bytes() for kind in ("svg", "png")]
+    assert drawn == b"".join(made)
 
 
 @pytest.mark.parametrize(
@@ -116,28 +211,34 @@ def test_another_process_draws_the_same_bytes(figure, tmp_path):
         ("accuracy", {"show_seeds": not PLOT.accuracy.show_seeds}),
         ("pareto", {"cost": "parameters"}),
         ("pareto", {"log_scale": not PLOT.pareto.log_scale}),
-        ("curves", {"metric": "train_loss"}),
+        ("differences", {"intervals": not PLOT.differences.intervals}),
         ("confusion", {"normalize": not PLOT.confusion.normalize}),
+        ("recall", {"order": "name"}),
+        ("curves", {"metric": "train_loss"}),
+        ("reliability", {"show": "after"}),
+        ("leak", {"show_leaked": not PLOT.leak.show_leaked}),
+        ("robustness", {"show": "drop"}),
+        ("classes", {"order": "name"}),
+        ("mistakes", {"count": 2}),
     ],
 )
 def test_an_option_redraws_its_figure(figure, changes, tmp_path):
     write_tables(tmp_path)
-    output = tmp_path / "figure.svg"
-    assert draw(figure, tmp_path, output) != draw(figure, tmp_path, output, **changes)
+    assert draw(figure, tmp_path, tmp_path) != draw(figure, tmp_path, tmp_path, **changes)
 
 
 def test_names_stay_text_whatever_they_contain(tmp_path):
     write_tables(tmp_path)
-    svg = ElementTree.fromstring(draw("confusion", tmp_path, tmp_path / "figure.svg"))
-    texts = {element.text for element in svg.iter("{http://www.w3.org/2000/svg}text")}
+    drawn = ElementTree.fromstring(svg("confusion", tmp_path))
+    texts = {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
     assert set(CLASSES) <= texts
 
 
-@pytest.mark.parametrize("backbones", [1, 12])
-@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("backbones", [2, 12])
+@pytest.mark.parametrize("figure", [name for name in TABLES if name not in ("classes", "mistakes")])
 def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
-    write_tables(tmp_path, backbones=backbones, seeds=1, leak=False)
-    drawn = draw(figure, tmp_path, tmp_path / "figure.svg").decode()
+    write_tables(tmp_path, backbones=backbones, seeds=1)
+    drawn = svg(figure, tmp_path)
     for backbone in read_summary(tmp_path / "summary.csv"):
         assert f">{backbone.backbone}" in drawn
 
@@ -149,6 +250,56 @@ def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
     assert pareto.frontier(backbones, costs) == ["gamma", "beta", "alpha"]
     assert pareto.frontier(backbones, costs | {"beta": 5.0}) == ["gamma", "alpha"]
     assert pareto.frontier(backbones, dict.fromkeys(costs, 1.0)) == ["alpha"]
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"),
+    [
+        ("leak", "no leak"),
+        ("robustness", "no corruptions were tried"),
+        ("mistakes", "no mistakes to show"),
+        ("differences", "one backbone only"),
+    ],
+)
+def test_a_figure_without_data_says_why(figure, said, tmp_path):
+    write_tables(tmp_path, backbones=1, seeds=1, leak=False, corruptions=False, mistakes=0)
+    assert said in svg(figure, tmp_path)
+
+
+@pytest.mark.parametrize("figure", TABLES)
+def test_the_smallest_study_is_drawn(figure, tmp_path):
+    write_tables(tmp_path, backbones=1, seeds=1, leak=False, corruptions=False, mistakes=1)
+    assert svg(figure, tmp_path)
+
+
+def test_many_classes_are_shortened_and_said_so(tmp_path):
+    write_tables(tmp_path)
+    rows = [
+        {"backbone": "alpha", "class": f"class {n:03}", "images": 9}
+        | {"recall": n / 200, "low": 0, "high": 1}
+        for n in range(100)
+    ]
+    write_table(tmp_path / "recall.csv", list(rows[0]), rows)
+    drawn = svg("recall", tmp_path)
+    assert "the first 40 of 100 classes" in drawn
+    assert "class 000" in drawn and "class 040" not in drawn
+
+
+def test_only_significant_differences_are_coloured(tmp_path):
+    """Of alpha, beta and gamma only alpha and gamma are told apart: two cells of the matrix."""
+    write_tables(tmp_path)
+    style = Style(PLOT.style)
+    axes = differences.draw(tmp_path / "comparisons.csv", style, PLOT.differences).axes[0]
+    shades = axes.collections[0].get_array()
+    assert [tuple(place) for place in np.argwhere(~np.ma.getmaskarray(shades))] == [(0, 2), (2, 0)]
+    assert shades[0, 2] == 1 and shades[2, 0] == 0
+
+
+def test_a_map_warms_the_picture_where_it_is_high():
+    picture = np.full((1, 3, 3), 100, np.uint8)
+    cold, mild, hot = overlay(picture, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+    assert cold.tolist() == [100, 100, 100]
+    assert hot[0] > mild[0] > 100 and hot[2] < mild[2] < 100
 
 
 def test_the_wrong_table_is_named_with_its_missing_column(tmp_path):

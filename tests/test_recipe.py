@@ -24,9 +24,9 @@ from carbench.params.tune import TuneParams
 from carbench.pictures.augment import mix
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.tables import read_table, write_table
+from carbench.training import engine, tuning
 from carbench.training.engine import Epoch, LabelledPictures, Trained, fit
 from carbench.training.optimizing import head_of, make_optimizer, set_rate
-from carbench.training import engine, tuning
 from conftest import ROOT, run_script
 
 CPU = torch.device("cpu")

@@ -58,12 +58,19 @@ os.environ.update(CARBENCH_PROGRESS="plain")
 
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
-# Each figure and the one table that it is drawn from.
+# Each figure, the table that it is drawn from, and the pictures that it shows (none: presets/none).
 FIGURES = {
-    "accuracy": "results/summary.csv",
-    "pareto": "results/summary.csv",
-    "curves": "results/curves.csv",
-    "confusion": "results/confusion.csv",
+    "accuracy": ("results/summary.csv", "presets/none"),
+    "pareto": ("results/summary.csv", "presets/none"),
+    "differences": ("results/comparisons.csv", "presets/none"),
+    "confusion": ("results/confusion.csv", "presets/none"),
+    "recall": ("results/recall.csv", "presets/none"),
+    "curves": ("results/curves.csv", "presets/none"),
+    "reliability": ("results/reliability.csv", "presets/none"),
+    "leak": ("results/summary.csv", "presets/none"),
+    "robustness": ("results/robustness.csv", "presets/none"),
+    "classes": ("results/audit/audit.json", "presets/none"),
+    "mistakes": ("results/mistakes.csv", "results/mistakes.npz"),
 }
 
 

@@ -48,6 +48,12 @@ rule aggregate:
         reliability="results/reliability.csv",
         curves="results/curves.csv",
         confusion="results/confusion.csv",
+        recall="results/recall.csv",
+        reliability="results/reliability.csv",
+        robustness="results/robustness.csv",
+        slices="results/slices.csv",
+        mistakes="results/mistakes.csv",
+        explanations="results/mistakes.npz",
         winner="results/winner.csv",
         mistakes="results/mistakes.csv",
         explanations="results/mistakes.npz",
@@ -73,14 +79,16 @@ rule aggregate:
 rule plot:
     input:
         code=code("plot"),
-        table=lambda wildcards: FIGURES[wildcards.figure],
+        table=lambda wildcards: FIGURES[wildcards.figure][0],
+        pictures=lambda wildcards: FIGURES[wildcards.figure][1],
     output:
-        report(
+        svg=report(
             "results/figures/{figure}.svg",
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),
+        png="results/figures/{figure}.png",
     log:
         "results/logs/plot/{figure}.log",
     benchmark:
@@ -96,7 +104,7 @@ rule plot:
         choices=keys("plot.style", "plot.{figure}"),
     shell:
         "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
-        " --output {output} --log {log}"
+        " --output results/figures --log {log}"
 
 
 rule report:

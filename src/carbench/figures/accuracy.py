@@ -1,4 +1,4 @@
-"""accuracy: a row a backbone - mean accuracy, its interval, its seeds, and what the leak adds."""
+"""accuracy: a row a backbone - mean accuracy, its interval, its seeds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from carbench.figures.colours import INK, MUTED, PAPER, RULE
+from carbench.figures.colours import INK, MUTED, RULE
 from carbench.figures.style import Style, percent_axis, shorten
 from carbench.figures.summary import Backbone, read_summary
 from carbench.params.plot import AccuracyParams
@@ -20,7 +20,6 @@ def draw(table: Path, style: Style, params: AccuracyParams) -> Figure:
     figure = Figure(figsize=(style.width, height))
     axes = figure.subplots()
     for row, backbone in enumerate(backbones):
-        _leak(axes, row, backbone, style)
         _estimate(axes, row, backbone, style)
         if params.show_seeds and len(backbone.seeds) > 1:
             axes.plot(
@@ -34,7 +33,7 @@ def draw(table: Path, style: Style, params: AccuracyParams) -> Figure:
                 label="one seed",
             )
     _rows(axes, backbones, style)
-    _key(figure, axes, columns=4 if style.width > style.row_height(46) else 2)
+    _key(figure, axes)
     return figure
 
 
@@ -44,36 +43,6 @@ def _estimate(axes: Axes, row: int, backbone: Backbone, style: Style) -> None:
     axes.plot(interval, [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
     label = "chosen on validation" if backbone.chosen else "not chosen"
     axes.plot(backbone.accuracy, row, "o", color=colour, markersize=8, label=label)
-
-
-def _leak(axes: Axes, row: int, backbone: Backbone, style: Style) -> None:
-    """The published accuracy as a hollow mark, tied to the clean one by a dotted line."""
-    published, gap = backbone.published_accuracy, backbone.leak_gap
-    if published is None or gap is None:
-        return
-    colour = style.warning
-    axes.plot([backbone.accuracy, published], [row, row], ":", color=colour, linewidth=1.4)
-    axes.plot(
-        published,
-        row,
-        "o",
-        markersize=7,
-        markerfacecolor=PAPER,
-        markeredgecolor=colour,
-        markeredgewidth=1.6,
-        zorder=3,
-        label="with the leaked pictures",
-    )
-    axes.annotate(
-        f"{100 * gap:+.1f}".replace("-", "−"),
-        (published, row),
-        xytext=(0, 7),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        color=MUTED,
-        fontsize=style.font_size * 0.85,
-    )
 
 
 def _rows(axes: Axes, backbones: list[Backbone], style: Style) -> None:
@@ -109,16 +78,15 @@ def _rows(axes: Axes, backbones: list[Backbone], style: Style) -> None:
         axes.axhline(row - 0.5, color=RULE, linewidth=0.6)
 
 
-def _key(figure: Figure, axes: Axes, columns: int) -> None:
+def _key(figure: Figure, axes: Axes) -> None:
     """Each kind of mark once."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(reversed(labels), reversed(handles), strict=True))
-    order = [label for label in dict.fromkeys(labels) if label in once]
-    order.sort(key=lambda label: "leaked" in label)
+    order = list(dict.fromkeys(labels))
     figure.legend(
         [once[label] for label in order],
         order,
         loc="outside upper left",
-        ncols=columns,
+        ncols=3,
         borderaxespad=0.2,
     )

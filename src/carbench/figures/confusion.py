@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 
-from carbench.figures.colours import INK, MUTED, RULE
+from carbench.figures.colours import INK, MUTED
+from carbench.figures.layout import draw_cells
 from carbench.figures.style import Style, shorten
 from carbench.figures.summary import Row, read_rows
 from carbench.params.plot import ConfusionParams
@@ -121,24 +121,8 @@ def _matrices(cells: list[Cell], classes: list[str]) -> dict[str, Matrix]:
 def _cells(axes: Axes, shades: Matrix, shown: Matrix, style: Style, grid: Grid) -> None:
     """Draw the cells, with numbers where they fit; an empty cell stays paper."""
     letters = min(style.font_size * 0.85, 72 * grid.side / len(shades) * 0.38)
-    seaborn.heatmap(
-        shades,
-        mask=shades == 0,
-        vmin=0,
-        vmax=1,
-        annot=shown if letters >= 5 else False,
-        fmt=".0f",
-        annot_kws={"fontsize": letters},
-        cmap=style.shades,
-        cbar=False,
-        square=True,
-        linewidths=0.4,
-        linecolor=RULE,
-        xticklabels=False,
-        yticklabels=False,
-        ax=axes,
-    )
-    axes.spines[:].set_visible(True)
+    texts = [[f"{value:.0f}" if value else "" for value in line] for line in shown]
+    draw_cells(axes, np.where(shades > 0, shades, np.nan), texts, style.shades, letters)
 
 
 def _names(axes: Axes, names: list[str], grid: Grid, index: int) -> None:

@@ -1,8 +1,9 @@
-"""What all figures share: colours, type, and an SVG that is the same to the byte on every run.
+"""What all figures share: colours, type, and files that are the same to the byte on every run.
 
 The paper is drawn, so that a figure is readable on a dark page too. Letters stay text instead of
 outlines: they can be searched and read aloud, take the typeface of the page that shows them, and
-names in any script appear although the bundled font, which only measures, may lack them.
+names in any script appear although the bundled font, which only measures, may lack them. The PNG
+beside it, for slides and print, has only the letters of the bundled font.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from matplotlib.ticker import FuncFormatter
 from carbench.figures.colours import INK, MUTED, PAPER, RULE
 from carbench.params.plot import StyleParams
 
+FAINT = "#eef1f4"  # the light end of every scale
+
 
 class Style:
     """Colours and sizes of one figure."""
@@ -29,13 +32,17 @@ class Style:
     def __init__(self, params: StyleParams) -> None:
         self.width = params.width
         self.font_size = params.font_size
+        self.dpi = params.dpi
         mpl.rcdefaults()
-        # matplotlib brings seaborn's palettes; seaborn itself loads only where it draws.
+        # matplotlib brings seaborn's palettes; seaborn would take longer to load than to draw.
         name = {"dark": "dark-palette"}.get(params.palette, params.palette)
         palette = style.library[f"seaborn-v0_8-{name}"]["axes.prop_cycle"]
         # Blue for what the eye shall find first, red for what warns: so in all six palettes.
         self.focus, _, self.warning, *_ = palette.by_key()["color"]
-        self.shades = LinearSegmentedColormap.from_list("shades", ["#eef1f4", self.focus])
+        self.shades = LinearSegmentedColormap.from_list("shades", [FAINT, self.focus])
+        self.diverging = LinearSegmentedColormap.from_list(
+            "diverging", [self.warning, FAINT, self.focus]
+        )
         for key, value in _settings(params.font_size).items():
             mpl.rcParams[key] = value  # type: ignore[index]
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -46,17 +53,18 @@ class Style:
         return lines * self.font_size / 72
 
 
-def save(figure: Figure, path: Path, salt: str) -> None:
-    """Write a figure as SVG without dates or random ids.
+def save(figure: Figure, stem: Path, dpi: int) -> None:
+    """Write a figure as ``<stem>.svg`` and ``<stem>.png``, without dates or random ids.
 
     Args:
         figure: the figure.
-        path: where to write.
-        salt: makes the ids inside differ from those of other figures on one page.
+        stem: where to write; its name makes the ids inside differ from those of other figures.
+        dpi: dots per inch of the PNG.
     """
     nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context({"svg.hashsalt": salt}):
-        figure.savefig(path, format="svg", metadata=nothing)
+    with mpl.rc_context({"svg.hashsalt": stem.name}):
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata=nothing)
+    figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=dpi, metadata={"Software": None})
 
 
 def percent_axis() -> FuncFormatter:

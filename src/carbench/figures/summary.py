@@ -1,11 +1,11 @@
-"""Reads summary.csv and comparisons.csv, for the figures and the report."""
+"""Reads the tables that aggregate and choose wrote, for the figures and the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from carbench.errors import CarbenchError
 from carbench.tables import read_table
@@ -26,22 +26,38 @@ class Backbone(Row):
     backbone: str
     model: str
     chosen: bool
+    tied: bool
     seeds: Annotated[list[int], Words]
     val_accuracy: float
+    val_low: float
+    val_high: float
     accuracy: float
     accuracy_low: float
     accuracy_high: float
     accuracy_by_seed: Annotated[list[float], Words]
     balanced_accuracy: float
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
     macro_f1: float
+    macro_f1_low: float
+    macro_f1_high: float
     nll: float
+    nll_calibrated: float
     ece: float
+    ece_calibrated: float
+    temperature: float
     test_images: int
     test_groups: int
     leaked_images: int
     leaked_accuracy: Optional
+    leaked_low: Optional
+    leaked_high: Optional
     published_accuracy: Optional
+    published_low: Optional
+    published_high: Optional
     leak_gap: Optional
+    leak_gap_low: Optional
+    leak_gap_high: Optional
     parameters: float
     macs: float
     latency_ms: float
@@ -57,21 +73,104 @@ class Backbone(Row):
 
 
 class Comparison(Row):
-    """A row of comparisons.csv: the accuracy of ``backbone`` minus that of ``other``, paired."""
+    """A row of comparisons.csv: the accuracy of ``backbone`` minus that of ``other``, paired.
+
+    The interval and ``significant`` are corrected for the number of comparisons.
+    """
 
     backbone: str
     other: str
     difference: float
     difference_low: float
     difference_high: float
+    p_adjusted: float
+    significant: bool
 
     @property
-    def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.difference_low > 0 or self.difference_high < 0
+    def reversed(self) -> Comparison:
+        """The same comparison seen from the other backbone."""
+        return Comparison(
+            backbone=self.other,
+            other=self.backbone,
+            difference=-self.difference,
+            difference_low=-self.difference_high,
+            difference_high=-self.difference_low,
+            p_adjusted=self.p_adjusted,
+            significant=self.significant,
+        )
+
+
+class Choice(Row):
+    """A row of choice.csv: a backbone on the validation pictures, the best first.
+
+    ``tied``: not told apart from the best; ``eligible``: may be chosen by the rule for ties.
+    """
+
+    backbone: str
+    chosen: bool
+    tied: bool
+    eligible: bool
+    val_accuracy: float
+    val_low: float
+    val_high: float
+    cost: float
+    cost_by: str
+
+
+class Recall(Row):
+    """A row of recall.csv: the part of a class's clean test pictures that is recognised."""
+
+    backbone: str
+    label: str = Field(alias="class")
+    images: int
+    recall: float
+    low: float
+    high: float
+
+
+class Robustness(Row):
+    """A row of robustness.csv; ``drop`` is the accuracy that a corruption costs."""
+
+    backbone: str
+    corruption: str
+    accuracy: float
+    low: float
+    high: float
+    drop: Optional
+    drop_low: Optional
+    drop_high: Optional
+
+
+class Slice(Row):
+    """A row of slices.csv: accuracy on the clean test pictures of one kind."""
+
+    backbone: str
+    slice: str
+    value: str
+    images: int
+    accuracy: float
+    low: float
+    high: float
+
+
+class Mistake(Row):
+    """A row of mistakes.csv: a clean test picture that the chosen backbone got wrong."""
+
+    seed: int
+    image: str
+    label: str = Field(alias="class")
+    predicted: str
+    confidence: float
+    seeds_wrong: int
+    row: int
 
 
 AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+def known(*numbers: float | None) -> list[float]:
+    """Return numbers that the table leaves empty only together, where they are not."""
+    return [number for number in numbers if number is not None]
 
 
 def read_summary(path: Path) -> list[Backbone]:

@@ -15,6 +15,7 @@ class StyleParams(Section):
     palette: Literal["colorblind", "deep", "muted", "bright", "dark", "pastel"]
     font_size: Annotated[float, Field(ge=5, le=30)]
     width: Annotated[float, Field(ge=2, le=20)]
+    dpi: Annotated[int, Field(ge=50, le=600)]
 
     @model_validator(mode="after")
     def _letters_fit(self) -> StyleParams:
@@ -40,10 +41,10 @@ class ParetoParams(Section):
     log_scale: bool
 
 
-class CurvesParams(Section):
-    """Learning curves."""
+class DifferencesParams(Section):
+    """Paired differences of all backbones, as a matrix."""
 
-    metric: Literal["val_accuracy", "val_loss", "train_loss"]
+    intervals: bool
 
 
 class ConfusionParams(Section):
@@ -52,11 +53,60 @@ class ConfusionParams(Section):
     normalize: bool
 
 
+class RecallParams(Section):
+    """Recall of each class, a panel a backbone."""
+
+    order: Literal["weakest", "name"]
+
+
+class CurvesParams(Section):
+    """Learning curves."""
+
+    metric: Literal["val_accuracy", "val_loss", "train_loss"]
+
+
+class ReliabilityParams(Section):
+    """Stated confidence against true accuracy, a panel a backbone."""
+
+    show: Literal["both", "before", "after"]
+
+
+class LeakParams(Section):
+    """Clean, published and leaked accuracy, and the leak gap."""
+
+    show_leaked: bool
+
+
+class RobustnessParams(Section):
+    """Accuracy on corrupted pictures, a panel a backbone."""
+
+    show: Literal["accuracy", "drop"]
+
+
+class ClassesParams(Section):
+    """Class balance and duplicates."""
+
+    order: Literal["size", "name"]
+
+
+class MistakesParams(Section):
+    """The most confident mistakes, and where the model looked."""
+
+    count: Annotated[int, Field(ge=1, le=60)]
+
+
 class PlotParams(Section):
     """The whole section."""
 
     style: StyleParams
     accuracy: AccuracyParams
     pareto: ParetoParams
-    curves: CurvesParams
+    differences: DifferencesParams
     confusion: ConfusionParams
+    recall: RecallParams
+    curves: CurvesParams
+    reliability: ReliabilityParams
+    leak: LeakParams
+    robustness: RobustnessParams
+    classes: ClassesParams
+    mistakes: MistakesParams

@@ -21,7 +21,7 @@ class Rival:
     @property
     def tied(self) -> bool:
         """Whether this test set cannot tell the two apart."""
-        return not self.versus.decided
+        return not self.versus.significant
 
 
 @dataclass(frozen=True)
