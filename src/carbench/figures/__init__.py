@@ -1,1 +1,1 @@
-"""The figures: a module each, each drawn from tables, without torch, pandas or seaborn."""
+"""The figures: a module each, each drawn from tables, without torch or pandas."""

@@ -13,6 +13,8 @@ from carbench.figures.style import Style, shorten
 from carbench.figures.summary import Comparison, read_rows
 from carbench.params.plot import DifferencesParams
 
+NEUTRAL = 0.5  # the middle of the shades: no colour
+
 
 def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
     """Draw comparisons.csv: row minus column in points; coloured where it is more than chance."""
@@ -23,7 +25,7 @@ def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
     known = {(pair.backbone, pair.other): pair for pair in pairs}
     known |= {(pair.other, pair.backbone): pair.reversed for pair in pairs}
     largest = max(abs(pair.difference) for pair in pairs) or 1.0
-    shades = np.full((len(names), len(names)), np.nan)
+    shades = np.full((len(names), len(names)), NEUTRAL)
     texts = [[""] * len(names) for _ in names]
     for row, name in enumerate(names):
         for column, other in enumerate(names):
@@ -32,7 +34,7 @@ def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
                 texts[row][column] = "–"
                 continue
             if pair.significant:
-                shades[row, column] = 0.5 + 0.5 * pair.difference / largest
+                shades[row, column] = NEUTRAL + 0.5 * pair.difference / largest
             texts[row][column] = _text(pair, params.intervals)
     longest = max(len(shorten(name, 20)) for name in names)
     side = min(style.width * 0.95 - 0.62 * style.row_height(longest + 1), len(names) * 0.95)

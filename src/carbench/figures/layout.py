@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from carbench.figures.colours import INK, MUTED, PAPER, RULE
+from carbench.figures.colours import INK, MUTED, RULE
 from carbench.figures.style import Style, percent_axis, shorten
 
-EQUAL = 0.179  # luminance on which black and white letters have the same contrast (WCAG 2)
 MOST_ROWS = 40  # of a figure with a row a class; more would be a wall of text
 
 
@@ -122,7 +121,7 @@ def draw_cells(
     colours: Colormap,
     letters: float,
 ) -> None:
-    """Draw a matrix of squares with texts in them; where a shade is NaN, the cell stays paper.
+    """Draw a matrix of squares with texts in them; where a shade is NaN, the cell stays empty.
 
     Args:
         axes: where.
@@ -131,31 +130,24 @@ def draw_cells(
         colours: of the shades.
         letters: size of the texts in points; too small ones are left out.
     """
-    masked = np.ma.masked_invalid(shades)
-    axes.pcolormesh(masked, cmap=colours, vmin=0, vmax=1, edgecolors=RULE, linewidth=0.4)
-    axes.set_aspect("equal")
-    axes.set_ylim(len(shades), 0)
-    axes.set_xlim(0, len(shades[0]))
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-    if letters < 5:
-        return
-    for y, line in enumerate(texts):
-        for x, text in enumerate(line):
-            dark = not np.isnan(shades[y, x]) and _luminance(colours(shades[y, x])) < EQUAL
-            axes.text(
-                x + 0.5,
-                y + 0.5,
-                text,
-                ha="center",
-                va="center",
-                fontsize=letters,
-                color=PAPER if dark else INK,
-                linespacing=1.4,
-            )
+    # Loaded where it draws: that takes longer than any other figure as a whole.
+    import seaborn
 
-
-def _luminance(colour: Sequence[float]) -> float:
-    """Relative luminance of an sRGB colour, as WCAG 2 defines it."""
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    seaborn.heatmap(
+        shades,
+        mask=np.isnan(shades),
+        vmin=0,
+        vmax=1,
+        annot=np.array(texts) if letters >= 5 else False,
+        fmt="",
+        annot_kws={"fontsize": letters, "linespacing": 1.4},
+        cmap=colours,
+        cbar=False,
+        square=True,
+        linewidths=0.4,
+        linecolor=RULE,
+        xticklabels=False,
+        yticklabels=False,
+        ax=axes,
+    )
+    axes.spines[:].set_visible(True)

@@ -34,14 +34,14 @@ class Style:
         self.font_size = params.font_size
         self.dpi = params.dpi
         mpl.rcdefaults()
-        # matplotlib brings seaborn's palettes; seaborn would take longer to load than to draw.
+        # matplotlib brings seaborn's palettes; seaborn itself loads only where it draws.
         name = {"dark": "dark-palette"}.get(params.palette, params.palette)
         palette = style.library[f"seaborn-v0_8-{name}"]["axes.prop_cycle"]
         # Blue for what the eye shall find first, red for what warns: so in all six palettes.
         self.focus, _, self.warning, *_ = palette.by_key()["color"]
         self.shades = LinearSegmentedColormap.from_list("shades", [FAINT, self.focus])
         self.diverging = LinearSegmentedColormap.from_list(
-            "diverging", [self.warning, FAINT, self.focus]
+            "diverging", [self.warning, PAPER, self.focus]
         )
         for key, value in _settings(params.font_size).items():
             mpl.rcParams[key] = value  # type: ignore[index]
