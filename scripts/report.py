@@ -19,11 +19,13 @@ def report(stage: Stage) -> None:
         audit=args.audit,
         split=args.split,
         train=args.train,
+        choice=args.choice,
         evaluate=args.evaluate,
         cost=args.cost,
         tables=args.tables,
     )
-    page = render(evidence, args.data / "images", args.figures, params)
+    sheet = args.audit / "groups.jpg"
+    page = render(evidence, args.data / "images", sheet, args.figures, params)
     with stage.output(args.output) as path:
         path.write_text(page, encoding="utf-8", newline="\n")
     log.info("%s, %.1f MB", args.output, len(page) / 1e6)
@@ -35,6 +37,7 @@ if __name__ == "__main__":
     parser.add_argument("--audit", type=Path, required=True, help="what audit wrote")
     parser.add_argument("--split", type=Path, required=True, help="split.csv")
     parser.add_argument("--train", type=Path, required=True, help="folder of all trainings")
+    parser.add_argument("--choice", type=Path, required=True, help="choice.csv")
     parser.add_argument("--evaluate", type=Path, required=True, help="folder of all evaluations")
     parser.add_argument("--cost", type=Path, required=True, help="folder of all costs")
     parser.add_argument("--tables", type=Path, required=True, help="folder of aggregate's tables")

@@ -59,7 +59,7 @@ def test_dvc_lists_the_code_of_each_stage(
     expected = set(code_of(stage, ROOT))
     for name, job in jobs[1].items():
         if name.split("@")[0] == stage:
-            code = (".py", ".html", ".css")
+            code = (".py", ".html", ".css", ".js")
             listed = {path for path in job.inputs if path.endswith(code)}
             assert listed == expected, "run `python -m carbench.interop.code_lists`"
 

@@ -16,13 +16,13 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path("src/carbench")
-TEMPLATES = (".html", ".css")
+TEMPLATES = (".html", ".css", ".js")
 
 
 def code_of(stage: str, root: Path = Path()) -> list[str]:
     """Return the files behind a stage: its script, then every carbench module that it imports.
 
-    A module's templates and style sheets, which lie beside it, count as part of it.
+    What a page is made of and lies beside a module (HTML, CSS, scripts) counts as part of it.
 
     Args:
         stage: the stage's name; its script is ``scripts/<stage>.py``.

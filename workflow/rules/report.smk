@@ -112,8 +112,8 @@ rule report:
         train=all_runs(rules.train.output.provenance),
         evaluate=all_runs(rules.evaluate.output),
         cost=expand(rules.cost.output, backbone=BACKBONES),
-        summary=rules.aggregate.output.summary,
-        comparisons=rules.aggregate.output.comparisons,
+        choice=rules.choose.output,
+        tables=rules.aggregate.output,
         figures=expand(rules.plot.output, figure=FIGURES),
     output:
         report(
@@ -136,6 +136,6 @@ rule report:
         choices=keys("report"),
     shell:
         "python scripts/report.py --data results/data --audit results/audit"
-        " --split {input.split} --train results/train --evaluate results/evaluate"
-        " --cost results/cost --tables results --figures results/figures"
+        " --split {input.split} --train results/train --choice {input.choice}"
+        " --evaluate results/evaluate --cost results/cost --tables results --figures results/figures"
         " --output {output} --log {log}"

@@ -21,7 +21,10 @@ class Row(BaseModel):
 
 
 class Backbone(Row):
-    """A row of summary.csv: what is known of one backbone. Accuracies lie between 0 and 1."""
+    """A row of summary.csv: what is known of one backbone. Accuracies lie between 0 and 1.
+
+    ``training_noise``: whether the intervals hold how much trainings differ.
+    """
 
     backbone: str
     model: str
@@ -65,6 +68,7 @@ class Backbone(Row):
     peak_memory_mb: float
     device: str
     confidence: float
+    training_noise: bool
 
     @property
     def seed_range(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Gathers what the page says from the files of the other stages."""
+"""Gathers what the page says from the files of the other stages: what they computed is read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carbench.figures.summary import Backbone, Comparison, read_rows, read_summary
+from carbench.figures.explanations import Pixels, read_explanations
+from carbench.figures.summary import (
+    Backbone,
+    Choice,
+    Comparison,
+    Mistake,
+    Recall,
+    Slice,
+    read_rows,
+    read_summary,
+)
 from carbench.tables import read_json, read_table
+
+# Tables of aggregate that the page offers for download, beside choose's.
+TABLES = ("summary", "comparisons", "recall", "slices", "robustness", "reliability", "confusion")
 
 
 @dataclass(frozen=True)
@@ -25,23 +38,10 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A clean test picture that the chosen backbone got wrong, by its most confident seed."""
-
-    image: str
-    label: str
-    predicted: str
-    confidence: float
-    seeds_wrong: int
-
-
-@dataclass(frozen=True)
 class ClassResult:
-    """How the chosen backbone does on one class, seeds pooled."""
+    """How the chosen backbone does on one class, and what it is taken for, seeds pooled."""
 
-    label: str
-    pictures: int
-    recall: float
+    recall: Recall
     taken_for: str | None
     taken_share: float
 
@@ -68,14 +68,20 @@ class Evidence:
     """Everything that the page shows, but its figures and pictures."""
 
     backbones: list[Backbone]
+    choice: list[Choice]
     rivals: list[Rival]
+    detectable: float | None
     audit: dict[str, Any]
     published: dict[str, str]
     parts: dict[str, Counter[str]]
     costs: dict[str, dict[str, Any]]
     mistakes: list[Mistake]
+    explanations: tuple[Pixels, Pixels]
+    explained_by: str | None
     by_class: list[ClassResult]
+    slices: list[Slice]
     trainings: list[Training]
+    downloads: dict[str, str]
 
     @property
     def chosen(self) -> Backbone:
@@ -85,46 +91,68 @@ class Evidence:
     @property
     def best_guess(self) -> Guess:
         """What naming the commonest class for every clean test picture would get right."""
-        most = max(self.by_class, key=lambda result: (result.pictures, result.label))
-        return Guess(most.label, most.pictures / sum(each.pictures for each in self.by_class))
+        most = max(self.by_class, key=lambda each: (each.recall.images, each.recall.label)).recall
+        return Guess(most.label, most.images / sum(each.recall.images for each in self.by_class))
 
     @property
     def totals(self) -> Counter[str]:
         """Pictures in each part, all classes together."""
         return sum(self.parts.values(), Counter())
 
+    @property
+    def folds(self) -> list[str]:
+        """The parts of a k-fold split; empty for other splits."""
+        return sorted(name for name in self.totals if name.startswith("fold-"))
+
 
 def gather(
-    data: Path, audit: Path, split: Path, train: Path, evaluate: Path, cost: Path, tables: Path
+    data: Path,
+    audit: Path,
+    split: Path,
+    train: Path,
+    choice: Path,
+    evaluate: Path,
+    cost: Path,
+    tables: Path,
 ) -> Evidence:
     """Read the outputs of the stages that the arguments are named after."""
     backbones = read_summary(tables / "summary.csv")
     chosen = backbones[0]
-    predictions = [
-        [row for row in read_table(_run(evaluate, chosen, seed) / "predictions.csv") if clean(row)]
-        for seed in chosen.seeds
-    ]
     published = {row["image"]: row["published"] for row in read_table(data / "manifest.csv")}
+    first_run = read_json(_run(evaluate, chosen, chosen.seeds[0]) / "metrics.json")
+    files = {choice.name: choice} | {f"{name}.csv": tables / f"{name}.csv" for name in TABLES}
     return Evidence(
         backbones=backbones,
+        choice=read_rows(choice, Choice),
         rivals=_rivals(backbones, read_rows(tables / "comparisons.csv", Comparison)),
+        detectable=read_json(tables / "metrics.json")["smallest_detectable_difference"],
         audit=read_json(audit / "audit.json"),
         published=published,
         parts=_parts(read_table(split)),
         costs={each.backbone: read_json(cost / f"{each.backbone}.json") for each in backbones},
-        mistakes=_mistakes(predictions),
-        by_class=_by_class(predictions),
+        mistakes=read_rows(tables / "mistakes.csv", Mistake),
+        explanations=read_explanations(tables / "mistakes.npz"),
+        explained_by=first_run["explained_by"],
+        by_class=_by_class(
+            [row for row in read_rows(tables / "recall.csv", Recall) if _own(row, chosen)],
+            [
+                row
+                for row in read_table(tables / "confusion.csv")
+                if row["backbone"] == chosen.backbone
+            ],
+        ),
+        slices=[row for row in read_rows(tables / "slices.csv", Slice) if _own(row, chosen)],
         trainings=[
             Training(each.backbone, seed, read_json(_run(train, each, seed) / "provenance.json"))
             for each in backbones
             for seed in each.seeds
         ],
+        downloads={name: path.read_text(encoding="utf-8") for name, path in files.items()},
     )
 
 
-def clean(row: dict[str, str]) -> bool:
-    """Whether a predicted picture has no twin in train or val."""
-    return row["leaked"] == "0"
+def _own(row: Recall | Slice, chosen: Backbone) -> bool:
+    return row.backbone == chosen.backbone
 
 
 def _run(folder: Path, backbone: Backbone, seed: int) -> Path:
@@ -132,14 +160,14 @@ def _run(folder: Path, backbone: Backbone, seed: int) -> Path:
 
 
 def _rivals(backbones: list[Backbone], comparisons: list[Comparison]) -> list[Rival]:
-    """The other backbones in the order of the summary: the runner-up on val first."""
+    """The other backbones in the order of the summary: the best on val first."""
     chosen, *others = backbones
     versus = {each.other: each for each in comparisons if each.backbone == chosen.backbone}
     return [Rival(other, versus[other.backbone]) for other in others]
 
 
 def _parts(rows: list[dict[str, str]]) -> dict[str, Counter[str]]:
-    """Pictures of each class in train, val, test (clean), leaked and excluded."""
+    """Pictures of each class in train, val, test (clean), folds, leaked and excluded."""
     parts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         part = "leaked" if row["leaked"] == "1" else row["split"]
@@ -147,40 +175,15 @@ def _parts(rows: list[dict[str, str]]) -> dict[str, Counter[str]]:
     return dict(sorted(parts.items()))
 
 
-def _mistakes(predictions: list[list[dict[str, str]]]) -> list[Mistake]:
-    """The most confident first; of duplicates among the test pictures only one."""
-    wrong = [row for rows in predictions for row in rows if row["class"] != row["predicted"]]
-    wrong.sort(key=lambda row: (-float(row["confidence"]), row["image"]))
-    seeds_wrong = Counter(row["image"] for row in wrong)
-    first_of_group: dict[str, dict[str, str]] = {}
-    for row in wrong:
-        first_of_group.setdefault(row["group"], row)
-    return [
-        Mistake(
-            row["image"],
-            row["class"],
-            row["predicted"],
-            float(row["confidence"]),
-            seeds_wrong[row["image"]],
-        )
-        for row in first_of_group.values()
-    ]
-
-
-def _by_class(predictions: list[list[dict[str, str]]]) -> list[ClassResult]:
+def _by_class(recalls: list[Recall], cells: list[dict[str, str]]) -> list[ClassResult]:
     """The weakest class first."""
-    said: dict[str, Counter[str]] = defaultdict(Counter)
-    for rows in predictions:
-        for row in rows:
-            said[row["class"]][row["predicted"]] += 1
     results = []
-    for label, counts in sorted(said.items()):
-        total = counts.total()
-        wrong = Counter({name: count for name, count in counts.items() if name != label})
-        taken_for, times = wrong.most_common(1)[0] if wrong else (None, 0)
-        results.append(
-            ClassResult(
-                label, total // len(predictions), counts[label] / total, taken_for, times / total
-            )
+    for recall in recalls:
+        said = Counter(
+            {row["predicted"]: int(row["count"]) for row in cells if row["class"] == recall.label}
         )
-    return sorted(results, key=lambda result: result.recall)
+        total = said.total()
+        del said[recall.label]
+        taken_for, times = said.most_common(1)[0] if said.total() else (None, 0)
+        results.append(ClassResult(recall, taken_for, times / total if total else 0.0))
+    return sorted(results, key=lambda result: result.recall.recall)

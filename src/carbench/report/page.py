@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,14 @@ from markupsafe import Markup
 
 from carbench.params.report import ReportParams
 from carbench.report.evidence import Evidence
-from carbench.report.pictures import inline_figure, pick_pairs, thumbnail
+from carbench.report.pictures import (
+    data_uri,
+    embedded,
+    inline_figure,
+    pick_pairs,
+    thumbnail,
+    warmed,
+)
 
 HERE = Path(__file__).parent
 
@@ -18,17 +27,26 @@ HERE = Path(__file__).parent
 FIGURES = {
     "accuracy": "Accuracy of each backbone on the clean test pictures, with its interval",
     "pareto": "Accuracy of each backbone against its cost, with the line of the best trade-offs",
+    "differences": "Paired differences of all backbones, told apart or not",
     "curves": "Learning curves of each backbone",
     "confusion": "Confusion matrix of each backbone: true classes against predicted ones",
+    "recall": "Recall of each class, with its interval, by backbone",
+    "reliability": "Stated confidence against true accuracy of each backbone",
+    "leak": "Accuracy on the clean, published and leaked test pictures, and the leak gap",
+    "robustness": "Accuracy of each backbone on corrupted pictures",
+    "classes": "Pictures of each class, duplicates among them, and the leak of the published split",
 }
 
 
-def render(evidence: Evidence, images: Path, figures: Path, params: ReportParams) -> str:
+def render(
+    evidence: Evidence, images: Path, contact_sheet: Path, figures: Path, params: ReportParams
+) -> str:
     """Return the whole page.
 
     Args:
         evidence: what the page says.
         images: the folder of the pictures.
+        contact_sheet: the audit's JPEG of duplicate groups.
         figures: the folder of the figures.
         params: title and counts.
     """
@@ -47,22 +65,43 @@ def render(evidence: Evidence, images: Path, figures: Path, params: ReportParams
         "listed": listed,
         "number": number,
     }
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    verdicts = {
+        "tied": [rival for rival in evidence.rivals if rival.tied],
+        "worse": [each for each in evidence.rivals if each.versus.difference_low > 0],
+        "better": [each for each in evidence.rivals if each.versus.difference_high < 0],
+    }
+    backbones = len(evidence.backbones)
     return environment.get_template("page.html").render(
         title=params.title,
+        script=Markup(script),
+        script_hash=source_hash(script),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         evidence=evidence,
         audit=evidence.audit,
         chosen=evidence.chosen,
         rivals=evidence.rivals,
-        tied=[rival for rival in evidence.rivals if rival.tied],
+        **verdicts,
+        comparisons=backbones * (backbones - 1) // 2,
         pairs=pick_pairs(evidence.audit["examples"], evidence.published, params.duplicate_pairs),
         mistakes=evidence.mistakes[: params.mistakes],
         figures={
             name: inline_figure(figures / f"{name}.svg", alt) for name, alt in FIGURES.items()
         },
         thumbnail=lambda image: thumbnail(images / image),
+        heat=lambda row: warmed(*(arrays[row] for arrays in evidence.explanations)),
+        contact_sheet=embedded(contact_sheet, "image/jpeg"),
+        downloads={
+            name: data_uri(text.encode(), "text/csv") for name, text in evidence.downloads.items()
+        },
         machine=machine,
     )
+
+
+def source_hash(script: str) -> str:
+    """Return what a content security policy calls an inline script by."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return "sha256-" + base64.b64encode(digest).decode()
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
+from PIL import Image
 
-from carbench.errors import CarbenchError
 from carbench.figures.colours import INK, MUTED, PAPER, RULE
+from carbench.figures.explanations import Pixels, overlay
 from carbench.images import read
+from carbench.tables import missing
 
 # Twice the size that they are shown at, for sharp screens.
 BOX = (336, 252)
@@ -28,7 +30,27 @@ def thumbnail(path: Path) -> str:
     picture.thumbnail(BOX)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=74, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def warmed(picture: Pixels, heat: Pixels) -> str:
+    """Return a picture (S, S, 3) with its map (S, S) laid over it, as a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(overlay(picture, heat)).save(buffer, "PNG", optimize=True)
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def embedded(path: Path, kind: str) -> str:
+    """Return a file that another stage wrote as a data URI of a media type."""
+    try:
+        return data_uri(path.read_bytes(), kind)
+    except FileNotFoundError:
+        raise missing(path) from None
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return bytes of a media type as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def inline_figure(path: Path, alt: str) -> Markup:
@@ -41,16 +63,11 @@ def inline_figure(path: Path, alt: str) -> Markup:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise CarbenchError(
-            path,
-            found="no such file",
-            expected="a figure that stage plot draws",
-            fix="run `snakemake` or `dvc repro`, which run the stages in order",
-        ) from None
+        raise missing(path) from None
     head, _, body = text.partition("<svg ")[2].partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-    # Four figures on one page must not share ids.
+    # The figures on one page must not share ids.
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(f": {colour}", f": var({variable})")
