@@ -1,9 +1,10 @@
-"""The report in a real browser: nothing is loaded, nothing sticks out, on a phone as well."""
+"""The report in a real browser: nothing is loaded or sticks out; it sorts; tables download."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,4 +48,35 @@ def test_the_report_reads_well(smoke_run: Project, browser: Any, width: int, sch
     )
     assert dark == (scheme == "dark")
     assert "validation" in page.inner_text("body")
+    page.close()
+
+
+def test_the_comparison_sorts_by_mouse_and_keyboard(smoke_run: Project, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto((smoke_run.root / "results/report.html").as_uri())
+    column = "#comparison tbody tr [data-key=parameters]"
+
+    def parameters() -> list[float]:
+        return [float(cell.get_attribute("data-value")) for cell in page.query_selector_all(column)]
+
+    button = page.get_by_role("button", name="Parameters")
+    button.click()
+    assert parameters() == sorted(parameters(), reverse=True)
+    button.press("Enter")
+    assert parameters() == sorted(parameters())
+    heads = page.query_selector_all("#comparison th[aria-sort=ascending]")
+    assert [head.inner_text() for head in heads] == ["Parameters"]
+    page.close()
+
+
+def test_a_table_is_downloaded_as_it_was_written(smoke_run: Project, browser: Any) -> None:
+    page = browser.new_page(accept_downloads=True)
+    page.goto((smoke_run.root / "results/report.html").as_uri())
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="summary.csv").click()
+    download = downloading.value
+    assert download.suggested_filename == "summary.csv"
+    assert (
+        Path(download.path()).read_bytes() == (smoke_run.root / "results/summary.csv").read_bytes()
+    )
     page.close()

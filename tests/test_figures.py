@@ -70,6 +70,7 @@ def write_tables(
                 **around("val_accuracy", "val", mean + 0.05),
                 **around("accuracy", "accuracy", mean),
                 "confidence": 0.95,
+                "training_noise": int(seeds > 1),
                 "accuracy_by_seed": " ".join(
                     str(mean + (seed - (seeds - 1) / 2) / 100) for seed in range(seeds)
                 ),
