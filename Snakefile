@@ -4,9 +4,9 @@
 #   snakemake -n                              what would run, and why
 #   snakemake figures                         the figures alone
 #
-# fetch -> audit -> split -+-> tune -> train -> evaluate -+-> aggregate -> plot -> report
-#       -> pack -----------+                             |
-#          weights --------+-> cost ---------------------+
+# fetch -> audit -> split -+-> tune -> train -+-> evaluate -+-> aggregate -> plot -> report
+#       -> pack -----------+                  +-> choose ---+
+#          weights --------+-> cost ----------+
 #
 # Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
 
