@@ -58,7 +58,7 @@ def test_a_table_is_sorted_with_the_keyboard(smoke_run: Project, browser: Any) -
     column = table.locator("thead th").nth(1)
 
     def accuracies() -> list[float]:
-        cells = table.locator("tbody td:nth-child(2) data:first-child")
+        cells = table.locator("tbody td:nth-child(2) b data")
         return [float(value) for value in cells.evaluate_all("all => all.map(one => one.value)")]
 
     for order in ("descending", "ascending"):
