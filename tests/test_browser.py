@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing is loaded or sticks out; it sorts; tables download."""
+"""The report in a real browser: nothing is loaded, nothing sticks out, on a phone as well."""
 
 from __future__ import annotations
 
@@ -51,32 +51,65 @@ def test_the_report_reads_well(smoke_run: Project, browser: Any, width: int, sch
     page.close()
 
 
-def test_the_comparison_sorts_by_mouse_and_keyboard(smoke_run: Project, browser: Any) -> None:
+def test_a_table_is_sorted_with_the_keyboard(smoke_run: Project, browser: Any) -> None:
     page = browser.new_page()
     page.goto((smoke_run.root / "results/report.html").as_uri())
-    column = "#comparison tbody tr [data-key=parameters]"
+    table = page.locator("table.sortable").first
+    column = table.locator("thead th").nth(1)
 
-    def parameters() -> list[float]:
-        return [float(cell.get_attribute("data-value")) for cell in page.query_selector_all(column)]
+    def accuracies() -> list[float]:
+        cells = table.locator("tbody td:nth-child(2) b data")
+        return [float(value) for value in cells.evaluate_all("all => all.map(one => one.value)")]
 
-    button = page.get_by_role("button", name="Parameters")
-    button.click()
-    assert parameters() == sorted(parameters(), reverse=True)
-    button.press("Enter")
-    assert parameters() == sorted(parameters())
-    heads = page.query_selector_all("#comparison th[aria-sort=ascending]")
-    assert [head.inner_text() for head in heads] == ["Parameters"]
+    for order in ("descending", "ascending"):
+        column.get_by_role("button").focus()
+        page.keyboard.press("Enter")
+        assert column.get_attribute("aria-sort") == order
+        assert accuracies() == sorted(accuracies(), reverse=order == "descending")
+    assert table.locator("[aria-sort]").count() == 1
     page.close()
 
 
-def test_a_table_is_downloaded_as_it_was_written(smoke_run: Project, browser: Any) -> None:
-    page = browser.new_page(accept_downloads=True)
+def test_a_table_stands_without_its_script(smoke_run: Project, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
     page.goto((smoke_run.root / "results/report.html").as_uri())
-    with page.expect_download() as downloading:
+    assert page.locator("th button").count() == 0
+    assert page.locator("table.sortable").first.locator("tbody tr").count() == 2
+    context.close()
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(
+    smoke_run: Project, browser: Any, tmp_path: Path
+) -> None:
+    html = (smoke_run.root / "results/report.html").read_text(encoding="utf-8")
+    other = "<script>document.title = 'stolen'</script></body>"
+    (tmp_path / "report.html").write_text(html.replace("</body>", other), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.title() != "stolen"
+    assert page.locator("th button").count() > 0
+    page.close()
+
+
+def test_a_downloaded_table_is_the_file(smoke_run: Project, browser: Any, tmp_path: Path) -> None:
+    page = browser.new_page()
+    page.goto((smoke_run.root / "results/report.html").as_uri())
+    with page.expect_download() as waiting:
         page.get_by_role("link", name="summary.csv").click()
-    download = downloading.value
-    assert download.suggested_filename == "summary.csv"
-    assert (
-        Path(download.path()).read_bytes() == (smoke_run.root / "results/summary.csv").read_bytes()
-    )
+    waiting.value.save_as(tmp_path / "summary.csv")
+    assert waiting.value.suggested_filename == "summary.csv"
+    made = (smoke_run.root / "results/summary.csv").read_bytes()
+    assert (tmp_path / "summary.csv").read_bytes() == made
+    page.close()
+
+
+def test_nothing_is_cut_on_paper(smoke_run: Project, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 718, "height": 1000})  # A4 within its margins
+    page.goto((smoke_run.root / "results/report.html").as_uri())
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+    wide = "[...document.querySelectorAll('table, svg')].map(e => e.getBoundingClientRect().right)"
+    assert max(page.evaluate(wide)) <= 718
+    assert not page.locator(".download, nav").first.is_visible()
     page.close()

@@ -1,4 +1,4 @@
-"""Gathers what the page says from the files of the other stages: what they computed is read."""
+"""Gathers what the page says from the files of the other stages; it computes next to nothing."""
 
 from __future__ import annotations
 
@@ -14,14 +14,27 @@ from carbench.figures.summary import (
     Comparison,
     Mistake,
     Recall,
+    Robustness,
     Slice,
     read_rows,
     read_summary,
 )
 from carbench.tables import read_json, read_table
 
-# Tables of aggregate that the page offers for download, beside choose's.
-TABLES = ("summary", "comparisons", "recall", "slices", "robustness", "reliability", "confusion")
+# Tables of aggregate that are offered for download; the predictions of winner.csv are too many.
+TABLES = (
+    "summary",
+    "comparisons",
+    "recall",
+    "confusion",
+    "reliability",
+    "robustness",
+    "slices",
+    "mistakes",
+    "curves",
+)
+FOLD = "fold-"
+PARTS = {"train": "Train", "val": "Validation", "test": "Clean test"}
 
 
 @dataclass(frozen=True)
@@ -31,15 +44,10 @@ class Rival:
     backbone: Backbone
     versus: Comparison
 
-    @property
-    def tied(self) -> bool:
-        """Whether this test set cannot tell the two apart."""
-        return not self.versus.significant
-
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How the chosen backbone does on one class, and what it is taken for, seeds pooled."""
+    """How the chosen backbone does on one class, and what it most often takes it for."""
 
     recall: Recall
     taken_for: str | None
@@ -65,23 +73,31 @@ class Training:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the page shows, but its figures and pictures."""
+    """Everything that the page shows, but its figures and pictures.
+
+    ``backbones`` stand in the order of summary.csv, the chosen one first; ``choices`` in that of
+    choice.csv, the best on val first; ``by_class`` the weakest class first. ``detectable`` is the
+    smallest difference in accuracy that the test set could have shown, None with one backbone;
+    ``explanations`` what the model saw in its mistakes and where it looked, ``explained_by`` how
+    that was found.
+    """
 
     backbones: list[Backbone]
-    choice: list[Choice]
     rivals: list[Rival]
+    choices: list[Choice]
     detectable: float | None
+    by_class: list[ClassResult]
+    robustness: dict[str, list[Robustness]]
+    slices: dict[str, dict[str, list[Slice]]]
+    mistakes: list[Mistake]
+    explanations: tuple[Pixels, Pixels]
+    explained_by: str | None
     audit: dict[str, Any]
     published: dict[str, str]
     parts: dict[str, Counter[str]]
     costs: dict[str, dict[str, Any]]
-    mistakes: list[Mistake]
-    explanations: tuple[Pixels, Pixels]
-    explained_by: str | None
-    by_class: list[ClassResult]
-    slices: list[Slice]
     trainings: list[Training]
-    downloads: dict[str, str]
+    files: dict[str, bytes]
 
     @property
     def chosen(self) -> Backbone:
@@ -89,10 +105,40 @@ class Evidence:
         return self.backbones[0]
 
     @property
+    def choice(self) -> Choice:
+        """The chosen backbone on the validation pictures."""
+        return next(each for each in self.choices if each.chosen)
+
+    @property
+    def cheaper(self) -> list[Choice]:
+        """Backbones that the rule for ties allowed, and that cost less than the chosen one."""
+        return [each for each in self.choices if each.eligible and each.cost < self.choice.cost]
+
+    @property
+    def tied(self) -> list[Rival]:
+        """Backbones that the test pictures cannot tell from the chosen one."""
+        return [rival for rival in self.rivals if rival.backbone.tied]
+
+    @property
+    def better(self) -> list[Rival]:
+        """Backbones that are better on test, by more than chance."""
+        return [
+            each for each in self.rivals if not each.backbone.tied and each.versus.difference < 0
+        ]
+
+    @property
+    def worse(self) -> list[Rival]:
+        """Backbones that are worse on test, by more than chance."""
+        return [
+            each for each in self.rivals if not each.backbone.tied and each.versus.difference > 0
+        ]
+
+    @property
     def best_guess(self) -> Guess:
         """What naming the commonest class for every clean test picture would get right."""
-        most = max(self.by_class, key=lambda each: (each.recall.images, each.recall.label)).recall
-        return Guess(most.label, most.images / sum(each.recall.images for each in self.by_class))
+        recalls = [each.recall for each in self.by_class]
+        most = max(recalls, key=lambda each: (each.images, each.label))
+        return Guess(most.label, most.images / sum(each.images for each in recalls))
 
     @property
     def totals(self) -> Counter[str]:
@@ -100,9 +146,17 @@ class Evidence:
         return sum(self.parts.values(), Counter())
 
     @property
-    def folds(self) -> list[str]:
-        """The parts of a k-fold split; empty for other splits."""
-        return sorted(name for name in self.totals if name.startswith("fold-"))
+    def folds(self) -> int:
+        """How many folds the pictures were dealt into; 0 where there is one test part."""
+        return sum(part.startswith(FOLD) for part in self.totals)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The parts that pictures can be in, in reading order, and what to call them."""
+        folds = sorted((part for part in self.totals if part.startswith(FOLD)), key=_fold)
+        names = {part: f"Fold {_fold(part)}" for part in folds} or dict(PARTS)
+        others = {"leaked": "Leaked test", "excluded": "Left out"}
+        return names | {part: name for part, name in others.items() if self.totals[part]}
 
 
 def gather(
@@ -118,72 +172,88 @@ def gather(
     """Read the outputs of the stages that the arguments are named after."""
     backbones = read_summary(tables / "summary.csv")
     chosen = backbones[0]
-    published = {row["image"]: row["published"] for row in read_table(data / "manifest.csv")}
     first_run = read_json(_run(evaluate, chosen, chosen.seeds[0]) / "metrics.json")
-    files = {choice.name: choice} | {f"{name}.csv": tables / f"{name}.csv" for name in TABLES}
+    recalls = read_rows(tables / "recall.csv", Recall)
+    confusions = read_table(tables / "confusion.csv", ("backbone", "class", "predicted", "count"))
     return Evidence(
         backbones=backbones,
-        choice=read_rows(choice, Choice),
         rivals=_rivals(backbones, read_rows(tables / "comparisons.csv", Comparison)),
+        choices=read_rows(choice, Choice),
         detectable=read_json(tables / "metrics.json")["smallest_detectable_difference"],
-        audit=read_json(audit / "audit.json"),
-        published=published,
-        parts=_parts(read_table(split)),
-        costs={each.backbone: read_json(cost / f"{each.backbone}.json") for each in backbones},
+        by_class=_by_class(chosen.backbone, recalls, confusions),
+        robustness=_robustness(read_rows(tables / "robustness.csv", Robustness)),
+        slices=_slices(read_rows(tables / "slices.csv", Slice)),
         mistakes=read_rows(tables / "mistakes.csv", Mistake),
         explanations=read_explanations(tables / "mistakes.npz"),
         explained_by=first_run["explained_by"],
-        by_class=_by_class(
-            [row for row in read_rows(tables / "recall.csv", Recall) if _own(row, chosen)],
-            [
-                row
-                for row in read_table(tables / "confusion.csv")
-                if row["backbone"] == chosen.backbone
-            ],
-        ),
-        slices=[row for row in read_rows(tables / "slices.csv", Slice) if _own(row, chosen)],
+        audit=read_json(audit / "audit.json"),
+        published={row["image"]: row["published"] for row in read_table(data / "manifest.csv")},
+        parts=_parts(read_table(split)),
+        costs={each.backbone: read_json(cost / f"{each.backbone}.json") for each in backbones},
         trainings=[
             Training(each.backbone, seed, read_json(_run(train, each, seed) / "provenance.json"))
             for each in backbones
             for seed in each.seeds
         ],
-        downloads={name: path.read_text(encoding="utf-8") for name, path in files.items()},
+        files={choice.name: choice.read_bytes()}
+        | {f"{name}.csv": (tables / f"{name}.csv").read_bytes() for name in TABLES},
     )
-
-
-def _own(row: Recall | Slice, chosen: Backbone) -> bool:
-    return row.backbone == chosen.backbone
 
 
 def _run(folder: Path, backbone: Backbone, seed: int) -> Path:
     return folder / backbone.backbone / str(seed)
 
 
+def _fold(part: str) -> int:
+    return int(part.removeprefix(FOLD))
+
+
 def _rivals(backbones: list[Backbone], comparisons: list[Comparison]) -> list[Rival]:
-    """The other backbones in the order of the summary: the best on val first."""
+    """The other backbones in the order of the summary, each compared with the chosen one."""
     chosen, *others = backbones
-    versus = {each.other: each for each in comparisons if each.backbone == chosen.backbone}
+    pairs = [*comparisons, *(each.reversed for each in comparisons)]
+    versus = {each.other: each for each in pairs if each.backbone == chosen.backbone}
     return [Rival(other, versus[other.backbone]) for other in others]
 
 
+def _by_class(
+    chosen: str, recalls: list[Recall], confusions: list[dict[str, str]]
+) -> list[ClassResult]:
+    said: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in confusions:
+        if row["backbone"] == chosen:
+            said[row["class"]][row["predicted"]] += int(row["count"])
+    results = []
+    for recall in recalls:
+        if recall.backbone != chosen:
+            continue
+        counts = said[recall.label]
+        wrong = Counter({name: n for name, n in counts.items() if n and name != recall.label})
+        taken_for, times = wrong.most_common(1)[0] if wrong else (None, 0)
+        results.append(ClassResult(recall, taken_for, times / max(counts.total(), 1)))
+    return sorted(results, key=lambda result: result.recall.recall)
+
+
+def _robustness(rows: list[Robustness]) -> dict[str, list[Robustness]]:
+    """By corruption, a row a backbone; empty where none was tried."""
+    grouped: dict[str, list[Robustness]] = defaultdict(list)
+    for row in rows:
+        grouped[row.corruption].append(row)
+    return dict(grouped) if len(grouped) > 1 else {}
+
+
+def _slices(rows: list[Slice]) -> dict[str, dict[str, list[Slice]]]:
+    """By slice and value, a row a backbone."""
+    grouped: dict[str, dict[str, list[Slice]]] = {}
+    for row in rows:
+        grouped.setdefault(row.slice, {}).setdefault(row.value, []).append(row)
+    return grouped
+
+
 def _parts(rows: list[dict[str, str]]) -> dict[str, Counter[str]]:
-    """Pictures of each class in train, val, test (clean), folds, leaked and excluded."""
+    """Pictures of each class in each part; clean test pictures apart from leaked ones."""
     parts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         part = "leaked" if row["leaked"] == "1" else row["split"]
         parts[row["class"]][part] += 1
     return dict(sorted(parts.items()))
-
-
-def _by_class(recalls: list[Recall], cells: list[dict[str, str]]) -> list[ClassResult]:
-    """The weakest class first."""
-    results = []
-    for recall in recalls:
-        said = Counter(
-            {row["predicted"]: int(row["count"]) for row in cells if row["class"] == recall.label}
-        )
-        total = said.total()
-        del said[recall.label]
-        taken_for, times = said.most_common(1)[0] if said.total() else (None, 0)
-        results.append(ClassResult(recall, taken_for, times / total if total else 0.0))
-    return sorted(results, key=lambda result: result.recall.recall)

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from carbench.figures.summary import (
+    Backbone,
+    Choice,
+    Comparison,
+    Mistake,
+    Recall,
+    Robustness,
+    Row,
+    Slice,
+)
 from carbench.params.report import ReportParams
 from carbench.report.evidence import Evidence
-from carbench.report.pictures import (
-    data_uri,
-    embedded,
-    inline_figure,
-    pick_pairs,
-    thumbnail,
-    warmed,
-)
+from carbench.report.pictures import explanation, inline_figure, pick_pairs, sheet, thumbnail
 
 HERE = Path(__file__).parent
 
 # What each figure shows, for those who cannot see it; all its numbers are in the tables.
 FIGURES = {
     "accuracy": "Accuracy of each backbone on the clean test pictures, with its interval",
+    "differences": "Differences in accuracy between all pairs of backbones",
     "pareto": "Accuracy of each backbone against its cost, with the line of the best trade-offs",
-    "differences": "Paired differences of all backbones, told apart or not",
     "curves": "Learning curves of each backbone",
+    "recall": "Recall of each class by each backbone, with its interval",
     "confusion": "Confusion matrix of each backbone: true classes against predicted ones",
-    "recall": "Recall of each class, with its interval, by backbone",
-    "reliability": "Stated confidence against true accuracy of each backbone",
-    "leak": "Accuracy on the clean, published and leaked test pictures, and the leak gap",
-    "robustness": "Accuracy of each backbone on corrupted pictures",
-    "classes": "Pictures of each class, duplicates among them, and the leak of the published split",
+    "reliability": "Accuracy of each backbone against its confidence, before and after temperature",
+    "robustness": "Accuracy of each backbone on corrupted pictures, with its interval",
+    "leak": "Clean, published and leaked accuracy of each backbone, and its leak gap",
+    "classes": "Pictures and duplicates of each class, and its leak",
+}
+# The table that a row is from, and the fields by which it is found there.
+SOURCES = {
+    Backbone: ("summary", ("backbone",)),
+    Comparison: ("comparisons", ("backbone", "other")),
+    Choice: ("choice", ("backbone",)),
+    Recall: ("recall", ("backbone", "label")),
+    Robustness: ("robustness", ("backbone", "corruption")),
+    Slice: ("slices", ("backbone", "slice", "value")),
+    Mistake: ("mistakes", ("image",)),
 }
 
 
@@ -57,51 +71,51 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": percent,
-        "points": points,
-        "count": count,
-        "short": short,
-        "listed": listed,
-        "number": number,
-    }
+    forms = (percent, points, count, short, compact, number, thousandths, listed)
+    environment.filters |= {form.__name__: form for form in forms}
+    environment.globals |= {form.__name__: form for form in (*forms, cell, csv, machine)}
     script = (HERE / "page.js").read_text(encoding="utf-8")
-    verdicts = {
-        "tied": [rival for rival in evidence.rivals if rival.tied],
-        "worse": [each for each in evidence.rivals if each.versus.difference_low > 0],
-        "better": [each for each in evidence.rivals if each.versus.difference_high < 0],
-    }
-    backbones = len(evidence.backbones)
+    pictures, maps = evidence.explanations
     return environment.get_template("page.html").render(
         title=params.title,
-        script=Markup(script),
-        script_hash=source_hash(script),
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         evidence=evidence,
         audit=evidence.audit,
         chosen=evidence.chosen,
         rivals=evidence.rivals,
-        **verdicts,
-        comparisons=backbones * (backbones - 1) // 2,
         pairs=pick_pairs(evidence.audit["examples"], evidence.published, params.duplicate_pairs),
+        sheet=sheet(contact_sheet),
         mistakes=evidence.mistakes[: params.mistakes],
         figures={
             name: inline_figure(figures / f"{name}.svg", alt) for name, alt in FIGURES.items()
         },
         thumbnail=lambda image: thumbnail(images / image),
-        heat=lambda row: warmed(*(arrays[row] for arrays in evidence.explanations)),
-        contact_sheet=embedded(contact_sheet, "image/jpeg"),
-        downloads={
-            name: data_uri(text.encode(), "text/csv") for name, text in evidence.downloads.items()
-        },
-        machine=machine,
+        explanation=lambda row: explanation(pictures[row], maps[row]),
     )
 
 
-def source_hash(script: str) -> str:
-    """Return what a content security policy calls an inline script by."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return "sha256-" + base64.b64encode(digest).decode()
+def cell(row: Row, column: str, form: Callable[..., str], *args: Any) -> Markup:
+    """Return a number of a table as a person reads it, with its full value and where it is from.
+
+    Args:
+        row: the table's row.
+        column: the row's field.
+        form: how to write the number.
+        args: further arguments of ``form``.
+    """
+    table, keys = SOURCES[type(row)]
+    value = getattr(row, column)
+    place = "\t".join(getattr(row, key) for key in keys)
+    return Markup(
+        '<data value="{}" data-table="{}" data-row="{}" data-column="{}">{}</data>'
+    ).format(value, table, place, column, form(value, *args))
+
+
+def csv(content: bytes) -> str:
+    """Return a file as a data URI."""
+    return f"data:text/csv;charset=utf-8;base64,{b64encode(content).decode()}"
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -129,10 +143,23 @@ def short(value: float) -> str:
     return number(value)
 
 
+def compact(value: float) -> str:
+    """Return three significant digits and a letter, for tables: "373 k", "9.69 M"."""
+    for word, letter in (("thousand", "k"), ("million", "M"), ("billion", "G")):
+        if short(value).endswith(word):
+            return short(value).replace(word, letter)
+    return short(value)
+
+
 def number(value: float) -> str:
     """Return three significant digits, never an exponent."""
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:,.{digits}f}"
+
+
+def thousandths(value: float) -> str:
+    """Return three digits after the point."""
+    return f"{value:.3f}"
 
 
 def listed(names: list[str]) -> str:

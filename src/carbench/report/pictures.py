@@ -19,6 +19,7 @@ from carbench.tables import missing
 
 # Twice the size that they are shown at, for sharp screens.
 BOX = (336, 252)
+SHEET = (1400, 6000)
 
 # The colours of a figure become those of the page, light or dark; page.css defines them.
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
@@ -26,31 +27,25 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
 
 def thumbnail(path: Path) -> str:
     """Return a picture, made small, as a data URI."""
-    picture = read(path)
-    picture.thumbnail(BOX)
+    return _jpeg(read(path), BOX)
+
+
+def explanation(picture: Pixels, heat: Pixels) -> str:
+    """Return what a model saw, and where it looked, as a data URI."""
+    return _jpeg(Image.fromarray(overlay(picture, heat)), BOX)
+
+
+def sheet(path: Path) -> str:
+    """Return the audit's sheet of duplicate groups as a data URI."""
+    return _jpeg(read(path), SHEET)
+
+
+def _jpeg(picture: Image.Image, box: tuple[int, int]) -> str:
+    """Make a picture fit into a box; one that is smaller stays as it is."""
+    picture.thumbnail(box)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=74, optimize=True)
-    return data_uri(buffer.getvalue(), "image/jpeg")
-
-
-def warmed(picture: Pixels, heat: Pixels) -> str:
-    """Return a picture (S, S, 3) with its map (S, S) laid over it, as a data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(overlay(picture, heat)).save(buffer, "PNG", optimize=True)
-    return data_uri(buffer.getvalue(), "image/png")
-
-
-def embedded(path: Path, kind: str) -> str:
-    """Return a file that another stage wrote as a data URI of a media type."""
-    try:
-        return data_uri(path.read_bytes(), kind)
-    except FileNotFoundError:
-        raise missing(path) from None
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    """Return bytes of a media type as a data URI."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def inline_figure(path: Path, alt: str) -> Markup:
@@ -67,7 +62,7 @@ def inline_figure(path: Path, alt: str) -> Markup:
     head, _, body = text.partition("<svg ")[2].partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-    # The figures on one page must not share ids.
+    # Figures on one page must not share ids.
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", body)
     for colour, variable in VARIABLES.items():
         body = body.replace(f": {colour}", f": var({variable})")
