@@ -20,7 +20,15 @@ from conftest import Project, active_environment, copy_repository, run_script
 pytestmark = pytest.mark.slow
 
 # Latencies and times differ from run to run, and so does what shows them.
-MEASURED = ("cost/", "benchmarks/", "logs/", "provenance.json", "report.html", "pareto.svg", "pareto.png")
+MEASURED = (
+    "cost/",
+    "benchmarks/",
+    "logs/",
+    "provenance.json",
+    "report.html",
+    "pareto.svg",
+    "pareto.png",
+)
 
 
 @pytest.fixture(scope="module")
