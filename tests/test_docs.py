@@ -9,7 +9,7 @@ import pytest
 from carbench.interop.jobs import dvc_jobs, snakemake_jobs
 from conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 
