@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from carbench.closure import code_of
-from carbench.interop.jobs import dvc_plan, snakemake_jobs, snakemake_plan
+from carbench.interop.jobs import dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
 from conftest import ROOT, Project, set_key
 
 pytestmark = pytest.mark.slow
@@ -96,6 +96,8 @@ def promised(key: str, names: set[str]) -> set[str]:
 
 
 def is_job(name: str, token: str) -> bool:
+    if token == "figures":
+        return name.startswith("plot@") and name != "plot@classes"
     return name == token or name.startswith((f"{token}@", f"{token}-"))
 
 
@@ -140,8 +142,7 @@ def test_a_comment_reruns_nothing(smoke: Project) -> None:
 
 def figures_of_results(project: Project) -> set[str]:
     """All figures but that of the classes, which the audit alone decides."""
-    jobs = snakemake_jobs(project.root)
-    return {name for name in jobs if name.startswith("plot@")} - {"plot@classes"}
+    return {name for name in snakemake_jobs(project.root) if is_job(name, "figures")}
 
 
 def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
@@ -173,18 +174,23 @@ def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
 
 
 def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:
-    """Every file of the package and every script: its stages, and what follows them."""
+    """Every file of the package and every script is an input of its stages in both engines; an edit
+    plans them and what follows them. Files of the same stages are alike: one of them is edited."""
     jobs = snakemake_jobs(smoke.root)
-    stages = {name.split("@")[0] for name in jobs}
     users: dict[str, set[str]] = {}
-    for stage in stages:
+    for stage in {name.split("@")[0] for name in jobs}:
         for path in code_of(stage, smoke.root):
             users.setdefault(path, set()).add(stage)
-    for path in sorted(users):
+    for engine in (jobs, dvc_jobs(smoke.root)):
+        for path, stages in users.items():
+            reading = {name.split("@")[0] for name, job in engine.items() if path in job.inputs}
+            assert reading == stages, path
+    alike = {frozenset(stages): path for path, stages in sorted(users.items())}
+    for stages, path in alike.items():
         file = smoke.root / path
         content = file.read_bytes()
         file.write_bytes(content + b"\n# edited\n")
-        direct = {name for name in jobs if name.split("@")[0] in users[path]}
+        direct = {name for name in jobs if name.split("@")[0] in stages}
         expected = direct | following(direct, jobs)
         by_snakemake, by_dvc = plans(smoke)
         file.write_bytes(content)
