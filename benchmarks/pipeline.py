@@ -23,8 +23,18 @@ from pathlib import Path
 from carbench.provenance import hardware
 
 ROOT = Path(__file__).parents[1]
-LIGHT_STAGES = ("fetch", "audit", "split", "pack", "weights", "aggregate", "plot", "report")
-TORCH_STAGES = ("train", "evaluate", "cost")
+LIGHT_STAGES = (
+    "fetch",
+    "audit",
+    "split",
+    "pack",
+    "weights",
+    "choose",
+    "aggregate",
+    "plot",
+    "report",
+)
+TORCH_STAGES = ("tune", "train", "evaluate", "cost")
 
 
 def measure(
