@@ -19,6 +19,7 @@ from carbench.figures.summary import (
     read_rows,
     read_summary,
 )
+from carbench.parts import FOLD
 from carbench.tables import read_json, read_table
 
 # Tables of aggregate that are offered for download; the predictions of winner.csv are too many.
@@ -33,7 +34,6 @@ TABLES = (
     "mistakes",
     "curves",
 )
-FOLD = "fold-"
 PARTS = {"train": "Train", "val": "Validation", "test": "Clean test"}
 
 
