@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from carbench.errors import CarbenchError
-from carbench.judging.metrics import measure
+from carbench.judging.metrics import measure, measure_calibration
 from carbench.judging.mistakes import most_confident
 from carbench.judging.predictions import prediction_columns, prediction_rows
 from carbench.judging.slices import sliced
@@ -111,11 +111,10 @@ def evaluate(stage: Stage) -> None:
         if not chosen.any():
             return None
         counts = {"images": int(chosen.sum()), "groups": len(set(groups[chosen].tolist()))}
-        plain, after = (
-            measure(each[chosen], labels[chosen], card.classes, params.calibration_bins)
-            for each in (probabilities, calibrated)
-        )
-        return counts | plain | {f"{name}_calibrated": after[name] for name in ("nll", "ece")}
+        bins = params.calibration_bins
+        plain = measure(probabilities[chosen], labels[chosen], card.classes, bins)
+        after = measure_calibration(calibrated[chosen], labels[chosen], bins)
+        return counts | plain | {f"{name}_calibrated": value for name, value in after.items()}
 
     metrics = {
         "backbone": args.backbone,

@@ -32,17 +32,29 @@ def measure(
     np.add.at(counts, (labels, predicted), 1)
     hits, true, claimed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     recalls = np.divide(hits, true, out=np.full(len(classes), np.nan), where=true > 0)
-    likelihood = probabilities[np.arange(len(labels)), labels]
     return {
         "accuracy": float((predicted == labels).mean()),
         "balanced_accuracy": float(balanced_accuracy(hits, true)),
         "macro_f1": float(macro_f1(hits, true, claimed)),
-        "nll": float(-np.log(likelihood.clip(min=np.finfo(float).tiny)).mean()),
-        "ece": calibration_error(probabilities, labels, bins),
+        **measure_calibration(probabilities, labels, bins),
         "recall": {
             name: None if np.isnan(recall) else float(recall)
             for name, recall in zip(classes, recalls, strict=True)
         },
+    }
+
+
+def measure_calibration(
+    probabilities: Probabilities, labels: Labels, bins: int
+) -> dict[str, float]:
+    """Return NLL and calibration error: what tempered probabilities change.
+
+    The arguments are those of :func:`measure`.
+    """
+    likelihood = probabilities[np.arange(len(labels)), labels]
+    return {
+        "nll": float(-np.log(likelihood.clip(min=np.finfo(float).tiny)).mean()),
+        "ece": calibration_error(probabilities, labels, bins),
     }
 
 

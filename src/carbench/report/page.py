@@ -23,7 +23,14 @@ from carbench.figures.summary import (
 )
 from carbench.params.report import ReportParams
 from carbench.report.evidence import Evidence
-from carbench.report.pictures import explanation, inline_figure, pick_pairs, sheet, thumbnail
+from carbench.report.pictures import (
+    data_uri,
+    explanation,
+    inline_figure,
+    pick_pairs,
+    sheet,
+    thumbnail,
+)
 
 HERE = Path(__file__).parent
 
@@ -115,7 +122,7 @@ def cell(row: Row, column: str, form: Callable[..., str], *args: Any) -> Markup:
 
 def csv(content: bytes) -> str:
     """Return a file as a data URI."""
-    return f"data:text/csv;charset=utf-8;base64,{b64encode(content).decode()}"
+    return data_uri(content, "text/csv;charset=utf-8")
 
 
 def percent(value: float, digits: int = 1) -> str:

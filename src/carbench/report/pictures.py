@@ -45,7 +45,12 @@ def _jpeg(picture: Image.Image, box: tuple[int, int]) -> str:
     picture.thumbnail(box)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=74, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return data_uri(buffer.getvalue(), "image/jpeg")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return bytes of a media type as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def inline_figure(path: Path, alt: str) -> Markup:
