@@ -34,6 +34,8 @@ class Stage:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        # Where a long job may keep what it needs to go on after it was killed; None: nowhere.
+        self.scratch: Path | None = None
 
     def params(self, key: str, model: type[Model]) -> Model:
         """Read the section at ``key``; ``{backbone}`` in it stands for the argument."""
