@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from carbench.errors import CarbenchError
 from carbench.params.base import Model, lookup, parse, read_yaml
@@ -29,13 +29,29 @@ from carbench.params.base import Model, lookup, parse, read_yaml
 log = logging.getLogger("carbench")
 
 
+class Job(Protocol):
+    """What the stage needs of its job in the study; see :mod:`carbench.ledger.making`."""
+
+    @property
+    def scratch(self) -> Path: ...  # noqa: D102
+
+    def hand_in(self, draft: Path, folder: Path) -> None: ...  # noqa: D102
+
+
 class Stage:
     """One run of one stage: what the command line said, and where outputs go."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, job: Job | None) -> None:
         self.args = args
-        # Where a long job may keep what it needs to go on after it was killed; None: nowhere.
-        self.scratch: Path | None = None
+        self._job = job
+
+    @property
+    def scratch(self) -> Path | None:
+        """Where a long job may keep what it needs to go on after a kill; None: nowhere.
+
+        What lies there is from this job, made from the same; it goes when the job is done.
+        """
+        return self._job.scratch if self._job else None
 
     def params(self, key: str, model: type[Model]) -> Model:
         """Read the section at ``key``; ``{backbone}`` in it stands for the argument."""
@@ -53,7 +69,8 @@ class Stage:
         """Yield an empty folder; what was made in it moves to ``folder`` only if all went well.
 
         Each file or folder replaces its namesake by one rename, so that an output is complete or
-        absent whatever happens. Leftovers of killed runs are removed.
+        absent whatever happens. Leftovers of killed runs are removed. Of a job of the study, what
+        was made is recorded and kept before it moves.
         """
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
@@ -61,6 +78,8 @@ class Stage:
         draft.mkdir()
         try:
             yield draft
+            if self._job:
+                self._job.hand_in(draft, folder)
             for made in sorted(draft.iterdir()):
                 target = folder / made.name
                 if target.is_dir() and not target.is_symlink():
@@ -85,6 +104,9 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         "--params", type=Path, default=Path("params.yaml"), help="the study (default: %(default)s)"
     )
     parser.add_argument("--log", type=Path, help="also write what is reported to this file")
+    parser.add_argument(
+        "--again", action="store_true", help="make it again, even if it was made from the same"
+    )
     return parser
 
 
@@ -97,10 +119,13 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
     _start_logging(args)
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        # Loaded by name on purpose: a check that can only refuse is not code of this stage's
-        # result, and must not make every stage rerun when any section's model is edited.
+        # Loaded by name on purpose: what can only refuse, record or bring back is not code of this
+        # stage's result, and must not make every stage rerun when it is edited.
         importlib.import_module("carbench.params.study").check(args.params)
-        work(Stage(args))
+        making = importlib.import_module("carbench.ledger.making").making
+        with making([word for word in sys.argv if word != "--again"]) as job:
+            if not (job and job.bring_back(args.again)):
+                work(Stage(args, job))
     except CarbenchError as error:
         log.error("%s", error)
         sys.exit(1)

@@ -1,21 +1,24 @@
 # What the rules share: the checked study, and what a job depends on besides its files.
 #
 # Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), state_of(), all_runs()
+# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs()
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from carbench.closure import code_of
+# The code of this clone, also where several share an environment.
+sys.path.insert(0, "src")
+
+from carbench.closure import code_hash
 from carbench.errors import CarbenchError
 from carbench.params.base import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import merge
 from carbench.pin import refuse_unpinned
-from carbench.sources.files import fingerprint
 from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
@@ -81,8 +84,8 @@ wildcard_constraints:
 
 
 def code(stage):
-    """The files whose edits rerun a stage: its script and every module that it imports."""
-    return code_of(stage)
+    """What changes with a stage's script and every module that it imports."""
+    return code_hash(stage)
 
 
 def keys(*names):
@@ -120,14 +123,6 @@ def gpus(section):
 def train_gpus(wildcards):
     """How many GPUs a training takes, and the search for its learning rate."""
     return 1 if recipe("device")(wildcards) == "cuda" else 0
-
-
-def state_of(path):
-    """What tells whether a folder of pictures has changed; files are Snakemake's own business.
-
-    The pictures themselves are no inputs: Snakemake would take <x> and {x} in a name for its own.
-    """
-    return fingerprint(Path(path)) if os.path.isdir(path) else ""
 
 
 def all_runs(pattern):

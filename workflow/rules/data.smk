@@ -8,7 +8,6 @@
 
 rule fetch:
     input:
-        code=code("fetch"),
         local=config["data"]["path"],
     output:
         images=directory("results/data/images"),
@@ -26,15 +25,14 @@ rule fetch:
         mem_mb=2000,
         runtime=240,
     params:
+        code=code("fetch"),
         choices=keys("data"),
-        local=state_of(config["data"]["path"]),
     shell:
         "python scripts/fetch.py --output results/data --log {log}"
 
 
 rule audit:
     input:
-        code=code("audit"),
         images=rules.fetch.output.images,
         manifest=rules.fetch.output.manifest,
         quarantine=rules.fetch.output.quarantine,
@@ -54,6 +52,7 @@ rule audit:
         mem_mb=2000,
         runtime=120,
     params:
+        code=code("audit"),
         choices=keys("audit"),
     shell:
         "python scripts/audit.py --data results/data --output results/audit --log {log}"
@@ -61,7 +60,6 @@ rule audit:
 
 rule split:
     input:
-        code=code("split"),
         groups=rules.audit.output.groups,
     output:
         "results/split/split.csv",
@@ -77,6 +75,7 @@ rule split:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("split"),
         choices=keys("split"),
     shell:
         "python scripts/split.py --groups {input.groups} --output {output} --log {log}"
@@ -84,7 +83,6 @@ rule split:
 
 rule pack:
     input:
-        code=code("pack"),
         images=rules.fetch.output.images,
         manifest=rules.fetch.output.manifest,
     output:
@@ -102,6 +100,7 @@ rule pack:
         mem_mb=2000,
         runtime=120,
     params:
+        code=code("pack"),
         choices=keys("pack"),
     shell:
         "python scripts/pack.py --data results/data --output results/pack --log {log}"

@@ -9,7 +9,6 @@
 # Reads nothing of evaluate: what is deployed was decided before a test picture was looked at.
 rule choose:
     input:
-        code=code("choose"),
         val=all_runs(rules.train.output.val),
         cost=expand(rules.cost.output, backbone=BACKBONES),
     output:
@@ -26,6 +25,7 @@ rule choose:
         mem_mb=2000,
         runtime=30,
     params:
+        code=code("choose"),
         choices=keys("choose", "backbones", "seeds"),
     shell:
         "python scripts/choose.py --train results/train --cost results/cost"
@@ -34,7 +34,6 @@ rule choose:
 
 rule aggregate:
     input:
-        code=code("aggregate"),
         train=all_runs(rules.train.output.history),
         evaluate=all_runs(rules.evaluate.output),
         cost=expand(rules.cost.output, backbone=BACKBONES),
@@ -64,6 +63,7 @@ rule aggregate:
         mem_mb=2000,
         runtime=30,
     params:
+        code=code("aggregate"),
         choices=keys("aggregate", "backbones", "seeds", "evaluate.calibration_bins"),
     shell:
         "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
@@ -72,7 +72,6 @@ rule aggregate:
 
 rule plot:
     input:
-        code=code("plot"),
         table=lambda wildcards: FIGURES[wildcards.figure][0],
         pictures=lambda wildcards: FIGURES[wildcards.figure][1],
     output:
@@ -95,6 +94,7 @@ rule plot:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("plot"),
         choices=keys("plot.style", "plot.{figure}"),
     shell:
         "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
@@ -103,7 +103,6 @@ rule plot:
 
 rule report:
     input:
-        code=code("report"),
         images=rules.fetch.output.images,
         manifest=rules.fetch.output.manifest,
         quarantine=rules.fetch.output.quarantine,
@@ -133,6 +132,7 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
+        code=code("report"),
         choices=keys("report"),
     shell:
         "python scripts/report.py --data results/data --audit results/audit"

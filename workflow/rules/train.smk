@@ -7,8 +7,6 @@
 
 
 rule weights:
-    input:
-        code=code("weights"),
     output:
         "results/weights/{backbone}.safetensors",
     log:
@@ -23,6 +21,7 @@ rule weights:
         mem_mb=2000,
         runtime=60,
     params:
+        code=code("weights"),
         choices=keys("backbones.{backbone}.model", "backbones.{backbone}.weights"),
     shell:
         "python scripts/weights.py --backbone {wildcards.backbone} --output {output} --log {log}"
@@ -30,7 +29,6 @@ rule weights:
 
 rule tune:
     input:
-        code=code("tune"),
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
         split=rules.split.output,
@@ -49,6 +47,7 @@ rule tune:
         mem_mb=6000,
         runtime=720,
     params:
+        code=code("tune"),
         choices=keys("tune", "train", "backbones.{backbone}.train"),
     shell:
         "python scripts/tune.py --backbone {wildcards.backbone}"
@@ -58,7 +57,6 @@ rule tune:
 
 rule train:
     input:
-        code=code("train"),
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
         split=rules.split.output,
@@ -81,6 +79,7 @@ rule train:
         mem_mb=6000,
         runtime=720,
     params:
+        code=code("train"),
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
         "python scripts/train.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
@@ -90,7 +89,6 @@ rule train:
 
 rule evaluate:
     input:
-        code=code("evaluate"),
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
         split=rules.split.output,
@@ -113,6 +111,7 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
+        code=code("evaluate"),
         choices=keys("evaluate"),
     shell:
         "python scripts/evaluate.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
@@ -122,7 +121,6 @@ rule evaluate:
 
 rule cost:
     input:
-        code=code("cost"),
         split=rules.split.output,
         weights=rules.weights.output,
     output:
@@ -140,6 +138,7 @@ rule cost:
         mem_mb=4000,
         runtime=30,
     params:
+        code=code("cost"),
         choices=keys("cost", "train.image_size"),
     shell:
         "python scripts/cost.py --backbone {wildcards.backbone} --weights {input.weights}"

@@ -1,19 +1,18 @@
 """Resolves both definitions of the DAG to jobs that can be compared, and says which would run.
 
 A job is what both engines agree on: its name, its command, the files that it reads and writes, and
-the parameters that it depends on. Uses the engines' internals; both are pinned in pyproject.toml.
+the parameters that it depends on.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carbench.interop.internals import dvc_repo, snakemake_dag
 from carbench.params.base import lookup, read_yaml
 
 
@@ -30,21 +29,21 @@ class Job:
 
 def snakemake_jobs(root: Path) -> dict[str, Job]:
     """Return all jobs of the Snakefile's default target by name (``train@resnet-0``)."""
-    with _snakemake_dag(root) as dag:
+    with snakemake_dag(root) as dag:
         jobs = [_from_snakemake(job) for job in dag.jobs if job.rule.shellcmd]
     return {job.name: job for job in jobs}
 
 
 def snakemake_plan(root: Path) -> set[str]:
     """Return the names of the jobs that `snakemake` would run now."""
-    with _snakemake_dag(root) as dag:
+    with snakemake_dag(root) as dag:
         return {_name(job) for job in dag.needrun_jobs() if job.rule.shellcmd}
 
 
 def dvc_jobs(root: Path) -> dict[str, Job]:
     """Return all stages of dvc.yaml by name."""
     params = read_yaml(root / "params.yaml")
-    with _dvc_repo(root) as repo:
+    with dvc_repo(root) as repo:
         return {stage.addressing: _from_dvc(stage, root, params) for stage in repo.index.stages}
 
 
@@ -55,38 +54,11 @@ def dvc_plan(root: Path) -> set[str]:
     """
     import networkx
 
-    with _dvc_repo(root) as repo:
+    with dvc_repo(root) as repo:
         graph = repo.index.graph  # edges lead from a stage to what it depends on
         changed = {stage for stage in repo.index.stages if stage.status()}
         following = {stage for origin in changed for stage in networkx.ancestors(graph, origin)}
         return {stage.addressing for stage in changed | following}
-
-
-@contextmanager
-def _snakemake_dag(root: Path) -> Iterator[Any]:
-    from snakemake.api import SnakemakeApi
-    from snakemake.cli import parse_args
-    from snakemake.settings.enums import Quietness
-    from snakemake.settings.types import DAGSettings, OutputSettings, ResourceSettings
-
-    with _inside(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        # As on the command line, with the profile that Snakemake finds by itself.
-        _, profile = parse_args(["--dry-run"])
-        workflow_api = api.workflow(
-            resource_settings=ResourceSettings(cores=os.cpu_count()),
-            snakefile=root / "Snakefile",
-            workdir=root,
-        )
-        dag_api = workflow_api.dag(
-            DAGSettings(
-                rerun_triggers=profile.rerun_triggers,
-                max_checksum_file_size=profile.max_checksum_file_size,
-            )
-        )
-        workflow = dag_api.workflow_api._workflow
-        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
-        workflow._build_dag()
-        yield workflow.dag
 
 
 def _name(job: Any) -> str:
@@ -102,14 +74,6 @@ def _from_snakemake(job: Any) -> Job:
         frozenset(str(path) for path in job.output),
         json.loads(job.params.choices),
     )
-
-
-@contextmanager
-def _dvc_repo(root: Path) -> Iterator[Any]:
-    from dvc.repo import Repo
-
-    with _inside(root), Repo(str(root)) as repo, repo.lock:
-        yield repo
 
 
 def _from_dvc(stage: Any, root: Path, params: dict[str, Any]) -> Job:
@@ -136,14 +100,3 @@ def _from_dvc(stage: Any, root: Path, params: dict[str, Any]) -> Job:
 
 def _relative(item: Any, root: Path) -> str:
     return Path(os.path.relpath(item.fs_path, root)).as_posix()
-
-
-@contextmanager
-def _inside(root: Path) -> Iterator[None]:
-    """Work in ``root``, as a person who types the engine's command does."""
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -1,0 +1,279 @@
+"""One result, either engine: what one engine has made becomes current to the other, by proof alone.
+
+Snakemake's records and DVC's lock file are both written from what :mod:`carbench.ledger` can
+prove: to Snakemake before it plans, to DVC after a run. A job that is not proven is made stale to
+Snakemake and left as it is to DVC, which looks by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from carbench.errors import CarbenchError
+from carbench.interop.cache import cache_folder
+from carbench.interop.internals import Records, dvc_lock, writing_results
+from carbench.ledger.definition import JobSpec
+from carbench.ledger.hashing import Content
+from carbench.ledger.lockfile import write_lock
+from carbench.ledger.locks import held
+from carbench.ledger.making import remove_stray
+from carbench.ledger.store import Store
+from carbench.ledger.why import reason
+from carbench.ledger.workspace import Proof, Workspace
+
+log = logging.getLogger("carbench")
+
+STAMPS = Path(".carbench/snakemake.json")
+# Options of snakemake that look and change nothing.
+LOOKING = {
+    *("-n", "--dry-run", "--dryrun", "--lint", "--list", "-l", "--list-rules"),
+    *("--list-target-rules", "--list-params-changes", "--list-code-changes"),
+    *("--summary", "-S", "--detailed-summary", "-D", "--dag", "--rulegraph", "--filegraph"),
+    *("--d3dag", "--report", "--containerize"),
+}
+
+
+def open_workspace(root: Path, trust: bool = True) -> Workspace:
+    """Return the repository's jobs and files, with DVC's cache as its store."""
+    return Workspace(root, Store(cache_folder(root)), trust)
+
+
+def prove_all(workspace: Workspace) -> dict[str, Proof]:
+    """Return the proof of every job, by name."""
+    proofs = {name: workspace.prove(job) for name, job in workspace.jobs.items()}
+    _show_forgeries(workspace)
+    workspace.hashes.save()
+    return proofs
+
+
+def to_snakemake(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
+    """Write Snakemake's records: a proven job is current, any other job is not.
+
+    Records that are as this wrote them last are not read again. Times of change are raised where
+    Snakemake would otherwise take an older output of a proven job for outdated.
+    """
+    records = Records(workspace.root)
+    stamps = _read_stamps(workspace.root)
+    written: dict[str, list[int | str]] = {}
+    for proof in proofs.values():
+        job = proof.job
+        why = "" if proof.proven else reason(workspace, proof)
+        token = hashlib.md5(why.encode(), usedforsecurity=False).hexdigest() if why else "current"
+        for path in job.outs:
+            if workspace.content(path) is None:
+                continue
+            if proof.proven:
+                records.complete(path)
+            stamp = records.stamp(path)
+            if stamp is None or stamps.get(path) != [token, *stamp]:
+                if proof.proven:
+                    made = (workspace.root / path).stat().st_mtime
+                    records.accept(path, job.stage, job.command, made)
+                else:
+                    records.refuse(path, job.stage, why)
+                stamp = records.stamp(path) or []
+            written[path] = [token, *stamp]
+    _raise_times(workspace, proofs)
+    workspace.hashes.save()
+    if written != stamps:
+        _write_stamps(workspace.root, written)
+
+
+def to_dvc(workspace: Workspace, proofs: Mapping[str, Proof]) -> list[str]:
+    """Put proven jobs into dvc.lock and their outputs into DVC's cache; return the new names.
+
+    Raises:
+        CarbenchError: another DVC command holds its lock.
+    """
+    for proof in proofs.values():
+        if proof.proven:
+            _keep(workspace, proof)
+    news = {
+        name: (proof.job, proof.witness, _deps(workspace, proof))
+        for name, proof in proofs.items()
+        if proof.proven and proof.witness and not proof.locked
+    }
+    if news:
+        from dvc.lock import LockError
+
+        try:
+            with dvc_lock(workspace.root):
+                write_lock(workspace.root, news)
+        except LockError:
+            raise CarbenchError(
+                workspace.root / "dvc.lock",
+                found="DVC at work",
+                expected="nobody else who writes it",
+                fix="wait for that command to end, then run `carbench sync`",
+            ) from None
+    return list(news)
+
+
+def tidy(workspace: Workspace) -> bool:
+    """Remove from results/ what jobs of the past left and the store keeps; say whether any was."""
+    folders = {path for job in workspace.jobs.values() for path in job.deps}
+    found = [stray for folder in sorted(folders) for stray in list(workspace.strays(folder))]
+    for path in dict.fromkeys(found):
+        remove_stray(workspace.root, path)
+    return bool(found)
+
+
+class Session:
+    """One process of Snakemake, from reading the Snakefile to its end.
+
+    Args:
+        root: the repository.
+        argv: Snakemake's command line; what only looks neither waits nor writes dvc.lock.
+    """
+
+    def __init__(self, root: Path, argv: list[str]) -> None:
+        self._root = root
+        self._stack = ExitStack()
+        if not is_looking(argv):
+            self._occupy()
+        self.begin(look=is_looking(argv))
+
+    def begin(self, look: bool) -> None:
+        """Tell Snakemake what is current; unless it only looks, tell DVC too."""
+        workspace = open_workspace(self._root)
+        if not look and tidy(workspace):
+            workspace = open_workspace(self._root)
+        proofs = prove_all(workspace)
+        to_snakemake(workspace, proofs)
+        if not look:
+            to_dvc(workspace, proofs)
+
+    def finish(self) -> None:
+        """Tell DVC what the run has made."""
+        workspace = open_workspace(self._root)
+        to_dvc(workspace, prove_all(workspace))
+
+    def _occupy(self) -> None:
+        """Be the only run in this folder, and say so to DVC."""
+        try:
+            self._stack.enter_context(held(self._root, "snakemake", waiting=None))
+            Records(self._root).unlock()
+            self._stack.enter_context(writing_results(self._root, " ".join(sys.argv)))
+        except BlockingIOError as error:
+            raise CarbenchError(
+                self._root / "results",
+                found=f"another run at work: {error.strerror}",
+                expected="one run at a time, or both would make the same results",
+                fix="wait for it, or end it",
+            ) from None
+        # Snakemake has no hook for the end of a run that had nothing to do.
+        import atexit
+
+        atexit.register(self._stack.close)
+
+
+def is_looking(argv: list[str]) -> bool:
+    """Whether a command line of Snakemake only looks (``-n``, ``-np``, ``--summary`` ...)."""
+    short = [word[1:] for word in argv if word.startswith("-") and not word.startswith("--")]
+    return any(word.partition("=")[0] in LOOKING for word in argv) or any(
+        word.isalpha() and "n" in word for word in short
+    )
+
+
+def _keep(workspace: Workspace, proof: Proof) -> None:
+    """Put a proven job's outputs into the store, where `dvc gc` or a person removed them."""
+    assert proof.witness is not None
+    for path in proof.job.cached:
+        content = proof.witness.outs[path]
+        if not workspace.store.has(content):
+            listing = workspace.hashes.listing(path) if content.nfiles is not None else None
+            workspace.store.put(workspace.root / path, content, listing)
+
+
+def _deps(workspace: Workspace, proof: Proof) -> dict[str, Content]:
+    return {path: found for path in proof.job.deps if (found := workspace.content(path))}
+
+
+def _raise_times(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
+    """Make the outputs of proven jobs at least as new as what they were made from.
+
+    Snakemake cannot be told to look at content alone: an input that is newer counts as changed.
+    """
+    times: dict[str, int] = {}
+    inside: dict[str, list[str]] = {}
+    for path in (path for proof in proofs.values() for path in proof.job.outs):
+        if (found := _time(workspace.root / path)) is not None:
+            times[path] = found
+            for parent in Path(path).parents:
+                inside.setdefault(parent.as_posix(), []).append(path)
+    for proof in proofs.values():  # dvc.yaml names jobs after those that they read
+        if not proof.proven:
+            continue
+        read = [
+            time
+            for dep in proof.job.deps
+            if not dep.startswith(("src/", "scripts/"))
+            for path in (inside.get(dep, [dep]) if dep not in times else [dep])
+            if (time := times.get(path) or _time(workspace.root / path)) is not None
+        ]
+        newest = max(read, default=0)
+        for path in proof.job.outs:
+            if times.get(path, newest) < newest:
+                _set_time(workspace, path, newest)
+                times[path] = newest
+        benchmark = workspace.root / _benchmark(proof.job)
+        if (_time(benchmark) or newest) < newest:
+            os.utime(benchmark, ns=(newest, newest))
+
+
+def _benchmark(job: JobSpec) -> str:
+    """Where Snakemake writes what a job took, beside its log; it counts as output to Snakemake."""
+    log = job.command.rpartition(" --log ")[2]
+    return log.replace("results/logs/", "results/benchmarks/").replace(".log", ".tsv")
+
+
+def _time(path: Path) -> int | None:
+    """When a file changed; of a folder, as Snakemake looks at it."""
+    mark = path / ".snakemake_timestamp"
+    try:
+        if path.is_dir():
+            return (mark if mark.exists() else path).stat().st_mtime_ns
+        return max(path.stat().st_mtime_ns, path.lstat().st_mtime_ns)
+    except FileNotFoundError:
+        return None
+
+
+def _set_time(workspace: Workspace, path: str, time: int) -> None:
+    place = workspace.root / path
+    content = workspace.content(path)
+    mark = place / ".snakemake_timestamp"
+    os.utime(mark if mark.exists() else place, ns=(time, time))
+    if content is not None and content.nfiles is None:
+        workspace.hashes.remember(path, content)
+
+
+def _show_forgeries(workspace: Workspace) -> None:
+    """Let DVC see an edit that hides behind an old time: it goes by that time alone."""
+    for path in workspace.hashes.forged:
+        place = workspace.root / path
+        found = place.stat()
+        os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+        log.warning("%s changed, but not its time: hashed anew", path)
+
+
+def _read_stamps(root: Path) -> dict[str, list[int | str]]:
+    try:
+        stamps: dict[str, list[int | str]] = json.loads((root / STAMPS).read_text())
+        return stamps
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_stamps(root: Path, stamps: Mapping[str, list[int | str]]) -> None:
+    path = root / STAMPS
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_text(json.dumps(stamps))
+    draft.replace(path)

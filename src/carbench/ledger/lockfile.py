@@ -1,0 +1,142 @@
+"""dvc.lock, read and written in its documented format (schema 2.0), without loading DVC.
+
+Reading a large one as YAML takes seconds; what was read is therefore remembered in
+``.carbench/dvc-lock.json`` for as long as the file's md5 is the same. Writing replaces the text of
+the jobs that changed and leaves the rest as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from carbench.errors import CarbenchError
+from carbench.ledger.definition import PARAMS, JobSpec
+from carbench.ledger.hashing import Content
+from carbench.ledger.receipts import Ingredients, Receipt, receipt_from
+from carbench.params.base import read_yaml
+
+LOCK = Path("dvc.lock")
+MEMORY = Path(".carbench/dvc-lock.json")
+BLOCK = re.compile(r"^  (\S.*):\n", re.MULTILINE)
+HEAD = "schema: '2.0'\nstages:\n"
+
+
+def read_lock(root: Path = Path()) -> dict[str, Receipt]:
+    """Return what dvc.lock says of every job, as receipts without a time; empty if there is none.
+
+    Raises:
+        CarbenchError: the file is no dvc.lock, as after a merge with conflicts.
+    """
+    path = root / LOCK
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
+    entries = _remembered(root, md5)
+    if entries is None:
+        stages = read_yaml(path).get("stages")
+        if not isinstance(stages, dict):
+            raise CarbenchError(
+                path,
+                key="stages",
+                found="nothing",
+                expected="what DVC writes",
+                fix="restore it: git checkout dvc.lock",
+            )
+        entries = {name: asdict(_receipt(name, entry)) for name, entry in stages.items()}
+        _remember(root, md5, entries)
+    return {name: receipt_from(document) for name, document in entries.items()}
+
+
+def write_lock(
+    root: Path, receipts: Mapping[str, tuple[JobSpec, Receipt, Mapping[str, Content]]]
+) -> None:
+    """Put jobs into dvc.lock, complete or not at all.
+
+    Args:
+        root: the repository.
+        receipts: by name, the job, what it made from what, and the content of what it depends on.
+    """
+    if not receipts:
+        return
+    path = root / LOCK
+    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    blocks = _blocks(text)
+    for name, (job, receipt, deps) in receipts.items():
+        blocks[name] = _dump({"stages": {name: _entry(job, receipt, deps)}}).partition("\n")[2]
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
+    draft.write_text(head + "".join(blocks.values()), encoding="utf-8")
+    draft.replace(path)
+
+
+def _blocks(text: str) -> dict[str, str]:
+    """The text of every job below ``stages:``, by name."""
+    start = text.find("stages:\n")
+    body = text[start + len("stages:\n") :] if start >= 0 else ""
+    starts = [each.start() for each in BLOCK.finditer(body)]
+    ends = [*starts[1:], len(body)][: len(starts)]
+    parts = [body[start:end] for start, end in zip(starts, ends, strict=True)]
+    return {part.partition(":\n")[0].strip(" '\""): part for part in parts}
+
+
+def _entry(job: JobSpec, receipt: Receipt, deps: Mapping[str, Content]) -> dict[str, Any]:
+    params = receipt.ingredients.params
+    entry: dict[str, Any] = {
+        "cmd": job.command,
+        "deps": [_file(path, deps[path]) for path in sorted(job.deps)],
+        "params": {str(PARAMS): {key: params[key] for key in sorted(params)}},
+        "outs": [_file(path, receipt.outs[path]) for path in sorted(job.outs)],
+    }
+    return entry
+
+
+def _file(path: str, content: Content) -> dict[str, Any]:
+    entry = {"path": path, "hash": "md5", "md5": content.md5, "size": content.size}
+    return entry if content.nfiles is None else entry | {"nfiles": content.nfiles}
+
+
+def _receipt(name: str, entry: dict[str, Any]) -> Receipt:
+    params = entry.get("params", {}).get(str(PARAMS), {})
+    deps = {each["path"]: each.get("md5", "") for each in entry.get("deps", [])}
+    outs = {
+        each["path"]: Content(each.get("md5", ""), each.get("size", 0), each.get("nfiles"))
+        for each in entry.get("outs", [])
+    }
+    return Receipt(name, Ingredients(entry["cmd"], params, deps), outs, "")
+
+
+def _dump(content: Any) -> str:
+    """YAML as DVC writes it, so that neither changes what the other wrote."""
+    writer = YAML()
+    writer.default_flow_style = False
+    stream = io.StringIO()
+    writer.dump(content, stream)
+    return stream.getvalue()
+
+
+def _remembered(root: Path, md5: str) -> dict[str, Any] | None:
+    try:
+        memory = json.loads((root / MEMORY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return memory["entries"] if memory.get("md5") == md5 else None
+
+
+def _remember(root: Path, md5: str, entries: dict[str, Any]) -> None:
+    path = root / MEMORY
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft.write_text(json.dumps({"md5": md5, "entries": entries}), encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,203 @@
+"""What happens around a job of the study: one maker at a time, nothing twice, nothing half.
+
+    with making(argv) as job:
+        if not job.bring_back():
+            ... make the outputs in a draft folder ...
+            job.hand_in(draft, folder)
+
+A command that is not word for word that of a job in dvc.yaml, run where dvc.yaml lies, is nobody's
+job: it is run and nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from carbench.errors import CarbenchError
+from carbench.interop.cache import cache_folder
+from carbench.ledger.definition import DEFINITION, JobSpec
+from carbench.ledger.differences import differences
+from carbench.ledger.hashing import Hashes, content_of
+from carbench.ledger.locks import held
+from carbench.ledger.receipts import Ingredients, Receipt, find_receipt, now, save_receipt
+from carbench.ledger.store import Store
+from carbench.ledger.workspace import Workspace
+
+log = logging.getLogger("carbench")
+
+# Stages, jobs or outputs (or "all") to make again although a receipt says they need not be.
+AGAIN = "CARBENCH_AGAIN"
+# A script is read this long, at most, before it gets here.
+START_NS = 500_000_000
+
+
+class Making:
+    """One run of one job; see :func:`making`."""
+
+    def __init__(self, root: Path, job: JobSpec, workspace: Workspace) -> None:
+        self._root = root
+        self._job = job
+        self._store = workspace.store
+        self._hashes = workspace.hashes
+        self._wanted = _ingredients(workspace, job)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what the job needs to go on after a kill: of this job, from the same."""
+        return self._root / ".carbench/scratch" / f"{self._job.name}-{self._wanted.key}"
+
+    def bring_back(self, again: bool) -> bool:
+        """Put the outputs in place if they were made before from the same; say so in the log."""
+        asked = set(os.environ.get(AGAIN, "").split(","))
+        if again or asked & {"all", self._job.name, self._job.stage, *self._job.outs}:
+            return False
+        receipt = find_receipt(self._root, self._job.name, self._wanted.key)
+        if receipt is None or set(receipt.outs) != set(self._job.outs):
+            return False
+        drafts: list[tuple[Path, Path]] = []
+        try:
+            for path, content in receipt.outs.items():
+                if self._hashes.of(path) == content:
+                    continue
+                target = self._root / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                draft = target.with_name(f".incomplete-{socket.gethostname()}-{os.getpid()}")
+                draft = draft.with_name(f"{draft.name}-{target.name}")
+                drafts.append((draft, target))
+                if not self._store.bring(content, draft):
+                    return False
+            for draft, target in drafts:
+                replace(draft, target)
+        finally:
+            for draft, _ in drafts:
+                _remove(draft)
+        log.info("made on %s from the same; brought back, not made again", receipt.made)
+        return True
+
+    def hand_in(self, draft: Path, folder: Path) -> None:
+        """Record and keep what was made in ``draft``, before it takes its place in ``folder``.
+
+        Raises:
+            CarbenchError: something that the job depends on changed while it ran.
+        """
+        made = {(folder / each.name).as_posix(): each for each in draft.iterdir()}
+        if set(made) != set(self._job.outs):
+            odd = ", ".join(sorted(set(made) ^ set(self._job.outs)))
+            raise RuntimeError(f"{self._job.name}: dvc.yaml and the stage differ about {odd}")
+        hashes = Hashes(draft)
+        outs = {}
+        for path, each in made.items():
+            listing = hashes.listing(each.name) if each.is_dir() else None
+            content = hashes.of(each.name) if listing is None else content_of(listing)
+            assert content is not None
+            self._store.put(each, content, listing)
+            outs[path] = content
+        self._refuse_changes()
+        save_receipt(self._root, Receipt(self._job.name, self._wanted, outs, now()))
+
+    def done(self) -> None:
+        """Forget what a killed run would have needed."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _refuse_changes(self) -> None:
+        workspace = Workspace(self._root, self._store)
+        job = workspace.jobs.get(self._job.name)
+        after = workspace.ingredients(job) if job else None
+        if after is not None and after.key == self._wanted.key:
+            return
+        changed = (
+            next(differences(self._wanted, after), "the command") if after else "an input is gone"
+        )
+        raise CarbenchError(
+            self._job.name,
+            found=f"that {changed} while it ran",
+            expected="one state from start to end",
+            fix="run again; nothing was written",
+        )
+
+
+@contextmanager
+def making(argv: list[str]) -> Iterator[Making | None]:
+    """Yield the job that a command line is, alone at work on it; None if it is nobody's job."""
+    root = Path()
+    command = " ".join(["python", *argv])
+    if not (root / DEFINITION).is_file() or not command.startswith("python scripts/"):
+        yield None
+        return
+    workspace = Workspace(root, Store(cache_folder(root)))
+    job = next((job for job in workspace.jobs.values() if job.command == command), None)
+    if job is None:
+        yield None
+        return
+    with held(root, job.name, waiting=log.info):
+        _read_code_anew(root, job)
+        # Looked at again: while this one waited, another may have made what it needs.
+        workspace = Workspace(root, workspace.store)
+        for folder in job.deps:
+            for stray in list(workspace.strays(folder)):
+                remove_stray(root, stray)
+        run = Making(root, job, workspace)
+        workspace.hashes.save()
+        yield run
+        run.done()
+
+
+def remove_stray(root: Path, path: str) -> None:
+    """Remove what the store keeps and the study no longer names, and folders that this empties."""
+    (root / path).unlink(missing_ok=True)
+    for parent in (root / path).parents:
+        if parent == root / "results":
+            break
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+    log.info("%s left results/: params.yaml no longer names it; it comes back from the cache", path)
+
+
+def replace(draft: Path, target: Path) -> None:
+    """Let a file or folder take the place of its namesake, which a link only points to."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    draft.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _ingredients(workspace: Workspace, job: JobSpec) -> Ingredients:
+    wanted = workspace.ingredients(job)
+    if wanted is None:
+        missing = next(path for path in job.deps if workspace.content(path) is None)
+        raise CarbenchError(
+            missing,
+            found="nothing",
+            expected=f"what {job.name} reads",
+            fix="run `snakemake` or `dvc repro`, which run the stages in order",
+        )
+    return wanted
+
+
+def _read_code_anew(root: Path, job: JobSpec) -> None:
+    """Start again if code was edited while it was being loaded: nobody could say what runs."""
+    code = [path for path in job.deps if path.startswith(("scripts/", "src/"))]
+    newest = max(((root / path).stat().st_ctime_ns for path in code), default=0)
+    now_ns = time.time_ns()
+    if _LOADED_NS - START_NS < newest <= now_ns:
+        time.sleep(max(0.0, (newest + START_NS - now_ns) / 1e9))
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+_LOADED_NS = time.time_ns()

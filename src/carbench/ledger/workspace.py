@@ -1,0 +1,148 @@
+"""What lies in results/ today, held against the receipts and against dvc.lock.
+
+A job is *proven* if a receipt, or its entry in dvc.lock, says that today's command, parameters and
+files give exactly what lies there. Nothing is proven by a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from carbench.ledger.definition import PARAMS, JobSpec, read_jobs
+from carbench.ledger.hashing import Content, Hashes, content_of
+from carbench.ledger.lockfile import read_lock
+from carbench.ledger.receipts import FOLDER, Ingredients, Receipt, find_receipt, receipts_of
+from carbench.ledger.store import Store
+from carbench.params.base import lookup, read_yaml
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether a job's outputs are what it would make today, and by whose word.
+
+    ``witness`` is the receipt that proves it; ``locked`` whether dvc.lock says the same already.
+    """
+
+    job: JobSpec
+    proven: bool
+    witness: Receipt | None
+    locked: bool
+
+
+class Workspace:
+    """A repository's jobs and files, read once; make another one to look again.
+
+    Args:
+        root: the repository.
+        store: where the content of results is kept.
+        trust: use remembered hashes; False hashes every file anew.
+    """
+
+    def __init__(self, root: Path, store: Store, trust: bool = True) -> None:
+        self.root = root
+        self.store = store
+        self.hashes = Hashes(root, trust)
+        self.jobs = read_jobs(root)
+        self._params = read_yaml(root / PARAMS)
+        self._contents: dict[str, Content | None] = {}
+
+    @cached_property
+    def lock(self) -> dict[str, Receipt]:
+        """What dvc.lock says, by job."""
+        return read_lock(self.root)
+
+    def content(self, path: str) -> Content | None:
+        """Return what lies at a path, without what jobs of the past left in it; None: nothing."""
+        if path not in self._contents:
+            self._contents[path] = self._look(path)
+        return self._contents[path]
+
+    def ingredients(self, job: JobSpec) -> Ingredients | None:
+        """Return what a job would be made from today; None if a file that it needs is missing."""
+        deps = {path: self.content(path) for path in job.deps}
+        if any(content is None for content in deps.values()):
+            return None
+        return Ingredients(
+            job.command,
+            {key: self.value(key) for key in job.params},
+            {path: content.md5 for path, content in deps.items() if content},
+        )
+
+    def value(self, key: str) -> Any:
+        """Return a parameter."""
+        return lookup(self._params, key, PARAMS)
+
+    def prove(self, job: JobSpec) -> Proof:
+        """Say whether what a job has left is what it would make today."""
+        wanted = self.ingredients(job)
+        if wanted is None:
+            return Proof(job, False, None, False)
+        key = wanted.key
+        entry = self.lock.get(job.name)
+        locked = entry is not None and entry.ingredients.key == key and self._lies_there(entry)
+        receipt = find_receipt(self.root, job.name, key)
+        if receipt is not None and self._lies_there(receipt):
+            return Proof(job, True, receipt, locked)
+        return Proof(job, locked, entry if locked else None, locked)
+
+    def strays(self, folder: str) -> Iterator[str]:
+        """Yield files in a folder of results that jobs of the past left and the store has kept.
+
+        The jobs of a backbone or seed that params.yaml no longer names. To DVC, which can depend on
+        a folder only as a whole, they would be part of what the study reads.
+        """
+        if folder not in self._folders:
+            return
+        for name, content in self.hashes.listing(folder):
+            path = f"{folder}/{name}"
+            if self._is_stray(path, content):
+                yield path
+
+    def _look(self, path: str) -> Content | None:
+        if path not in self._folders:
+            return self.hashes.of(path)
+        if not (self.root / path).is_dir():
+            return None
+        files = self.hashes.listing(path)
+        return content_of(
+            [(name, each) for name, each in files if not self._is_stray(f"{path}/{name}", each)]
+        )
+
+    def _is_stray(self, path: str, content: Content) -> bool:
+        if path in self._outs:
+            return False
+        return content.md5 in self._past.get(path, ()) and self.store.has(content)
+
+    @cached_property
+    def _outs(self) -> set[str]:
+        return {path for job in self.jobs.values() for path in job.outs}
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        """Folders that jobs depend on as a whole, because other jobs write into them."""
+        above = {str(parent) for path in self._outs for parent in Path(path).parents}
+        return {path for job in self.jobs.values() for path in job.deps if path in above}
+
+    @cached_property
+    def _past(self) -> dict[str, set[str]]:
+        """What jobs that the study no longer has have written: md5s by path."""
+        found: dict[str, set[str]] = {}
+        gone = [entry for name, entry in self.lock.items() if name not in self.jobs]
+        for folder in (self.root / FOLDER).glob("*"):
+            if folder.name not in self.jobs:
+                gone += receipts_of(self.root, folder.name)
+        for receipt in gone:
+            for path, content in receipt.outs.items():
+                found.setdefault(path, set()).add(content.md5)
+        return found
+
+    def _lies_there(self, receipt: Receipt) -> bool:
+        job = self.jobs[receipt.job]
+        return set(receipt.outs) == set(job.outs) and all(
+            (found := self.content(path)) is not None and found.md5 == content.md5
+            for path, content in receipt.outs.items()
+        )

@@ -1,0 +1,28 @@
+# One result, either engine: what DVC has made is current to Snakemake, and the other way round.
+#
+# Before planning: a job that the ledger can prove is current, any other is not (docs/engines.md).
+# After a run:     what was made goes into dvc.lock and DVC's cache, also where some jobs failed.
+
+from carbench.interop.sync import Session
+
+# A job on a cluster reads the Snakefile too; what it is to do was decided by the process that sent it.
+if workflow.is_main_process:
+    try:
+        session = Session(Path.cwd(), sys.argv[1:])
+    except CarbenchError as error:
+        raise WorkflowError(str(error))
+
+    # What a person forces is made again, not brought back from the cache.
+    if settings := workflow.dag_settings:
+        forced = set(settings.forcerun)
+        if settings.forcetargets:
+            forced |= set(settings.targets)
+        if settings.forceall:
+            forced = {"all"}
+        os.environ["CARBENCH_AGAIN"] = ",".join(sorted(map(str, forced)))
+
+    onsuccess:
+        session.finish()
+
+    onerror:
+        session.finish()
