@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +16,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from carbench.ledger.locks import held
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Path(
@@ -81,13 +86,81 @@ def copy_repository(target: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The smoke study, run by Snakemake and then recorded by DVC. Tests leave it as it is."""
-    project = copy_repository(tmp_path_factory.mktemp("smoke"))
-    shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
-    project.run("git", "commit", "--quiet", "--all", "--message=smoke")
-    project.run("snakemake", "--cores", "8", "--resources", "gpu=1")
-    project.run("dvc", "commit", "--force", "--quiet")
-    return project
+    """The smoke study, run by Snakemake. Tests leave it as it is."""
+    return made_once(tmp_path_factory, "snakemake", "--cores", "8", "--resources", "gpu=1")
+
+
+@pytest.fixture(scope="session")
+def dvc_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke study in another clone, run by DVC. Tests leave it as it is."""
+    return made_once(tmp_path_factory, "dvc", "repro")
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, *command: str) -> Project:
+    """A copy of the smoke study that a command has run, once for all processes of the tests."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    origin = shared / f"made-by-{command[0]}"
+    with held(shared, command[0], waiting=print):
+        if not (shared / f"{command[0]}-done").exists():
+            shutil.rmtree(origin, ignore_errors=True)
+            project = copy_repository(origin)
+            shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+            project.run("git", "commit", "--quiet", "--all", "--message=smoke")
+            project.run(*command)
+            (shared / f"{command[0]}-done").touch()
+    return copy_project(Project(origin), tmp_path_factory.mktemp(command[0]) / "study")
+
+
+def copy_project(project: Project, target: Path) -> Project:
+    """A copy of a project with its results, records and caches."""
+    shutil.copytree(project.root, target, symlinks=True)
+    return Project(target)
+
+
+# Latencies and times differ from run to run, and so does what shows them.
+MEASURED = (
+    "cost/",
+    "benchmarks/",
+    "logs/",
+    "provenance.json",
+    "report.html",
+    "pareto.svg",
+    "pareto.png",
+)
+
+
+def results(project: Project) -> dict[str, bytes]:
+    """All files of results/."""
+    folder = project.root / "results"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (".gitignore", ".snakemake_timestamp")
+    }
+
+
+def repeatable(project: Project) -> dict[str, object]:
+    """What must be the same, to the byte, in every run of a study: all but what is measured."""
+    return {
+        name: without_costs(name, content)
+        for name, content in results(project).items()
+        if not any(part in name for part in MEASURED)
+    }
+
+
+def without_costs(name: str, content: bytes) -> object:
+    """What must repeat of a result that also holds measured costs."""
+    if name == "metrics.json":  # the headline; those of single runs repeat as they are
+        headline = json.loads(content)
+        del headline["winner"]["latency_ms"]
+        return headline
+    if name == "summary.csv":
+        measured = ("latency_ms", "throughput", "peak_memory_mb")
+        rows = csv.DictReader(io.StringIO(content.decode()))
+        return [{k: v for k, v in row.items() if k not in measured} for row in rows]
+    return content
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import shutil
 import signal
@@ -15,64 +14,15 @@ from pathlib import Path
 import pytest
 
 from carbench.interop.jobs import dvc_plan, snakemake_plan
-from conftest import Project, active_environment, copy_repository, run_script
+from conftest import Project, active_environment, copy_repository, repeatable, run_script
 
 pytestmark = pytest.mark.slow
 
-# Latencies and times differ from run to run, and so does what shows them.
-MEASURED = (
-    "cost/",
-    "benchmarks/",
-    "logs/",
-    "provenance.json",
-    "report.html",
-    "pareto.svg",
-    "pareto.png",
-)
-
-
-@pytest.fixture(scope="module")
-def dvc_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The smoke study in another clone, run by DVC."""
-    project = copy_repository(tmp_path_factory.mktemp("dvc"))
-    shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
-    project.run("git", "commit", "--quiet", "--all", "--message=smoke")
-    project.run("dvc", "repro")
-    return project
-
-
-def results(project: Project) -> dict[str, bytes]:
-    folder = project.root / "results"
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (".gitignore", ".snakemake_timestamp")
-    }
-
-
-def without_costs(name: str, content: bytes) -> object:
-    """What must repeat of a result that also holds measured costs."""
-    if name == "metrics.json":  # the headline; those of single runs repeat as they are
-        headline = json.loads(content)
-        del headline["winner"]["latency_ms"]
-        return headline
-    if name == "summary.csv":
-        measured = ("latency_ms", "throughput", "peak_memory_mb")
-        rows = csv.DictReader(io.StringIO(content.decode()))
-        return [{k: v for k, v in row.items() if k not in measured} for row in rows]
-    return content
-
 
 def test_both_engines_give_the_same_results(smoke_run: Project, dvc_run: Project) -> None:
-    by_snakemake, by_dvc = results(smoke_run), results(dvc_run)
-    compared = 0
-    for name in by_snakemake.keys() | by_dvc.keys():
-        if not any(part in name for part in MEASURED):
-            assert without_costs(name, by_snakemake[name]) == without_costs(name, by_dvc[name]), (
-                name
-            )
-            compared += 1
-    assert compared > 150
+    by_snakemake, by_dvc = repeatable(smoke_run), repeatable(dvc_run)
+    assert by_snakemake == by_dvc
+    assert len(by_dvc) > 150
     assert "train/resnet/0/model.safetensors" in by_dvc
     assert dvc_plan(dvc_run.root) == set()
 
@@ -137,7 +87,7 @@ def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
     params["data"] |= {"source": "folder", "path": str(pictures)}
     project.set_params(params)
     project.run("snakemake", "results/data/manifest.csv")
-    project.run("dvc", "commit", "--force", "fetch")
+    project.run("carbench", "sync")
     assert not {"fetch"} & (snakemake_plan(project.root) | dvc_plan(project.root))
 
     (first, *_) = sorted((pictures / "SUV").glob("0*.jpg"))

@@ -181,10 +181,10 @@ def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:
     for stage in {name.split("@")[0] for name in jobs}:
         for path in code_of(stage, smoke.root):
             users.setdefault(path, set()).add(stage)
-    for engine in (jobs, dvc_jobs(smoke.root)):
-        for path, stages in users.items():
-            reading = {name.split("@")[0] for name, job in engine.items() if path in job.inputs}
-            assert reading == stages, path
+    by_dvc = dvc_jobs(smoke.root)
+    for path, stages in users.items():
+        reading = {name.split("@")[0] for name, job in by_dvc.items() if path in job.inputs}
+        assert reading == stages, path
     alike = {frozenset(stages): path for path, stages in sorted(users.items())}
     for stages, path in alike.items():
         file = smoke.root / path

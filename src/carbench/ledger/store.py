@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from carbench.ledger.hashing import Content, listing_text
+from carbench.ledger.hashing import Content, file_md5, listing_text
 
 CHUNK = 1 << 20
 
@@ -63,6 +63,18 @@ class Store:
             if not self._bring_file(md5, target / name):
                 return False
         return True
+
+    def damaged(self, content: Content) -> list[str]:
+        """Return and remove a content's objects that are not what their names say."""
+        listing = self._listing(content) if content.nfiles is not None else []
+        md5s = [content.md5, *(md5 for _, md5 in listing or [])]
+        found = []
+        for md5 in dict.fromkeys(md5s):
+            place = self._place(md5)
+            if place.exists() and file_md5(place) != md5.removesuffix(".dir"):
+                place.unlink()
+                found.append(md5)
+        return found
 
     def _place(self, md5: str) -> Path:
         return self._objects / md5[:2] / md5[2:]

@@ -1,0 +1,67 @@
+"""carbench: what goes beyond the two engines' own commands.
+
+sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
+not proven; compare says whether two experiments really differ; pin pins weights of the hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from carbench.errors import CarbenchError
+
+COMMANDS = {
+    "sync": "tell each engine what the other has made",
+    "why": "say why a job would run again",
+    "verify": "hold results against what the jobs have written",
+    "exp": "save proven results as an experiment",
+    "compare": "say whether experiments really differ",
+}
+
+
+def main() -> NoReturn:
+    """Run a subcommand: 0 done, 1 refused or not as it should be, 130 interrupted."""
+    _run_this_clone()
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("carbench").setLevel(logging.INFO)
+    parser = argparse.ArgumentParser(
+        prog="carbench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name == chosen:  # the others' imports are not needed
+            module = importlib.import_module(f"carbench.commands.{name}")
+            command.description = module.__doc__
+            module.add_arguments(command)
+    args = parser.parse_args()
+    try:
+        sys.exit(importlib.import_module(f"carbench.commands.{args.command}").run(args))
+    except CarbenchError as error:
+        logging.getLogger("carbench").error("%s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run_this_clone() -> None:
+    """Where several clones share an environment, run the code of the one that this is called in."""
+    here = Path("src").absolute()
+    if (here / "carbench/cli.py").is_file() and not Path(__file__).is_relative_to(here.resolve()):
+        path = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH", "")]))
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "carbench.cli", *sys.argv[1:]],
+            os.environ | {"PYTHONPATH": path},
+        )
+
+
+if __name__ == "__main__":
+    main()

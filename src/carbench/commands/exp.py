@@ -1,0 +1,59 @@
+"""carbench exp save -n NAME: make what lies in results/ an experiment of DVC, if it is proven.
+
+`dvc exp save` records whatever lies there, also results of other parameters or half of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+from pathlib import Path
+
+from carbench.errors import CarbenchError
+from carbench.interop.sync import open_workspace, prove_all, tidy, to_dvc
+from carbench.ledger.why import reason
+
+log = logging.getLogger("carbench")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    actions = parser.add_subparsers(dest="action", required=True)
+    save = actions.add_parser("save", help="save proven results as an experiment of DVC")
+    save.add_argument("-n", "--name", help="of the experiment (default: DVC makes one up)")
+    save.add_argument("-m", "--message", help="of its commit")
+    save.add_argument("-f", "--force", action="store_true", help="replace one of that name")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Save, or say what is not proven.
+
+    Raises:
+        CarbenchError: a job's outputs are missing or not what it would make today.
+    """
+    workspace = open_workspace(Path())
+    if tidy(workspace):
+        workspace = open_workspace(Path())
+    proofs = prove_all(workspace)
+    unproven = [proof for proof in proofs.values() if not proof.proven]
+    if unproven:
+        first = unproven[0]
+        others = f" (and {len(unproven) - 1} more jobs)" if len(unproven) > 1 else ""
+        raise CarbenchError(
+            "results",
+            key=first.job.name,
+            found=f"{reason(workspace, first)}{others}",
+            expected="results of today's parameters, code and data",
+            fix="run `snakemake` or `dvc repro` first",
+        )
+    to_dvc(workspace, proofs)
+    command = ["dvc", "exp", "save"]
+    command += ["--name", args.name] if args.name else []
+    command += ["--message", args.message] if args.message else []
+    command += ["--force"] if args.force else []
+    # Small results that git keeps and nobody has added yet are part of the experiment, too.
+    for job in workspace.jobs.values():
+        for path in sorted(set(job.outs) - job.cached):
+            command += ["--include-untracked", path]
+    return subprocess.run(command, check=False).returncode
