@@ -24,6 +24,7 @@ from carbench.ledger.hashing import Content
 from carbench.ledger.lockfile import write_lock
 from carbench.ledger.locks import held
 from carbench.ledger.making import remove_stray
+from carbench.ledger.receipts import find_receipt, save_receipt
 from carbench.ledger.store import Store
 from carbench.ledger.why import reason
 from carbench.ledger.workspace import Proof, Workspace
@@ -183,9 +184,16 @@ def is_looking(argv: list[str]) -> bool:
 
 
 def _keep(workspace: Workspace, proof: Proof) -> None:
-    """Put a proven job's outputs into the store, where `dvc gc` or a person removed them."""
+    """Put a proven job's outputs into the store, where `dvc gc` or a person removed them.
+
+    Of a job that only dvc.lock proves, that word is kept too: the next run would overwrite it.
+    """
     assert proof.witness is not None
-    for path in proof.job.cached:
+    if not proof.witness.made and not find_receipt(
+        workspace.root, proof.job.name, proof.witness.ingredients.key
+    ):
+        save_receipt(workspace.root, proof.witness)
+    for path in proof.job.outs:
         content = proof.witness.outs[path]
         if not workspace.store.has(content):
             listing = workspace.hashes.listing(path) if content.nfiles is not None else None

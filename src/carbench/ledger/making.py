@@ -79,7 +79,8 @@ class Making:
         finally:
             for draft, _ in drafts:
                 _remove(draft)
-        log.info("made on %s from the same; brought back, not made again", receipt.made)
+        when = f"on {receipt.made}" if receipt.made else "before"
+        log.info("made %s from the same; brought back, not made again", when)
         return True
 
     def hand_in(self, draft: Path, folder: Path) -> None:

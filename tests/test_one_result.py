@@ -1,0 +1,490 @@
+"""One result, either engine: every situation in which two engines disagree elsewhere.
+
+Each test is a situation that a person gets into, with the right answer for both engines: what is
+stale is planned, what is not is not, and nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from carbench.interop.jobs import dvc_jobs, dvc_plan, snakemake_plan
+from conftest import Project, active_environment, copy_project, repeatable
+
+pytestmark = pytest.mark.slow
+
+MODEL = "results/train/resnet/0/model.safetensors"
+# What follows the choice: all figures but that of the classes, and the report.
+ANSWERS = {"choose", "aggregate", "report"}
+
+
+@pytest.fixture
+def by_snakemake(smoke_run: Project, tmp_path: Path) -> Project:
+    """A copy of what Snakemake has made."""
+    return copy_project(smoke_run, tmp_path / "study")
+
+
+@pytest.fixture
+def by_dvc(dvc_run: Project, tmp_path: Path) -> Project:
+    """A copy of what DVC has made, without a word of carbench's own."""
+    project = copy_project(dvc_run, tmp_path / "study")
+    shutil.rmtree(project.root / ".carbench")
+    return project
+
+
+@pytest.fixture(params=["snakemake", "dvc"])
+def made(request: pytest.FixtureRequest) -> Project:
+    """A copy of what one engine has made, then the other."""
+    return request.getfixturevalue(f"by_{request.param}")
+
+
+def plans(project: Project) -> tuple[set[str], set[str]]:
+    """What each engine would run."""
+    return snakemake_plan(project.root), dvc_plan(project.root)
+
+
+def figures(project: Project) -> set[str]:
+    named = {name for name in dvc_jobs(project.root) if name.startswith("plot@")}
+    return named - {"plot@classes"}
+
+
+def edit(project: Project, key: str, value: object) -> None:
+    params = project.params
+    *parents, last = key.split(".")
+    section = params
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    project.set_params(params)
+
+
+def ran(project: Project, *command: str) -> set[str]:
+    """Run an engine; the stages that computed something, by what they logged."""
+    done = project.run(*command)
+    said = done.stdout + done.stderr
+    logged = re.findall(r"^(\w+)[^:\n]*: (?!made .*brought back)", said, re.M)
+    stages = {path.stem for path in (project.root / "scripts").glob("*.py")}
+    return set(logged) & stages
+
+
+def snakemake(project: Project) -> set[str]:
+    return ran(project, "snakemake", "--cores", "2", "--quiet", "progress")
+
+
+def dvc(project: Project) -> set[str]:
+    return ran(project, "dvc", "repro")
+
+
+def share(project: Project, remote: Path) -> None:
+    """Commit the results and push them, as a person who shares them does."""
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=results")
+    project.run("dvc", "remote", "add", "--local", "--default", "shared", str(remote))
+    project.run("dvc", "push", "--quiet")
+
+
+def colleague(project: Project, target: Path, remote: Path) -> Project:
+    """A fresh clone of another person, with what was pushed."""
+    subprocess.run(["git", "clone", "--quiet", project.root, target], check=True)
+    clone = Project(target)
+    (target / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
+    clone.run("git", "config", "user.email", "colleague@example.org")
+    clone.run("git", "config", "user.name", "colleague")
+    clone.run("dvc", "remote", "add", "--local", "--default", "shared", str(remote))
+    clone.run("dvc", "pull", "--quiet")
+    return clone
+
+
+# ---- what one engine has made is current to the other
+
+
+def test_after_either_engine_nothing_is_left_for_the_other(made: Project) -> None:
+    assert plans(made) == (set(), set())
+    assert snakemake(made) == set()
+    assert "up to date" in made.run("dvc", "status").stdout
+    assert dvc(made) == set()
+    assert snakemake(made) == set()
+
+
+def test_the_lock_is_the_text_that_dvc_writes(by_snakemake: Project) -> None:
+    from dvc.utils.serialize import dumps_yaml, loads_yaml
+
+    text = (by_snakemake.root / "dvc.lock").read_text()
+    assert dumps_yaml(loads_yaml(text)) == text
+    by_snakemake.run("dvc", "commit", "--force", "--quiet")
+    assert (by_snakemake.root / "dvc.lock").read_text() == text
+
+
+def test_a_change_reruns_what_depends_on_it(made: Project) -> None:
+    """Results of one engine, then a changed learning rate: never silently stale, never too much."""
+    edit(made, "choose.margin", 0.02)
+    expected = ANSWERS | figures(made)
+    assert plans(made) == (expected, expected)
+    edit(made, "train.lr", 0.005)
+    names = set(dvc_jobs(made.root))
+    expected |= {n for n in names if n.split("@")[0] in ("tune", "train", "evaluate")}
+    assert plans(made) == (expected, expected)
+    assert "train.lr changed from 0.006 to 0.005" in made.run("carbench", "why", MODEL).stdout
+    shown = made.run("snakemake", "-n").stdout
+    assert "train.lr changed from 0.006 to 0.005" in shown
+
+
+def test_a_clone_with_pulled_results_is_current_and_notices_changes(
+    made: Project, tmp_path: Path
+) -> None:
+    snakemake(made)
+    share(made, tmp_path / "remote")
+    clone = colleague(made, tmp_path / "clone", tmp_path / "remote")
+    assert plans(clone) == (set(), set())
+    assert snakemake(clone) == set()
+    assert repeatable(clone) == repeatable(made)
+    edit(clone, "report.title", "Another title")
+    assert plans(clone) == ({"report"}, {"report"})
+    assert snakemake(clone) == {"report"}
+    assert dvc(clone) == set()
+
+
+def test_two_clones_on_one_remote(by_snakemake: Project, tmp_path: Path) -> None:
+    """What a colleague changes, runs with the other engine and pushes comes back as it is."""
+    share(by_snakemake, tmp_path / "remote")
+    clone = colleague(by_snakemake, tmp_path / "clone", tmp_path / "remote")
+    edit(clone, "report.title", "Another title")
+    assert dvc(clone) == {"report"}
+    clone.run("git", "commit", "--quiet", "--all", "--message=title")
+    clone.run("dvc", "push", "--quiet")
+    by_snakemake.run("git", "pull", "--quiet", str(clone.root), "HEAD")
+    assert plans(by_snakemake) == ({"report"}, {"report"})
+    by_snakemake.run("dvc", "pull", "--quiet")
+    assert plans(by_snakemake) == (set(), set())
+    assert snakemake(by_snakemake) == set()
+
+
+# ---- going back and forth between states
+
+
+def test_going_back_costs_nothing(made: Project) -> None:
+    """Changed, run, changed back: what was made is brought back, by either engine."""
+    before = repeatable(made)
+    snakemake(made)
+    edit(made, "choose.margin", 0.02)
+    assert snakemake(made) >= {"choose"}
+    edit(made, "choose.margin", 0.01)
+    assert not plans(made)[0] >= {"train@resnet-0"}
+    assert snakemake(made) == set()
+    assert repeatable(made) == before
+    assert dvc(made) == set()
+
+
+def test_experiments_are_applied_and_left(made: Project) -> None:
+    snakemake(made)
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message=results")
+    before = repeatable(made)
+    made.run("dvc", "exp", "run", "--name", "other", "-S", "choose.margin=0.02")
+    assert plans(made) == (set(), set())
+    made.run("git", "checkout", "--quiet", ".")
+    made.run("dvc", "checkout", "--quiet")
+    assert plans(made) == (set(), set())
+    assert repeatable(made) == before
+    made.run("dvc", "exp", "apply", "other")
+    assert plans(made) == (set(), set())
+    assert snakemake(made) == set()
+
+
+def test_results_of_another_experiment_are_not_taken_for_these(by_dvc: Project) -> None:
+    by_dvc.run("git", "add", "--all")
+    by_dvc.run("git", "commit", "--quiet", "--message=results")
+    by_dvc.run("dvc", "exp", "run", "--name", "other", "-S", "report.title=Others")
+    by_dvc.run("git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock")
+    assert plans(by_dvc) == ({"report"}, {"report"})
+    refused = by_dvc.run("carbench", "exp", "save", "-n", "lie", check=False)
+    assert refused.returncode == 1
+    assert "report: found report.title changed from Others to" in refused.stderr
+
+
+def test_only_what_is_proven_becomes_an_experiment(by_snakemake: Project) -> None:
+    by_snakemake.run("carbench", "exp", "save", "-n", "proven")
+    shown = by_snakemake.run("dvc", "exp", "show", "--csv").stdout
+    row = next(line for line in shown.splitlines() if line.startswith("proven,"))
+    assert "resnet" in row or "mobilenet" in row
+    edit(by_snakemake, "choose.margin", 0.02)
+    lock = (by_snakemake.root / "dvc.lock").read_bytes()
+    by_snakemake.run("carbench", "sync")
+    assert (by_snakemake.root / "dvc.lock").read_bytes() == lock
+    assert by_snakemake.run("carbench", "exp", "save", "-n", "lie", check=False).returncode == 1
+
+
+# ---- edits of code and of results
+
+
+def test_edited_code_reruns_its_stages_also_when_outputs_are_touched(made: Project) -> None:
+    assert plans(made) == (set(), set())
+    script = made.root / "scripts/choose.py"
+    script.write_text(script.read_text() + "\n# edited\n")
+    expected = ANSWERS | figures(made)
+    assert plans(made) == (expected, expected)
+    for path in (made.root / "results").rglob("*"):
+        if path.is_file():
+            path.touch()
+    assert plans(made) == (expected, expected)
+    made.run("snakemake", "--touch")
+    assert plans(made) == (expected, expected)
+    assert "choose" in snakemake(made)
+    assert plans(made) == (set(), set())
+
+
+def test_a_checkout_that_changes_only_times_reruns_nothing(made: Project) -> None:
+    assert plans(made) == (set(), set())
+    for number, path in enumerate(sorted((made.root / "results").rglob("*"))):
+        if path.is_file():
+            os.utime(path, (1_600_000_000 - number, 1_600_000_000 - number))
+    for path in [*(made.root / "src").rglob("*.py"), *(made.root / "scripts").glob("*.py")]:
+        path.touch()
+    assert plans(made) == (set(), set())
+
+
+@pytest.mark.parametrize("how", ["truncated", "same size, forged time", "removed"])
+def test_a_damaged_result_is_made_again(made: Project, how: str) -> None:
+    snakemake(made)
+    made.run("dvc", "status")  # DVC has looked at the file: it remembers its times
+    path = made.root / MODEL
+    whole, found = path.read_bytes(), path.stat()
+    time.sleep(1.1)  # until it is old enough for its hash to be remembered
+    snakemake_plan(made.root)
+    if how == "truncated":
+        path.write_bytes(whole[:-100])
+        os.utime(path, ns=(0, 0))
+    elif how == "removed":
+        path.unlink()
+    else:
+        with path.open("r+b") as file:
+            file.seek(-9, os.SEEK_END)
+            file.write(b"X")
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    by_snakemake, by_dvc = plans(made)
+    assert "train@resnet-0" in by_snakemake
+    assert "train@resnet-0" in by_dvc
+    assert MODEL in made.run("carbench", "why", "train@resnet-0").stdout
+    assert snakemake(made) == set()  # the cache has it
+    assert path.read_bytes() == whole
+    assert plans(made) == (set(), set())
+
+
+def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> None:
+    """The limit: bytes that change beneath the file system. Stood in for by its memory."""
+    import sqlite3
+
+    snakemake_plan(by_snakemake.root)
+    path = by_snakemake.root / MODEL
+    with path.open("r+b") as file:
+        file.seek(-9, os.SEEK_END)
+        file.write(b"X")
+    found = path.stat()
+    signature = f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
+    with sqlite3.connect(by_snakemake.root / ".carbench/hashes.sqlite") as memory:
+        memory.execute("UPDATE hashes SET signature = ? WHERE path = ?", (signature, MODEL))
+    assert by_snakemake.run("carbench", "verify").returncode == 0
+    done = by_snakemake.run("carbench", "verify", "--deep", check=False)
+    assert done.returncode == 1
+    assert f"train@resnet-0: {MODEL} is not what the job wrote" in done.stderr
+    assert "train@resnet-0" in plans(by_snakemake)[0]
+    assert "train@resnet-0" in plans(by_snakemake)[1]
+
+
+@pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/judging/calibration.py"])
+def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edited: str) -> None:
+    before = (by_snakemake.root / MODEL).read_bytes()
+    edit(by_snakemake, "backbones.resnet.train", {"epochs": 30})
+    process = start(by_snakemake, "snakemake", MODEL)
+    wait_for(by_snakemake, process, "epoch 2/")
+    file = by_snakemake.root / edited
+    text = file.read_text()
+    file.write_text(text.replace("weight_decay: 0.05", "weight_decay: 0.06") + "\n# edited\n")
+    said = process.communicate(timeout=120)[0]
+    assert process.returncode
+    what = "train.weight_decay changed from 0.05 to 0.06" if "params" in edited else edited
+    assert f"train@resnet-0: found that {what}" in said
+    assert not (by_snakemake.root / MODEL).exists()
+    file.write_text(text)
+    edit(by_snakemake, "backbones.resnet.train", {})
+    assert snakemake(by_snakemake) == set()
+    assert (by_snakemake.root / MODEL).read_bytes() == before
+
+
+# ---- studies that change their shape
+
+
+def test_a_removed_backbone_leaves_and_comes_back_untrained(made: Project) -> None:
+    snakemake(made)
+    before = repeatable(made)
+    params = made.params
+    removed = params["backbones"].pop("mobilenet")
+    made.set_params(params)
+    expected = ANSWERS | figures(made)
+    assert plans(made) == (expected, expected)
+    assert dvc(made) >= {"choose", "aggregate", "report"}
+    assert not (made.root / "results/train/mobilenet").exists()
+    assert plans(made) == (set(), set())
+    assert snakemake(made) == set()
+
+    params["backbones"] = {**params["backbones"], "mobilenet": removed}
+    made.set_params(params)
+    assert "train@mobilenet-0" in plans(made)[0]
+    assert snakemake(made) == set()
+    assert repeatable(made) == before
+    assert dvc(made) == set()
+
+
+def test_a_file_of_ones_own_stays(by_snakemake: Project) -> None:
+    """Only what jobs have written, and the cache keeps, leaves results/."""
+    note = by_snakemake.root / "results/train/notes.txt"
+    note.write_text("remember to look at the vans")
+    params = by_snakemake.params
+    del params["backbones"]["mobilenet"]
+    by_snakemake.set_params(params)
+    snakemake(by_snakemake)
+    assert note.exists()
+    assert not (by_snakemake.root / "results/train/mobilenet").exists()
+
+
+def test_a_renamed_stage_is_made_anew_by_both(by_snakemake: Project) -> None:
+    root = by_snakemake.root
+    for file in [root / "dvc.yaml", *(root / "workflow/rules").glob("*.smk"), root / "Snakefile"]:
+        text = file.read_text()
+        text = text.replace("rule choose:", "rule pick:").replace("rules.choose", "rules.pick")
+        text = re.sub(r"^  choose:$", "  pick:", text, flags=re.M)
+        text = text.replace("scripts/choose.py", "scripts/pick.py")
+        file.write_text(text.replace('code("choose")', 'code("pick")'))
+    (root / "scripts/choose.py").rename(root / "scripts/pick.py")
+    by_snakemake_plan, by_dvc_plan = plans(by_snakemake)
+    assert "pick" in by_snakemake_plan
+    assert "pick" in by_dvc_plan
+    assert snakemake(by_snakemake) <= {"pick"} | {"aggregate", "plot", "report"}
+    assert plans(by_snakemake) == (set(), set())
+
+
+# ---- caches
+
+
+def test_after_dvc_gc(made: Project) -> None:
+    snakemake(made)
+    edit(made, "choose.margin", 0.02)
+    snakemake(made)
+    made.run("dvc", "gc", "--workspace", "--force")
+    assert plans(made) == (set(), set())
+    edit(made, "choose.margin", 0.01)
+    assert "choose" in snakemake(made)  # what gc removed is made again
+    assert dvc(made) == set()
+
+
+@pytest.mark.parametrize("link", ["hardlink", "symlink"])
+def test_links_into_the_cache_are_never_written_through(made: Project, link: str) -> None:
+    snakemake(made)
+    made.run("dvc", "config", "--local", "cache.type", link)
+    made.run("dvc", "checkout", "--relink", "--quiet")
+    assert not os.access(made.root / MODEL, os.W_OK) or os.geteuid() == 0
+    assert plans(made) == (set(), set())
+    edit(made, "choose.margin", 0.02)
+    assert "choose" in snakemake(made)
+    edit(made, "plot.pareto.log_scale", True)
+    assert "plot" in dvc(made)
+    assert plans(made) == (set(), set())
+    damaged = made.run("carbench", "verify", "--deep")
+    assert "damaged" not in damaged.stderr
+
+
+def test_a_clock_that_was_set_back(made: Project) -> None:
+    """Results from the future are neither stale nor a reason to take others for current."""
+    future = time.time() + 1_000_000
+    for path in (made.root / "results").rglob("*"):
+        os.utime(path, (future, future))
+    assert plans(made) == (set(), set())
+    edit(made, "choose.margin", 0.02)
+    assert "choose" in snakemake(made)
+    assert plans(made) == (set(), set())
+
+
+# ---- two at once
+
+
+def start(project: Project, *command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=project.root,
+        env=active_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(project: Project, process: subprocess.Popen[str], text: str) -> None:
+    log = project.root / "results/logs/train/resnet/0.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and text in log.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def training(by_snakemake: Project) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start an engine on a training that takes a while."""
+    edit(by_snakemake, "backbones.resnet.train", {"epochs": 40})
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*command: str) -> subprocess.Popen[str]:
+        (by_snakemake.root / "results/logs/train/resnet/0.log").unlink(missing_ok=True)
+        process = start(by_snakemake, *command)
+        started.append(process)
+        wait_for(by_snakemake, process, "epoch 2/")
+        return process
+
+    yield begin
+    for process in started:
+        process.communicate(timeout=120)
+
+
+def test_a_second_engine_says_that_the_first_is_at_work(
+    by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = training("snakemake", MODEL)
+    second = by_snakemake.run("dvc", "repro", "train@resnet-0", check=False)
+    assert second.returncode
+    assert "snakemake" in second.stderr
+    assert "busy" in second.stderr
+    third = by_snakemake.run("snakemake", MODEL, check=False)
+    assert third.returncode
+    assert "found another run at work" in third.stdout + third.stderr
+    assert first.wait(120) == 0
+
+
+def test_snakemake_says_that_dvc_is_at_work(
+    by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = training("dvc", "repro", "train@resnet-0")
+    second = by_snakemake.run("snakemake", MODEL, check=False)
+    assert second.returncode
+    assert "found another run at work" in second.stdout + second.stderr
+    assert first.wait(120) == 0
+    assert "train" not in snakemake(by_snakemake)
+
+
+def test_a_pasted_job_waits_for_its_twin_and_makes_nothing(
+    by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = training("snakemake", MODEL)
+    job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
+    second = by_snakemake.run("bash", "-c", job.command)
+    assert "train@resnet-0 is being made by process" in second.stderr
+    assert "brought back, not made again" in second.stderr
+    assert first.wait(120) == 0
