@@ -17,8 +17,8 @@ import torch
 log = logging.getLogger("carbench")
 
 # Saves lie at least so many times their own duration apart: however large the model and slow the
-# disk, they take less than a twentieth of the time, and a kill loses little more than an epoch
-# or twenty saves.
+# disk, all but the first and the last take less than a twentieth of the time, and a kill loses no
+# more than an epoch or twenty times a save, whichever is longer, and the epoch it falls into.
 SPACING = 20.0
 DIGEST_BYTES = hashlib.sha256().digest_size
 
