@@ -39,12 +39,16 @@ def train(stage: Stage) -> None:
     started = time.perf_counter()
 
     material = load_material(args.pack, args.split, args.seed, prepare(params, "train"))
-    trained, card, start = train_backbone(args.weights, material, params, args.seed, args.backbone)
+    checkpoint = stage.scratch and stage.scratch / "training.pt"
+    trained, card, start = train_backbone(
+        args.weights, material, params, args.seed, args.backbone, checkpoint
+    )
     chosen = trained.chosen
     temperature = fit_temperature(trained.val_logits.numpy(), material.val.labels.cpu().numpy())
     probabilities = torch.softmax(trained.val_logits.double(), dim=1).numpy()
 
-    record["seconds"] = round(time.perf_counter() - started, 1)
+    record["seconds"] = round(trained.seconds_before + time.perf_counter() - started, 1)
+    record["resumed_after"] = trained.resumed_after
     with stage.outputs(args.output) as out:
         about = {
             "backbone": args.backbone,

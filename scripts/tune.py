@@ -28,10 +28,11 @@ def tune(stage: Stage) -> None:
 
         material = load_material(args.pack, args.split, budget.seed, prepare(params, "train"))
         tried = {}
-        for lr in budget.learning_rates:
+        for place, lr in enumerate(budget.learning_rates):
             recipe_of_trial = trial(params, budget, lr)
+            checkpoint = stage.scratch and stage.scratch / f"trial-{place}.pt"
             tried[lr] = try_rate(
-                args.weights, material, recipe_of_trial, budget.seed, args.backbone
+                args.weights, material, recipe_of_trial, budget.seed, args.backbone, checkpoint
             )
         chosen = best_rate(tried, params.select)
         rows = [

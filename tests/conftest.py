@@ -178,6 +178,16 @@ def archive() -> Path:
     return ARCHIVE
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack, split.csv and a random start for trainings of a second."""
+    from toy import write_pictures  # loads torch
+
+    folder = tmp_path_factory.mktemp("made")
+    write_pictures(folder)
+    return folder
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Callable[..., Path]:
     """Write the smoke study with some keys changed: study({"data.source": "folder"})."""

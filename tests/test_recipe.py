@@ -17,22 +17,16 @@ from torch import nn
 from carbench.errors import CarbenchError
 from carbench.judging.calibration import fit_temperature, negative_log_likelihood
 from carbench.models.backbones import create
-from carbench.models.checkpoints import read_about, save_checkpoint
-from carbench.params.base import read_section
+from carbench.models.checkpoints import read_about
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
 from carbench.pictures.augment import mix
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.tables import read_table, write_table
+from carbench.tables import read_table
 from carbench.training import engine, tuning
-from carbench.training.engine import Epoch, LabelledPictures, Trained, fit
+from carbench.training.engine import Epoch, Trained, fit
 from carbench.training.optimizing import head_of, make_optimizer, set_rate
 from conftest import ROOT, run_script
-
-CPU = torch.device("cpu")
-CLASSES = ["blue", "green", "red"]
-COUNT = {"train": 48, "val": 24}
-NORMALIZE = Normalizer([0.5] * 3, [0.5] * 3, CPU)
+from toy import CLASSES, COUNT, NORMALIZE, pictures, recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,40 +38,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stages before would have written: noisy pictures in three colours."""
-    folder = tmp_path_factory.mktemp("made")
-    dice = np.random.default_rng(0)
-    total = sum(COUNT.values())
-    labels = np.arange(total) % len(CLASSES)
-    pixels = dice.integers(0, 200, (total, 32, 32, 3))
-    pixels[np.arange(total), :, :, labels] += 40
-    np.save(folder / "images.npy", pixels.astype(np.uint8))
-    names = [f"{number}.png" for number in range(total)]
-    rows = [{"row": row, "image": name} for row, name in enumerate(names)]
-    write_table(folder / "index.csv", ["row", "image"], rows)
-    split = [
-        {
-            "image": name,
-            "class": CLASSES[labels[row]],
-            "group": row,
-            "split": "train" if row < COUNT["train"] else "val",
-            "leaked": 0,
-        }
-        for row, name in enumerate(names)
-    ]
-    write_table(folder / "split.csv", list(split[0]), split)
-    save_checkpoint(folder / "start.safetensors", {}, {"model": "test_resnet", "start": "random"})
-    return folder
-
-
-def recipe(**changes: Any) -> TrainParams:
-    params = read_section(ROOT / "presets/smoke.yaml", "train", TrainParams).model_dump()
-    params["augment"]["mixup"] = changes.pop("mixup", 0.0)
-    return TrainParams.model_validate(params | changes)
-
-
 def trained(made: Path, params: TrainParams) -> tuple[nn.Module, dict[str, torch.Tensor], Trained]:
     """The model after its last epoch, its tensors before the first, and what was kept."""
     torch.manual_seed(0)
@@ -85,12 +45,6 @@ def trained(made: Path, params: TrainParams) -> tuple[nn.Module, dict[str, torch
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parts = pictures(made, "train"), pictures(made, "val")
     return model, before, fit(model, *parts, NORMALIZE, params, 0)
-
-
-def pictures(made: Path, part: str) -> LabelledPictures:
-    rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
-    labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
-    return LabelledPictures(PackedPictures(made, [row["image"] for row in rows], CPU), labels)
 
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:

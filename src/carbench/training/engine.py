@@ -1,16 +1,19 @@
 """Trains one backbone from one seed; validation pictures choose the epoch, test ones are not seen.
 
 Everything random comes from the seed: the start and drop-out from torch's global state, order and
-augmentation from a generator of their own that is seeded anew for every epoch.
+augmentation from a generator of their own that is seeded anew for every epoch. A training that was
+killed goes on from its checkpoint, to the same bits.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
@@ -29,6 +32,7 @@ from carbench.training.optimizing import (
     steps_per_epoch,
     train_mode,
 )
+from carbench.training.resuming import Checkpoint
 
 log = logging.getLogger("carbench")
 
@@ -62,12 +66,18 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Trained:
-    """The chosen epoch's weights and val logits (N, classes) float32 on the CPU; all epochs."""
+    """The chosen epoch's weights and val logits (N, classes) float32 on the CPU; all epochs.
+
+    Of a training that was killed also the epochs that it went on after, and how long it had
+    trained until then.
+    """
 
     tensors: dict[str, Tensor]
     val_logits: Tensor
     chosen: Epoch
     history: list[Epoch]
+    resumed_after: list[int] = field(default_factory=list)
+    seconds_before: float = 0.0
 
 
 def fit(
@@ -77,16 +87,37 @@ def fit(
     normalize: Normalizer,
     params: TrainParams,
     seed: int,
+    checkpoint: Path | None = None,
 ) -> Trained:
     """Train ``model`` in place and return the weights that were best on ``val``.
+
+    Args:
+        model: a timm model on the pictures' device, as made and started from ``seed``.
+        train: what it learns from.
+        val: what chooses the epoch.
+        normalize: what the model wants done to pictures.
+        params: the recipe.
+        seed: of order and augmentation.
+        checkpoint: file to go on from if this training was killed, and to save to; None: neither.
 
     Raises:
         DivergedError: the loss stopped being a number.
     """
     trainer = _Trainer(model, train, normalize, params, seed)
+    kept = Checkpoint(checkpoint, _made_from(model, train, val, params, seed))
     history: list[Epoch] = []
     best: Trained | None = None
-    for epoch in range(params.epochs):
+    if saved := kept.load():
+        trainer.load_state(saved["trainer"])
+        history = [Epoch(**row) for row in saved["history"]]
+        chosen = history[saved["chosen"] - 1]
+        best = Trained(
+            *(saved["tensors"], saved["val_logits"], chosen, history),
+            *(kept.resumed_after, kept.seconds_before),
+        )
+        log.info("going on after epoch %d", len(history))
+    while best is None or not _is_over(history, best.chosen, params):
+        epoch = len(history)
         lr, loss = trainer.train_epoch(epoch)
         logits = predict_logits(
             trainer.judged, val.pictures, normalize, params.image_size, params.batch_size
@@ -109,12 +140,42 @@ def fit(
         if best is None or better(row, best.chosen, params.select):
             state = trainer.judged.state_dict()
             tensors = {name: value.detach().clone() for name, value in state.items()}
-            best = Trained(tensors, logits, row, history)
-        elif params.patience and row.epoch - best.chosen.epoch >= params.patience:
-            log.info("stopped: no better epoch since %d", best.chosen.epoch)
-            break
-    assert best is not None  # there is at least one epoch
+            best = Trained(tensors, logits, row, history, kept.resumed_after, kept.seconds_before)
+        progressed = {
+            "trainer": trainer.state(),
+            "history": [vars(row) for row in history],
+            "chosen": best.chosen.epoch,
+            "tensors": best.tensors,
+            "val_logits": best.val_logits,
+        }
+        # The end is always saved: a job of several trainings does not repeat those it finished.
+        kept.save(len(history), progressed, always=_is_over(history, best.chosen, params))
+    if len(history) < params.epochs:
+        log.info("stopped: no better epoch since %d", best.chosen.epoch)
     return best
+
+
+def _made_from(
+    model: nn.Module,
+    train: LabelledPictures,
+    val: LabelledPictures,
+    params: TrainParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Return what a checkpoint must share with this training to fit it."""
+    return {
+        "params": params.model_dump(),
+        "seed": seed,
+        "pictures": [len(train.pictures), len(val.pictures)],
+        "tensors": {name: list(value.shape) for name, value in model.state_dict().items()},
+        "versions": [str(torch.__version__), timm.__version__],
+    }
+
+
+def _is_over(history: list[Epoch], chosen: Epoch, params: TrainParams) -> bool:
+    """Whether all epochs were trained, or none was better for as long as patience lasts."""
+    waited = len(history) - chosen.epoch
+    return len(history) == params.epochs or 0 < params.patience <= waited
 
 
 def better(row: Epoch, than: Epoch, select: str) -> bool:
@@ -154,6 +215,29 @@ class _Trainer:
     def judged(self) -> nn.Module:
         """The model that val sees and that is kept."""
         return self._average.module if self._average else self._model
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the epochs to come depend on; its tensors are the living ones."""
+        device = self._train.labels.device
+        return {
+            "model": self._model.state_dict(),
+            "average": self._average.module.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "steps": self._steps,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state` returned in a training that was made alike."""
+        self._model.load_state_dict(state["model"])
+        if self._average:
+            self._average.module.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._steps = state["steps"]
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self._train.labels.device)
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Return the last step's learning rate and the epoch's mean loss."""

@@ -60,9 +60,14 @@ def load_material(pack: Path, split: Path, seed: int, device: torch.device) -> M
 
 
 def train_backbone(
-    weights: Path, material: Material, params: TrainParams, seed: int, backbone: str
+    weights: Path,
+    material: Material,
+    params: TrainParams,
+    seed: int,
+    backbone: str,
+    checkpoint: Path | None = None,
 ) -> tuple[Trained, ModelCard, dict[str, Any]]:
-    """Train the model that ``weights`` starts, from one seed.
+    """Train the model that ``weights`` starts, from one seed; go on from ``checkpoint`` if killed.
 
     Returns:
         What came of it, the card of the model, and where the start is from.
@@ -86,21 +91,28 @@ def train_backbone(
         Normalizer(mean, std, material.device),
         params,
         seed,
+        checkpoint,
     )
     card = ModelCard(start["model"], material.classes, params.image_size, mean, std)
     return trained, card, start
 
 
 def try_rate(
-    weights: Path, material: Material, params: TrainParams, seed: int, backbone: str
+    weights: Path,
+    material: Material,
+    params: TrainParams,
+    seed: int,
+    backbone: str,
+    checkpoint: Path | None = None,
 ) -> Epoch:
     """Train with the rate of ``params`` and return the best epoch.
 
-    A rate that diverges gets an epoch 0 that nothing is worse than.
+    If ``checkpoint`` is of a trial that was finished, nothing is trained. A rate that diverges gets
+    an epoch 0 that nothing is worse than.
     """
     log.info("trying learning rate %g", params.lr)
     try:
-        return train_backbone(weights, material, params, seed, backbone)[0].chosen
+        return train_backbone(weights, material, params, seed, backbone, checkpoint)[0].chosen
     except DivergedError as error:
         log.info("learning rate %g is out: %s", params.lr, error)
         return Epoch(0, params.lr, math.inf, math.inf, 0.0)

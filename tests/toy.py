@@ -1,0 +1,59 @@
+"""Pictures and a recipe that train in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from carbench.models.checkpoints import save_checkpoint
+from carbench.params.base import read_section
+from carbench.params.train import TrainParams
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.tables import read_table, write_table
+from carbench.training.engine import LabelledPictures
+from conftest import ROOT
+
+CPU = torch.device("cpu")
+CLASSES = ["blue", "green", "red"]
+COUNT = {"train": 48, "val": 24}
+NORMALIZE = Normalizer([0.5] * 3, [0.5] * 3, CPU)
+
+
+def write_pictures(folder: Path) -> None:
+    """Write what the stages before train would have: noisy pictures in three colours."""
+    dice = np.random.default_rng(0)
+    total = sum(COUNT.values())
+    labels = np.arange(total) % len(CLASSES)
+    pixels = dice.integers(0, 200, (total, 32, 32, 3))
+    pixels[np.arange(total), :, :, labels] += 40
+    np.save(folder / "images.npy", pixels.astype(np.uint8))
+    names = [f"{number}.png" for number in range(total)]
+    rows = [{"row": row, "image": name} for row, name in enumerate(names)]
+    write_table(folder / "index.csv", ["row", "image"], rows)
+    split = [
+        {
+            "image": name,
+            "class": CLASSES[labels[row]],
+            "group": row,
+            "split": "train" if row < COUNT["train"] else "val",
+            "leaked": 0,
+        }
+        for row, name in enumerate(names)
+    ]
+    write_table(folder / "split.csv", list(split[0]), split)
+    save_checkpoint(folder / "start.safetensors", {}, {"model": "test_resnet", "start": "random"})
+
+
+def recipe(**changes: Any) -> TrainParams:
+    params = read_section(ROOT / "presets/smoke.yaml", "train", TrainParams).model_dump()
+    params["augment"]["mixup"] = changes.pop("mixup", 0.0)
+    return TrainParams.model_validate(params | changes)
+
+
+def pictures(made: Path, part: str) -> LabelledPictures:
+    rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
+    labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
+    return LabelledPictures(PackedPictures(made, [row["image"] for row in rows], CPU), labels)
