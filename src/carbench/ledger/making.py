@@ -52,7 +52,7 @@ class Making:
     @property
     def scratch(self) -> Path:
         """A folder for what the job needs to go on after a kill: of this job, from the same."""
-        return self._root / ".carbench/scratch" / f"{self._job.name}-{self._wanted.key}"
+        return self._scratch / self._wanted.key
 
     def bring_back(self, again: bool) -> bool:
         """Put the outputs in place if they were made before from the same; say so in the log."""
@@ -105,8 +105,12 @@ class Making:
         save_receipt(self._root, Receipt(self._job.name, self._wanted, outs, now()))
 
     def done(self) -> None:
-        """Forget what a killed run would have needed."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        """Forget what a killed run would have needed, also one from other ingredients."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def _scratch(self) -> Path:
+        return self._root / ".carbench/scratch" / self._job.name
 
     def _refuse_changes(self) -> None:
         workspace = Workspace(self._root, self._store)

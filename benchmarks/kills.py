@@ -1,0 +1,157 @@
+"""Kills jobs and engines at random moments and holds the results to those of an undisturbed run.
+
+Run by hand in the repository's root: `python benchmarks/kills.py --kills 200`. A study of the smoke
+preset is started again and again by one engine or the other, and SIGKILL ends the engine alone, one
+of its jobs alone, or all of them. After each kill the next run follows at once, without a manual
+unlock. When a run ends by itself, everything that repeats is compared byte for byte with the
+undisturbed run, nothing may be left to do for either engine, and it all starts over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from carbench.interop.jobs import dvc_plan, snakemake_plan  # noqa: E402
+from conftest import Project, active_environment, copy_repository, repeatable  # noqa: E402
+
+ENGINES = {
+    "snakemake": ("snakemake", "--cores", "2", "--quiet", "all"),
+    "dvc": ("dvc", "repro", "--quiet"),
+}
+VICTIMS = ("engine", "job", "all")
+
+
+def run_and_kill(project: Project, engine: str, dice: random.Random) -> tuple[str, str]:
+    """Start an engine and kill at a random moment; return the victim and what the engine said.
+
+    The victim is "" if the engine ended by itself before.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        process = psutil.Popen(
+            ENGINES[engine],
+            cwd=project.root,
+            env=active_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        victim = dice.choice(VICTIMS)
+        # Long enough for a job or two, so that a study is finished after some kills.
+        moment = time.monotonic() + dice.uniform(0.3, 9.0)
+        while time.monotonic() < moment and process.poll() is None:
+            time.sleep(0.02)
+        victim = _kill(process, victim, dice) if process.poll() is None else ""
+        process.wait(300)
+        output.seek(0)
+        return victim, output.read()
+
+
+def _kill(process: psutil.Popen, victim: str, dice: random.Random) -> str:
+    jobs = [
+        child
+        for child in process.children(recursive=True)
+        if any("scripts/" in word for word in _words(child)) and "python" in _words(child)[0]
+    ]
+    if victim == "job" and jobs:
+        dice.choice(jobs).kill()
+    elif victim == "all":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        victim = "engine"
+        process.kill()
+    return victim
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() or [""]
+    except psutil.Error:
+        return [""]
+
+
+def finish(project: Project, engine: str) -> None:
+    """Let an engine run undisturbed to its end; its output if it fails."""
+    done = project.run(*ENGINES[engine], check=False)
+    if done.returncode:
+        sys.exit(f"{engine} failed after the kills:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+
+
+def forget(project: Project) -> None:
+    """Remove results and all that knows of them, when the last orphaned job has ended."""
+    here = str(project.root.resolve())
+    while any(
+        process.info["cwd"] == here for process in psutil.process_iter(["cwd"])
+    ):
+        time.sleep(0.2)
+    for name in (".carbench", ".snakemake", ".dvc/cache", ".dvc/tmp"):
+        shutil.rmtree(project.root / name, ignore_errors=True)
+    (project.root / "dvc.lock").unlink(missing_ok=True)
+    for child in (project.root / "results").iterdir():
+        if child.name != ".gitignore":
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+
+def problems(project: Project, expected: dict[str, object]) -> list[str]:
+    """What is not as after an undisturbed run."""
+    found = repeatable(project)
+    wrong = [name for name in expected if found.get(name) != expected[name]]
+    wrong += [name for name in found if name not in expected]
+    if left := snakemake_plan(project.root):
+        wrong.append(f"left to snakemake: {sorted(left)}")
+    if left := dvc_plan(project.root):
+        wrong.append(f"left to dvc: {sorted(left)}")
+    return wrong
+
+
+def main() -> None:
+    """Kill and compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
+    arguments = parser.parse_args()
+    dice = random.Random(arguments.seed)
+    counts: Counter[str] = Counter()
+    studies = 0
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_repository(Path(folder) / "study")
+        shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+        project.run("git", "commit", "--quiet", "--all", "--message=smoke")
+        finish(project, "snakemake")
+        expected = repeatable(project)
+        while sum(counts.values()) < arguments.kills:
+            forget(project)
+            ended = False
+            while not ended and sum(counts.values()) < arguments.kills:
+                engine = dice.choice(list(ENGINES))
+                victim, said = run_and_kill(project, engine, dice)
+                ended = not victim
+                if victim:
+                    counts[f"{engine}: {victim}"] += 1
+                if ended and "Traceback" in said:
+                    sys.exit(f"{engine} ended by itself with a traceback:\n{said[-4000:]}")
+            finish(project, dice.choice(list(ENGINES)))
+            studies += 1
+            finish(project, "snakemake")
+            if wrong := problems(project, expected):
+                sys.exit(f"after {dict(counts)}: {wrong[:20]}")
+            print(f"{sum(counts.values())} kills, {studies} studies complete and equal", flush=True)
+    print(f"{dict(counts)}; {studies} studies, each equal to the undisturbed one")
+
+
+if __name__ == "__main__":
+    main()

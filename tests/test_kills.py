@@ -1,0 +1,39 @@
+"""Killed anywhere: jobs and engines, at random moments. benchmarks/kills.py does it 200 times."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from kills import finish, problems, run_and_kill
+
+from carbench.ledger.definition import read_jobs
+from conftest import Project, copy_project, repeatable
+
+pytestmark = pytest.mark.slow
+
+# A few jobs of every kind: files, a training, what reads folders.
+AGAIN = ("split", "train@resnet-0", "evaluate@resnet-0", "choose", "plot@recall")
+
+
+@pytest.mark.parametrize("engine", ["snakemake", "dvc"])
+def test_after_kills_the_results_are_the_same(
+    engine: str, smoke_run: Project, tmp_path: Path
+) -> None:
+    project = copy_project(smoke_run, tmp_path / "study")
+    expected = repeatable(project)
+    jobs = read_jobs(project.root)
+    for name in AGAIN:
+        shutil.rmtree(project.root / ".carbench/receipts" / name)
+        for path in jobs[name].outs:
+            (project.root / path).unlink()
+    (project.root / "dvc.lock").unlink()
+    project.run("carbench", "sync")
+    dice = random.Random(engine)
+    killed = [run_and_kill(project, engine, dice)[0] for _ in range(4)]
+    assert any(killed)
+    finish(project, engine)
+    finish(project, "snakemake")
+    assert problems(project, expected) == []
