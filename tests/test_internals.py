@@ -20,6 +20,13 @@ MOVED = (
 )
 
 
+class Bare:
+    """An object with attributes that Snakemake may remember by."""
+
+    def __init__(self, **attributes: object) -> None:
+        vars(self).update(attributes)
+
+
 def test_versions_are_those_that_the_internals_were_written_against() -> None:
     requirements = (ROOT / "pyproject.toml").read_text()
     for package, written in (("snakemake", internals.SNAKEMAKE), ("dvc", internals.DVC)):
@@ -40,14 +47,12 @@ def test_snakemakes_records() -> None:
 
 
 def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
     from snakemake.io import _IOFile
 
     records = internals.Records(tmp_path)
-    rule = SimpleNamespace(shellcmd="new command", name="x")
+    rule = Bare(shellcmd="new command", name="x")
     output = _IOFile("results/x", None)
-    job = SimpleNamespace(
+    job = Bare(
         output=[output], input=[], rule=rule, non_derived_params=["new"], log=[], conda_env=None
     )
     answers = {}
