@@ -94,9 +94,7 @@ def finish(project: Project, engine: str) -> None:
 def forget(project: Project) -> None:
     """Remove results and all that knows of them, when the last orphaned job has ended."""
     here = str(project.root.resolve())
-    while any(
-        process.info["cwd"] == here for process in psutil.process_iter(["cwd"])
-    ):
+    while any(process.info["cwd"] == here for process in psutil.process_iter(["cwd"])):
         time.sleep(0.2)
     for name in (".carbench", ".snakemake", ".dvc/cache", ".dvc/tmp"):
         shutil.rmtree(project.root / name, ignore_errors=True)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from carbench.interop.sync import open_workspace, prove_all
+from carbench.interop.sync import DVC_TICK_NS, open_workspace, prove_all
 from carbench.ledger.why import reason
 from carbench.ledger.workspace import Proof, Workspace
 
@@ -57,7 +57,7 @@ def _tell_dvc(workspace: Workspace, remembered: dict[str, Proof], proofs: dict[s
                 place = workspace.root / path
                 if place.is_file():
                     found = place.stat()
-                    os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+                    os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + DVC_TICK_NS))
 
 
 def _damaged_objects(workspace: Workspace, proofs: dict[str, Proof]) -> Iterator[str]:

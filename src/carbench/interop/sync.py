@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,6 +31,9 @@ from carbench.ledger.why import reason
 from carbench.ledger.workspace import Proof, Workspace
 
 log = logging.getLogger("carbench")
+
+# DVC reads times as floating point seconds, which cannot tell nanoseconds apart.
+DVC_TICK_NS = 1_000_000
 
 STAMPS = Path(".carbench/snakemake.json")
 # Options of snakemake that look and change nothing.
@@ -207,32 +211,41 @@ def _deps(workspace: Workspace, proof: Proof) -> dict[str, Content]:
 def _raise_times(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
     """Make the outputs of proven jobs at least as new as what they were made from.
 
-    Snakemake cannot be told to look at content alone: an input that is newer counts as changed.
+    Snakemake cannot be told to look at content alone: an input that is newer counts as changed, and
+    a job whose input is from the future fails. Times that a clock set ahead left are therefore
+    brought back to now.
     """
-    times: dict[str, int] = {}
+    now = time.time_ns()
+    written: dict[str, int] = {}
+    read: dict[str, int] = {}
     inside: dict[str, list[str]] = {}
     for path in (path for proof in proofs.values() for path in proof.job.outs):
-        if (found := _time(workspace.root / path)) is not None:
-            times[path] = found
-            for parent in Path(path).parents:
-                inside.setdefault(parent.as_posix(), []).append(path)
+        if (found := _times(workspace.root / path)) is None:
+            continue
+        if max(found) > now:
+            _set_time(workspace, path, now)
+            found = (now, now)
+        written[path], read[path] = found
+        for parent in Path(path).parents:
+            inside.setdefault(parent.as_posix(), []).append(path)
     for proof in proofs.values():  # dvc.yaml names jobs after those that they read
         if not proof.proven:
             continue
-        read = [
-            time
-            for dep in proof.job.deps
-            if not dep.startswith(("src/", "scripts/"))
-            for path in (inside.get(dep, [dep]) if dep not in times else [dep])
-            if (time := times.get(path) or _time(workspace.root / path)) is not None
-        ]
-        newest = max(read, default=0)
+        newest = 0
+        for dep in proof.job.deps:
+            if dep.startswith(("src/", "scripts/")):
+                continue
+            for path in [dep] if dep in read else inside.get(dep, [dep]):
+                if path not in read:
+                    read[path] = (_times(workspace.root / path) or (0, 0))[1]
+                newest = max(newest, read[path])
         for path in proof.job.outs:
-            if times.get(path, newest) < newest:
+            if written.get(path, newest) < newest:
                 _set_time(workspace, path, newest)
-                times[path] = newest
+                written[path] = newest
+                read[path] = max(read[path], newest)
         benchmark = workspace.root / _benchmark(proof.job)
-        if (_time(benchmark) or newest) < newest:
+        if (_times(benchmark) or (newest, newest))[0] < newest:
             os.utime(benchmark, ns=(newest, newest))
 
 
@@ -242,23 +255,31 @@ def _benchmark(job: JobSpec) -> str:
     return log.replace("results/logs/", "results/benchmarks/").replace(".log", ".tsv")
 
 
-def _time(path: Path) -> int | None:
-    """When a file changed; of a folder, as Snakemake looks at it."""
-    mark = path / ".snakemake_timestamp"
+def _times(path: Path) -> tuple[int, int] | None:
+    """When a file changed, as Snakemake looks at it: as an output, and as an input.
+
+    A link into the cache is as old as itself as an output, and as what it leads to as an input. A
+    folder is as old as Snakemake's mark in it.
+    """
     try:
-        if path.is_dir():
-            return (mark if mark.exists() else path).stat().st_mtime_ns
-        return max(path.stat().st_mtime_ns, path.lstat().st_mtime_ns)
+        own, target = path.lstat(), path.stat()
     except FileNotFoundError:
         return None
+    if path.is_dir():
+        mark = path / ".snakemake_timestamp"
+        own = target = mark.stat() if mark.exists() else target
+    return own.st_mtime_ns, max(own.st_mtime_ns, target.st_mtime_ns)
 
 
-def _set_time(workspace: Workspace, path: str, time: int) -> None:
+def _set_time(workspace: Workspace, path: str, time_ns: int) -> None:
     place = workspace.root / path
-    content = workspace.content(path)
     mark = place / ".snakemake_timestamp"
-    os.utime(mark if mark.exists() else place, ns=(time, time))
-    if content is not None and content.nfiles is None:
+    if mark.exists():
+        os.utime(mark, ns=(time_ns, time_ns))
+        return
+    os.utime(place, ns=(time_ns, time_ns), follow_symlinks=False)
+    content = workspace.content(path)
+    if content is not None and content.nfiles is None and not place.is_symlink():
         workspace.hashes.remember(path, content)
 
 
@@ -267,7 +288,7 @@ def _show_forgeries(workspace: Workspace) -> None:
     for path in workspace.hashes.forged:
         place = workspace.root / path
         found = place.stat()
-        os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+        os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + DVC_TICK_NS))
         log.warning("%s changed, but not its time: hashed anew", path)
 
 
