@@ -6,7 +6,7 @@ and resolves branches, tags, commits and names of experiments alike.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from carbench.errors import CarbenchError
@@ -50,10 +50,10 @@ class Revision:
                 raise self._not_recorded(path) from None
             raise CarbenchError(
                 self.where(path),
-                found="a record of it in dvc.lock, but its content neither in DVC's cache nor on a "
-                f"remote that can be reached ({_in_a_line(error)})",
-                expected="the content",
-                fix=f"`dvc fetch --all-commits {PurePosixPath(path)}` once a remote has it (`dvc "
+                found="DVC's record of it, but the content neither in DVC's cache nor on a remote "
+                f"that can be reached ({_in_a_line(error)})",
+                expected="the content of every file that is compared",
+                fix=f"`dvc fetch --all-commits {path}` once a remote has it (`dvc "
                 "push` or `dvc exp push` where it was made), or run it again: `dvc exp run`",
             ) from None
 
