@@ -1,0 +1,1 @@
+"""What a person types beside the engines' own commands."""
