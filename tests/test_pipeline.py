@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,23 @@ def test_an_experiment_is_compared(dvc_run: Project) -> None:
     assert {row["epoch"] for row in csv.DictReader(io.StringIO(curves))} == {"1"}
     difference = dvc_run.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
     assert "accuracy_of.resnet" in difference
+    compare = ("python", "-m", "carbench.commands.compare")
+    said = dvc_run.run(*compare, "main", "short", "--json", "numbers.json").stdout
+    assert re.match(r"short.* (than|and) main.* on \d+ shared clean test pictures", said)
+    assert "train.epochs: 2 -> 1" in said
+    (compared,) = json.loads((dvc_run.root / "numbers.json").read_text())["comparisons"]
+    assert set(compared["backbones"]) == {"resnet", "mobilenet"}
+    for name, pair in compared["backbones"].items():
+        for row, side in ((experiment, "experiment"), (baseline, "reference")):
+            accuracy = pair[f"{side}_accuracy"]["value"]
+            assert float(row[f"accuracy_of.{name}"]) == round(accuracy / 100, 4)
+    assert "no such file" in dvc_run.run(*compare, "main~1", check=False).stderr
+    # The experiment's results lie in the workspace.
+    same = dvc_run.run(*compare, "short").stdout
+    assert "cannot be told apart" in same
+    assert same.count("same answers") == 2
+    assert "No parameter differs." in same
+    (dvc_run.root / "numbers.json").unlink()
     dvc_run.run("dvc", "plots", "show")
     page = (dvc_run.root / "dvc_plots/index.html").read_text()
     assert "confusion" in page
