@@ -316,3 +316,6 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
 def test_outside_of_a_repository_it_is_said(tmp_path: Path) -> None:
     with pytest.raises(CarbenchError, match="no repository of git and DVC"):
         open_revision("main", tmp_path)
+    Project(tmp_path).run("dvc", "init", "--quiet", "--no-scm")
+    with pytest.raises(CarbenchError, match="no repository of git and DVC"):
+        open_revision("main", tmp_path)

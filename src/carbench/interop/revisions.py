@@ -101,13 +101,14 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
 
     try:
         with Repo(str(root)) as here:
-            without_git = isinstance(here.scm, NoSCM)
+            if isinstance(here.scm, NoSCM):
+                raise _no_repository(name)
             config = {key: here.config[key] for key in ("core", "remote", "cache")}
         # An old commit knows nothing of a remote that was named since: today's settings hold.
         files = DVCFileSystem(str(root), rev=name, config=config)
         _ = files.repo  # resolves the name
     except NotDvcRepoError:
-        without_git = True
+        raise _no_repository(name) from None
     except DvcException:
         raise CarbenchError(
             name,
@@ -115,14 +116,16 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
             expected=f"one of `dvc exp list --all` or `git branch --all`, or `{WORKSPACE}`",
             fix="correct the name; experiments of others come with `dvc exp pull origin NAME`",
         ) from None
-    if without_git:
-        raise CarbenchError(
-            name,
-            found="no repository of git and DVC in this folder",
-            expected="the repository of a study",
-            fix="run from the repository's root",
-        )
     return Revision(name, root, files)
+
+
+def _no_repository(name: str) -> CarbenchError:
+    return CarbenchError(
+        name,
+        found="no repository of git and DVC in this folder",
+        expected="the repository of a study",
+        fix="run from the repository's root",
+    )
 
 
 def _in_a_line(error: Exception) -> str:
