@@ -3,8 +3,8 @@
 Run by hand in the repository's root: `python benchmarks/engines.py --jobs 8 100 1000`. For each
 number of trainings a copy of the repository gets a study of that size whose outputs are small
 files with receipts, as if every job had run; then commands with nothing to do are timed,
-alternating, each several times: `snakemake` with and without the sync, `carbench sync --check`, and, where asked for
-with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the largest memory.
+alternating, each several times: `snakemake` with and without the sync, `carbench sync --check`,
+and, where asked for with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the largest memory.
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ def write_tables(
     empty["robustness"] += around("drop", "drop", 0)
     for name, rows in tables.items():
         write_table(folder / f"{name}.csv", list(rows[0]) if rows else empty[name], rows)
-    write_json(folder / "metrics.json", {"smallest_detectable_difference": 0.031})
+    write_json(folder / "metrics.json", {"detectable": 0.031})
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (mistakes, 8, 8, 3), np.uint8)
     np.savez(folder / "mistakes.npz", pictures=pictures, maps=pictures[..., 0])

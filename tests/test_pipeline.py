@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,11 +62,28 @@ def test_an_experiment_is_compared(dvc_run: Project) -> None:
     baseline = next(row for row in shown if row["Experiment"] == "" and row["rev"] == "main")
     assert experiment["train.epochs"] == "1"
     assert baseline["train.epochs"] == "2"
-    assert 0 <= float(experiment["winner.accuracy"]) <= 1
+    assert 0 <= float(experiment["accuracy"]) <= 1
     curves = (dvc_run.root / "results/curves.csv").read_text()
     assert {row["epoch"] for row in csv.DictReader(io.StringIO(curves))} == {"1"}
     difference = dvc_run.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
-    assert "winner.accuracy" in difference
+    assert "accuracy_of.resnet" in difference
+    compare = ("python", "-m", "carbench.commands.compare")
+    said = dvc_run.run(*compare, "main", "short", "--json", "numbers.json").stdout
+    assert re.match(r"short.* (than|and) main.* on \d+ shared clean test pictures", said)
+    assert "train.epochs: 2 -> 1" in said
+    (compared,) = json.loads((dvc_run.root / "numbers.json").read_text())["comparisons"]
+    assert set(compared["backbones"]) == {"resnet", "mobilenet"}
+    for name, pair in compared["backbones"].items():
+        for row, side in ((experiment, "experiment"), (baseline, "reference")):
+            accuracy = pair[f"{side}_accuracy"]["value"]
+            assert float(row[f"accuracy_of.{name}"]) == round(accuracy / 100, 4)
+    assert "no such file" in dvc_run.run(*compare, "main~1", check=False).stderr
+    # The experiment's results lie in the workspace.
+    same = dvc_run.run(*compare, "short").stdout
+    assert "cannot be told apart" in same
+    assert same.count("same answers") == 2
+    assert "No parameter differs." in same
+    (dvc_run.root / "numbers.json").unlink()
     dvc_run.run("dvc", "plots", "show")
     page = (dvc_run.root / "dvc_plots/index.html").read_text()
     assert "confusion" in page

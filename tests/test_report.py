@@ -192,7 +192,7 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
         assert float(given["value"]) == value
         number = shown.replace("−", "-").replace(",", "").split("\N{NO-BREAK SPACE}")
         scale = {"%": 0.01, "thousand": 1e3, "k": 1e3, "million": 1e6, "M": 1e6}
-        parts = ("accuracy", "difference", "low", "high", "gap", "published")
+        parts = ("accuracy", "difference", "low", "high", "gap", "published", "detectable")
         unit = 0.01 if any(part in column for part in parts) else 1
         unit = scale.get(number[-1], unit)
         digits = len(number[0].partition(".")[2])
@@ -298,7 +298,7 @@ def test_mistakes_say_how_they_were_explained(figures, tmp_path):
 def test_without_leak_or_rivals_nothing_is_said_of_them(figures, tmp_path):
     folder = study(tmp_path, backbones=1, seeds=1, leak=False, corruptions=False, mistakes=0)
     change(folder / "summary.csv", training_noise=0)
-    write_json(folder / "metrics.json", {"smallest_detectable_difference": None})
+    write_json(folder / "metrics.json", {"detectable": None})
     text = text_of(folder, figures)
     assert "only backbone of this study" in text
     assert "trained once only" in text

@@ -462,9 +462,9 @@ def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
     assert comparisons[0].difference.value == pytest.approx(-2 / 3)
     assert comparisons[0].difference.high < 0
     numbers = headline(summary, comparisons)
-    assert numbers["winner"]["backbone"] == "best"
-    assert numbers["tied"] == "best"
-    assert numbers["smallest_detectable_difference"] == round(comparisons[0].detectable, 6)
+    assert numbers["chosen"] == "best"
+    assert numbers["tied"] == "none"
+    assert numbers["detectable"] == round(comparisons[0].detectable, 4)
 
 
 def test_the_leak_gap_is_what_leaked_pictures_add(runs: Callable[..., Runs]) -> None:
@@ -481,7 +481,7 @@ def test_the_leak_gap_is_what_leaked_pictures_add(runs: Callable[..., Runs]) -> 
     assert row["accuracy_low"] < 0.5 < row["accuracy_high"]
     assert row["leaked_high"] == 1
     assert comparison_table(comparisons).empty
-    assert headline(summary, comparisons)["smallest_detectable_difference"] is None
+    assert headline(summary, comparisons)["detectable"] is None
 
 
 def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Runs]) -> None:

@@ -1,1 +1,1 @@
-"""The subcommands of `carbench`: each a module with ``add_arguments`` and ``run``."""
+"""What a person types beside the engines' own commands: a module a command."""

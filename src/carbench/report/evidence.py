@@ -179,7 +179,7 @@ def gather(
         backbones=backbones,
         rivals=_rivals(backbones, read_rows(tables / "comparisons.csv", Comparison)),
         choices=read_rows(choice, Choice),
-        detectable=read_json(tables / "metrics.json")["smallest_detectable_difference"],
+        detectable=read_json(tables / "metrics.json")["detectable"],
         by_class=_by_class(chosen.backbone, recalls, confusions),
         robustness=_robustness(read_rows(tables / "robustness.csv", Robustness)),
         slices=_slices(read_rows(tables / "slices.csv", Slice)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,37 @@ def read_tables(files: Files, columns: Sequence[str] = COLUMNS) -> dict[str, lis
     Raises:
         CarbenchError: a file is not there, not readable, or lacks one of ``columns``.
     """
-    return {name: [_read(path, columns) for path in paths] for name, paths in files.items()}
+    return {
+        name: [parse_predictions(path, path, columns) for path in paths]
+        for name, paths in files.items()
+    }
+
+
+def parse_predictions(
+    source: Path | IO[bytes], where: Path, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
+    """Return the predictions of one training; class names stay text even if they look like numbers.
+
+    Args:
+        source: the CSV file, or its content.
+        where: what to call it in errors.
+        columns: that it must have.
+
+    Raises:
+        CarbenchError: it is not there, not readable, or lacks one of ``columns``.
+    """
+    try:
+        table = pd.read_csv(
+            source, keep_default_na=False, dtype={"image": str, "class": str, "predicted": str}
+        )
+    except FileNotFoundError:
+        raise missing(where) from None
+    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
+        raise damaged(where, str(error)) from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise damaged(where, f"no column {', '.join(lacking)}")
+    return table
 
 
 def align(tables: dict[str, list[pd.DataFrame]], files: Files) -> Answers:
@@ -104,18 +135,3 @@ def align(tables: dict[str, list[pd.DataFrame]], files: Files) -> Answers:
         pictures["group"].to_numpy(np.int64),
         answers,
     )
-
-
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(
-            path, keep_default_na=False, dtype={"image": str, "class": str, "predicted": str}
-        )
-    except FileNotFoundError:
-        raise missing(path) from None
-    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
-        raise damaged(path, str(error)) from None
-    lacking = [column for column in columns if column not in table]
-    if lacking:
-        raise damaged(path, f"no column {', '.join(lacking)}")
-    return table

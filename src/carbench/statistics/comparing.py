@@ -1,4 +1,4 @@
-"""Paired comparisons of all backbones at once, corrected for their number.
+"""Paired comparisons, of all backbones or of chosen pairs, corrected for their number.
 
 The largest of many differences is large by chance. Single-step max-|t| (Westfall and Young 1993;
 Hothorn, Bretz and Westfall, Biometrical Journal 2008) asks how large the largest standardised
@@ -10,6 +10,7 @@ p-value is at most 1 - confidence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -25,10 +26,10 @@ POWER = 0.8
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two backbones on the same pictures.
+    """Two estimates, such as backbones, on the same pictures.
 
     Attributes:
-        backbone, other: the two.
+        backbone, other: the names of the two.
         difference: first minus second; the interval holds for all pairs together.
         p_value: as if this were the only pair.
         p_adjusted: for the largest of all pairs.
@@ -45,16 +46,23 @@ class Comparison:
     detectable: float
 
 
-def compare(estimates: dict[str, Estimate], confidence: float, seed: int) -> list[Comparison]:
-    """Return all pairs of backbones, in the order of the dictionary.
+def compare(
+    estimates: dict[str, Estimate],
+    confidence: float,
+    seed: int,
+    pairs: Sequence[tuple[str, str]] | None = None,
+) -> list[Comparison]:
+    """Return comparisons of pairs, corrected for the number of all of them.
 
     Args:
-        estimates: of one share by backbone, from the same resamples.
+        estimates: of one share by name, from the same resamples.
         confidence: of all intervals together, such as 0.95; there must be at least
             1 / (1 - confidence) - 1 resamples, so that anything can be that rare.
         seed: of the draws of trainings.
+        pairs: which names to compare, in this order; None: all, in the order of the dictionary.
     """
-    pairs = list(combinations(estimates, 2))
+    if pairs is None:
+        pairs = list(combinations(estimates, 2))
     differences = [estimates[first].minus(estimates[second]) for first, second in pairs]
     errors = [difference_error(difference) for difference in differences]
     p_values = [
@@ -99,7 +107,7 @@ def detectable_difference(error: StandardError, tail: float) -> float:
 
 
 def _largest_by_chance(
-    estimates: dict[str, Estimate], pairs: list[tuple[str, str]], seed: int
+    estimates: dict[str, Estimate], pairs: Sequence[tuple[str, str]], seed: int
 ) -> Numbers:
     """Return (R,) the largest |standardised difference| of all pairs, where none differ.
 

@@ -16,15 +16,15 @@ from carbench.statistics.intervals import Interval, difference_interval, share_i
 from carbench.statistics.runs import Runs
 from carbench.statistics.scoring import ClassScores, part_scores
 
-HEADLINE = (
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "val_accuracy",
-    "leak_gap",
-    "latency_ms",
-    "parameters",
-)
+# Columns of `dvc exp show` about the chosen backbone, and where summary.csv has them.
+HEADLINE = {
+    "accuracy": "accuracy",
+    "low": "accuracy_low",
+    "high": "accuracy_high",
+    "leak_gap": "leak_gap",
+    "latency_ms": "latency_ms",
+    "macs": "macs",
+}
 # Metrics that are means over trainings, without interval.
 CALIBRATION = ("nll", "ece", "nll_calibrated", "ece_calibrated")
 
@@ -138,20 +138,22 @@ def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
 
 
 def headline(summary: pd.DataFrame, comparisons: list[Comparison]) -> dict[str, Any]:
-    """Return what `dvc exp show` and `dvc metrics diff` show: the winner, then all accuracies.
+    """Return the columns of `dvc exp show`: the chosen backbone, then the accuracy of each.
 
-    The smallest detectable difference is the median over the pairs with the chosen backbone.
+    Accuracies, their interval, ``leak_gap`` and ``detectable`` are parts of one. ``tied`` names the
+    backbones that the test does not tell apart from the chosen one; ``detectable`` is the median
+    over the pairs with it, null where it is the only one.
     """
-    winner = summary.iloc[0]
-    detectable = [each.detectable for each in comparisons if each.backbone == winner["backbone"]]
+    chosen = summary.iloc[0]
+    name = str(chosen["backbone"])
+    detectable = [each.detectable for each in comparisons if each.backbone == name]
+    tied = summary["backbone"][1:][summary["tied"] == 1]
     return {
-        "winner": {
-            "backbone": str(winner["backbone"]),
-            **{key: _plain(winner[key]) for key in HEADLINE},
-        },
-        "smallest_detectable_difference": _plain(median(detectable)) if detectable else None,
-        "tied": " ".join(summary.loc[summary["tied"] == 1, "backbone"]),
-        "accuracy": {
+        "chosen": name,
+        **{key: _plain(chosen[column]) for key, column in HEADLINE.items()},
+        "tied": " ".join(tied) or "none",
+        "detectable": _plain(median(detectable)) if detectable else None,
+        "accuracy_of": {
             str(row["backbone"]): _plain(row["accuracy"]) for _, row in summary.iterrows()
         },
     }
@@ -191,7 +193,7 @@ def _accuracy(part: str, score: Score, params: AggregateParams) -> dict[str, flo
 
 
 def _plain(value: Any) -> Any:
-    """Return a number that JSON can hold: six digits are more than any test set can tell."""
+    """Return a number that JSON can hold: a hundredth of a point, which a column has room for."""
     if pd.isna(value):
         return None
-    return int(value) if float(value).is_integer() and abs(value) > 1 else round(float(value), 6)
+    return int(value) if float(value).is_integer() and abs(value) > 1 else round(float(value), 4)

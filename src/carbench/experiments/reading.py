@@ -1,0 +1,98 @@
+"""Reads what an experiment, a commit or the workspace holds of a study's results."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from carbench.errors import CarbenchError
+from carbench.interop.revisions import Revision
+from carbench.statistics.answers import COLUMNS, align, parse_predictions
+from carbench.statistics.experiments import Experiment
+from carbench.tables import damaged
+
+
+def read_params(revision: Revision) -> dict[str, Any]:
+    """Return its params.yaml.
+
+    Raises:
+        CarbenchError: it has none, or one that is not of a study.
+    """
+    where = revision.where("params.yaml")
+    try:
+        content = YAML(typ="safe").load(revision.read("params.yaml"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        what = " ".join(str(error).split())
+        raise _no_study(where, f"unreadable YAML ({what})") from None
+    if not isinstance(content, dict):
+        raise _no_study(where, f"a {type(content).__name__}")
+    return content
+
+
+def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
+    """Return what it found on its test pictures.
+
+    Args:
+        revision: whose results.
+        params: its params.yaml, which says which backbones and seeds there are.
+
+    Raises:
+        CarbenchError: a result is missing, out of reach or damaged, or params.yaml names no
+            backbones and seeds.
+    """
+    where = revision.where("params.yaml")
+    backbones, seeds = params.get("backbones"), params.get("seeds")
+    if not (isinstance(backbones, dict) and backbones and isinstance(seeds, list) and seeds):
+        raise _no_study(where, "no `backbones:` or no `seeds:`")
+    names = [str(name) for name in backbones]
+    choice = _read_table(revision, "results/choose/choice.csv", ("backbone", "chosen"))
+    chosen = choice.loc[choice["chosen"] == "1", "backbone"].tolist()
+    if len(chosen) != 1 or chosen[0] not in names:
+        raise CarbenchError(
+            revision.where("results/choose/choice.csv"),
+            found=f"{', '.join(chosen) or 'nothing'} as the chosen backbone",
+            expected=f"one of those in params.yaml ({', '.join(names)})",
+            fix="run the study again, so that its results belong to its params.yaml",
+        )
+    places = {
+        name: [f"results/evaluate/{name}/{seed}/predictions.csv" for seed in seeds]
+        for name in names
+    }
+    files = {name: [Path(revision.where(path)) for path in own] for name, own in places.items()}
+    tables = {
+        name: [
+            parse_predictions(BytesIO(revision.read(path)), where, (*COLUMNS, "leaked"))
+            for path, where in zip(own, files[name], strict=True)
+        ]
+        for name, own in places.items()
+    }
+    manifest = _read_table(revision, "results/data/manifest.csv", ("image", "sha256"))
+    content = manifest.drop_duplicates("image").set_index("image")["sha256"]
+    return Experiment(revision.name, chosen[0], align(tables, files), content)
+
+
+def _read_table(revision: Revision, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a CSV file as text."""
+    where = Path(revision.where(path))
+    try:
+        table = pd.read_csv(BytesIO(revision.read(path)), dtype=str, keep_default_na=False)
+    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
+        raise damaged(where, str(error)) from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise damaged(where, f"no column {', '.join(lacking)}")
+    return table
+
+
+def _no_study(where: str, found: str) -> CarbenchError:
+    return CarbenchError(
+        where,
+        found=found,
+        expected="the parameters of a study",
+        fix="compare a commit or experiment of a study; presets/ holds complete files",
+    )

@@ -1,0 +1,302 @@
+"""Whether two experiments differ: the same test pictures, answered by the trainings of both.
+
+A picture counts if both tested it, it is clean in both (no twin in either's train or val), and it
+is the same: name, class and content. Of every experiment's trainings each picture's answers are
+averaged, then the pictures. Differences are paired and corrected for their number as everywhere
+(``comparing.py``): all backbones of all experiments that are compared with the reference are one
+family. Trainings of two experiments are taken as independent, also where their seeds are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+from carbench.errors import CarbenchError
+from carbench.params.bootstrap import BootstrapSection
+from carbench.statistics.answers import Answers
+from carbench.statistics.bootstrap import Bootstrap, Estimate
+from carbench.statistics.comparing import Comparison, compare
+from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.scoring import part_scores
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What one experiment found on its test pictures.
+
+    Attributes:
+        name: what the user calls it.
+        chosen: the backbone that its stage choose took.
+        answers: of all trainings; ``pictures`` has the columns class, group and leaked.
+        content: the checksum of each picture's file, by its name.
+    """
+
+    name: str
+    chosen: str
+    answers: Answers
+    content: pd.Series[str]
+
+    @property
+    def clean(self) -> pd.DataFrame:
+        """The clean test pictures, by name."""
+        pictures = self.answers.pictures
+        return pictures[pictures["leaked"] == 0]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A backbone of the reference and one of another experiment, on the pictures of both.
+
+    Attributes:
+        reference, other: the names of the two backbones; the same, but for the chosen ones.
+        reference_accuracy, other_accuracy: on the shared pictures, each with its own interval.
+        comparison: other minus reference; intervals and ``p_adjusted`` hold for the whole family.
+        knows_trainings: whether both have several trainings, so that the interval holds what
+            another training would change; if not, it is about these trainings.
+        identical: whether all trainings of both gave the same answers to all shared pictures.
+    """
+
+    reference: str
+    other: str
+    reference_accuracy: Interval
+    other_accuracy: Interval
+    comparison: Comparison
+    knows_trainings: bool
+    identical: bool
+
+
+@dataclass(frozen=True)
+class ExperimentComparison:
+    """One experiment against the reference.
+
+    Attributes:
+        reference, other: the names of the two.
+        images, groups: shared clean test pictures, and duplicate groups among them.
+        reference_images, other_images: all clean test pictures of each.
+        relabelled: pictures of one name that have another class in the other experiment; left out.
+        replaced: pictures of one name whose file has another content there; left out.
+        tested_apart: pictures, clean or leaked, that only one of the two tested.
+        chosen: the chosen backbone of each.
+        backbones: each backbone that both have, in the reference's order.
+        reference_only, other_only: backbones that one of them lacks.
+    """
+
+    reference: str
+    other: str
+    images: int
+    groups: int
+    reference_images: int
+    other_images: int
+    relabelled: int
+    replaced: int
+    tested_apart: int
+    chosen: Pair
+    backbones: list[Pair]
+    reference_only: list[str]
+    other_only: list[str]
+
+
+def compare_experiments(
+    reference: Experiment, others: Sequence[Experiment], params: BootstrapSection
+) -> list[ExperimentComparison]:
+    """Compare each of ``others`` with the reference.
+
+    Args:
+        reference: what the others are compared with; differences are other minus reference, in
+            parts of one.
+        others: at least one; names are unique, the reference's included.
+        params: confidence, resamples and seed of the bootstrap.
+
+    Raises:
+        CarbenchError: an experiment shares no clean test picture with the reference.
+    """
+    shared = [_shared(reference, other) for other in others]
+    family = _Family(reference, others, shared, params)
+    for other, images in zip(others, shared, strict=True):
+        for one, two in _pairs(reference, other):
+            family.add(reference, one, other, two, images)
+    found = iter(family.compared())
+    results = []
+    for other, images in zip(others, shared, strict=True):
+        pairs = [next(found) for _ in _pairs(reference, other)]
+        ours, theirs = list(reference.answers.predicted), list(other.answers.predicted)
+        common = reference.clean.index.intersection(other.clean.index)
+        results.append(
+            ExperimentComparison(
+                reference=reference.name,
+                other=other.name,
+                images=len(images),
+                groups=family.count_groups(images),
+                reference_images=len(reference.clean),
+                other_images=len(other.clean),
+                relabelled=int((~_same_class(reference, other, common)).sum()),
+                replaced=int((~_same_content(reference, other, common)).sum()),
+                tested_apart=len(
+                    reference.answers.pictures.index.symmetric_difference(
+                        other.answers.pictures.index
+                    )
+                ),
+                chosen=next(
+                    pair
+                    for pair in pairs
+                    if (pair.reference, pair.other) == (reference.chosen, other.chosen)
+                ),
+                backbones=[pair for pair in pairs if pair.reference == pair.other],
+                reference_only=[name for name in ours if name not in theirs],
+                other_only=[name for name in theirs if name not in ours],
+            )
+        )
+    return results
+
+
+class _Family:
+    """All pairs that are judged together, on the same resamples of the same pictures."""
+
+    def __init__(
+        self,
+        reference: Experiment,
+        others: Sequence[Experiment],
+        shared: list[pd.Index[str]],
+        params: BootstrapSection,
+    ) -> None:
+        # Sorted, so that neither the order of rows nor that of experiments decides any draw.
+        self._images = pd.Index(sorted(set().union(*shared)), dtype=object)
+        self._groups = merge_groups(
+            [each.answers.pictures["group"] for each in (reference, *others)], self._images
+        )
+        self._bootstrap = Bootstrap(self._groups, params.resamples, params.seed)
+        self._params = params
+        self._estimates: dict[str, Estimate] = {}
+        self._pairs: list[tuple[str, str]] = []
+        self._known: list[tuple[str, str, bool]] = []
+
+    def count_groups(self, images: pd.Index[str]) -> int:
+        """Return how many duplicate groups the pictures belong to."""
+        return len(np.unique(self._groups[self._images.isin(images)]))
+
+    def add(
+        self, one: Experiment, first: str, two: Experiment, second: str, images: pd.Index[str]
+    ) -> None:
+        """Remember a pair: backbone ``first`` of ``one`` and ``second`` of ``two``."""
+        identical = np.array_equal(
+            _named(one.answers, first, images), _named(two.answers, second, images)
+        )
+        # The later experiment stands first, as the difference is other minus reference.
+        pair = (self._estimate(two, second, images), self._estimate(one, first, images))
+        self._pairs.append(pair)
+        self._known.append((first, second, identical))
+
+    def compared(self) -> list[Pair]:
+        """Return all pairs in the order in which they were added."""
+        # In alphabetic order, so that swapping two experiments swaps the sign and nothing else.
+        estimates = dict(sorted(self._estimates.items()))
+        confidence = self._params.confidence
+        comparisons = compare(estimates, confidence, self._params.seed, self._pairs)
+        return [
+            Pair(
+                first,
+                second,
+                share_interval(estimates[each.other], confidence),
+                share_interval(estimates[each.backbone], confidence),
+                each,
+                estimates[each.other].knows_trainings and estimates[each.backbone].knows_trainings,
+                identical,
+            )
+            for each, (first, second, identical) in zip(comparisons, self._known, strict=True)
+        ]
+
+    def _estimate(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
+        """Estimate an accuracy on some of the pictures, once; return what it is called."""
+        right, tested = _on(experiment.answers, backbone, self._images)
+        tested = tested & self._images.isin(images)
+        # The same trainings on the same pictures are one estimate, for all pairs that it is in.
+        name = f"{experiment.name}\0{backbone}\0{np.packbits(tested).tobytes().hex()}"
+        if name not in self._estimates:
+            (score,) = part_scores(self._bootstrap, right, tested[None])
+            # Each picture counts once, however many of the trainings were tested on it: folds.
+            weights = (tested / np.maximum(tested.sum(axis=0), 1)).sum(axis=1)
+            self._estimates[name] = replace(score, weights=weights).estimate()
+        return name
+
+
+def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> NDArray[np.int64]:
+    """Return (N,) groups of pictures that are twins by any of several groupings, or by a chain.
+
+    Args:
+        groupings: a number of a group by picture each; pictures beyond ``images`` count as links.
+        images: the N pictures.
+    """
+    named = pd.concat(
+        [
+            pd.DataFrame({"image": groups.index, "group": f"{number}/" + groups.astype(str)})
+            for number, groups in enumerate(groupings)
+        ]
+    )
+    rows, pictures = pd.factorize(named["image"], sort=True)
+    columns, groups = pd.factorize(named["group"])
+    size = len(pictures) + len(groups)
+    links = csr_array(
+        (np.ones(len(rows), np.int8), (rows, columns + len(pictures))), shape=(size, size)
+    )
+    _, parts = connected_components(links, directed=False)
+    # Numbered by their first picture, whatever the groupings were called.
+    numbers, _ = pd.factorize(parts[pd.Index(pictures).get_indexer(images)])
+    return np.asarray(numbers, np.int64)
+
+
+def _pairs(reference: Experiment, other: Experiment) -> list[tuple[str, str]]:
+    """Return the backbones of both, and the chosen of each if that is another pair."""
+    pairs = [
+        (name, name) for name in reference.answers.predicted if name in other.answers.predicted
+    ]
+    chosen = (reference.chosen, other.chosen)
+    return pairs if chosen in pairs else [chosen, *pairs]
+
+
+def _shared(reference: Experiment, other: Experiment) -> pd.Index[str]:
+    """Return the names of the pictures on which both can be compared."""
+    common = reference.clean.index.intersection(other.clean.index)
+    alike = _same_class(reference, other, common) & _same_content(reference, other, common)
+    images = common[alike].sort_values()
+    if images.empty:
+        raise CarbenchError(
+            f"{reference.name} and {other.name}",
+            found=f"no clean test picture that both have ({len(reference.clean)} in "
+            f"{reference.name}, {len(other.clean)} in {other.name}, {len(common)} of one name)",
+            expected="pictures with the same name, class and content that both tested",
+            fix="compare experiments on the same data, whose `split` tests some pictures in both",
+        )
+    return images
+
+
+def _same_class(one: Experiment, two: Experiment, images: pd.Index[str]) -> Flags:
+    first, second = (each.answers.pictures["class"].loc[images] for each in (one, two))
+    return np.asarray(first.to_numpy() == second.to_numpy(), bool)
+
+
+def _same_content(one: Experiment, two: Experiment, images: pd.Index[str]) -> Flags:
+    first, second = (each.content.reindex(images) for each in (one, two))
+    return np.asarray(first.to_numpy() == second.to_numpy(), bool)
+
+
+def _on(answers: Answers, backbone: str, images: pd.Index[str]) -> tuple[Flags, Flags]:
+    """Return (S, N) right and (S, N) tested of the named pictures, also of unknown ones."""
+    places = answers.pictures.index.get_indexer(images)
+    known = places >= 0
+    return answers.right(backbone)[:, places] & known, answers.tested(backbone)[:, places] & known
+
+
+def _named(answers: Answers, backbone: str, images: pd.Index[str]) -> NDArray[np.object_]:
+    """Return (S, N) the names of the predicted classes."""
+    names = np.array([*answers.classes, ""], object)  # the last: untested
+    places = answers.pictures.index.get_indexer(images)
+    return np.asarray(names[answers.predicted[backbone][:, places]], object)
