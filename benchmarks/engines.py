@@ -4,7 +4,8 @@ Run by hand in the repository's root: `python benchmarks/engines.py --jobs 8 100
 number of trainings a copy of the repository gets a study of that size whose outputs are small
 files with receipts, as if every job had run; then commands with nothing to do are timed,
 alternating, each several times: `snakemake` with and without the sync, `carbench sync --check`,
-and, where asked for with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the largest memory.
+and, where asked for with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the
+largest memory.
 """
 
 from __future__ import annotations
