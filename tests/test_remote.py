@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -262,12 +263,23 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
         time.sleep(0.02)
 
 
+def mend(store: Path) -> None:
+    """A bucket outlives a server's death; the emulator's list of objects may be torn by it."""
+    (listed,) = store.rglob(".meta")
+    try:
+        json.loads(listed.read_text())
+    except ValueError:
+        shutil.rmtree(store)
+        store.mkdir()
+
+
 def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
     """In the middle of a push and of a pull: an error, no hang, and the next try completes."""
     person, remote = owner(gcs)
     process = person.begin("dvc", "push", *AT_ONCE)
-    wait_for(lambda: sum(1 for _ in (tmp_path / "store").rglob("*")) > 100, process)
+    wait_for(lambda: sum(1 for _ in (tmp_path / "store").rglob("*")) > 350, process)
     remote.kill()
+    mend(tmp_path / "store")
     status, said = person.end(process)
     assert status
     assert "ERROR" in said
@@ -276,7 +288,7 @@ def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
 
     other = colleague(person)
     process = other.begin("dvc", "pull", *AT_ONCE)
-    wait_for(lambda: len(other.cache) > 20, process)
+    wait_for(lambda: len(other.cache) > 150, process)
     remote.kill()
     status, said = other.end(process)
     assert status
