@@ -1,0 +1,317 @@
+"""Results shared through a bucket or a folder: DVC's real client, against servers on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import ROOT, Project, active_environment, copy_repository
+
+pytestmark = pytest.mark.slow
+
+OBJECTS = 300
+EXTRA = all(importlib.util.find_spec(name) for name in ("dvc_s3", "moto"))
+HANG = 150  # seconds; longer than the clients' own retries
+VERIFY = ["dvc", "remote", "modify", "storage", "verify", "true"]
+# gcsfs tries each object again for half a minute: unless all go at once, a push to a dead server
+# ends after that time for each round of jobs.
+AT_ONCE = ("--jobs", "200")
+# A stage as small as can be, whose outputs lie where the study's do. No object ends in "\r":
+# gcp-storage-emulator reads uploads with a parser of e-mail, which takes it away.
+STAGE = {
+    "cmd": "python make.py",
+    "deps": ["make.py"],
+    "outs": ["results/data/images", "results/mistakes.npz"],
+    "metrics": [{"results/metrics.json": {"cache": False}}],
+}
+MAKE = f"""
+import random
+from pathlib import Path
+dice = random.Random(0)
+folder = Path("results/data/images")
+folder.mkdir(parents=True)
+for number in range({OBJECTS}):
+    (folder / f"{{number}}.jpg").write_bytes(dice.randbytes(20_000) + b".")
+Path("results/mistakes.npz").write_bytes(dice.randbytes(8_000_000) + b".")
+Path("results/metrics.json").write_text('{{"accuracy": 0.5}}')
+"""
+
+
+@dataclass
+class Remote:
+    """Where results are pushed to: the command of the docs, and the server behind it."""
+
+    url: str
+    env: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if not self.command:
+            return
+        self.process = subprocess.Popen(
+            self.command,
+            env=active_environment() | self.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            assert self.process.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server did not start"
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class Person:
+    """A clone and the environment that its owner has."""
+
+    project: Project
+    env: dict[str, str]
+
+    def begin(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.project.root,
+            env=active_environment() | self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for it, but not forever: a hang is a failure."""
+        try:
+            said = process.communicate(timeout=HANG)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"hung for {HANG} s\n{process.communicate()[0][-2000:]}")
+        return process.returncode, said
+
+    def run(self, *command: str) -> str:
+        status, said = self.end(self.begin(*command))
+        assert status == 0, f"{command}: {said[-3000:]}"
+        return said
+
+    @property
+    def cache(self) -> list[Path]:
+        folder = self.project.root / ".dvc/cache/files/md5"
+        return [path for path in folder.glob("??/*") if re.fullmatch(r"\w+(\.dir)?", path.name)]
+
+    def check_cache(self) -> None:
+        """What has the name of its content is that content, whole."""
+        for path in self.cache:
+            name = (path.parent.name + path.name).removesuffix(".dir")
+            assert hashlib.md5(path.read_bytes()).hexdigest() == name, path
+
+    def files(self) -> dict[str, bytes]:
+        results = self.project.root / "results"
+        found = {path.relative_to(results).as_posix(): path for path in results.rglob("*")}
+        return {
+            name: path.read_bytes()
+            for name, path in found.items()
+            if path.is_file() and path.name != ".gitignore"
+        }
+
+
+def documented(scheme: str) -> list[str]:
+    """The command by which the docs name a remote."""
+    text = (ROOT / "docs/sharing.md").read_text()
+    assert f"$ {' '.join(VERIFY)}\n" in text
+    return re.findall(rf"^\$ (dvc remote add -d storage {scheme}\S+)", text, re.M)[0].split()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def gcs(folder: Path) -> Remote:
+    port = free_port()
+    env = {
+        "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+        # Newer gcsfs asks for a kind of bucket that the emulator does not know, for a minute.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+    }
+    emulator = ["gcp-storage-emulator", "-d", str(folder), "start", "--host", "127.0.0.1"]
+    command = [*emulator, "--port", str(port), "--default-bucket", "bucket"]
+    return Remote("gs://", env, command, port)
+
+
+def s3(folder: Path) -> Remote:
+    port = free_port()
+    env = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    return Remote("s3://", env, command, port)
+
+
+def plain(folder: Path) -> Remote:
+    return Remote("/")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with results in DVC's cache and a lock in git, and no remote yet."""
+    project = copy_repository(tmp_path_factory.mktemp("made"))
+    (project.root / "make.py").write_text(MAKE)
+    stages = {"stages": {"make": STAGE}}
+    (project.root / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False))
+    project.run("dvc", "repro", "--quiet")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message=results")
+    return project
+
+
+Start = Callable[..., tuple[Person, Remote]]
+
+
+@pytest.fixture
+def owner(made: Project, tmp_path: Path) -> Iterator[Start]:
+    """The owner of the results, who has named a remote with the command of the docs."""
+    begun: list[Remote] = []
+
+    def start(kind: Callable[[Path], Remote]) -> tuple[Person, Remote]:
+        if kind is s3 and not (EXTRA):
+            pytest.skip("needs the extra dev-s3")
+        store = tmp_path / "store"
+        store.mkdir()
+        remote = kind(store)
+        begun.append(remote)
+        remote.start()
+        if kind is s3:
+            make = "import boto3; boto3.client('s3').create_bucket(Bucket='bucket')"
+            subprocess.run([sys.executable, "-c", make], env=os.environ | remote.env, check=True)
+        root = tmp_path / "owner"
+        shutil.copytree(made.root, root, symlinks=True)
+        person = Person(Project(root), remote.env)
+        *add, url = documented(remote.url)
+        url = url.replace("BUCKET", "bucket").replace("/mnt/share", str(store))
+        person.run(*add, url)
+        person.run(*VERIFY)
+        person.run("git", "commit", "--quiet", "--all", "--message=remote")
+        return person, remote
+
+    yield start
+    for remote in begun:
+        remote.kill()
+
+
+def colleague(owner: Person) -> Person:
+    """A fresh clone: of the owner's machine it has what is in git, and nothing else."""
+    root = owner.project.root.parent / "colleague"
+    subprocess.run(["git", "clone", "--quiet", owner.project.root, root], check=True)
+    (root / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
+    return Person(Project(root), owner.env)
+
+
+def check_pulled(first: Person, second: Person) -> None:
+    assert second.files() == first.files()
+    assert len(second.files()) == OBJECTS + 2
+    second.check_cache()
+    assert "up to date" in second.run("dvc", "status")
+    assert "in sync" in second.run("dvc", "status", "--cloud")
+
+
+@pytest.mark.parametrize("kind", [gcs, s3, plain])
+def test_a_colleague_pulls_what_was_pushed(owner: Start, kind: Callable[[Path], Remote]) -> None:
+    person, _ = owner(kind)
+    said = person.run("dvc", "push")
+    assert f"{OBJECTS + 2} files pushed" in said
+    other = colleague(person)
+    assert len(other.files()) == 1  # the small table that git keeps
+    other.run("dvc", "pull")
+    check_pulled(person, other)
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not reached():
+        assert process.poll() is None, f"ended too early: {process.communicate()[0][-2000:]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def mend(store: Path) -> None:
+    """A bucket outlives a server's death; the emulator's list of objects may be torn by it."""
+    (listed,) = store.rglob(".meta")
+    try:
+        json.loads(listed.read_text())
+    except ValueError:
+        shutil.rmtree(store)
+        store.mkdir()
+
+
+def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
+    """In the middle of a push and of a pull: an error, no hang, and the next try completes."""
+    person, remote = owner(gcs)
+    process = person.begin("dvc", "push", *AT_ONCE)
+    wait_for(lambda: sum(1 for _ in (tmp_path / "store").rglob("*")) > 350, process)
+    remote.kill()
+    mend(tmp_path / "store")
+    status, said = person.end(process)
+    assert status
+    assert "ERROR" in said
+    remote.start()
+    person.run("dvc", "push")
+
+    other = colleague(person)
+    process = other.begin("dvc", "pull", *AT_ONCE)
+    wait_for(lambda: len(other.cache) > 150, process)
+    remote.kill()
+    status, said = other.end(process)
+    assert status
+    assert "ERROR" in said
+    other.check_cache()
+    whole = person.files()
+    assert all(whole[name] == content for name, content in other.files().items())
+    remote.start()
+    other.run("dvc", "pull")
+    check_pulled(person, other)
+
+
+def test_an_object_damaged_in_the_bucket_is_refused(owner: Start, tmp_path: Path) -> None:
+    """Without `verify`, which the docs have a person set, DVC takes it as it is."""
+    person, _ = owner(gcs)
+    person.run("dvc", "push")
+    whole = (person.project.root / "results/data/images/7.jpg").read_bytes()
+    stored = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    (damaged,) = [path for path in stored if path.read_bytes() == whole]
+    damaged.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    other = colleague(person)
+    status, said = other.end(other.begin("dvc", "pull"))
+    assert status
+    assert "failed to pull data from the cloud" in said
+    assert not (other.project.root / "results/data/images/7.jpg").exists()
+    other.check_cache()
