@@ -76,7 +76,7 @@ def ran(project: Project, *command: str) -> set[str]:
 
 
 def snakemake(project: Project, *targets: str) -> set[str]:
-    return ran(project, "snakemake", "--cores", "2", "--quiet", "progress", *targets)
+    return ran(project, "snakemake", *targets, "--cores", "2", "--quiet", "progress")
 
 
 def dvc(project: Project, *targets: str) -> set[str]:

@@ -270,7 +270,7 @@ def mend(store: Path) -> None:
 
 
 def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
-    """In the middle of a push and of a pull, and the client, which would try for minutes, with it."""
+    """In the middle of a push and of a pull; the client, which would try for minutes, with it."""
     person, remote = owner(gcs)
     process = person.begin("dvc", "push", *AT_ONCE)
     wait_for(lambda: sum(1 for _ in (tmp_path / "store").rglob("*")) > 100, process)
