@@ -346,7 +346,7 @@ def test_a_removed_backbone_leaves_and_comes_back_untrained(by_dvc: Project) -> 
     params["backbones"] = {**params["backbones"], "mobilenet": removed}
     by_dvc.set_params(params)
     assert "train@mobilenet-0" in plans(by_dvc)[0]
-    assert snakemake(by_dvc, choice) == set()
+    assert snakemake(by_dvc) == set()
     assert plans(by_dvc) == (set(), set())
     assert repeatable(by_dvc) == before
 
