@@ -21,7 +21,7 @@ if workflow.is_main_process:
             forced |= set(settings.targets)
         if settings.forceall:
             forced = {"all"}
-        os.environ["CARBENCH_AGAIN"] = ",".join(sorted(map(str, forced)))
+        os.environ.update(CARBENCH_AGAIN=",".join(sorted(map(str, forced))))
 
     onsuccess:
         session.finish()

@@ -156,9 +156,12 @@ class Session:
             to_dvc(workspace, proofs)
 
     def finish(self) -> None:
-        """Tell DVC what the run has made."""
-        workspace = open_workspace(self._root)
-        to_dvc(workspace, prove_all(workspace))
+        """Tell DVC what the run has made; say so if that was not possible, the run is done."""
+        try:
+            workspace = open_workspace(self._root)
+            to_dvc(workspace, prove_all(workspace))
+        except CarbenchError as error:
+            print(error, file=sys.stderr)  # noqa: T201
 
     def _occupy(self) -> None:
         """Be the only run in this folder, and say so to DVC."""
