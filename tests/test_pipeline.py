@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from carbench.interop.jobs import dvc_plan, snakemake_plan
-from conftest import Project, active_environment, copy_repository, repeatable, run_script
+from conftest import (
+    Project,
+    active_environment,
+    copy_project,
+    copy_repository,
+    repeatable,
+    run_script,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -180,7 +187,10 @@ def test_damaged_results_are_refused_in_a_sentence(smoke: Project, tmp_path: Pat
     assert "its tensors are not those that were saved" in evaluate("resnet")
 
 
-def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(smoke: Project) -> None:
+def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(
+    smoke_run: Project, tmp_path: Path
+) -> None:
+    smoke = copy_project(smoke_run, tmp_path / "study")
     params = smoke.params
     params["backbones"] = {
         "slow": {"model": "test_resnet", "weights": "random", "train": {"epochs": 3000}}
@@ -213,4 +223,3 @@ def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(smoke: Project) -
     smoke.set_params(params)
     smoke.run("snakemake", target)
     assert (smoke.root / target).is_file()
-    shutil.rmtree((smoke.root / target).parents[1])  # aggregate's dependency, to DVC

@@ -285,15 +285,13 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
 # The stages themselves.
 
 
-def run_stage(
-    name: str, made: Path, params: Path, scratch: Path | None, *options: object
-) -> object:
+def run_stage(name: str, made: Path, params: Path, place: Path | None, *options: object) -> object:
     """Run a stage's script in this process and return its exit status."""
 
     class Scratched(stage.Stage):
-        def __init__(self, args: Any) -> None:
-            super().__init__(args)
-            self.scratch = scratch
+        @property
+        def scratch(self) -> Path | None:
+            return place
 
     line = ["--params", params, "--backbone", "resnet", "--pack", made]
     line += ["--split", made / "split.csv", "--weights", made / "start.safetensors", *options]
