@@ -27,6 +27,7 @@ from carbench.ledger.locks import held
 from carbench.ledger.making import remove_stray
 from carbench.ledger.receipts import find_receipt, save_receipt
 from carbench.ledger.store import Store
+from carbench.ledger.whole import write_whole
 from carbench.ledger.why import reason
 from carbench.ledger.workspace import Proof, Workspace
 
@@ -304,8 +305,4 @@ def _read_stamps(root: Path) -> dict[str, list[int | str]]:
 
 
 def _write_stamps(root: Path, stamps: Mapping[str, list[int | str]]) -> None:
-    path = root / STAMPS
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps(stamps))
-    draft.replace(path)
+    write_whole(root / STAMPS, json.dumps(stamps))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from carbench.errors import CarbenchError
 from carbench.ledger.definition import PARAMS, JobSpec
 from carbench.ledger.hashing import Content
 from carbench.ledger.receipts import Ingredients, Receipt, receipt_from
+from carbench.ledger.whole import write_whole
 from carbench.params.base import read_yaml
 
 LOCK = Path("dvc.lock")
@@ -75,10 +75,8 @@ def write_lock(
     blocks = _blocks(text)
     for name, (job, receipt, deps) in receipts.items():
         blocks[name] = _dump({"stages": {name: _entry(job, receipt, deps)}}).partition("\n")[2]
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
     head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
-    draft.write_text(head + "".join(blocks.values()), encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, head + "".join(blocks.values()))
 
 
 def _blocks(text: str) -> dict[str, str]:
@@ -135,8 +133,4 @@ def _remembered(root: Path, md5: str) -> dict[str, Any] | None:
 
 
 def _remember(root: Path, md5: str, entries: dict[str, Any]) -> None:
-    path = root / MEMORY
-    path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps({"md5": md5, "entries": entries}), encoding="utf-8")
-    draft.replace(path)
+    write_whole(root / MEMORY, json.dumps({"md5": md5, "entries": entries}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from carbench.ledger.hashing import Content
+from carbench.ledger.whole import write_whole
 
 FOLDER = Path(".carbench/receipts")
 
@@ -55,11 +55,7 @@ def now() -> str:
 def save_receipt(root: Path, receipt: Receipt) -> None:
     """Write a receipt, complete or not at all."""
     path = _place(root, receipt.job, receipt.ingredients.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = asdict(receipt)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, json.dumps(asdict(receipt), ensure_ascii=False))
 
 
 def find_receipt(root: Path, job: str, key: str) -> Receipt | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,19 +48,6 @@ def walk(root: Path) -> list[Path]:
         seen.add(real)
         paths += [Path(parent, name) for name in names]
     return sorted(paths, key=lambda path: path.relative_to(root).parts)
-
-
-def fingerprint(root: Path) -> str:
-    """Return a text that changes when a file below a folder is added, removed, renamed or edited.
-
-    Made of names, sizes and times of change: fast enough to look at before every run.
-    """
-    digest = hashlib.sha256()
-    for path in walk(root):
-        found = path.lstat()
-        name = os.fsencode(path.relative_to(root))
-        digest.update(name + f"\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def _reader(path: Path) -> Callable[[], bytes]:
