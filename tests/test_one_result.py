@@ -186,6 +186,19 @@ def test_going_back_costs_nothing(made: Project) -> None:
     assert (made.root / "results/report.html").read_bytes() == page
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "snakemake --cores 1 --quiet progress --forcerun split --until split",
+        "dvc repro --force --single-item split",
+        "dvc repro --no-run-cache -fs split",
+    ],
+)
+def test_what_a_person_forces_is_made_again(by_snakemake: Project, command: str) -> None:
+    assert ran(by_snakemake, *command.split()) == {"split"}
+    assert plans(by_snakemake) == (set(), set())
+
+
 def test_experiments_are_applied_and_left(by_snakemake: Project) -> None:
     made = by_snakemake
     made.run("git", "add", "--all")

@@ -3,6 +3,7 @@
 # Before planning: a job that the ledger can prove is current, any other is not (docs/engines.md).
 # After a run:     what was made goes into dvc.lock and DVC's cache, also where some jobs failed.
 
+from carbench.interop.forced import pass_on
 from carbench.interop.sync import Session
 
 # A job on a cluster reads the Snakefile too; what it is to do was decided by the process that sent it.
@@ -14,14 +15,8 @@ if workflow.is_main_process:
     except CarbenchError as error:
         raise WorkflowError(str(error))
 
-    # What a person forces is made again, not brought back from the cache.
-    if settings := workflow.dag_settings:
-        forced = set(settings.forcerun)
-        if settings.forcetargets:
-            forced |= set(settings.targets)
-        if settings.forceall:
-            forced = {"all"}
-        os.environ.update(CARBENCH_AGAIN=",".join(sorted(map(str, forced))))
+    if workflow.dag_settings:
+        pass_on(workflow.dag_settings)
 
     onsuccess:
         session.finish()

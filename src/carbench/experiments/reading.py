@@ -12,9 +12,11 @@ from ruamel.yaml.error import YAMLError
 
 from carbench.errors import CarbenchError
 from carbench.interop.revisions import Revision
-from carbench.statistics.answers import COLUMNS, align, parse_predictions
+from carbench.statistics.answers import COLUMNS, align, parse_csv, parse_predictions
 from carbench.statistics.experiments import Experiment
-from carbench.tables import damaged
+
+CHOICE = "results/choose/choice.csv"
+MANIFEST = "results/data/manifest.csv"
 
 
 def read_params(revision: Revision) -> dict[str, Any]:
@@ -50,11 +52,11 @@ def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
     if not (isinstance(backbones, dict) and backbones and isinstance(seeds, list) and seeds):
         raise _no_study(where, "no `backbones:` or no `seeds:`")
     names = [str(name) for name in backbones]
-    choice = _read_table(revision, "results/choose/choice.csv", ("backbone", "chosen"))
+    choice = _read_table(revision, CHOICE, ("backbone", "chosen"))
     chosen = choice.loc[choice["chosen"] == "1", "backbone"].tolist()
     if len(chosen) != 1 or chosen[0] not in names:
         raise CarbenchError(
-            revision.where("results/choose/choice.csv"),
+            revision.where(CHOICE),
             found=f"{', '.join(chosen) or 'nothing'} as the chosen backbone",
             expected=f"one of those in params.yaml ({', '.join(names)})",
             fix="run the study again, so that its results belong to its params.yaml",
@@ -71,22 +73,14 @@ def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
         ]
         for name, own in places.items()
     }
-    manifest = _read_table(revision, "results/data/manifest.csv", ("image", "sha256"))
+    manifest = _read_table(revision, MANIFEST, ("image", "sha256"))
     content = manifest.drop_duplicates("image").set_index("image")["sha256"]
     return Experiment(revision.name, chosen[0], align(tables, files), content)
 
 
 def _read_table(revision: Revision, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
     """Read a CSV file as text."""
-    where = Path(revision.where(path))
-    try:
-        table = pd.read_csv(BytesIO(revision.read(path)), dtype=str, keep_default_na=False)
-    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
-        raise damaged(where, str(error)) from None
-    lacking = [column for column in columns if column not in table]
-    if lacking:
-        raise damaged(where, f"no column {', '.join(lacking)}")
-    return table
+    return parse_csv(BytesIO(revision.read(path)), Path(revision.where(path)), columns, str)
 
 
 def _no_study(where: str, found: str) -> CarbenchError:

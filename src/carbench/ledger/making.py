@@ -23,6 +23,7 @@ from pathlib import Path
 
 from carbench.errors import CarbenchError
 from carbench.interop.cache import cache_folder
+from carbench.interop.forced import is_forced
 from carbench.ledger.definition import DEFINITION, JobSpec
 from carbench.ledger.differences import differences
 from carbench.ledger.hashing import Hashes, content_of
@@ -33,8 +34,6 @@ from carbench.ledger.workspace import Workspace
 
 log = logging.getLogger("carbench")
 
-# Stages, jobs or outputs (or "all") to make again although a receipt says they need not be.
-AGAIN = "CARBENCH_AGAIN"
 # A script is read this long, at most, before it gets here.
 START_NS = 500_000_000
 
@@ -56,11 +55,10 @@ class Making:
 
     def bring_back(self, again: bool) -> bool:
         """Put the outputs in place if they were made before from the same; say so in the log."""
-        asked = set(os.environ.get(AGAIN, "").split(","))
-        if again or asked & {"all", self._job.name, self._job.stage, *self._job.outs}:
-            return False
         receipt = find_receipt(self._root, self._job.name, self._wanted.key)
         if receipt is None or set(receipt.outs) != set(self._job.outs):
+            return False
+        if again or is_forced({self._job.name, self._job.stage, *self._job.outs}):
             return False
         drafts: list[tuple[Path, Path]] = []
         try:

@@ -6,7 +6,7 @@ In a k-fold split trainings are tested on different pictures; an answer that was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -84,10 +84,22 @@ def parse_predictions(
     Raises:
         CarbenchError: it is not there, not readable, or lacks one of ``columns``.
     """
+    return parse_csv(source, where, columns, {"image": str, "class": str, "predicted": str})
+
+
+def parse_csv(
+    source: Path | IO[bytes],
+    where: Path,
+    columns: Sequence[str],
+    dtype: type[str] | Mapping[Hashable, type[str]],
+) -> pd.DataFrame:
+    """Return a CSV file with what pandas makes of it, but for the columns that ``dtype`` says.
+
+    Raises:
+        CarbenchError: as :func:`parse_predictions`.
+    """
     try:
-        table = pd.read_csv(
-            source, keep_default_na=False, dtype={"image": str, "class": str, "predicted": str}
-        )
+        table = pd.read_csv(source, keep_default_na=False, dtype=dtype)
     except FileNotFoundError:
         raise missing(where) from None
     except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
