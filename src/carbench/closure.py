@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,10 @@ def code_of(stage: str, root: Path = Path()) -> list[str]:
         POSIX paths relative to ``root``, the script first, the rest sorted.
     """
     script = f"scripts/{stage}.py"
+    folders = {
+        Path(folder).relative_to(root).as_posix(): set(names)
+        for folder, _, names in os.walk(root / PACKAGE)
+    }
     found: set[str] = set()
     waiting = [script]
     while waiting:
@@ -40,10 +45,9 @@ def code_of(stage: str, root: Path = Path()) -> list[str]:
             continue
         file = (root / path).absolute()
         for module in _imports(file, file.stat().st_mtime_ns):
-            for own in _files(module, root):
-                if own not in found:
-                    found.add(own)
-                    waiting.append(own)
+            own = set(_files(module, folders)) - found
+            found |= own
+            waiting += own
     return [script, *sorted(found)]
 
 
@@ -76,20 +80,17 @@ def _names(tree: ast.AST) -> Iterator[str]:
         yield from (name for name in names if name.split(".")[0] == PACKAGE.name)
 
 
-def _files(module: str, root: Path) -> list[str]:
-    """Files that importing a dotted name runs: the module and its parent packages."""
-    parts = module.split(".")[1:]
-    files = []
-    for depth in range(len(parts) + 1):
-        base = PACKAGE.joinpath(*parts[:depth])
-        candidates = [base / "__init__.py"] if depth < len(parts) else []
-        candidates += [base.with_suffix(".py"), base / "__init__.py"] if depth else []
-        present = [path for path in candidates if (root / path).is_file()]
-        beside = [
-            file.relative_to(root)
-            for path in present
-            for suffix in TEMPLATES
-            for file in sorted((root / path).parent.glob(f"*{suffix}"))
-        ]
-        files += [path.as_posix() for path in (*present, *beside)]
-    return files
+def _files(module: str, folders: dict[str, set[str]]) -> Iterator[str]:
+    """Files that importing a dotted name runs: the module and its parent packages.
+
+    Args:
+        module: a dotted name; its last part may be that of something in a module.
+        folders: the names of the files in each folder of the package.
+    """
+    above = PACKAGE.as_posix()
+    for part in [*module.split(".")[1:], ""]:
+        present = {"__init__.py", f"{part}.py"} & folders.get(above, set())
+        if present:
+            beside = {name for name in folders[above] if name.endswith(TEMPLATES)}
+            yield from (f"{above}/{name}" for name in sorted(present | beside))
+        above = f"{above}/{part}"
