@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -190,6 +192,7 @@ def test_going_back_costs_nothing(made: Project) -> None:
     "command",
     [
         "snakemake --cores 1 --quiet progress --forcerun split --until split",
+        "snakemake --cores 1 --quiet progress -f results/split/split.csv",
         "dvc repro --force --single-item split",
         "dvc repro --no-run-cache -fs split",
     ],
@@ -448,6 +451,16 @@ def wait_for(project: Project, process: subprocess.Popen[str], text: str) -> Non
         time.sleep(0.05)
 
 
+@contextmanager
+def paused(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Stop an engine and its jobs for a while, so that they are at work for sure."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
+
+
 @pytest.fixture
 def training(by_snakemake: Project) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start an engine on a training that takes a while."""
@@ -470,11 +483,12 @@ def test_a_second_engine_says_that_the_first_is_at_work(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("snakemake", MODEL)
-    second = by_snakemake.run("dvc", "repro", "train@resnet-0", check=False)
+    with paused(first):
+        second = by_snakemake.run("dvc", "repro", "train@resnet-0", check=False)
+        third = by_snakemake.run("snakemake", MODEL, check=False)
     assert second.returncode
     assert "snakemake" in second.stderr
     assert "busy" in second.stderr
-    third = by_snakemake.run("snakemake", MODEL, check=False)
     assert third.returncode
     assert "found another run at work" in third.stdout + third.stderr
     assert first.wait(120) == 0
@@ -484,7 +498,8 @@ def test_snakemake_says_that_dvc_is_at_work(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("dvc", "repro", "train@resnet-0")
-    second = by_snakemake.run("snakemake", MODEL, check=False)
+    with paused(first):
+        second = by_snakemake.run("snakemake", MODEL, check=False)
     assert second.returncode
     assert "found another run at work" in second.stdout + second.stderr
     assert first.wait(120) == 0
@@ -496,7 +511,8 @@ def test_a_pasted_job_waits_for_its_twin_and_makes_nothing(
 ) -> None:
     first = training("snakemake", MODEL)
     job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
-    second = by_snakemake.run("bash", "-c", job.command)
-    assert "train@resnet-0 is being made by process" in second.stderr
-    assert "brought back, not made again" in second.stderr
+    with paused(first):
+        second = start(by_snakemake, "bash", "-c", job.command)
+        assert "train@resnet-0 is being made by process" in second.stdout.readline()
+    assert "brought back, not made again" in second.communicate(timeout=120)[0]
     assert first.wait(120) == 0

@@ -15,8 +15,7 @@ if workflow.is_main_process:
     except CarbenchError as error:
         raise WorkflowError(str(error))
 
-    if workflow.dag_settings:
-        pass_on(workflow.dag_settings)
+    pass_on(called)
 
     onsuccess:
         session.finish()

@@ -8,21 +8,20 @@ run`) never reach a stage's command; they are read from the command line of the 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import PurePath
-from typing import Any
+
+from carbench.interop.internals import dvc_forces, snakemake_forces
 
 # Stages, jobs or outputs, by commas, or "all".
 AGAIN = "CARBENCH_AGAIN"
 
 
-def pass_on(settings: Any) -> None:
-    """Tell the jobs what Snakemake forces; ``settings``: its ``DAGSettings``."""
-    forced = set(settings.forcerun)
-    if settings.forcetargets:
-        forced |= set(settings.targets)
-    if settings.forceall:
-        forced = {"all"}
-    os.environ[AGAIN] = ",".join(sorted(map(str, forced)))
+def pass_on(words: list[str]) -> None:
+    """Tell the jobs of this process what Snakemake's command line forces."""
+    # Only where something may be: Snakemake's parser takes a sixth of a second.
+    asking = [word for word in words if word.startswith(("-R", "-f", "-F", "--fo"))]
+    os.environ[AGAIN] = ",".join(sorted(snakemake_forces(words))) if asking else ""
 
 
 def is_forced(names: set[str]) -> bool:
@@ -38,15 +37,11 @@ def is_forced(names: set[str]) -> bool:
             continue
         dvc = next((at for at, word in enumerate(words) if PurePath(word).name == "dvc"), None)
         if dvc is not None:
-            return _dvc_forces(words[dvc + 1 :])
+            return _asks(words[dvc + 1 :]) and dvc_forces(words[dvc + 1 :])
     return False
 
 
-def _dvc_forces(words: list[str]) -> bool:
-    # DVC's own parser knows its abbreviations, but takes half a second to load.
-    if not any(word.startswith("-") and ("f" in word or "no" in word) for word in words):
-        return False
-    from dvc.cli.parser import get_main_parser
-
-    asked, _ = get_main_parser().parse_known_args(words)
-    return bool(getattr(asked, "force", False) or getattr(asked, "no_run_cache", False))
+def _asks(words: list[str]) -> bool:
+    """Say whether one of DVC's options may force; its parser takes half a second."""
+    options = [word for word in words if word.startswith("-")]
+    return any(re.match(r"-[a-zA-Z]*f|--f|--no-r", option) for option in options)

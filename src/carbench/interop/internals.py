@@ -7,10 +7,11 @@ and takes DVC's locks.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,25 @@ def snakemake_dag(root: Path) -> Iterator[Any]:
         workflow._prepare_dag(forceall=False, ignore_incomplete=False, lock_warn_only=True)
         workflow._build_dag()
         yield workflow.dag
+
+
+def snakemake_forces(words: list[str]) -> set[str]:
+    """Return the rules and files that a command line of Snakemake forces; {"all"}: every one."""
+    from snakemake.cli import parse_args
+
+    with redirect_stderr(io.StringIO()):  # it would name the profile a second time
+        _, asked = parse_args(words)
+    if asked.forceall:
+        return {"all"}
+    return {*asked.forcerun} | ({*asked.targets} if asked.force else set())
+
+
+def dvc_forces(words: list[str]) -> bool:
+    """Say whether a command line of DVC asks to run stages in spite of what is known of them."""
+    from dvc.cli.parser import get_main_parser
+
+    asked, _ = get_main_parser().parse_known_args(words)
+    return bool(getattr(asked, "force", False) or getattr(asked, "no_run_cache", False))
 
 
 @contextmanager
