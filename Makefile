@@ -17,10 +17,10 @@ run: $(READY)  ## run the whole study in params.yaml
 	@echo "The report is in $(CURDIR)/results/report.html"
 
 test: $(READY)  ## run all tests
-	@pytest --numprocesses auto --dist loadfile
+	@pytest --numprocesses auto --dist worksteal
 
 test-fast: $(READY)  ## run the tests that need no whole pipeline
-	@pytest --numprocesses auto --dist loadfile -m "not slow"
+	@pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: $(READY)  ## check formatting, types and both engines' files
 	@ruff format --check .

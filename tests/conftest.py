@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dvc  # noqa: F401  # before any test: its log goes to the stream of the first import
 import pytest
 import yaml
 
