@@ -31,7 +31,7 @@ from conftest import Project, active_environment, copy_repository, repeatable  #
 
 ENGINES = {
     "snakemake": ("snakemake", "--cores", "2", "--quiet", "all"),
-    "dvc": ("dvc", "repro", "--quiet"),
+    "dvc": ("dvc", "repro"),
 }
 VICTIMS = ("engine", "job", "all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbench.commands.compare import _main as compare_command
+from carbench.commands import compare
 from carbench.errors import CarbenchError
 from carbench.experiments.wording import changed_params, remarks, text, verdict
 from carbench.interop.revisions import open_revision
@@ -256,10 +257,16 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return project
 
 
+def compare_command(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    compare.add_arguments(parser)
+    return compare.run(parser.parse_args(arguments))
+
+
 def test_revisions_are_compared_from_gits_and_dvcs_stores(
     repository: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare_command(["main", "worse", "--json", "numbers.json"]) == 0
+    assert compare_command("main", "worse", "--json", "numbers.json") == 0
     said = capsys.readouterr().out
     assert said.startswith("worse is worse than main by 20.0 points")
     assert "train.epochs: 2 -> 1" in said
@@ -269,9 +276,9 @@ def test_revisions_are_compared_from_gits_and_dvcs_stores(
     assert comparison["params"] == {"train.epochs": {"old": 2, "new": 1}}
     assert comparison["metrics"]["reference"] == {"best": {"backbone": "net"}}
 
-    assert compare_command(["worse"]) == 0  # with the workspace, which is as main
+    assert compare_command("worse") == 0  # with the workspace, which is as main
     assert capsys.readouterr().out.startswith("worse is worse than workspace by 20.0 points")
-    assert compare_command(["main", "worse", "workspace", "--json", "-"]) == 0
+    assert compare_command("main", "worse", "workspace", "--json", "-") == 0
     names = [each["experiment"] for each in json.loads(capsys.readouterr().out)["comparisons"]]
     assert names == ["worse", "workspace"]
 
@@ -280,8 +287,9 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     repository: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def refused(*arguments: str) -> str:
-        assert compare_command(list(arguments)) == 1
-        return capsys.readouterr().err
+        with pytest.raises(CarbenchError) as error:
+            compare_command(*arguments)
+        return str(error.value)
 
     predictions = "results/evaluate/net/0/predictions.csv"
     assert "absent: found no experiment, branch, tag or commit" in refused("main", "absent")
@@ -291,7 +299,7 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     remote = tmp_path / "remote"
     repository.run("dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
     (repository.root / ".dvc/cache").rename(remote)  # what `dvc push` makes, and a fresh clone
-    assert compare_command(["main", "worse"]) == 0  # only on the remote, named after the commits
+    assert compare_command("main", "worse") == 0  # only on the remote, named after the commits
     assert capsys.readouterr().out.startswith("worse is worse")
     shutil.rmtree(remote)
     lost = refused("main", "worse")

@@ -238,12 +238,12 @@ def test_unpinned_weights_are_refused_and_can_be_pinned(desk: Desk) -> None:
     done = desk.weights("pretrained")
     assert done.returncode == 1
     assert "found 'pretrained'" in done.stderr
-    assert "python -m carbench.pin" in done.stderr
+    assert "carbench pin" in done.stderr
     assert not desk.hub.requests
 
-    done = desk.run("-m", "carbench.pin", REPOSITORY)
+    done = desk.run("-m", "carbench.cli", "pin", REPOSITORY)
     assert yaml.safe_load(done.stdout) == desk.hub.pin
-    done = desk.run("-m", "carbench.pin", "somebody/else")
+    done = desk.run("-m", "carbench.cli", "pin", "somebody/else")
     assert done.returncode == 1
     assert "no such repository" in done.stderr
 

@@ -75,7 +75,7 @@ def test_an_experiment_is_compared(dvc_run: Project) -> None:
     assert {row["epoch"] for row in csv.DictReader(io.StringIO(curves))} == {"1"}
     difference = dvc_run.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
     assert "accuracy_of.resnet" in difference
-    compare = ("python", "-m", "carbench.commands.compare")
+    compare = ("carbench", "compare")
     said = dvc_run.run(*compare, "main", "short", "--json", "numbers.json").stdout
     assert re.match(r"short.* (than|and) main.* on \d+ shared clean test pictures", said)
     assert "train.epochs: 2 -> 1" in said

@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "hold results against what the jobs have written",
     "exp": "save proven results as an experiment",
     "compare": "say whether experiments really differ",
+    "pin": "pin weights of the hub",
 }
 
 

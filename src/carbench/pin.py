@@ -1,14 +1,7 @@
-"""Pins trained weights: which commit of the hub's repository, and which content.
-
-In the repository of a study, where there is a network:
-
-    python -m carbench.pin              write the pin of every `weights: pretrained` to params.yaml
-    python -m carbench.pin OWNER/NAME   print the pin of one repository
-"""
+"""Pins trained weights: which commit of the hub's repository, and which content."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +23,7 @@ def refuse_unpinned(weights: object, backbone: str, path: Path) -> None:
             key=f"backbones.{backbone}.weights",
             found=f"{UNPINNED!r}, which may be other weights tomorrow",
             expected="{hub: OWNER/NAME, revision: COMMIT, sha256: HEX}",
-            fix="run `python -m carbench.pin`, which asks the hub and writes that into params.yaml",
+            fix="run `carbench pin`, which asks the hub and writes that into params.yaml",
         )
 
 
@@ -79,23 +72,3 @@ def _repository(model: str, key: str) -> str:
             fix="see timm.list_pretrained(), or name a file: weights: {file: PATH, sha256: HEX}",
         )
     return str(repository)
-
-
-def _main(arguments: list[str]) -> None:
-    path = Path("params.yaml")
-    if len(arguments) > 1 or (arguments and "/" not in arguments[0]):
-        sys.exit(__doc__)
-    try:
-        if arguments:
-            said = as_yaml(newest(arguments[0], "weights"))
-        else:
-            pins = pin_all(path)
-            said = "\n".join(f"{path}: {name}: {as_yaml(pin)}" for name, pin in pins.items())
-            said = said or f"{path}: nothing to pin"
-    except CarbenchError as error:
-        sys.exit(str(error))
-    sys.stdout.write(f"{said}\n")
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

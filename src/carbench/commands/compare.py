@@ -39,18 +39,25 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         CarbenchError: an experiment is unknown, given twice, its results are missing or out of
-            reach, or it shares no picture with the reference.
+            reach, or it shares no picture with the reference; or the workspace's are not those of
+            its parameters.
     """
     # Pandas and scipy take a second to load, which `--help` need not wait for.
     from carbench.experiments.reading import read_experiment, read_params
     from carbench.experiments.wording import changed_params, document, text
     from carbench.interop.revisions import WORKSPACE, open_revision
+    from carbench.interop.sync import open_workspace, prove_all
+    from carbench.ledger.definition import DEFINITION
+    from carbench.ledger.why import refuse_unproven
     from carbench.params.aggregate import AggregateParams
     from carbench.params.base import read_section
     from carbench.statistics.experiments import compare_experiments
 
     names = args.experiments if len(args.experiments) > 1 else [WORKSPACE, *args.experiments]
     _refuse_repeated(names)
+    if WORKSPACE in names and DEFINITION.is_file():
+        workspace = open_workspace(Path())
+        refuse_unproven(workspace, prove_all(workspace))
     params = read_section(Path("params.yaml"), "aggregate", AggregateParams)
     revisions = [open_revision(name) for name in names]
     settings = [read_params(revision) for revision in revisions]
@@ -122,17 +129,3 @@ def _write(place: str, content: dict[str, Any]) -> None:
             expected="a file in a folder that exists",
             fix="name another file, or `--json -` to print the numbers",
         ) from None
-
-
-def _main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="carbench compare", description=__doc__)
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(arguments))
-    except CarbenchError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))

@@ -10,9 +10,8 @@ import logging
 import subprocess
 from pathlib import Path
 
-from carbench.errors import CarbenchError
-from carbench.interop.sync import open_workspace, prove_all, tidy, to_dvc
-from carbench.ledger.why import reason
+from carbench.interop.sync import open_tidied, prove_all, to_dvc
+from carbench.ledger.why import refuse_unproven
 
 log = logging.getLogger("carbench")
 
@@ -32,21 +31,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CarbenchError: a job's outputs are missing or not what it would make today.
     """
-    workspace = open_workspace(Path())
-    if tidy(workspace):
-        workspace = open_workspace(Path())
+    workspace = open_tidied(Path())
     proofs = prove_all(workspace)
-    unproven = [proof for proof in proofs.values() if not proof.proven]
-    if unproven:
-        first = unproven[0]
-        others = f" (and {len(unproven) - 1} more jobs)" if len(unproven) > 1 else ""
-        raise CarbenchError(
-            "results",
-            key=first.job.name,
-            found=f"{reason(workspace, first)}{others}",
-            expected="results of today's parameters, code and data",
-            fix="run `snakemake` or `dvc repro` first",
-        )
+    refuse_unproven(workspace, proofs)
     to_dvc(workspace, proofs)
     command = ["dvc", "exp", "save"]
     command += ["--name", args.name] if args.name else []

@@ -10,7 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from carbench.interop.sync import open_workspace, prove_all, tidy, to_dvc, to_snakemake
+from carbench.interop.sync import open_tidied, open_workspace, prove_all, to_dvc, to_snakemake
 
 log = logging.getLogger("carbench")
 
@@ -24,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sync, and say how many jobs are current and which are not."""
-    workspace = open_workspace(Path())
-    if not args.check and tidy(workspace):
-        workspace = open_workspace(Path())
+    workspace = open_workspace(Path()) if args.check else open_tidied(Path())
     proofs = prove_all(workspace)
     if not args.check:
         to_snakemake(workspace, proofs)

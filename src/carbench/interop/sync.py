@@ -122,13 +122,14 @@ def to_dvc(workspace: Workspace, proofs: Mapping[str, Proof]) -> list[str]:
     return list(news)
 
 
-def tidy(workspace: Workspace) -> bool:
-    """Remove from results/ what jobs of the past left and the store keeps; say whether any was."""
+def open_tidied(root: Path) -> Workspace:
+    """Return the workspace, without what jobs of the past left in results/ and the store keeps."""
+    workspace = open_workspace(root)
     folders = {path for job in workspace.jobs.values() for path in job.deps}
     found = [stray for folder in sorted(folders) for stray in list(workspace.strays(folder))]
     for path in dict.fromkeys(found):
         remove_stray(workspace.root, path)
-    return bool(found)
+    return open_workspace(root) if found else workspace
 
 
 class Session:
@@ -148,9 +149,7 @@ class Session:
 
     def begin(self, look: bool) -> None:
         """Tell Snakemake what is current; unless it only looks, tell DVC too."""
-        workspace = open_workspace(self._root)
-        if not look and tidy(workspace):
-            workspace = open_workspace(self._root)
+        workspace = open_workspace(self._root) if look else open_tidied(self._root)
         proofs = prove_all(workspace)
         to_snakemake(workspace, proofs)
         if not look:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from carbench.errors import CarbenchError
 from carbench.ledger.definition import JobSpec
 from carbench.ledger.differences import differences
 from carbench.ledger.receipts import Receipt, receipts_of
@@ -52,6 +53,21 @@ def reason(workspace: Workspace, proof: Proof) -> str:
         return f"{next(_damaged(workspace, before))} is not what the job wrote"
     more = f"; and {len(changed) - TOLD} more" if len(changed) > TOLD else ""
     return "; ".join(changed[:TOLD]) + more
+
+
+def refuse_unproven(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
+    """Raise :class:`CarbenchError` if a job's outputs are not what it would make today."""
+    unproven = [proof for proof in proofs.values() if not proof.proven]
+    if unproven:
+        first = unproven[0]
+        others = f" (and {len(unproven) - 1} more jobs)" if len(unproven) > 1 else ""
+        raise CarbenchError(
+            "results",
+            key=first.job.name,
+            found=f"{reason(workspace, first)}{others}",
+            expected="results of today's parameters, code and data",
+            fix="run `snakemake` or `dvc repro` first",
+        )
 
 
 def explain(

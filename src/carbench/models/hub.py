@@ -51,7 +51,7 @@ def fetch(pin: WeightsHub, key: str) -> Fetched:
             found=f"{WEIGHTS} of {pin.hub} at {pin.revision} with sha256 {digest}",
             expected=pin.sha256,
             fix=f"run again if the download was damaged; else pin what the hub has: "
-            f"`python -m carbench.pin {pin.hub}` prints it",
+            f"`carbench pin {pin.hub}` prints it",
         )
     return Fetched(weights, _file(pin, CONFIG, key))
 
@@ -105,7 +105,7 @@ def _explained(what: str, key: str, error: Exception) -> CarbenchError:
         fix = "accept the repository's terms on its page, and log in with `hf auth login`"
     elif status == 404:
         found = f"{what}: no such repository, revision or file (status 404)"
-        fix = "correct hub and revision; `python -m carbench.pin OWNER/NAME` prints the newest"
+        fix = "correct hub and revision; `carbench pin OWNER/NAME` prints the newest"
     elif constants.HF_HUB_OFFLINE:
         found = f"{what}: not in the local cache, and HF_HUB_OFFLINE is set"
         fix = "run this stage once where there is a network"
