@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,18 @@ def test_after_kills_the_results_are_the_same(
     finish(project, engine)
     finish(project, "snakemake")
     assert problems(project, expected) == []
+
+
+def test_what_a_killed_job_left_goes_also_when_its_result_comes_back(
+    smoke_run: Project, tmp_path: Path
+) -> None:
+    """A job may die after it recorded its result, or while it brings one back."""
+    project = copy_project(smoke_run, tmp_path / "study")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = project.root / f"results/split/.incomplete-{socket.gethostname()}-{ended.pid}"
+    left.mkdir()
+    (left / "split.csv").write_text("image,")
+    (project.root / "results/split/split.csv").unlink()
+    project.run("snakemake", "results/split/split.csv")
+    assert not left.exists()

@@ -12,10 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
-import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
+from carbench.drafts import draft_in, replace
 from carbench.errors import CarbenchError
 from carbench.params.base import Model, lookup, parse, read_yaml
 
@@ -72,21 +70,12 @@ class Stage:
         absent whatever happens. Leftovers of killed runs are removed. Of a job of the study, what
         was made is recorded and kept before it moves.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(folder)
-        draft = folder / f".incomplete-{socket.gethostname()}-{os.getpid()}"
-        draft.mkdir()
-        try:
+        with draft_in(folder) as draft:
             yield draft
             if self._job:
                 self._job.hand_in(draft, folder)
             for made in sorted(draft.iterdir()):
-                target = folder / made.name
-                if target.is_dir() and not target.is_symlink():
-                    shutil.rmtree(target)
-                made.replace(target)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+                replace(made, folder / made.name)
 
     @contextmanager
     def output(self, path: Path) -> Iterator[Path]:
@@ -156,21 +145,3 @@ def _start_logging(args: argparse.Namespace) -> None:
     logging.basicConfig(format=f"{' '.join(job)}: %(message)s", handlers=handlers)
     log.setLevel(logging.INFO)
     logging.captureWarnings(True)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    host = socket.gethostname()
-    for draft in folder.glob(f".incomplete-{host}-*"):
-        pid = int(draft.name.rpartition("-")[2])
-        if not _is_running(pid):
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from carbench.drafts import draft_in, replace
 from carbench.errors import CarbenchError
 from carbench.interop.cache import cache_folder
 from carbench.interop.forced import is_forced
@@ -60,23 +60,20 @@ class Making:
             return False
         if again or is_forced({self._job.name, self._job.stage, *self._job.outs}):
             return False
-        drafts: list[tuple[Path, Path]] = []
-        try:
+        with ExitStack() as stack:
+            parents = {(self._root / path).parent for path in receipt.outs}
+            drafts = {parent: stack.enter_context(draft_in(parent)) for parent in parents}
+            brought: list[tuple[Path, Path]] = []
             for path, content in receipt.outs.items():
                 if self._hashes.of(path) == content:
                     continue
                 target = self._root / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                draft = target.with_name(f".incomplete-{socket.gethostname()}-{os.getpid()}")
-                draft = draft.with_name(f"{draft.name}-{target.name}")
-                drafts.append((draft, target))
+                draft = drafts[target.parent] / target.name
                 if not self._store.bring(content, draft):
                     return False
-            for draft, target in drafts:
+                brought.append((draft, target))
+            for draft, target in brought:
                 replace(draft, target)
-        finally:
-            for draft, _ in drafts:
-                _remove(draft)
         when = f"on {receipt.made}" if receipt.made else "before"
         log.info("made %s from the same; brought back, not made again", when)
         return True
@@ -164,20 +161,6 @@ def remove_stray(root: Path, path: str) -> None:
         except OSError:
             break
     log.info("%s left results/: params.yaml no longer names it; it comes back from the cache", path)
-
-
-def replace(draft: Path, target: Path) -> None:
-    """Let a file or folder take the place of its namesake, which a link only points to."""
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    draft.replace(target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _ingredients(workspace: Workspace, job: JobSpec) -> Ingredients:
