@@ -80,6 +80,7 @@ def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path:
 
 def test_dvcs_locks(tmp_path: Path) -> None:
     """While results/ are written, a stage of DVC that writes there stops and names the process."""
+    from dvc.exceptions import DvcException
     from dvc.fs import localfs
     from dvc.lock import LockError
     from dvc.rwlock import rwlock
@@ -104,6 +105,14 @@ def test_dvcs_locks(tmp_path: Path) -> None:
         write()
     with internals.dvc_lock(tmp_path), pytest.raises(BlockingIOError):
         write()
+    with rwlock(*stage, written, False):
+        assert not internals.mend_rwlock(tmp_path)
+    (tmp_path / ".dvc/tmp/rwlock").write_text("")  # as a kill may leave it
+    with pytest.raises(DvcException, match="corrupted"), rwlock(*stage, written, False):
+        pass
+    assert internals.mend_rwlock(tmp_path)
+    (tmp_path / ".dvc/tmp/rwlock").write_text("")
+    write()
     with rwlock(*stage, written, False):
         pass
 

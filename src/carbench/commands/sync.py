@@ -10,6 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from carbench.interop.internals import mend_rwlock
 from carbench.interop.sync import open_tidied, open_workspace, prove_all, to_dvc, to_snakemake
 
 log = logging.getLogger("carbench")
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     workspace = open_workspace(Path()) if args.check else open_tidied(Path())
     proofs = prove_all(workspace)
     if not args.check:
+        if mend_rwlock(Path()):
+            log.info("DVC's own lock file was cut short by a kill; removed")
         to_snakemake(workspace, proofs)
         news = to_dvc(workspace, proofs)
         if news:

@@ -8,6 +8,7 @@ and takes DVC's locks.
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -151,6 +152,7 @@ def writing_results(root: Path, command: str) -> Iterator[None]:
     folder = root / ".dvc/tmp"
     folder.mkdir(exist_ok=True)
     written = [str((root / "results").absolute())]
+    mend_rwlock(root)
     taken = rwlock(str(folder), localfs, command, [], written, False)
     try:
         # DVC holds the first while it looks and decides, an entry of the second while a stage runs.
@@ -162,6 +164,27 @@ def writing_results(root: Path, command: str) -> Iterator[None]:
         yield
     finally:
         taken.__exit__(None, None, None)
+
+
+def mend_rwlock(root: Path) -> bool:
+    """Remove DVC's list of who reads and writes if no text is in it; say whether that was so.
+
+    DVC empties the file and then fills it. Killed between the two it refuses to run ever after.
+    """
+    from dvc.lock import make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    folder = root / ".dvc/tmp"
+    path = folder / RWLOCK_FILE
+    if not path.is_file():
+        return False
+    with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
+        try:
+            json.loads(path.read_text())
+        except ValueError:
+            path.unlink()
+            return True
+    return False
 
 
 @contextmanager
