@@ -30,7 +30,7 @@ from carbench.interop.jobs import dvc_plan, snakemake_plan  # noqa: E402
 from conftest import Project, active_environment, copy_repository, repeatable  # noqa: E402
 
 ENGINES = {
-    "snakemake": ("snakemake", "--cores", "2", "--quiet", "all"),
+    "snakemake": ("snakemake", "--cores", "2", "--quiet", "progress"),
     "dvc": ("dvc", "repro"),
 }
 VICTIMS = ("engine", "job", "all")
