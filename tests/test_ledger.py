@@ -163,8 +163,9 @@ def test_a_damaged_memory_costs_time_only(tmp_path: Path) -> None:
     assert find_receipt(tmp_path, "train", receipt.ingredients.key) is None
 
 
-def test_the_lock_keeps_what_others_wrote(tmp_path: Path) -> None:
-    """Replacing one job's text leaves all other text as it was; what was written reads back."""
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[JobSpec, Receipt, dict[str, Content]]:
+    """A job of a study, its receipt, and the content of all that it reads and has made."""
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
     workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
@@ -173,23 +174,55 @@ def test_the_lock_keeps_what_others_wrote(tmp_path: Path) -> None:
     wanted = workspace.ingredients(job)
     assert wanted is not None
     contents = {path: workspace.content(path) for path in (*job.deps, *job.outs)}
-    receipt = Receipt("split", wanted, {path: contents[path] for path in job.outs}, now())
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    return (
+        job,
+        Receipt("split", wanted, {path: contents[path] for path in job.outs}, now()),
+        contents,
+    )
+
+
+def test_the_lock_keeps_what_others_wrote(
+    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]]
+) -> None:
+    """Replacing one job's text leaves all other text as it was; what was written reads back."""
+    job, receipt, contents = made
+    wanted = receipt.ingredients
+    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
     first = (tmp_path / "dvc.lock").read_text()
-    assert read_lock(tmp_path)["split"].ingredients.key == wanted.key
-    assert workspace.prove(job).locked
+    assert read_lock(tmp_path).entries["split"].ingredients.key == wanted.key
+    assert Workspace(tmp_path, Store(tmp_path / "cache")).prove(job).locked
 
     other = JobSpec("other", "other", "echo 'a: b'", job.deps, job.params, job.outs, job.cached)
     named = Receipt(
         "other", Ingredients("echo 'a: b'", wanted.params, wanted.deps), receipt.outs, ""
     )
-    write_lock(tmp_path, {"other": (other, named, contents)})
+    write_lock(tmp_path, {"other": (other, named, contents)}, whole=True)
     text = (tmp_path / "dvc.lock").read_text()
     assert text.startswith(first)
-    assert set(read_lock(tmp_path)) == {"split", "other"}
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    assert set(read_lock(tmp_path).entries) == {"split", "other"}
+    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
     assert (tmp_path / "dvc.lock").read_text() == text
 
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n")
     with pytest.raises(CarbenchError, match=r"dvc\.lock"):
         read_lock(tmp_path)
+
+
+@pytest.mark.parametrize("left", ["", "sche", "schema: '2.0'\nstages:\n  split:\n    cmd: pyth"])
+def test_a_lock_that_a_kill_cut_short_is_mended(
+    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]], left: str
+) -> None:
+    """DVC empties the file before it writes it. What was read before is still known."""
+    job, receipt, contents = made
+    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
+    assert read_lock(tmp_path).whole
+    before = (tmp_path / "dvc.lock").read_text()
+    (tmp_path / "dvc.lock").write_text(left)
+    found = read_lock(tmp_path)
+    assert not found.whole
+    assert found.entries["split"].ingredients.key == receipt.ingredients.key
+    write_lock(tmp_path, {"split": (job, receipt, contents)}, found.whole)
+    assert (tmp_path / "dvc.lock").read_text() == before
+    (tmp_path / "dvc.lock").write_text(left)
+    write_lock(tmp_path, {}, read_lock(tmp_path).whole)
+    assert not (tmp_path / "dvc.lock").exists()

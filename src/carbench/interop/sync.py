@@ -106,12 +106,12 @@ def to_dvc(workspace: Workspace, proofs: Mapping[str, Proof]) -> list[str]:
         for name, proof in proofs.items()
         if proof.proven and proof.witness and not proof.locked
     }
-    if news:
+    if news or not workspace.lock.whole:
         from dvc.lock import LockError
 
         try:
             with dvc_lock(workspace.root):
-                write_lock(workspace.root, news)
+                write_lock(workspace.root, news, workspace.lock.whole)
         except LockError:
             raise CarbenchError(
                 workspace.root / "dvc.lock",

@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from carbench.errors import CarbenchError
 from carbench.ledger.definition import PARAMS, JobSpec
 from carbench.ledger.hashing import Content
 from carbench.ledger.receipts import Ingredients, Receipt, receipt_from
 from carbench.ledger.whole import write_whole
-from carbench.params.base import read_yaml
+
+log = logging.getLogger("carbench")
 
 LOCK = Path("dvc.lock")
 MEMORY = Path(".carbench/dvc-lock.json")
@@ -31,50 +34,71 @@ BLOCK = re.compile(r"^  (\S.*):\n", re.MULTILINE)
 HEAD = "schema: '2.0'\nstages:\n"
 
 
-def read_lock(root: Path = Path()) -> dict[str, Receipt]:
-    """Return what dvc.lock says of every job, as receipts without a time; empty if there is none.
+@dataclass(frozen=True)
+class Lock:
+    """What dvc.lock says of every job, as receipts without a time.
+
+    ``whole`` is False if DVC was killed while it wrote the file: it empties the file first. The
+    entries are then those that were read last before, as far as they are not in the rest.
+    """
+
+    entries: Mapping[str, Receipt]
+    whole: bool
+
+
+def read_lock(root: Path = Path()) -> Lock:
+    """Read dvc.lock; no entries if there is none.
 
     Raises:
-        CarbenchError: the file is no dvc.lock, as after a merge with conflicts.
+        CarbenchError: the file has conflicts of a merge.
     """
     path = root / LOCK
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        return {}
+        return Lock({}, True)
     md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
-    entries = _remembered(root, md5)
-    if entries is None:
-        stages = read_yaml(path).get("stages")
-        if not isinstance(stages, dict):
-            raise CarbenchError(
-                path,
-                key="stages",
-                found="nothing",
-                expected="what DVC writes",
-                fix="restore it: git checkout dvc.lock",
-            )
-        entries = {name: asdict(_receipt(name, entry)) for name, entry in stages.items()}
-        _remember(root, md5, entries)
-    return {name: receipt_from(document) for name, document in entries.items()}
+    memory = _memory(root)
+    if memory.get("md5") == md5:
+        return Lock(_receipts(memory["entries"]), True)
+    if b"<<<<<<<" in text:
+        raise CarbenchError(
+            path,
+            found="conflicts of a merge",
+            expected="what DVC writes",
+            fix="take either side, for instance git checkout --ours dvc.lock: the next run of "
+            "either engine puts into it what is current",
+        )
+    try:
+        if not text.endswith(b"\n"):
+            raise ValueError("no end")
+        content = YAML(typ="safe").load(text)
+        entries = {name: asdict(_receipt(name, each)) for name, each in content["stages"].items()}
+    except (YAMLError, ValueError, TypeError, KeyError, AttributeError):
+        log.warning("dvc.lock was cut short by a kill; what is current is put into it anew")
+        return Lock(_receipts(memory.get("entries", {})), False)
+    write_whole(root / MEMORY, json.dumps({"md5": md5, "entries": entries}))
+    return Lock(_receipts(entries), True)
 
 
 def write_lock(
-    root: Path, receipts: Mapping[str, tuple[JobSpec, Receipt, Mapping[str, Content]]]
+    root: Path, receipts: Mapping[str, tuple[JobSpec, Receipt, Mapping[str, Content]]], whole: bool
 ) -> None:
     """Put jobs into dvc.lock, complete or not at all.
 
     Args:
         root: the repository.
         receipts: by name, the job, what it made from what, and the content of what it depends on.
+        whole: whether what the file says of other jobs can be kept.
     """
-    if not receipts:
-        return
     path = root / LOCK
-    text = path.read_text(encoding="utf-8") if path.exists() else HEAD
+    text = path.read_text(encoding="utf-8") if whole and path.exists() else HEAD
     blocks = _blocks(text)
     for name, (job, receipt, deps) in receipts.items():
         blocks[name] = _dump({"stages": {name: _entry(job, receipt, deps)}}).partition("\n")[2]
+    if not blocks:  # DVC takes no file, but not an empty list of stages
+        path.unlink(missing_ok=True)
+        return
     head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
     write_whole(path, head + "".join(blocks.values()))
 
@@ -124,13 +148,13 @@ def _dump(content: Any) -> str:
     return stream.getvalue()
 
 
-def _remembered(root: Path, md5: str) -> dict[str, Any] | None:
+def _memory(root: Path) -> dict[str, Any]:
     try:
-        memory = json.loads((root / MEMORY).read_text(encoding="utf-8"))
+        memory: dict[str, Any] = json.loads((root / MEMORY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return memory["entries"] if memory.get("md5") == md5 else None
+        return {}
+    return memory
 
 
-def _remember(root: Path, md5: str, entries: dict[str, Any]) -> None:
-    write_whole(root / MEMORY, json.dumps({"md5": md5, "entries": entries}))
+def _receipts(entries: Mapping[str, Any]) -> dict[str, Receipt]:
+    return {name: receipt_from(document) for name, document in entries.items()}

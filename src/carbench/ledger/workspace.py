@@ -14,7 +14,7 @@ from typing import Any
 
 from carbench.ledger.definition import PARAMS, JobSpec, read_jobs
 from carbench.ledger.hashing import Content, Hashes, content_of
-from carbench.ledger.lockfile import read_lock
+from carbench.ledger.lockfile import Lock, read_lock
 from carbench.ledger.receipts import FOLDER, Ingredients, Receipt, find_receipt, receipts_of
 from carbench.ledger.store import Store
 from carbench.params.base import lookup, read_yaml
@@ -51,7 +51,7 @@ class Workspace:
         self._contents: dict[str, Content | None] = {}
 
     @cached_property
-    def lock(self) -> dict[str, Receipt]:
+    def lock(self) -> Lock:
         """What dvc.lock says, by job."""
         return read_lock(self.root)
 
@@ -82,12 +82,13 @@ class Workspace:
         if wanted is None:
             return Proof(job, False, None, False)
         key = wanted.key
-        entry = self.lock.get(job.name)
-        locked = entry is not None and entry.ingredients.key == key and self._lies_there(entry)
+        entry = self.lock.entries.get(job.name)
+        known = entry is not None and entry.ingredients.key == key and self._lies_there(entry)
+        locked = known and self.lock.whole
         receipt = find_receipt(self.root, job.name, key)
         if receipt is not None and self._lies_there(receipt):
             return Proof(job, True, receipt, locked)
-        return Proof(job, locked, entry if locked else None, locked)
+        return Proof(job, known, entry if known else None, locked)
 
     def strays(self, folder: str) -> Iterator[str]:
         """Yield files in a folder of results that jobs of the past left and the store has kept.
@@ -131,7 +132,7 @@ class Workspace:
     def _past(self) -> dict[str, set[str]]:
         """What jobs that the study no longer has have written: md5s by path."""
         found: dict[str, set[str]] = {}
-        gone = [entry for name, entry in self.lock.items() if name not in self.jobs]
+        gone = [entry for name, entry in self.lock.entries.items() if name not in self.jobs]
         for folder in (self.root / FOLDER).glob("*"):
             if folder.name not in self.jobs:
                 gone += receipts_of(self.root, folder.name)
