@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,8 +35,9 @@ ENGINES = {
     "dvc": ("dvc", "repro"),
 }
 VICTIMS = ("engine", "job", "all")
-# DVC empties this file before it writes it; killed in between it runs again after `carbench sync`.
-LOCK_CUT_SHORT = "Unable to read RWLock-file"
+# DVC empties two of its files before it writes them: .dvc/tmp/rwlock and dvc.lock. Killed in
+# between it refuses to run, until `snakemake` or `carbench sync` has mended them.
+CUT_SHORT = re.compile(r"Unable to read RWLock-file|dvc\.lock' validation failed|dvc\.lock', YAML")
 
 
 def run_and_kill(project: Project, engine: str, dice: random.Random) -> tuple[str, str]:
@@ -89,7 +91,7 @@ def _words(process: psutil.Process) -> list[str]:
 def finish(project: Project, engine: str) -> None:
     """Let an engine run undisturbed to its end; its output if it fails."""
     done = project.run(*ENGINES[engine], check=False)
-    if LOCK_CUT_SHORT in done.stderr:
+    if CUT_SHORT.search(done.stderr):
         project.run("carbench", "sync")
         done = project.run(*ENGINES[engine], check=False)
     if done.returncode:
@@ -148,8 +150,8 @@ def main() -> None:
                 engine = dice.choice(list(ENGINES))
                 victim, said = run_and_kill(project, engine, dice)
                 ended = not victim
-                if LOCK_CUT_SHORT in said:
-                    counts["dvc's lock file cut short"] += 1
+                if CUT_SHORT.search(said):
+                    counts["a file of DVC cut short"] += 1
                     project.run("carbench", "sync")
                     ended = False
                     continue

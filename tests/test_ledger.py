@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from carbench.errors import CarbenchError
 from carbench.ledger.definition import JobSpec
 from carbench.ledger.differences import differences
-from carbench.ledger.hashing import Hashes
+from carbench.ledger.hashing import Content, Hashes
 from carbench.ledger.lockfile import read_lock, write_lock
 from carbench.ledger.receipts import Ingredients, Receipt, find_receipt, now, save_receipt
 from carbench.ledger.store import Store
