@@ -10,30 +10,34 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
 
 # Few pictures, all predicted right, would ask for a temperature of zero.
 LOWEST, HIGHEST = 0.05, 20.0
+HALVINGS = 40
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     """Return the temperature, between 0.05 and 20, at which the labels are likeliest.
+
+    The mean of -log p(label) is convex in the inverse temperature: where its slope is zero is found
+    by halving. (scipy's minimiser finds the same, and takes half a second of every training to
+    load.)
 
     Args:
         logits: (N, K) of pictures that were not trained on.
         labels: (N,) true class indices.
     """
     exact = logits.astype(np.float64)
-    found = minimize_scalar(
-        lambda log_temperature: negative_log_likelihood(exact / np.exp(log_temperature), labels),
-        bounds=(np.log(LOWEST), np.log(HIGHEST)),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    return float(np.exp(found.x))
-
-
-def negative_log_likelihood(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the mean over pictures of -log p(true class), in nats."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+    true = exact[np.arange(len(labels)), labels]
+    low, high = np.log(LOWEST), np.log(HIGHEST)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        tempered = exact / np.exp(middle)
+        shares = np.exp(tempered - tempered.max(axis=1, keepdims=True))
+        expected = (shares * exact).sum(axis=1) / shares.sum(axis=1)
+        # The models are too sure at this temperature: they expect larger logits than are true.
+        if (expected - true).mean() > 0:
+            low = middle
+        else:
+            high = middle
+    return float(np.exp((low + high) / 2))
