@@ -6,14 +6,9 @@ Writes ``images.npy``, a uint8 array (pictures, size, size, 3) that is memory-ma
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from carbench.images import read, resize
-from carbench.parallel import in_order
 from carbench.params.pack import PackParams
-from carbench.pictures.pack import INDEX, create_array
-from carbench.progress import progress
+from carbench.pictures.pack import INDEX
+from carbench.pictures.packing import write_array
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_table, write_table
 
@@ -22,16 +17,9 @@ def pack(stage: Stage) -> None:
     params = stage.params("pack", PackParams)
     data = stage.args.data
     manifest = read_table(data / "manifest.csv")
-    images = [row["image"] for row in manifest]
-
-    def shrink(image: str) -> NDArray[np.uint8]:
-        return np.asarray(resize(read(data / "images" / image), params.size, params.fit))
-
+    pictures = [data / "images" / row["image"] for row in manifest]
     with stage.outputs(stage.args.output) as out:
-        array = create_array(out, len(images), params.size)
-        for row, pixels in enumerate(progress(in_order(shrink, images), "pack", len(images))):
-            array[row] = pixels
-        array.flush()
+        size = write_array(out, pictures, params, stage.scratch)
         write_table(
             out / INDEX,
             ["row", "image", "width", "height"],
@@ -42,10 +30,10 @@ def pack(stage: Stage) -> None:
         )
     log.info(
         "%s pictures of %d x %d pixels, %.1f MB",
-        f"{len(images):,}",
+        f"{len(pictures):,}",
         params.size,
         params.size,
-        array.nbytes / 1e6,
+        size / 1e6,
     )
 
 

@@ -36,11 +36,13 @@ class PictureFacts:
     height: int
 
 
-def decode(content: bytes) -> tuple[Image.Image, PictureFacts]:
+def decode(content: bytes, at_least: int | None = None) -> tuple[Image.Image, PictureFacts]:
     """Decode a whole picture.
 
     Args:
         content: the file's bytes, in any format that Pillow reads.
+        at_least: pixels of both sides that suffice; a JPEG that is several times as large is then
+            decoded at a half, a quarter or an eighth of its size, in a fraction of the time.
 
     Returns:
         The upright RGB picture (EXIF orientation applied; transparency laid on white) and the
@@ -57,6 +59,8 @@ def decode(content: bytes) -> tuple[Image.Image, PictureFacts]:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content)) as picture:
                 facts = PictureFacts(picture.format or "", picture.mode, *picture.size)
+                if at_least is not None:
+                    picture.draft(None, (at_least, at_least))
                 picture.load()
                 upright = ImageOps.exif_transpose(picture)
                 return _rgb(upright), facts
@@ -71,6 +75,14 @@ def decode(content: bytes) -> tuple[Image.Image, PictureFacts]:
 def read(path: Path) -> Image.Image:
     """Decode a picture file that fetch has already accepted."""
     return decode(path.read_bytes())[0]
+
+
+def shrink(content: bytes, size: int, fit: Fit) -> Image.Image:
+    """Return what models are shown of a picture file: decoded, and resized as :func:`resize` does.
+
+    Decoded at no less than twice the size, where nothing is lost that resizing would have kept.
+    """
+    return resize(decode(content, 2 * size)[0], size, fit)
 
 
 def resize(picture: Image.Image, size: int, fit: Fit) -> Image.Image:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -16,17 +16,24 @@ MOST_THREADS = 8
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], chunk: int = 256
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, computed on all cores that we may use.
 
     Threads suffice: Pillow and hashlib release the interpreter's lock while they work. At most
-    ``chunk`` results wait at a time.
+    ``ahead`` results wait at a time.
     """
-    waiting = iter(items)
-    with ThreadPoolExecutor(available_cores()) as pool:
-        while batch := list(islice(waiting, chunk)):
-            yield from pool.map(function, batch)
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def available_cores() -> int:

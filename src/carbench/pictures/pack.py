@@ -13,12 +13,6 @@ ARRAY = "images.npy"
 INDEX = "index.csv"
 
 
-def create_array(folder: Path, count: int, size: int) -> NDArray[np.uint8]:
-    """Return a new memory-mapped array (count, size, size, 3) of uint8, RGB."""
-    shape = (count, size, size, 3)
-    return np.lib.format.open_memmap(folder / ARRAY, mode="w+", dtype=np.uint8, shape=shape)
-
-
 def open_array(folder: Path) -> NDArray[np.uint8]:
     """Return the array (N, size, size, 3) uint8, RGB, read from disk only where it is used."""
     path = folder / ARRAY

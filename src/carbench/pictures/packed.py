@@ -1,7 +1,10 @@
-"""The packed pictures as torch reads them: on the device if they fit, else a batch at a time."""
+"""The packed pictures as torch reads them: on the device if they fit, else streamed from disk."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,10 @@ from carbench.pictures.pack import open_array, rows_of
 
 # Sets up to this size are copied to the device once; larger ones stay on disk, memory-mapped.
 RESIDENT_BYTES = 2_000_000_000
+# ... on a GPU also larger ones, if the copy leaves so much of its free memory to the training.
+RESIDENT_SHARE = 0.4
+# Batches that wait, read from disk, while the device works on one.
+AHEAD = 3
 
 
 class PackedPictures:
@@ -26,32 +33,67 @@ class PackedPictures:
         self._array: NDArray[np.uint8] = array
         self._device = device
         wanted = len(images) * (array.nbytes // max(len(array), 1))
-        self._resident = (
-            torch.from_numpy(array[self._rows]).to(device) if wanted <= RESIDENT_BYTES else None
-        )
+        fits = wanted <= _room(device)
+        self._resident = torch.from_numpy(array[self._rows]).to(device) if fits else None
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batch(self, indices: Tensor) -> Tensor:
-        """Return the pictures at ``indices`` (B,) int64 as (B, S, S, 3) uint8 on the device."""
-        if self._resident is not None:
-            return self._resident[indices.to(self._device)]
-        return torch.from_numpy(self._array[self._rows[indices.numpy()]]).to(self._device)
+    def batches(self, wanted: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the pictures at each of ``wanted`` (B,) int64 as (B, S, S, 3) uint8 on the device.
 
-    def upright(self, indices: Tensor, size: int) -> Tensor:
-        """Return whole pictures for evaluation: (B, 3, size, size) float32 in 0..1."""
-        return resample(self.batch(indices), whole(len(indices)), size)
+        What lies on disk is read ahead by a thread of its own.
+        """
+        if self._resident is not None:
+            for indices in wanted:
+                yield self._resident[indices.to(self._device, non_blocking=True)]
+            return
+        reader = ThreadPoolExecutor(1, "pictures")
+        try:
+            waiting: deque[Future[Tensor]] = deque()
+            for indices in wanted:
+                waiting.append(reader.submit(self._read, indices))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result().to(self._device, non_blocking=True)
+            while waiting:
+                yield waiting.popleft().result().to(self._device, non_blocking=True)
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+        """Yield whole pictures for evaluation, a batch at a time: (B, 3, size, size) in 0..1."""
+        for pixels in self.batches(wanted):
+            yield resample(pixels, whole(len(pixels)), size)
+
+    def _read(self, indices: Tensor) -> Tensor:
+        pixels = torch.from_numpy(self._array[self._rows[indices.numpy()]])
+        # Page-locked memory is copied to a GPU while the GPU works.
+        return pixels.pin_memory() if self._device.type == "cuda" else pixels
 
 
 class Normalizer:
     """Shifts and scales RGB in 0..1 to what a backbone was made for."""
 
-    def __init__(self, mean: list[float], std: list[float], device: torch.device) -> None:
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+    def __init__(
+        self,
+        mean: list[float],
+        std: list[float],
+        device: torch.device,
+        channels_last: bool = True,
+    ) -> None:
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._scale = (1 / torch.tensor(std, device=device)).view(1, 3, 1, 1)
+        self._shift = -torch.tensor(mean, device=device).view(1, 3, 1, 1) * self._scale
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Return (B, 3, H, W) pictures, normalised, channels last in memory as the models are."""
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return (pictures - self._mean) / self._std
+        """Return (B, 3, H, W) pictures, normalised, in memory as the model is."""
+        pictures = pictures.contiguous(memory_format=self._layout)
+        return torch.addcmul(self._shift, pictures, self._scale)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes of pictures that may live on a device."""
+    if device.type != "cuda":
+        return RESIDENT_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(RESIDENT_BYTES, int(RESIDENT_SHARE * free))

@@ -1,0 +1,86 @@
+"""Fills the pack: pictures decoded and resized on all cores, written one after the other.
+
+Written as a plain file, not through a memory map, whose pages would count as this process's memory:
+100,000 pictures take as much of it as 1,000. A killed run goes on where it was last safe on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carbench.images import shrink
+from carbench.ledger.whole import write_whole
+from carbench.parallel import in_order
+from carbench.params.pack import PackParams
+from carbench.pictures.pack import ARRAY
+from carbench.progress import progress
+
+log = logging.getLogger("carbench")
+
+# Packed pictures that wait to be written, at most.
+WAITING_BYTES = 64_000_000
+# Pictures between two points that a killed run goes on from.
+SAFE_EVERY = 2000
+
+
+def write_array(
+    folder: Path, pictures: Sequence[Path], params: PackParams, scratch: Path | None
+) -> int:
+    """Write ``images.npy``: (N, size, size, 3) uint8, RGB, in the order of ``pictures``.
+
+    Args:
+        folder: where to write it.
+        pictures: files that fetch has accepted.
+        params: size and fit.
+        scratch: a folder on the same disk that outlives a kill and is of this pack alone; None:
+            start anew each time.
+
+    Returns:
+        The array's bytes.
+    """
+    row_bytes = params.size * params.size * 3
+    workplace = scratch or folder
+    workplace.mkdir(parents=True, exist_ok=True)
+    draft, marks = workplace / ARRAY, workplace / "safe.json"
+    done = _safe_rows(draft, marks) if scratch else 0
+    if done:
+        log.info("going on after %s pictures", f"{done:,}")
+
+    def pixels_of(path: Path) -> NDArray[np.uint8]:
+        return np.asarray(shrink(path.read_bytes(), params.size, params.fit))
+
+    with draft.open("r+b" if done else "wb") as file:
+        shape = (len(pictures), params.size, params.size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(done * row_bytes, os.SEEK_CUR)
+        file.truncate()
+        ahead = min(256, max(16, WAITING_BYTES // row_bytes))
+        packed = in_order(pixels_of, pictures[done:], ahead)
+        rest = len(pictures) - done
+        for row, pixels in enumerate(progress(packed, "pack", rest), start=done + 1):
+            file.write(pixels.tobytes())
+            if scratch and row % SAFE_EVERY == 0:
+                file.flush()
+                os.fsync(file.fileno())
+                write_whole(marks, json.dumps({"rows": row}))
+        size = file.tell()
+    if workplace != folder:
+        shutil.move(draft, folder / ARRAY)
+    return size
+
+
+def _safe_rows(draft: Path, marks: Path) -> int:
+    """How many rows of a killed run's array are on disk for certain."""
+    try:
+        return int(json.loads(marks.read_text())["rows"]) if draft.exists() else 0
+    except (OSError, ValueError):
+        return 0
