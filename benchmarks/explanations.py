@@ -80,8 +80,8 @@ def main() -> None:
     images = [row.image for row in rows if not row.leaked]
     for backbone in lookup(params, "backbones", Path("params.yaml")):
         model, card = load_trained(RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU)
-        pictures = PackedPictures(RESULTS / "pack", images, CPU).upright(
-            torch.arange(len(images)), card.image_size
+        (pictures,) = PackedPictures(RESULTS / "pack", images, CPU).upright(
+            [torch.arange(len(images))], card.image_size
         )
         normalize = Normalizer(card.mean, card.std, CPU)
         inputs = normalize(pictures)

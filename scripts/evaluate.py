@@ -96,8 +96,8 @@ def evaluate(stage: Stage) -> None:
     if mistakes:
         from carbench.judging.explaining import explain
 
-        upright = packed([row["image"] for row in mistakes]).upright(
-            torch.arange(len(mistakes)), size
+        (upright,) = packed([row["image"] for row in mistakes]).upright(
+            [torch.arange(len(mistakes))], size
         )
         shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         claimed = torch.tensor([card.classes.index(row["predicted"]) for row in mistakes])

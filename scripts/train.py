@@ -24,7 +24,7 @@ def train(stage: Stage) -> None:
 
     from carbench.judging.calibration import fit_temperature
     from carbench.models.backbones import card_document
-    from carbench.models.devices import prepare
+    from carbench.models.devices import peak_memory_mb, prepare
     from carbench.training.run import load_material, train_backbone
 
     args = stage.args
@@ -49,6 +49,8 @@ def train(stage: Stage) -> None:
 
     record["seconds"] = round(trained.seconds_before + time.perf_counter() - started, 1)
     record["resumed_after"] = trained.resumed_after
+    record["micro_batch"] = trained.micro_batch
+    record["peak_memory_mb"] = round(peak_memory_mb(material.device))
     with stage.outputs(args.output) as out:
         about = {
             "backbone": args.backbone,

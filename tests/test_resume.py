@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from carbench import stage
 from carbench.params.train import TrainParams
-from carbench.training import engine, resuming
+from carbench.training import resuming, trainer
 from carbench.training.engine import Trained, fit
 from carbench.training.tuning import COLUMNS
 from conftest import ROOT
@@ -77,14 +77,14 @@ def undisturbed(made: Path, one_thread: None) -> dict[str, Trained]:
 def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
     """Let a training stop in its ``step``-th step from now."""
     left = iter(range(step - 1))
-    real = engine._Trainer._step
+    real = trainer.Trainer._step
 
     def count(self: Any, *arguments: Any) -> torch.Tensor:
         if next(left, None) is None:
             raise StoppedError
         return real(self, *arguments)
 
-    patch.setattr(engine._Trainer, "_step", count)
+    patch.setattr(trainer.Trainer, "_step", count)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -138,6 +138,7 @@ def test_it_goes_on_after_the_epoch_that_was_saved(
     with pytest.MonkeyPatch.context() as stopping, pytest.raises(StoppedError):
         stop_at(after * STEPS + 1, stopping)
         trained(made, params, checkpoint)
+    caplog.clear()
     with caplog.at_level(logging.INFO, "carbench"):
         end = trained(made, params, checkpoint)
     assert_same_bits(end, undisturbed["frozen"])
@@ -305,14 +306,14 @@ def run_stage(name: str, made: Path, params: Path, place: Path | None, *options:
 def interrupt(after: int, patch: pytest.MonkeyPatch) -> None:
     """Let the epoch after so many epochs be interrupted."""
     epochs = iter(range(after))
-    real = engine._Trainer.train_epoch
+    real = trainer.Trainer.train_epoch
 
     def count(self: Any, epoch: int) -> tuple[float, float]:
         if next(epochs, None) is None:
             raise KeyboardInterrupt
         return real(self, epoch)
 
-    patch.setattr(engine._Trainer, "train_epoch", count)
+    patch.setattr(trainer.Trainer, "train_epoch", count)
 
 
 def test_train_writes_the_same_bytes(
@@ -358,7 +359,7 @@ def test_tune_does_not_try_a_finished_rate_again(
     with pytest.MonkeyPatch.context() as patch:
         interrupt(4, patch)  # two epochs of the first, one or two that diverge, the rest
         assert run("killed.csv", tmp_path / "scratch") == 130
-    real = engine._Trainer.train_epoch
+    real = trainer.Trainer.train_epoch
     trained_at = []
 
     def note(self: Any, epoch: int) -> tuple[float, float]:
@@ -366,7 +367,7 @@ def test_tune_does_not_try_a_finished_rate_again(
         return real(self, epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine._Trainer, "train_epoch", note)
+        patch.setattr(trainer.Trainer, "train_epoch", note)
         assert run("killed.csv", tmp_path / "scratch") == 0
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "calm.csv").read_bytes()
     assert 0.002 not in {rate for rate, _ in trained_at}

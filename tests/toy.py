@@ -13,7 +13,7 @@ from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.tables import read_table, write_table
-from carbench.training.engine import LabelledPictures
+from carbench.training.trainer import LabelledPictures
 from conftest import ROOT
 
 CPU = torch.device("cpu")

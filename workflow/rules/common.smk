@@ -115,6 +115,11 @@ def recipe(key):
     return value
 
 
+# So many jobs may use GPUs at a time; each leases a place on one (carbench.gpus).
+if workflow.is_main_process and "gpu" in workflow.global_resources:
+    os.environ.update(CARBENCH_GPU_PLACES=str(workflow.global_resources["gpu"].value))
+
+
 def gpus(section):
     """How many GPUs a job of this section takes."""
     return 1 if config[section]["device"] == "cuda" else 0

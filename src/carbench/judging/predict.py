@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -15,8 +16,8 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def upright(self, indices: Tensor, size: int) -> Tensor:
-        """Return whole pictures (B, 3, size, size) float32 in 0..1."""
+    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+        """Yield whole pictures, a batch at a time: (B, 3, size, size) float32 in 0..1."""
 
 
 @torch.inference_mode()
@@ -30,5 +31,5 @@ def predict_logits(
     """Return the logits (N, classes) float32, on the CPU, of all pictures in their order."""
     model.eval()
     batches = torch.split(torch.arange(len(pictures)), batch_size)
-    logits = [model(normalize(pictures.upright(batch, image_size))).float() for batch in batches]
+    logits = [model(normalize(batch)).float() for batch in pictures.upright(batches, image_size)]
     return torch.cat(logits).cpu()

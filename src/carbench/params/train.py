@@ -22,6 +22,7 @@ class AugmentParams(Section):
     flip: bool
     brightness: Fraction
     contrast: Fraction
+    erase: Fraction
     mixup: NotNegative
 
 
@@ -43,6 +44,11 @@ class TrainParams(ComputeSection):
     select: Literal["val_accuracy", "val_loss"]
     patience: Annotated[int, Field(ge=0)]
     augment: AugmentParams
+    val_batch_size: Annotated[int, Field(ge=1)]
+    channels_last: bool
+    fused: bool
+    compile: bool
+    out_of_memory: Literal["stop", "halve"]
 
     @model_validator(mode="after")
     def _starts_within_the_run(self) -> TrainParams:

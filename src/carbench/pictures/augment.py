@@ -9,6 +9,7 @@ as its crop: one path for training, evaluation and service.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,10 @@ import torch
 from torch import Tensor
 
 from carbench.params.train import AugmentParams
+
+# Of random erasing, as its authors found best.
+ERASED_AREA = (0.02, 0.33)
+ERASED_STRETCH = 3.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Crops:
     height: Tensor
     width: Tensor
     mirrored: Tensor
+
+    def to(self, device: torch.device) -> Crops:
+        """Return the same boxes on a device: a few bytes a picture, what follows is made there."""
+        return Crops(*(part.to(device, non_blocking=True) for part in vars(self).values()))
 
 
 def whole(count: int) -> Crops:
@@ -51,32 +60,57 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
 
     Args:
         pixels: (B, S, S, 3) uint8.
-        crops: a box a picture.
+        crops: a box a picture, on any device.
         size: pixels of a side of the result.
 
     Returns:
         (B, 3, size, size) float32 between 0 and 1, on the pixels' device.
     """
-    device = pixels.device
-    side = pixels.shape[1]
-    rows = _weights(crops.top, crops.height, side, size).to(device)
+    count, side = pixels.shape[:2]
+    crops = crops.to(pixels.device)
+    rows = _weights(crops.top, crops.height, side, size) / 255
     columns = _weights(crops.left, crops.width, side, size)
-    columns = torch.where(crops.mirrored[:, None, None], columns.flip(1), columns).to(device)
-    count = len(pixels)
-    # (B, size, S) @ (B, S, S*3): rows first, while the channels still lie inside.
+    columns = torch.where(crops.mirrored[:, None, None], columns.flip(1), columns)
+    # (B, size, S) @ (B, S, S*3): rows first, while the channels still lie inside; then the columns
+    # of all channels in one product a picture, which is several times faster than broadcasting.
     tall = torch.bmm(rows, pixels.reshape(count, side, side * 3).float())
-    tall = tall.view(count, size, side, 3).permute(0, 3, 1, 2)
-    return torch.matmul(tall, columns.transpose(1, 2)[:, None]) / 255
+    planes = tall.view(count, size, side, 3).permute(0, 3, 1, 2).reshape(count, 3 * size, side)
+    return torch.bmm(planes, columns.transpose(1, 2)).view(count, 3, size, size)
 
 
 def recolour(pictures: Tensor, params: AugmentParams, dice: torch.Generator) -> Tensor:
     """Change brightness and contrast of (B, 3, H, W) float pictures in 0..1, each by its own."""
     brightness, contrast = (2 * torch.rand(2, len(pictures), 1, 1, 1, generator=dice) - 1).to(
-        pictures.device
+        pictures.device, non_blocking=True
     )
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     changed = (pictures - mean) * (1 + params.contrast * contrast)
     return torch.clamp(changed + mean * (1 + params.brightness * brightness), 0, 1)
+
+
+def erase(pictures: Tensor, chance: float, dice: torch.Generator) -> Tensor:
+    """Paint a box of one colour over some pictures (Zhong et al., "Random Erasing", 2020).
+
+    Of each picture with probability ``chance``: an area uniform in 2 to 33 % of it, its shape
+    log-uniform between 1 : 3 and 3 : 1, cut off at the edges, in a colour drawn from RGB.
+
+    Args:
+        pictures: (B, 3, H, W) float32 in 0..1.
+        chance: between 0 and 1.
+        dice: where chance is from.
+
+    Returns:
+        Pictures of the same shape.
+    """
+    count, _, height, width = pictures.shape
+    drawn = torch.rand(8, count, generator=dice).to(pictures.device, non_blocking=True)
+    coin, area, shape, vertical, horizontal = drawn[:5]
+    area = ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * area
+    stretch = torch.exp((2 * shape - 1) * math.log(ERASED_STRETCH) / 2)
+    inside = _band(vertical, area.sqrt() * stretch, height)[:, None, :, None]
+    inside = inside & _band(horizontal, area.sqrt() / stretch, width)[:, None, None, :]
+    inside = inside & (coin < chance)[:, None, None, None]
+    return torch.where(inside, drawn[5:].T[:, :, None, None], pictures)
 
 
 def mix(
@@ -106,6 +140,14 @@ def mix(
     return mixed, torch.lerp(targets[other], targets, share)
 
 
+def _band(place: Tensor, length: Tensor, side: int) -> Tensor:
+    """Return (B, side) bool: lines of a band that is ``length`` of the side, somewhere on it."""
+    length = length.clamp(max=1)
+    start = (place * (1 - length))[:, None]
+    line = (torch.arange(side, device=place.device) + 0.5) / side
+    return (line >= start) & (line < start + length[:, None])
+
+
 def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
     """Return (B, size, side): the share of each input line in each output line.
 
@@ -113,8 +155,9 @@ def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
     through a triangle as wide as one output line (at least one input line); shares sum to one.
     """
     step = length * side / size
-    centre = start[:, None] * side + step[:, None] * (torch.arange(size) + 0.5) - 0.5
+    outputs, inputs = (torch.arange(count, device=start.device) for count in (size, side))
+    centre = start[:, None] * side + step[:, None] * (outputs + 0.5) - 0.5
     reach = step.clamp(min=1)[:, None, None]
-    away = (torch.arange(side) - centre[:, :, None]).abs() / reach
+    away = (inputs - centre[:, :, None]).abs() / reach
     shares: Tensor = (1 - away).clamp(min=0)
     return torch.div(shares, shares.sum(dim=2, keepdim=True))

@@ -8,7 +8,7 @@ random. docs/evaluation.md shows what each one does.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,9 +42,10 @@ class CorruptedPictures:
     def __len__(self) -> int:
         return len(self._pictures)
 
-    def upright(self, indices: Tensor, size: int) -> Tensor:
-        """Return whole corrupted pictures: (B, 3, size, size) float32 in 0..1."""
-        return resample(self._corrupt(self._pictures.batch(indices)), whole(len(indices)), size)
+    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+        """Yield whole corrupted pictures, a batch at a time: (B, 3, size, size) in 0..1."""
+        for pixels in self._pictures.batches(wanted):
+            yield resample(self._corrupt(pixels), whole(len(pixels)), size)
 
 
 def blur(pixels: Tensor) -> Tensor:

@@ -53,8 +53,10 @@ def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimiz
     ]
     groups = [group for group in groups if group["params"]]
     if params.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=params.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=params.lr, fused=True)
+        return torch.optim.SGD(
+            groups, lr=params.lr, momentum=0.9, nesterov=True, fused=params.fused
+        )
+    return torch.optim.AdamW(groups, lr=params.lr, fused=params.fused)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

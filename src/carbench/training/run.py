@@ -17,14 +17,8 @@ from carbench.models.devices import place
 from carbench.params.train import TrainParams
 from carbench.parts import SplitRow, classes_of, read_split
 from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.training.engine import (
-    DivergedError,
-    Epoch,
-    LabelledPictures,
-    Trained,
-    better,
-    fit,
-)
+from carbench.training.engine import DivergedError, Epoch, Trained, better, fit
+from carbench.training.trainer import LabelledPictures, out_of_memory
 
 log = logging.getLogger("carbench")
 
@@ -84,15 +78,19 @@ def train_backbone(
         log.info("started from %s; new: %s", start["start"], ", ".join(fresh))
     # What the weights were trained with, where they say so; else what timm knows of the model.
     mean, std = (start["mean"], start["std"]) if "mean" in start else normalization(model)
-    trained = fit(
-        place(model, material.device),
-        material.train,
-        material.val,
-        Normalizer(mean, std, material.device),
-        params,
-        seed,
-        checkpoint,
-    )
+    try:
+        trained = fit(
+            place(model, material.device, params.channels_last),
+            material.train,
+            material.val,
+            Normalizer(mean, std, material.device, params.channels_last),
+            params,
+            seed,
+            checkpoint,
+        )
+    except torch.OutOfMemoryError:  # a step's own is told by the trainer
+        key = "train.val_batch_size"
+        raise out_of_memory(material.device, params.val_batch_size, key) from None
     card = ModelCard(start["model"], material.classes, params.image_size, mean, std)
     return trained, card, start
 

@@ -1,0 +1,233 @@
+"""What makes things fast changes nothing else: the same pictures, bits and errors."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from carbench.errors import CarbenchError
+from carbench.gpus import PLACES, lease
+from carbench.images import decode, resize, shrink
+from carbench.judging.predict import predict_logits
+from carbench.params.pack import PackParams
+from carbench.pictures import packed, packing
+from carbench.pictures.augment import erase
+from carbench.pictures.packed import PackedPictures
+from carbench.tables import read_table
+from carbench.training.engine import Trained, fit
+from toy import CLASSES, CPU, NORMALIZE, pictures, recipe
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+# ---- pictures
+
+
+def test_pictures_from_disk_are_those_in_memory(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [row["image"] for row in read_table(made / "index.csv")]
+    wanted = list(torch.randperm(len(names)).split(7))
+    resident = list(PackedPictures(made, names, CPU).batches(wanted))
+    monkeypatch.setattr(packed, "RESIDENT_BYTES", 0)
+    streamed = PackedPictures(made, names, CPU)
+    for one, other in zip(resident, streamed.batches(wanted), strict=True):
+        assert torch.equal(one, other)
+    next(iter(streamed.batches(wanted)))  # whoever stops early is not waited for
+    model = timm.create_model("test_resnet", num_classes=3)
+    assert len(predict_logits(model, streamed, NORMALIZE, 32, 5)) == len(names)
+
+
+@given(chance=st.floats(0, 1), seed=st.integers(0, 99))
+def test_erasing_paints_one_box_over_some_pictures(chance: float, seed: int) -> None:
+    before = torch.rand(200, 3, 24, 24)
+    after = erase(before, chance, torch.Generator().manual_seed(seed))
+    assert torch.equal(after, erase(before, chance, torch.Generator().manual_seed(seed)))
+    changed = (before != after).all(dim=1)
+    touched = changed.flatten(1).any(dim=1)
+    deviation = (chance * (1 - chance) / 200) ** 0.5
+    assert abs(touched.float().mean() - chance) <= 5 * deviation + 0.01
+    for picture, where in zip(after[touched], changed[touched], strict=True):
+        rows, columns = where.any(1).nonzero(), where.any(0).nonzero()
+        box = picture[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].flatten(1)
+        assert box.shape[1] == where.sum()
+        assert box.shape[1] <= 0.45 * 24 * 24
+        assert (box == box[:, :1]).all()
+
+
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((2000, 1500), Image.Resampling.BICUBIC).save(file, "JPEG")
+    for fit_how in ("squash", "crop", "pad"):
+        quick = np.asarray(shrink(file.getvalue(), 96, fit_how), int)
+        exact = np.asarray(resize(decode(file.getvalue())[0], 96, fit_how), int)
+        assert abs(quick - exact).mean() < 1
+        assert abs(quick - exact).max() < 10
+
+
+def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "SAFE_EVERY", 5)
+    params = PackParams(size=16, fit="squash")
+    paths = [tmp_path / f"{number}.png" for number in range(23)]
+    dice = np.random.default_rng(0)
+    for path in paths:
+        Image.fromarray(dice.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
+    packing.write_array(tmp_path, paths, params, None)
+    whole = (tmp_path / "images.npy").read_bytes()
+    assert np.load(tmp_path / "images.npy").shape == (23, 16, 16, 3)
+
+    looked: list[bytes] = []
+    stop = [13, 9, 100]
+
+    def count(content: bytes, size: int, how: str) -> Image.Image:
+        looked.append(content)
+        if len(looked) > stop[0]:
+            raise KeyboardInterrupt
+        return shrink(content, size, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packing, "shrink", count)
+    monkeypatch.setattr(packing, "WAITING_BYTES", 0)
+    scratch = tmp_path / "scratch"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            packing.write_array(tmp_path, paths, params, scratch)
+        with (scratch / "images.npy").open("ab") as file:
+            file.write(b"half a picture")
+        looked.clear()
+        stop.pop(0)
+    packing.write_array(tmp_path, paths, params, scratch)
+    assert len(looked) < len(paths)
+    assert (tmp_path / "images.npy").read_bytes() == whole
+
+
+# ---- steps
+
+
+class Small(nn.Module):
+    """A model on a device whose memory holds so many pictures at a time, and no more."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.model = timm.create_model("test_vit", img_size=32, num_classes=len(CLASSES))
+        self.num_classes = len(CLASSES)
+        self.pretrained_cfg = {"classifier": "model.head"}
+        self.most = most
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        logits: torch.Tensor = self.model(batch)
+        return logits
+
+
+def trained(made: Path, most: int, **changes: object) -> Trained:
+    params = recipe(epochs=2, warmup_epochs=0.5, val_batch_size=2, **changes)
+    return fit(Small(most), pictures(made, "train"), pictures(made, "val"), NORMALIZE, params, 0)
+
+
+def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
+    """Where nothing is normalised over the batch, parts of it give its gradients."""
+    whole = trained(made, 16)
+    assert whole.micro_batch == 16
+    parts = trained(made, 5, out_of_memory="halve")
+    assert parts.micro_batch == 4
+    for one, other in zip(whole.history, parts.history, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
+    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 16 pictures at a time"):
+        trained(made, 5)
+    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 1 pictures at a time"):
+        trained(made, 0, out_of_memory="halve")
+
+
+# ---- GPUs
+
+
+def _job(said: Connection) -> None:
+    said.send(lease(["GPU-a", "GPU-b"], lambda sentence: said.send(sentence)))
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("places", [2, 4])
+def test_each_job_leases_a_place_and_a_killed_one_gives_it_back(
+    places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(PLACES, str(places))
+    context = multiprocessing.get_context("spawn")
+    jobs = []
+    try:
+        for _ in range(places + 1):
+            said, theirs = context.Pipe(duplex=False)
+            jobs.append((said, context.Process(target=_job, args=(theirs,))))
+            jobs[-1][1].start()
+            assert said.poll(60)
+            jobs[-1] = (*jobs[-1], said.recv())
+        assert [first for *_, first in jobs[:-1]] == [0, 1, 0, 1][:places]
+        said, _, waiting = jobs[-1]
+        assert waiting == "all 2 GPUs are in use; waiting for one"
+        assert not said.poll(0.5)
+        os.kill(jobs[1][1].pid or 0, signal.SIGKILL)
+        assert said.poll(60)
+        assert said.recv() == 1
+    finally:
+        for _, process, *_ in jobs:
+            process.kill()
+            process.join()
+
+
+def test_a_schedulers_choice_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert [lease(["GPU-d"], pytest.fail) for _ in range(3)] == [0, 0, 0]
+
+
+# ---- start-up
+
+
+def test_the_compiler_is_loaded_by_those_who_compile_only() -> None:
+    code = """
+import sys
+import carbench.training.run
+import timm, torch
+from timm.utils.model_ema import ModelEmaV3
+model = timm.create_model("test_resnet", num_classes=3)
+for kind in (torch.optim.AdamW, torch.optim.SGD):
+    optimizer = kind(model.parameters(), lr=0.1, fused=True)
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+ModelEmaV3(model, 0.9, use_warmup=True).update(model)
+print("torch._dynamo.eval_frame" in sys.modules)
+from carbench.models.without_compiler import use_compiler
+use_compiler()
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(1)).item())
+print("torch._dynamo.eval_frame" in sys.modules)
+import torch._dynamo.config
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "1.0", "True"], (
+        f"torch or timm moved: jobs start more slowly than they need to\n{done.stderr}"
+    )
