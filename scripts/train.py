@@ -49,6 +49,7 @@ def train(stage: Stage) -> None:
 
     record["seconds"] = round(trained.seconds_before + time.perf_counter() - started, 1)
     record["resumed_after"] = trained.resumed_after
+    record["precision"] = trained.precision
     record["micro_batch"] = trained.micro_batch
     record["peak_memory_mb"] = round(peak_memory_mb(material.device))
     with stage.outputs(args.output) as out:

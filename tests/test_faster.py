@@ -25,6 +25,7 @@ from carbench.errors import CarbenchError
 from carbench.gpus import PLACES, lease
 from carbench.images import decode, resize, shrink
 from carbench.judging.predict import predict_logits
+from carbench.models import devices
 from carbench.params.pack import PackParams
 from carbench.pictures import packed, packing
 from carbench.pictures.augment import erase
@@ -144,7 +145,8 @@ class Small(nn.Module):
 
 
 def trained(made: Path, most: int, **changes: object) -> Trained:
-    params = recipe(epochs=2, warmup_epochs=0.5, val_batch_size=2, **changes)
+    changes = {"precision": "float32", "val_batch_size": 2, **changes}
+    params = recipe(epochs=2, warmup_epochs=0.5, **changes)
     return fit(Small(most), pictures(made, "train"), pictures(made, "val"), NORMALIZE, params, 0)
 
 
@@ -160,6 +162,25 @@ def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
         trained(made, 5)
     with pytest.raises(CarbenchError, match=r"train\.batch_size: found 1 pictures at a time"):
         trained(made, 0, out_of_memory="halve")
+
+
+@pytest.mark.parametrize(
+    ("model", "native", "expected"),
+    [
+        ("test_resnet", True, "bfloat16"),
+        ("test_resnet", False, "float32"),
+        ("test_efficientnet", True, "float32"),
+        ("test_convnext", True, "float32"),
+    ],
+)
+def test_the_precision_is_chosen_by_processor_and_model(
+    model: str, native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "computes_bfloat16", lambda: native)
+    built = timm.create_model(model, num_classes=2)
+    assert devices.uses_bfloat16("auto", built, CPU) == (expected == "bfloat16")
+    assert devices.uses_bfloat16("bfloat16", built, CPU)
+    assert not devices.uses_bfloat16("float32", built, CPU)
 
 
 # ---- GPUs

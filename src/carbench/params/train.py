@@ -40,7 +40,7 @@ class TrainParams(ComputeSection):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     clip_norm: Positive
     ema: Annotated[float, Field(ge=0, lt=1)]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     select: Literal["val_accuracy", "val_loss"]
     patience: Annotated[int, Field(ge=0)]
     augment: AugmentParams

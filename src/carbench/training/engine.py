@@ -49,15 +49,17 @@ class Epoch:
 class Trained:
     """The chosen epoch's weights and val logits (N, classes) float32 on the CPU; all epochs.
 
-    Of a training that was killed also the epochs that it went on after, and how long it had
-    trained until then. ``micro_batch``: the most pictures that a GPU held at a time.
+    And how it went: the precision that was computed in, the most pictures that the device held at
+    a time, and, of a training that was killed, the epochs that it went on after and how long it had
+    trained until then.
     """
 
     tensors: dict[str, Tensor]
     val_logits: Tensor
     chosen: Epoch
     history: list[Epoch]
-    micro_batch: int
+    precision: str = ""
+    micro_batch: int = 0
     resumed_after: list[int] = field(default_factory=list)
     seconds_before: float = 0.0
 
@@ -93,10 +95,7 @@ def fit(
         trainer.load_state(saved["trainer"])
         history = [Epoch(**row) for row in saved["history"]]
         chosen = history[saved["chosen"] - 1]
-        best = Trained(
-            *(saved["tensors"], saved["val_logits"], chosen, history, trainer.micro_batch),
-            *(kept.resumed_after, kept.seconds_before),
-        )
+        best = Trained(saved["tensors"], saved["val_logits"], chosen, history)
         log.info("going on after epoch %d", len(history))
     while best is None or not _is_over(history, best.chosen, params):
         epoch = len(history)
@@ -122,10 +121,7 @@ def fit(
         if best is None or better(row, best.chosen, params.select):
             state = trainer.judged.state_dict()
             tensors = {name: value.detach().clone() for name, value in state.items()}
-            best = Trained(
-                *(tensors, logits, row, history, trainer.micro_batch),
-                *(kept.resumed_after, kept.seconds_before),
-            )
+            best = Trained(tensors, logits, row, history)
         progressed = {
             "trainer": trainer.state(),
             "history": [vars(row) for row in history],
@@ -137,7 +133,13 @@ def fit(
         kept.save(len(history), progressed, always=_is_over(history, best.chosen, params))
     if len(history) < params.epochs:
         log.info("stopped: no better epoch since %d", best.chosen.epoch)
-    return replace(best, micro_batch=trainer.micro_batch)
+    return replace(
+        best,
+        precision=trainer.precision,
+        micro_batch=trainer.micro_batch,
+        resumed_after=kept.resumed_after,
+        seconds_before=kept.seconds_before,
+    )
 
 
 def _made_from(

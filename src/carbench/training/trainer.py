@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from carbench.errors import CarbenchError
+from carbench.models.devices import uses_bfloat16
 from carbench.models.without_compiler import use_compiler
 from carbench.params.train import TrainParams
 from carbench.pictures.augment import draw_crops, erase, mix, recolour, resample
@@ -67,6 +68,8 @@ class Trainer:
         self._optimizer = make_optimizer(model, params)
         self._steps = 0
         self._average = ModelEmaV3(model, params.ema, use_warmup=True) if params.ema else None
+        bfloat16 = uses_bfloat16(params.precision, model, train.labels.device)
+        self.precision = "bfloat16" if bfloat16 else "float32"
         self.micro_batch = params.batch_size
         """How many pictures the device holds at a time: the batch, or less of it after a want of
         memory."""
@@ -156,7 +159,7 @@ class Trainer:
                 *(each.split(self.micro_batch) for each in (pictures, targets)), strict=True
             ):
                 with torch.autocast(
-                    pictures.device.type, torch.bfloat16, params.precision == "bfloat16"
+                    pictures.device.type, torch.bfloat16, self.precision == "bfloat16"
                 ):
                     logits = self._forward(some)
                 loss = functional.cross_entropy(
