@@ -11,14 +11,14 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carbench.images import shrink
 from carbench.ledger.whole import write_whole
-from carbench.parallel import in_order
+from carbench.parallel import in_order_by_processes
 from carbench.params.pack import PackParams
 from carbench.pictures.pack import ARRAY
 from carbench.progress import progress
@@ -27,7 +27,9 @@ log = logging.getLogger("carbench")
 
 # Packed pictures that wait to be written, at most.
 WAITING_BYTES = 64_000_000
-# Pictures between two points that a killed run goes on from.
+# Pictures that a process takes at a time.
+CHUNK = 20
+# Pictures between two points that a killed run goes on from; a multiple of that.
 SAFE_EVERY = 2000
 
 
@@ -54,20 +56,19 @@ def write_array(
     if done:
         log.info("going on after %s pictures", f"{done:,}")
 
-    def pixels_of(path: Path) -> NDArray[np.uint8]:
-        return np.asarray(shrink(path.read_bytes(), params.size, params.fit))
-
     with draft.open("r+b" if done else "wb") as file:
         shape = (len(pictures), params.size, params.size, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         file.seek(done * row_bytes, os.SEEK_CUR)
         file.truncate()
-        ahead = min(256, max(16, WAITING_BYTES // row_bytes))
-        packed = in_order(pixels_of, pictures[done:], ahead)
-        rest = len(pictures) - done
-        for row, pixels in enumerate(progress(packed, "pack", rest), start=done + 1):
-            file.write(pixels.tobytes())
+        some = [pictures[start : start + CHUNK] for start in range(done, len(pictures), CHUNK)]
+        ahead = max(4, WAITING_BYTES // (CHUNK * row_bytes))
+        packed = in_order_by_processes(partial(_pixels, params), some, ahead)
+        row = done
+        for pixels in progress(packed, "pack", len(some)):
+            file.write(pixels)
+            row += len(pixels) // row_bytes
             if scratch and row % SAFE_EVERY == 0:
                 file.flush()
                 os.fsync(file.fileno())
@@ -76,6 +77,11 @@ def write_array(
     if workplace != folder:
         shutil.move(draft, folder / ARRAY)
     return size
+
+
+def _pixels(params: PackParams, paths: Sequence[Path]) -> bytes:
+    """Decode and resize some pictures."""
+    return b"".join(shrink(path.read_bytes(), params.size, params.fit).tobytes() for path in paths)
 
 
 def _safe_rows(draft: Path, marks: Path) -> int:

@@ -136,10 +136,24 @@ class Trainer:
             pictures = erase(pictures, augment.erase, dice)
         if augment.mixup:
             pictures, targets = mix(pictures, self._one_hot[targets], augment.mixup, dice)
-        pictures = self._normalize(pictures)
+        return self.learn(self._normalize(pictures), targets)
+
+    def learn(self, pictures: Tensor, targets: Tensor) -> Tensor:
+        """Take one step on a batch.
+
+        Args:
+            pictures: (B, 3, S, S) float32, normalised.
+            targets: class indices (B,) int64, or (B, classes) float32 that sum to one.
+
+        Returns:
+            The loss, a scalar on the device.
+
+        Raises:
+            CarbenchError: the device's memory is too small, and the recipe keeps batches whole.
+        """
         while (loss := self._gradients(pictures, targets)) is None:
             self._halve()
-        nn.utils.clip_grad_norm_(self._model.parameters(), params.clip_norm)
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._params.clip_norm)
         self._optimizer.step()
         self._steps += 1
         if self._average:
