@@ -36,7 +36,7 @@ def train(stage: Stage) -> None:
     inputs = [args.pack / "images.npy", args.pack / "index.csv", args.split]
     inputs += [args.weights, args.tune]
     record = provenance("train", recipe | {"seed": args.seed}, inputs)
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
 
     material = load_material(args.pack, args.split, args.seed, prepare(params, "train"))
     checkpoint = stage.scratch and stage.scratch / "training.pt"
@@ -48,6 +48,7 @@ def train(stage: Stage) -> None:
     probabilities = torch.softmax(trained.val_logits.double(), dim=1).numpy()
 
     record["seconds"] = round(trained.seconds_before + time.perf_counter() - started, 1)
+    record["cpu_seconds"] = round(time.process_time() - computed, 1)
     record["resumed_after"] = trained.resumed_after
     record["precision"] = trained.precision
     record["micro_batch"] = trained.micro_batch

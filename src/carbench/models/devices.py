@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
@@ -15,6 +16,10 @@ from carbench.gpus import lease
 from carbench.params.compute import ComputeSection
 
 log = logging.getLogger("carbench")
+
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
 
 
 def place(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
@@ -61,6 +66,7 @@ def prepare(params: ComputeSection, section: str) -> torch.device:
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(params.threads)
     if params.device != "cuda":
+        _keep_freed_memory()
         return torch.device(params.device)
     if not torch.cuda.is_available():
         raise CarbenchError(
@@ -82,3 +88,17 @@ def peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
     return most / 1e6 if sys.platform == "darwin" else most / 1e3
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed: a training needs the same again in its next step.
+
+    By itself glibc gives large blocks back to the kernel, which then hands out every page anew: 9 %
+    of a step of test_resnet (33 ms; AMD EPYC, one thread, 2026-11-25), at the same peak memory.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(M_MMAP_THRESHOLD, 2**30)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,9 +24,22 @@ ERASED_AREA = (0.02, 0.33)
 ERASED_STRETCH = 3.0
 
 
+class Draws:
+    """What chance has drawn for N pictures: fields of tensors (N, ...)."""
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same on a device: a few bytes a picture, what follows is made there."""
+        return type(self)(*(part.to(device, non_blocking=True) for part in vars(self).values()))
+
+    def split(self, size: int) -> list[Self]:
+        """Return the draws of each batch."""
+        parts = [part.split(size) for part in vars(self).values()]
+        return [type(self)(*each) for each in zip(*parts, strict=True)]
+
+
 @dataclass(frozen=True)
-class Crops:
-    """One box a picture in parts of its sides, and whether to mirror it; each (B,) float32/bool."""
+class Crops(Draws):
+    """One box a picture in parts of its sides, and whether to mirror it; each (N,) float32/bool."""
 
     top: Tensor
     left: Tensor
@@ -33,9 +47,27 @@ class Crops:
     width: Tensor
     mirrored: Tensor
 
-    def to(self, device: torch.device) -> Crops:
-        """Return the same boxes on a device: a few bytes a picture, what follows is made there."""
-        return Crops(*(part.to(device, non_blocking=True) for part in vars(self).values()))
+
+@dataclass(frozen=True)
+class Colours(Draws):
+    """By which part to change brightness and contrast; each (N,) float32."""
+
+    brightness: Tensor
+    contrast: Tensor
+
+
+@dataclass(frozen=True)
+class Patches(Draws):
+    """One box a picture to paint over: where and how large in parts of its sides, RGB in 0..1.
+
+    Each (N,) float32, the colour (N, 3). Nothing is painted where the height is 0.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    colour: Tensor
 
 
 def whole(count: int) -> Crops:
@@ -64,12 +96,15 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
         size: pixels of a side of the result.
 
     Returns:
-        (B, 3, size, size) float32 between 0 and 1, on the pixels' device.
+        (B, 3, size, size) float32 in 0..1, up to rounding, on the pixels' device.
     """
     count, side = pixels.shape[:2]
     crops = crops.to(pixels.device)
-    rows = _weights(crops.top, crops.height, side, size) / 255
-    columns = _weights(crops.left, crops.width, side, size)
+    # Both directions at once: operations this small cost as much to start as to do.
+    shares = _weights(
+        torch.cat([crops.top, crops.left]), torch.cat([crops.height, crops.width]), side, size
+    )
+    rows, columns = shares.split(count)
     columns = torch.where(crops.mirrored[:, None, None], columns.flip(1), columns)
     # (B, size, S) @ (B, S, S*3): rows first, while the channels still lie inside; then the columns
     # of all channels in one product a picture, which is several times faster than broadcasting.
@@ -78,39 +113,41 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
     return torch.bmm(planes, columns.transpose(1, 2)).view(count, 3, size, size)
 
 
-def recolour(pictures: Tensor, params: AugmentParams, dice: torch.Generator) -> Tensor:
+def draw_colours(count: int, params: AugmentParams, dice: torch.Generator) -> Colours:
+    """Draw changes uniform in ± ``brightness`` and ± ``contrast``."""
+    brightness, contrast = 2 * torch.rand(2, count, generator=dice) - 1
+    return Colours(params.brightness * brightness, params.contrast * contrast)
+
+
+def recolour(pictures: Tensor, colours: Colours) -> Tensor:
     """Change brightness and contrast of (B, 3, H, W) float pictures in 0..1, each by its own."""
-    brightness, contrast = (2 * torch.rand(2, len(pictures), 1, 1, 1, generator=dice) - 1).to(
-        pictures.device, non_blocking=True
-    )
+    brightness = colours.brightness[:, None, None, None]
+    contrast = colours.contrast[:, None, None, None]
+    # (pictures - mean) * (1 + contrast) + mean * (1 + brightness), in one pass.
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
-    changed = (pictures - mean) * (1 + params.contrast * contrast)
-    return torch.clamp(changed + mean * (1 + params.brightness * brightness), 0, 1)
+    return torch.addcmul(mean * (brightness - contrast), pictures, 1 + contrast).clamp_(0, 1)
 
 
-def erase(pictures: Tensor, chance: float, dice: torch.Generator) -> Tensor:
-    """Paint a box of one colour over some pictures (Zhong et al., "Random Erasing", 2020).
+def draw_patches(count: int, chance: float, dice: torch.Generator) -> Patches:
+    """Draw what random erasing paints (Zhong et al., "Random Erasing Data Augmentation", 2020).
 
-    Of each picture with probability ``chance``: an area uniform in 2 to 33 % of it, its shape
-    log-uniform between 1 : 3 and 3 : 1, cut off at the edges, in a colour drawn from RGB.
-
-    Args:
-        pictures: (B, 3, H, W) float32 in 0..1.
-        chance: between 0 and 1.
-        dice: where chance is from.
-
-    Returns:
-        Pictures of the same shape.
+    Over each picture with probability ``chance``: an area uniform in 2 to 33 % of it, its shape
+    log-uniform between 1 : 3 and 3 : 1, in a colour drawn from RGB.
     """
-    count, _, height, width = pictures.shape
-    drawn = torch.rand(8, count, generator=dice).to(pictures.device, non_blocking=True)
-    coin, area, shape, vertical, horizontal = drawn[:5]
+    coin, area, shape, vertical, horizontal, *colour = torch.rand(8, count, generator=dice)
     area = ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * area
     stretch = torch.exp((2 * shape - 1) * math.log(ERASED_STRETCH) / 2)
-    inside = _band(vertical, area.sqrt() * stretch, height)[:, None, :, None]
-    inside = inside & _band(horizontal, area.sqrt() / stretch, width)[:, None, None, :]
-    inside = inside & (coin < chance)[:, None, None, None]
-    return torch.where(inside, drawn[5:].T[:, :, None, None], pictures)
+    height = torch.where(coin < chance, area.sqrt() * stretch, 0)
+    width = area.sqrt() / stretch
+    top, left = vertical * (1 - height), horizontal * (1 - width)
+    return Patches(top, left, height, width, torch.stack(colour, dim=1))
+
+
+def erase(pictures: Tensor, patches: Patches) -> Tensor:
+    """Paint the boxes over (B, 3, H, W) pictures."""
+    inside = _band(patches.top, patches.height, pictures.shape[2])[:, None, :, None]
+    inside = inside & _band(patches.left, patches.width, pictures.shape[3])[:, None, None, :]
+    return torch.where(inside, patches.colour[:, :, None, None], pictures)
 
 
 def mix(
@@ -140,24 +177,22 @@ def mix(
     return mixed, torch.lerp(targets[other], targets, share)
 
 
-def _band(place: Tensor, length: Tensor, side: int) -> Tensor:
-    """Return (B, side) bool: lines of a band that is ``length`` of the side, somewhere on it."""
-    length = length.clamp(max=1)
-    start = (place * (1 - length))[:, None]
-    line = (torch.arange(side, device=place.device) + 0.5) / side
-    return (line >= start) & (line < start + length[:, None])
+def _band(start: Tensor, length: Tensor, side: int) -> Tensor:
+    """Return (B, side) bool: lines whose middle lies in a part of the side."""
+    line = (torch.arange(side, device=start.device) + 0.5) / side
+    return (line >= start[:, None]) & (line < (start + length)[:, None])
 
 
 def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
     """Return (B, size, side): the share of each input line in each output line.
 
     Output line i looks at the input position ``(start + length * (i + 0.5) / size) * side - 0.5``
-    through a triangle as wide as one output line (at least one input line); shares sum to one.
+    through a triangle as wide as one output line (at least one input line). Shares sum to the
+    square root of 1/255: applied in both directions they bring 0..255 to 0..1.
     """
     step = length * side / size
     outputs, inputs = (torch.arange(count, device=start.device) for count in (size, side))
     centre = start[:, None] * side + step[:, None] * (outputs + 0.5) - 0.5
     reach = step.clamp(min=1)[:, None, None]
-    away = (inputs - centre[:, :, None]).abs() / reach
-    shares: Tensor = (1 - away).clamp(min=0)
-    return torch.div(shares, shares.sum(dim=2, keepdim=True))
+    shares = (inputs - centre[:, :, None]).abs_().div_(reach).neg_().add_(1).clamp_(min=0)
+    return shares.div_(shares.sum(dim=2, keepdim=True) * math.sqrt(255))

@@ -20,7 +20,18 @@ from carbench.errors import CarbenchError
 from carbench.models.devices import uses_bfloat16
 from carbench.models.without_compiler import use_compiler
 from carbench.params.train import TrainParams
-from carbench.pictures.augment import draw_crops, erase, mix, recolour, resample
+from carbench.pictures.augment import (
+    Colours,
+    Crops,
+    Patches,
+    draw_colours,
+    draw_crops,
+    draw_patches,
+    erase,
+    mix,
+    recolour,
+    resample,
+)
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.progress import progress
 from carbench.training.optimizing import (
@@ -120,20 +131,31 @@ class Trainer:
         labels = torch.split(self._train.labels[order.to(device)], params.batch_size)
         rates = list(learning_rates(epoch, steps, params))
         losses = torch.zeros((), device=device)
+        count = sum(map(len, batches))
+        crops = draw_crops(count, params.augment, dice).to(device).split(params.batch_size)
+        colours = draw_colours(count, params.augment, dice).to(device).split(params.batch_size)
+        patches = draw_patches(count, params.augment.erase, dice).to(device)
+        chance = zip(crops, colours, patches.split(params.batch_size), strict=True)
         pictures = progress(self._train.pictures.batches(batches), f"epoch {epoch + 1}", steps)
-        for pixels, targets, lr in zip(pictures, labels[:steps], rates, strict=True):
+        for pixels, targets, drawn, lr in zip(pictures, labels[:steps], chance, rates, strict=True):
             set_rate(self._optimizer, lr)
             # Summed on the device: reading a value every step would make a GPU wait, too.
-            losses += self._step(pixels, targets, dice)
+            losses += self._step(pixels, targets, drawn, dice)
         return rates[-1], losses.item() / steps
 
-    def _step(self, pixels: Tensor, targets: Tensor, dice: torch.Generator) -> Tensor:
+    def _step(
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        drawn: tuple[Crops, Colours, Patches],
+        dice: torch.Generator,
+    ) -> Tensor:
         """Learn from (B, S, S, 3) uint8 pictures and return the loss, a scalar on the device."""
-        params, augment = self._params, self._params.augment
-        crops = draw_crops(len(pixels), augment, dice)
-        pictures = recolour(resample(pixels, crops, params.image_size), augment, dice)
+        augment = self._params.augment
+        crops, colours, patches = drawn
+        pictures = recolour(resample(pixels, crops, self._params.image_size), colours)
         if augment.erase:
-            pictures = erase(pictures, augment.erase, dice)
+            pictures = erase(pictures, patches)
         if augment.mixup:
             pictures, targets = mix(pictures, self._one_hot[targets], augment.mixup, dice)
         return self.learn(self._normalize(pictures), targets)

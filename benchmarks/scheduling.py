@@ -1,0 +1,73 @@
+"""Many trainings by Snakemake: what they take together against what they compute.
+
+Run by hand in the repository's root, where nothing else works: `python benchmarks/scheduling.py`.
+Four backbones from three seeds each, the sample's recipe. All that comes before the trainings is
+made first; then `snakemake` trains on all cores. Its wall seconds are held against the CPU seconds
+that the trainings themselves took, without start-up, divided by the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from conftest import copy_repository  # noqa: E402
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        project = copy_repository(Path(folder) / "study")
+        params = project.params | {"seeds": list(range(args.seeds))}
+        params["tune"]["learning_rates"] = []
+        project.set_params(params)
+        names = list(params["backbones"])
+        before = [f"results/tune/{name}.csv" for name in names]
+        before += [f"results/weights/{name}.safetensors" for name in names]
+        project.run("snakemake", *before, "--quiet", "all")
+        runs = [f"results/train/{name}/{seed}" for name in names for seed in params["seeds"]]
+        targets = [f"{run}/model.safetensors" for run in runs]
+        for _ in range(args.repeats):
+            for run in runs:
+                shutil.rmtree(project.root / run, ignore_errors=True)
+            for receipts in (project.root / ".carbench/receipts").glob("train@*"):
+                shutil.rmtree(receipts)
+            (project.root / "dvc.lock").unlink(missing_ok=True)
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            started = time.perf_counter()
+            project.run("snakemake", *targets, "--cores", str(args.cores), "--quiet", "all")
+            wall = time.perf_counter() - started
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            spent = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+            records = [
+                json.loads((project.root / run / "provenance.json").read_text()) for run in runs
+            ]
+            pure = sum(record["cpu_seconds"] for record in records)
+            ratios.append(wall / (pure / args.cores))
+            print(
+                f"{len(runs)} trainings: wall {wall:.1f} s, computing {pure:.1f} CPU s, all "
+                f"processes {spent:.1f} CPU s; {ratios[-1]:.2f} times what {args.cores} cores need",
+                flush=True,
+            )
+    print(f"median {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
