@@ -1,0 +1,97 @@
+"""Each choice of a training step against its default: which is faster, for which backbone.
+
+Run by hand in the repository's root, where nothing else works: `python benchmarks/choices.py`. The
+sample's recipe on random pictures; rounds of the default and of the other choice alternate. Prints
+the CPU seconds of the other as multiples of the default's (on a GPU wall seconds), medians and
+range, and for two threads the wall seconds too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from input import CLASSES, MODELS, pack
+
+from carbench.models.backbones import create
+from carbench.models.devices import place, prepare
+from carbench.params.base import read_section
+from carbench.params.train import TrainParams
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.training.trainer import LabelledPictures, Trainer
+
+CHOICES: list[tuple[str, dict[str, Any]]] = [
+    ("precision: bfloat16", {"precision": "bfloat16"}),
+    ("channels_last: false", {"channels_last": False}),
+    ("fused: false", {"fused": False}),
+    ("threads: 2", {"threads": 2}),
+    ("compile: true", {"compile": True}),
+]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--size", type=int, default=48)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=10, help="of a round")
+    parser.add_argument("--repeats", type=int, default=7)
+    args = parser.parse_args()
+    changes = {"image_size": args.size, "batch_size": args.batch, "device": args.device}
+    changes |= {"epochs": 10_000, "precision": "float32"}
+    default = read_section(Path("presets/sample.yaml"), "train", TrainParams).model_copy(
+        update=changes
+    )
+    device = prepare(default, "train")
+    names = list(MODELS[args.device])
+    print("| choice | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    with tempfile.TemporaryDirectory() as folder:
+        count = args.steps * args.batch
+        images = pack(Path(folder), count, args.size + args.size // 8)
+        labels = torch.arange(count, device=device) % CLASSES
+        pictures = LabelledPictures(PackedPictures(Path(folder), images, device), labels)
+
+        def trainer(name: str, params: TrainParams) -> Trainer:
+            torch.manual_seed(0)
+            model = place(create(name, CLASSES, name), device, params.channels_last)
+            normalize = Normalizer([0.5] * 3, [0.25] * 3, device, params.channels_last)
+            return Trainer(model, pictures, normalize, params, 0)
+
+        def seconds(one: Trainer, params: TrainParams, epoch: int) -> tuple[float, float]:
+            torch.set_num_threads(params.threads)
+            cpu, wall = time.process_time(), time.perf_counter()
+            one.train_epoch(epoch)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            return time.process_time() - cpu, time.perf_counter() - wall
+
+        for label, change in CHOICES:
+            other = default.model_copy(update=change)
+            cells, first = [], []
+            for name in names:
+                pair = [(trainer(name, params), params) for params in (default, other)]
+                first.append(seconds(*pair[1], 0)[1])
+                seconds(*pair[0], 0)
+                rounds = [
+                    [seconds(*each, repeat + 1) for each in pair] for repeat in range(args.repeats)
+                ]
+                kind = 0 if args.device == "cpu" else 1
+                ratios = [two[kind] / one[kind] for one, two in rounds]
+                cell = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+                if "threads" in change:
+                    walls = [two[1] / one[1] for one, two in rounds]
+                    cell += f", wall {statistics.median(walls):.2f}"
+                if change.get("compile"):
+                    cell += f", first epoch {first[-1]:.0f} s"
+                cells.append(cell)
+            print(f"| `{label}` | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
