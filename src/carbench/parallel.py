@@ -21,7 +21,7 @@ MOST_THREADS = 8
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 256
+    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, computed on all cores that we may use.
 
