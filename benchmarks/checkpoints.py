@@ -1,0 +1,66 @@
+"""What a training pays for being able to go on after a kill.
+
+Run by hand in the repository's root: `python benchmarks/checkpoints.py`. Trainings of the sample's
+size on random pictures, with and without a checkpoint, alternating; ratios of their wall seconds,
+which the wait for the disk is part of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from input import CLASSES, MODELS, pack
+
+from carbench.models.backbones import create
+from carbench.models.devices import place, prepare
+from carbench.params.base import read_section
+from carbench.params.train import TrainParams
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.training.engine import fit
+from carbench.training.trainer import LabelledPictures
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--pictures", type=int, default=900)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    params = read_section(Path("presets/sample.yaml"), "train", TrainParams)
+    params = params.model_copy(update={"epochs": args.epochs})
+    device = prepare(params, "train")
+    normalize = Normalizer([0.5] * 3, [0.25] * 3, device)
+    with tempfile.TemporaryDirectory() as place_of_files:
+        folder = Path(place_of_files)
+        names = pack(folder, args.pictures, 56)
+        labels = torch.arange(args.pictures, device=device) % CLASSES
+        train = LabelledPictures(PackedPictures(folder, names, device), labels)
+        val = LabelledPictures(PackedPictures(folder, names[:200], device), labels[:200])
+        for name in MODELS["cpu"]:
+            ratios = []
+            for repeat in range(args.repeats + 1):
+                seconds = []
+                for checkpoint in (None, folder / f"{name}-{repeat}.pt"):
+                    torch.manual_seed(0)
+                    model = place(create(name, CLASSES, name), device)
+                    started = time.perf_counter()
+                    fit(model, train, val, normalize, params, 0, checkpoint)
+                    seconds.append(time.perf_counter() - started)
+                if repeat:  # the first warms up
+                    ratios.append(seconds[1] / seconds[0])
+            size = (folder / f"{name}-0.pt").stat().st_size / 1e6
+            print(
+                f"{name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) "
+                f"times as long with checkpoints of {size:.1f} MB",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
