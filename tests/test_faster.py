@@ -235,6 +235,10 @@ def test_the_compiler_is_loaded_by_those_who_compile_only() -> None:
 import sys
 import carbench.training.run
 import timm, torch
+from carbench.models.devices import prepare
+from carbench.params.compute import ComputeSection
+prepare(ComputeSection(device="cpu", threads=1, batch_size=1), "train")
+assert torch.are_deterministic_algorithms_enabled()
 from timm.utils.model_ema import ModelEmaV3
 model = timm.create_model("test_resnet", num_classes=3)
 for kind in (torch.optim.AdamW, torch.optim.SGD):

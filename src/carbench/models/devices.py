@@ -63,7 +63,8 @@ def prepare(params: ComputeSection, section: str) -> torch.device:
     """
     # cuBLAS repeats itself only with this workspace; it must be set before the first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
+    # As torch.use_deterministic_algorithms(True), which loads the compiler to tell it too.
+    torch.set_deterministic_debug_mode("error")
     torch.set_num_threads(params.threads)
     if params.device != "cuda":
         _keep_freed_memory()

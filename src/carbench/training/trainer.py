@@ -238,5 +238,6 @@ def out_of_memory(device: torch.device, count: int, key: str = "train.batch_size
 
 def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     use_compiler()
+    torch.use_deterministic_algorithms(True)
     compiled: Callable[[Tensor], Tensor] = torch.compile(model)
     return compiled
