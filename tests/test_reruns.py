@@ -31,6 +31,7 @@ OTHER = {
     "backbones.resnet.weights": {"file": "start.pth", "sha256": "0" * 64},
     "backbones.mobilenet.weights": {"file": "start.pth", "sha256": "0" * 64},
     "tune.learning_rates": [0.001, 0.002],
+    "train.augment.erase": 0.25,
     "train.augment.mixup": 0.2,
     "train.ema": 0.9,
     "train.optimizer": "sgd",
