@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
-import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -188,37 +184,37 @@ def test_the_precision_is_chosen_by_processor_and_model(
 # ---- GPUs
 
 
-def _job(said: Connection) -> None:
-    said.send(lease(["GPU-a", "GPU-b"], lambda sentence: said.send(sentence)))
-    time.sleep(60)
+JOB = """
+import time
+from carbench.gpus import lease
+print(lease(["GPU-a", "GPU-b"], lambda sentence: print(sentence, flush=True)), flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("places", [2, 4])
 def test_each_job_leases_a_place_and_a_killed_one_gives_it_back(
-    places: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    places: int, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv(PLACES, str(places))
-    context = multiprocessing.get_context("spawn")
-    jobs = []
+    env = os.environ | {"TMPDIR": str(tmp_path), PLACES: str(places)}
+    jobs: list[subprocess.Popen[str]] = []
+    said = []
     try:
         for _ in range(places + 1):
-            said, theirs = context.Pipe(duplex=False)
-            jobs.append((said, context.Process(target=_job, args=(theirs,))))
-            jobs[-1][1].start()
-            assert said.poll(60)
-            jobs[-1] = (*jobs[-1], said.recv())
-        assert [first for *_, first in jobs[:-1]] == [0, 1, 0, 1][:places]
-        said, _, waiting = jobs[-1]
-        assert waiting == "all 2 GPUs are in use; waiting for one"
-        assert not said.poll(0.5)
-        os.kill(jobs[1][1].pid or 0, signal.SIGKILL)
-        assert said.poll(60)
-        assert said.recv() == 1
+            job = subprocess.Popen(
+                [sys.executable, "-c", JOB], env=env, stdout=subprocess.PIPE, text=True
+            )
+            jobs.append(job)
+            assert job.stdout
+            said.append(job.stdout.readline().strip())
+        assert said == [*["0", "1", "0", "1"][:places], "all 2 GPUs are in use; waiting for one"]
+        jobs[1].kill()
+        assert jobs[-1].stdout
+        assert jobs[-1].stdout.readline().strip() == "1"
     finally:
-        for _, process, *_ in jobs:
-            process.kill()
-            process.join()
+        for job in jobs:
+            job.kill()
+            job.communicate()
 
 
 def test_a_schedulers_choice_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
