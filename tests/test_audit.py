@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -164,6 +165,7 @@ def test_a_mirrored_copy_is_found_only_if_asked_for(
     assert all(group_of[copy.copy] != group_of[copy.original] for copy in mirrored)
 
 
+@pytest.mark.slow
 def test_the_real_pictures_agree_with_what_is_known_of_them(
     study: Callable[..., Path], archive: Path, tmp_path: Path
 ) -> None:

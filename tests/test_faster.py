@@ -226,6 +226,7 @@ def test_a_schedulers_choice_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # ---- start-up
 
 
+@pytest.mark.slow
 def test_the_compiler_is_loaded_by_those_who_compile_only() -> None:
     code = """
 import sys

@@ -255,6 +255,7 @@ def train_in_a_process(made: Path, name: str, checkpoint: Path, result: Path) ->
     torch.save(trained(made, RECIPES[name], checkpoint), result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
     made: Path, undisturbed: dict[str, Trained], tmp_path: Path, name: str
