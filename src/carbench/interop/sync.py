@@ -24,7 +24,7 @@ from carbench.ledger.definition import JobSpec
 from carbench.ledger.hashing import Content
 from carbench.ledger.lockfile import write_lock
 from carbench.ledger.locks import held
-from carbench.ledger.making import remove_stray
+from carbench.ledger.making import remove_strays
 from carbench.ledger.receipts import find_receipt, save_receipt
 from carbench.ledger.store import Store
 from carbench.ledger.whole import write_whole
@@ -126,10 +126,7 @@ def open_tidied(root: Path) -> Workspace:
     """Return the workspace, without what jobs of the past left in results/ and the store keeps."""
     workspace = open_workspace(root)
     folders = {path for job in workspace.jobs.values() for path in job.deps}
-    found = [stray for folder in sorted(folders) for stray in list(workspace.strays(folder))]
-    for path in dict.fromkeys(found):
-        remove_stray(workspace.root, path)
-    return open_workspace(root) if found else workspace
+    return open_workspace(root) if remove_strays(workspace, sorted(folders)) else workspace
 
 
 class Session:

@@ -39,7 +39,7 @@ class Lock:
     """What dvc.lock says of every job, as receipts without a time.
 
     ``whole`` is False if DVC was killed while it wrote the file: it empties the file first. The
-    entries are then those that were read last before, as far as they are not in the rest.
+    entries are then those that were read last before.
     """
 
     entries: Mapping[str, Receipt]

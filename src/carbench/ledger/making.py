@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -141,17 +141,23 @@ def making(argv: list[str]) -> Iterator[Making | None]:
         _read_code_anew(root, job)
         # Looked at again: while this one waited, another may have made what it needs.
         workspace = Workspace(root, workspace.store)
-        for folder in job.deps:
-            for stray in list(workspace.strays(folder)):
-                remove_stray(root, stray)
+        remove_strays(workspace, job.deps)
         run = Making(root, job, workspace)
         workspace.hashes.save()
         yield run
         run.done()
 
 
-def remove_stray(root: Path, path: str) -> None:
-    """Remove what the store keeps and the study no longer names, and folders that this empties."""
+def remove_strays(workspace: Workspace, folders: Iterable[str]) -> bool:
+    """Remove from folders what jobs of the past left and the store keeps; say whether any was."""
+    found = [stray for folder in folders for stray in list(workspace.strays(folder))]
+    for path in dict.fromkeys(found):
+        _remove_stray(workspace.root, path)
+    return bool(found)
+
+
+def _remove_stray(root: Path, path: str) -> None:
+    """Remove a file, and the folders that this empties."""
     (root / path).unlink(missing_ok=True)
     for parent in (root / path).parents:
         if parent == root / "results":
