@@ -1,9 +1,10 @@
 """Many trainings by Snakemake: what they take together against what they compute.
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/scheduling.py`.
-Four backbones from three seeds each, the sample's recipe. All that comes before the trainings is
-made first; then `snakemake` trains on all cores. Its wall seconds are held against the CPU seconds
-that the trainings themselves took, without start-up, divided by the cores.
+Four backbones from three seeds each, the sample's recipe, or with `--source archive` that of
+presets/archive.yaml on the real pictures. All that comes before the trainings is made first; then
+`snakemake` trains on all cores. Its wall seconds are held against the CPU seconds that the
+trainings themselves took, without start-up, divided by the cores.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import copy_repository  # noqa: E402
+from conftest import ARCHIVE, copy_repository  # noqa: E402
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", choices=["sample", "archive"], default="sample")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
@@ -35,7 +39,10 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         project = copy_repository(Path(folder) / "study")
-        params = project.params | {"seeds": list(range(args.seeds))}
+        params = yaml.safe_load((ROOT / f"presets/{args.source}.yaml").read_text())
+        if args.source == "archive":
+            params["data"]["path"] = str(ARCHIVE)
+        params["seeds"] = list(range(args.seeds))
         params["tune"]["learning_rates"] = []
         project.set_params(params)
         names = list(params["backbones"])
