@@ -5,7 +5,7 @@
 #   snakemake figures                         the figures alone
 #
 # fetch -> audit -> split -+-> tune -> train -+-> evaluate -+-> aggregate -> plot -> report
-#       -> pack -----------+                  +-> choose ---+
+#       -> pack -----------+                  +-> choose ---+             -> export
 #          weights --------+-> cost ----------+
 #
 # Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
@@ -19,6 +19,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/deploy.smk"
 include: "workflow/rules/sync.smk"
 
 
@@ -44,6 +45,7 @@ rule all:
         rules.aggregate.output,
         expand(rules.plot.output, figure=FIGURES),
         rules.report.output,
+        rules.export.output,
 
 
 rule figures:

@@ -18,7 +18,7 @@ from conftest import ROOT, Project
 
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
 # weights: only for a start that is not random; tune: only where there are rates to try.
-TORCH = ("cost", "evaluate", "train", "tune", "weights")
+TORCH = ("cost", "evaluate", "export", "train", "tune", "weights")
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_dvc_lists_the_code_of_each_stage(
     expected = set(code_of(stage, ROOT))
     for name, job in jobs[1].items():
         if name.split("@")[0] == stage:
-            code = (".py", ".html", ".css", ".js")
+            code = (".py", ".html", ".css", ".js", ".md")
             listed = {path for path in job.inputs if path.endswith(code)}
             assert listed == expected, "run `python -m carbench.interop.code_lists`"
 

@@ -41,6 +41,8 @@ OTHER = {
     "evaluate.corruptions": ["mirror"],
     "evaluate.slices": [],
     "choose.ties": "best",
+    "export.backbone": "resnet",
+    "export.seed": 0,
     "choose.cost": "parameters",
     "plot.style.palette": "deep",
     "plot.pareto.cost": "macs",
@@ -153,7 +155,7 @@ def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
         f"{stage}@{name}-7" for stage in ("train", "evaluate") for name in ("resnet", "mobilenet")
     }
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report"}),) * 2
+    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report", "export"}),) * 2
 
 
 def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
@@ -164,7 +166,7 @@ def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
     expected = {f"{stage}@convnext" for stage in stages}
     expected |= {"train@convnext-0", "evaluate@convnext-0"}
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report"}),) * 2
+    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report", "export"}),) * 2
 
 
 def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
@@ -172,7 +174,7 @@ def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
     del params["backbones"]["mobilenet"]
     smoke.set_params(params)
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((figures | {"choose", "aggregate", "report"}),) * 2
+    assert plans(smoke) == ((figures | {"choose", "aggregate", "report", "export"}),) * 2
 
 
 def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:

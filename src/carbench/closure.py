@@ -17,13 +17,13 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path("src/carbench")
-TEMPLATES = (".html", ".css", ".js")
+TEMPLATES = (".html", ".css", ".js", ".md")
 
 
 def code_of(stage: str, root: Path = Path()) -> list[str]:
     """Return the files behind a stage: its script, then every carbench module that it imports.
 
-    What a page is made of and lies beside a module (HTML, CSS, scripts) counts as part of it.
+    What a page or card is made of and lies beside a module (TEMPLATES) counts as part of it.
 
     Args:
         stage: the stage's name; its script is ``scripts/<stage>.py``.

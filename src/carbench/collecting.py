@@ -97,7 +97,8 @@ def collect(files: list[SourceFile], params: DataParams, origin: str, images: Pa
         if isinstance(facts, str):
             quarantine.append({"file": file.path.as_posix(), **row, "reason": facts})
             continue
-        manifest.append({"image": place.image, **row, **vars(facts)})
+        row |= {key: getattr(facts, key) for key in ("format", "mode", "width", "height")}
+        manifest.append({"image": place.image, **row})
         target = images / place.image
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)

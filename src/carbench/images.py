@@ -17,6 +17,9 @@ Fit = Literal["squash", "crop", "pad"]
 
 # Endings of what is meant to be a picture; the content decides whether it is one.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# ... and as Pillow names them: the formats that pictures of cars come in. Others are read by code
+# that few use, or by programs that a picture may then give commands to (EPS).
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 # Above this, Pillow suspects a decompression bomb: 2 x 89 million pixels are 0.5 GB as RGB.
 Image.MAX_IMAGE_PIXELS = 89_478_485
@@ -26,48 +29,68 @@ class BadPictureError(Exception):
     """A file that cannot be decoded; the text is the reason, for a person."""
 
 
+class NotAPictureError(BadPictureError):
+    """A file that is not of a format in :data:`FORMATS`."""
+
+
+class TooManyPixelsError(BadPictureError):
+    """A picture that would take too much memory."""
+
+
 @dataclass(frozen=True)
 class PictureFacts:
-    """What a picture's file says of itself: format and mode as Pillow names them, pixels."""
+    """What a picture's file says of itself: format and mode as Pillow names them, pixels.
+
+    ``animated`` is whether it holds several pictures, of which the first counts.
+    """
 
     format: str
     mode: str
     width: int
     height: int
+    animated: bool
 
 
-def decode(content: bytes, at_least: int | None = None) -> tuple[Image.Image, PictureFacts]:
+def decode(
+    content: bytes, at_least: int | None = None, most_pixels: int | None = None
+) -> tuple[Image.Image, PictureFacts]:
     """Decode a whole picture.
 
     Args:
-        content: the file's bytes, in any format that Pillow reads.
+        content: the file's bytes, in any of :data:`FORMATS`.
         at_least: pixels of both sides that suffice; a JPEG that is several times as large is then
             decoded at a half, a quarter or an eighth of its size, in a fraction of the time.
+        most_pixels: to be decoded, at most; 3 bytes of memory each, for some formats 10.
 
     Returns:
         The upright RGB picture (EXIF orientation applied; transparency laid on white) and the
         facts of the file as stored.
 
     Raises:
-        BadPictureError: the bytes are empty, no picture, truncated, corrupt, or a picture of more
-            than 179 million pixels.
+        NotAPictureError: the bytes are no picture.
+        TooManyPixelsError: more than ``most_pixels`` would be decoded, or 179 million are stored.
+        BadPictureError: the bytes are empty, truncated or corrupt.
     """
     if not content:
         raise BadPictureError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(content)) as picture:
-                facts = PictureFacts(picture.format or "", picture.mode, *picture.size)
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+                animated = picture.format != "MPO" and getattr(picture, "is_animated", False)
+                facts = PictureFacts(picture.format or "", picture.mode, *picture.size, animated)
                 if at_least is not None:
                     picture.draft(None, (at_least, at_least))
+                width, height = picture.size
+                if most_pixels is not None and width * height > most_pixels:
+                    raise TooManyPixelsError(f"too many pixels ({facts.width} x {facts.height})")
                 picture.load()
                 upright = ImageOps.exif_transpose(picture)
                 return _rgb(upright), facts
     except UnidentifiedImageError:
-        raise BadPictureError("not a picture") from None
+        raise NotAPictureError("not a picture") from None
     except Image.DecompressionBombError as error:
-        raise BadPictureError(f"too many pixels ({error})") from None
+        raise TooManyPixelsError(f"too many pixels ({error})") from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, MemoryError) as error:
         raise BadPictureError(str(error) or type(error).__name__) from None
 
@@ -77,12 +100,16 @@ def read(path: Path) -> Image.Image:
     return decode(path.read_bytes())[0]
 
 
-def shrink(content: bytes, size: int, fit: Fit) -> Image.Image:
+def shrink(
+    content: bytes, size: int, fit: Fit, most_pixels: int | None = None
+) -> tuple[Image.Image, PictureFacts]:
     """Return what models are shown of a picture file: decoded, and resized as :func:`resize` does.
 
     Decoded at no less than twice the size, where nothing is lost that resizing would have kept.
+    Arguments and errors are those of :func:`decode`; returned are also the facts of the file.
     """
-    return resize(decode(content, 2 * size)[0], size, fit)
+    picture, facts = decode(content, 2 * size, most_pixels)
+    return resize(picture, size, fit), facts
 
 
 def resize(picture: Image.Image, size: int, fit: Fit) -> Image.Image:

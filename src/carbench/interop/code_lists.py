@@ -13,7 +13,7 @@ from pathlib import Path
 from carbench.closure import code_of
 
 STAGE = re.compile(r"^  (\w+):$")
-CODE = re.compile(r"^( +- )((?:scripts|src/carbench)/\S+\.(?:py|html|css|js))$")
+CODE = re.compile(r"^( +- )((?:scripts|src/carbench)/\S+\.(?:py|html|css|js|md))$")
 
 
 def with_code(definition: str, root: Path = Path()) -> str:

@@ -22,6 +22,7 @@ from carbench.params.choose import ChooseParams
 from carbench.params.cost import CostParams
 from carbench.params.data import DataParams
 from carbench.params.evaluate import EvaluateParams
+from carbench.params.export import BEST, CHOSEN, ExportParams
 from carbench.params.pack import PackParams
 from carbench.params.plot import PlotParams
 from carbench.params.report import ReportParams
@@ -48,6 +49,7 @@ class Study(Section):
     cost: CostParams
     choose: ChooseParams
     aggregate: AggregateParams
+    export: ExportParams
     plot: PlotParams
     report: ReportParams
 
@@ -86,6 +88,7 @@ def check(path: Path) -> Study:
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     _check_tuning(path, study)
+    _check_export(path, study)
     return study
 
 
@@ -186,4 +189,21 @@ def _check_tuning(path: Path, study: Study) -> None:
                 found=f"{backbone.train['lr']} beside tune.learning_rates",
                 expected="one of the two",
                 fix="remove it, or tune nothing with tune.learning_rates: []",
+            )
+
+
+def _check_export(path: Path, study: Study) -> None:
+    """Refuse a model to export that the study does not train."""
+    for key, word, trained in (
+        ("backbone", CHOSEN, list(study.backbones)),
+        ("seed", BEST, study.seeds),
+    ):
+        asked = getattr(study.export, key)
+        if asked != word and asked not in trained:
+            raise CarbenchError(
+                path,
+                key=f"export.{key}",
+                found=f"{asked!r}",
+                expected=f"{word}, or one that is trained: {', '.join(map(str, trained))}",
+                fix=f"write export.{key}: {word}",
             )

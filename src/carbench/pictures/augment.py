@@ -101,7 +101,7 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
     count, side = pixels.shape[:2]
     crops = crops.to(pixels.device)
     # Both directions at once: operations this small cost as much to start as to do.
-    shares = _weights(
+    shares = line_shares(
         torch.cat([crops.top, crops.left]), torch.cat([crops.height, crops.width]), side, size
     )
     rows, columns = shares.split(count)
@@ -183,7 +183,7 @@ def _band(start: Tensor, length: Tensor, side: int) -> Tensor:
     return (line >= start[:, None]) & (line < (start + length)[:, None])
 
 
-def _weights(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
+def line_shares(start: Tensor, length: Tensor, side: int, size: int) -> Tensor:
     """Return (B, size, side): the share of each input line in each output line.
 
     Output line i looks at the input position ``(start + length * (i + 0.5) / size) * side - 0.5``

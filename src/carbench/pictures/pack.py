@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,14 @@ def open_array(folder: Path) -> NDArray[np.uint8]:
     except (ValueError, EOFError) as error:
         raise damaged(path, f"no readable array ({error})") from None
     return array
+
+
+def read_batches(folder: Path, images: list[str], size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield pictures out of the pack in the order asked for, (B, S, S, 3), ``size`` at a time."""
+    array, row_of = open_array(folder), rows_of(folder)
+    rows = [row_of[image] for image in images]
+    for start in range(0, len(rows), size):
+        yield array[rows[start : start + size]]
 
 
 def rows_of(folder: Path) -> dict[str, int]:

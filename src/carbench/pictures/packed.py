@@ -84,13 +84,13 @@ class Normalizer:
         channels_last: bool = True,
     ) -> None:
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
-        self._scale = (1 / torch.tensor(std, device=device)).view(1, 3, 1, 1)
-        self._shift = -torch.tensor(mean, device=device).view(1, 3, 1, 1) * self._scale
+        self.scale = (1 / torch.tensor(std, device=device)).view(1, 3, 1, 1)
+        self.shift = -torch.tensor(mean, device=device).view(1, 3, 1, 1) * self.scale
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Return (B, 3, H, W) pictures, normalised, in memory as the model is."""
         pictures = pictures.contiguous(memory_format=self._layout)
-        return torch.addcmul(self._shift, pictures, self._scale)
+        return torch.addcmul(self.shift, pictures, self.scale)
 
 
 def _room(device: torch.device) -> int:

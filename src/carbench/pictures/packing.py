@@ -81,7 +81,8 @@ def write_array(
 
 def _pixels(params: PackParams, paths: Sequence[Path]) -> bytes:
     """Decode and resize some pictures."""
-    return b"".join(shrink(path.read_bytes(), params.size, params.fit).tobytes() for path in paths)
+    shrunk = (shrink(path.read_bytes(), params.size, params.fit)[0] for path in paths)
+    return b"".join(picture.tobytes() for picture in shrunk)
 
 
 def _safe_rows(draft: Path, marks: Path) -> int:

@@ -1,0 +1,1 @@
+"""Makes of a trained checkpoint what others' tools load (stage export)."""

@@ -1,0 +1,146 @@
+"""The model as one ONNX graph, from the pixels of a shrunk picture to probabilities.
+
+What a picture file goes through before it is :func:`carbench.images.shrink`, as in stage pack; all
+that follows (resizing to what the backbone sees, normalisation, temperature) is in the graph, so
+that no user of it can do it differently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from carbench.models.backbones import ModelCard
+from carbench.models.without_compiler import use_compiler
+from carbench.pictures.augment import line_shares
+from carbench.pictures.packed import Normalizer
+
+# Numbers that an embedding has, at most: enough to see that pictures have changed.
+EMBEDDED = 16
+# Initializers of what comes before the backbone and after it, which is never quantized.
+UNQUANTIZED = ("shares", "axes")
+
+
+class Deployable(nn.Module):
+    """Pixels to probabilities and an embedding.
+
+    Args:
+        model: a trained timm model on the CPU, in evaluation mode.
+        card: of the model.
+        side: pixels of both sides of the shrunk pictures.
+        temperature: divides the logits.
+    """
+
+    model: Any
+    shares: Tensor
+    scale: Tensor
+    shift: Tensor
+    centre: Tensor
+    axes: Tensor
+
+    def __init__(self, model: Any, card: ModelCard, side: int, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self._size = card.image_size
+        self._temperature = temperature
+        zero, one = torch.zeros(1), torch.ones(1)
+        self.register_buffer("shares", line_shares(zero, one, side, self._size))
+        normalize = Normalizer(card.mean, card.std, torch.device("cpu"))
+        self.register_buffer("scale", normalize.scale)
+        self.register_buffer("shift", normalize.shift)
+        # Some have a further layer between what they pool and what they classify by.
+        features = int(getattr(model, "head_hidden_size", 0) or model.num_features)
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("axes", torch.zeros(features, 1))
+
+    @torch.inference_mode()
+    def embed_along_principal_axes(self, batches: Iterable[NDArray[np.uint8]]) -> None:
+        """Let an embedding be where a picture stands along the principal axes of these ones."""
+        features = [self.features(torch.from_numpy(pixels)).numpy() for pixels in batches]
+        centre, axes = principal_axes(np.concatenate(features))
+        self.centre, self.axes = torch.from_numpy(centre), torch.from_numpy(axes)
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Return what the classifier looks at, (N, D), of (N, S, S, 3) uint8."""
+        side, size = pictures.shape[1], self._size
+        # As carbench.pictures.augment.resample for whole pictures: rows first, then columns.
+        tall = torch.matmul(self.shares, pictures.reshape(-1, side, side * 3).float())
+        planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
+        upright = torch.matmul(planes, self.shares.transpose(1, 2))
+        seen = self.model.forward_features(upright * self.scale + self.shift)
+        features: Tensor = self.model.forward_head(seen, pre_logits=True)
+        return features
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) uint8."""
+        features = self.features(pictures)
+        logits = self.model.get_classifier()(features)
+        embedding = torch.matmul(features - self.centre, self.axes)
+        return torch.softmax(logits / self._temperature, dim=1), embedding
+
+
+def principal_axes(
+    features: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return centre (D,) and the axes (D, E) along which features vary most, E at most 16.
+
+    All axes are divided by one number, so that the whole variance is 1. Their signs, which nothing
+    determines, are such that each axis's largest number is positive.
+
+    Args:
+        features: (N, D).
+    """
+    exact = features.astype(np.float64)
+    centre = exact.mean(axis=0)
+    _, spread, axes = np.linalg.svd(exact - centre, full_matrices=False)
+    axes = axes[:EMBEDDED]
+    largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
+    axes *= np.where(largest < 0, -1.0, 1.0)[:, None]
+    variance = (spread**2).sum() / max(len(features) - 1, 1)
+    axes /= np.sqrt(variance) if variance > 0 else 1.0
+    return centre.astype(np.float32), np.ascontiguousarray(axes.T, np.float32)
+
+
+def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> None:
+    """Write the model with any number of pictures at a time; the same bytes on every run.
+
+    The file holds the class names, in the metadata entry ``classes``.
+    """
+    use_compiler()
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            input_names=["pictures"],
+            output_names=["probabilities", "embedding"],
+            dynamic_shapes={"pictures": {0: torch.export.Dim("pictures_at_a_time")}},
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    # Where in which file each operation was written: other folders would make other bytes.
+    del proto.metadata_props[:]
+    for part in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.functions):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for node in (node for function in proto.functions for node in function.node):
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.helper.set_model_props(proto, {"classes": json.dumps(classes, ensure_ascii=False)})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString(deterministic=True))

@@ -1,0 +1,40 @@
+# The winner, in the forms that others use.
+#
+# Inputs:  results/choose/ results/train/ results/evaluate/ results/pack/ results/split/
+# Outputs: results/export/
+# Steps:   export
+
+
+rule export:
+    input:
+        choice=rules.choose.output,
+        # Which training is exported only the job can tell: it reads one of these.
+        train=all_runs(rules.train.output.model),
+        provenance=all_runs(rules.train.output.provenance),
+        predictions=all_runs(rules.evaluate.output.predictions),
+        metrics=all_runs(rules.evaluate.output.metrics),
+        summary=rules.aggregate.output.summary,
+        images=rules.fetch.output.images,
+        pack=rules.pack.output.images,
+        index=rules.pack.output.index,
+        split=rules.split.output,
+    output:
+        directory("results/export"),
+    log:
+        "results/logs/export.log",
+    benchmark:
+        "results/benchmarks/export.tsv"
+    conda:
+        CONDA
+    threads: config["export"]["threads"]
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code("export"),
+        choices=keys("export", "pack", "aggregate", "seeds"),
+    shell:
+        "python scripts/export.py --choice {input.choice} --train results/train"
+        " --evaluate results/evaluate --summary {input.summary} --data results/data"
+        " --pack results/pack --split {input.split} --output {output} --log {log}"
