@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import pytest
 import yaml
 
 from carbench.ledger.locks import held
+from running import Running, running
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARCHIVE = Path(
     os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
 ).resolve()
@@ -126,6 +128,8 @@ MEASURED = (
     "benchmarks/",
     "logs/",
     "provenance.json",
+    "export/model.json",  # these two tell when and where it was trained
+    "export/README.md",
     "report.html",
     "pareto.svg",
     "pareto.png",
@@ -169,6 +173,26 @@ def smoke(smoke_run: Project) -> Any:
     """The smoke study; what a test edits of code and parameters is put back after it."""
     yield smoke_run
     smoke_run.run("git", "checkout", "--quiet", "HEAD", "--", ".")
+
+
+@pytest.fixture(scope="session")
+def service(smoke_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The smoke study's model, served by the command. Tests leave it as it is."""
+    log = tmp_path_factory.mktemp("service") / "predictions.sqlite"
+    with running(smoke_run.root, "--log", str(log)) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A real browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,66 @@
+"""Throughput and latency of `carbench serve` against the number of users, by locust.
+
+Run in a finished study: `make load`. Starts the service, lets 1, 2, 4 ... users ask without a pause
+and prints a table. Users and service share the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from serving import CORES, URL, collect, serving
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("results/export"))
+    parser.add_argument("--pictures", type=Path, default=Path("results/data/images"))
+    parser.add_argument("--users", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128])
+    parser.add_argument("--seconds", type=int, default=10, help="for each number of users")
+    args = parser.parse_args()
+    print(f"{args.model}, {CORES} cores, {args.seconds} s each")
+    print("| users | answers a second | p50 ms | p95 ms | p99 ms | told to come back |")
+    print("|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = collect(args.pictures, folder / "pictures", 200)
+        with serving("carbench", args.model, folder):
+            ask(pictures, folder / "warm", 2, 3)
+            for users in args.users:
+                found = ask(pictures, folder / f"{users}", users, args.seconds)
+                refused = float(found["Failure Count"])
+                answered = float(found["Request Count"]) - refused
+                times = [f"{float(found[key]):.0f}" for key in ("50%", "95%", "99%")]
+                share = 100 * refused / max(float(found["Request Count"]), 1)
+                rate = answered / args.seconds
+                print(f"| {users} | {rate:.0f} | {' | '.join(times)} | {share:.1f} % |", flush=True)
+
+
+def ask(pictures: Path, prefix: Path, users: int, seconds: int) -> dict[str, str]:
+    """Return locust's row of all requests."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "locust", "--headless", "--host", URL),
+            *("-f", str(Path(__file__).with_name("locustfile.py")), "--only-summary"),
+            *("--users", str(users), "--spawn-rate", str(max(users, 10))),
+            *("--run-time", f"{seconds}s", "--csv", str(prefix), "--exit-code-on-error", "0"),
+        ],
+        env=os.environ | {"PICTURES": str(pictures)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(done.stderr[-4000:])
+    with Path(f"{prefix}_stats.csv").open(newline="") as file:
+        return next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+
+
+if __name__ == "__main__":
+    main()

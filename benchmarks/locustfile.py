@@ -1,0 +1,30 @@
+"""Users of the service for locust: each sends one picture after the other and checks the answer.
+
+`make load` runs it by benchmarks/load.py; alone: `locust -f benchmarks/locustfile.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+from locust import FastHttpUser, task
+
+PICTURES = [
+    path.read_bytes()
+    for path in sorted(Path(os.environ.get("PICTURES", "results/data/images")).rglob("*"))
+    if path.is_file()
+]
+
+
+class Visitor(FastHttpUser):
+    """Somebody who wants to know what a picture shows, and at once the next."""
+
+    @task
+    def predict(self) -> None:
+        """Send a picture; an answer without three classes is a failure."""
+        files = {"image": ("car.jpg", random.choice(PICTURES), "image/jpeg")}
+        with self.client.post("/predict", files=files, catch_response=True) as answer:
+            if answer.status_code == 200 and len(answer.json()["top"]) != 3:
+                answer.failure("not three classes")

@@ -1,0 +1,199 @@
+"""How many pictures a second `carbench serve` answers, against what the cores could do at all.
+
+Run by hand in a finished study, where nothing else works (Debian: wrk):
+
+    python benchmarks/serving.py --model results/export --pictures results/data/images
+
+Side by side, alternating: *bare*, a loop without HTTP in one process a core (decode, shrink, ONNX
+Runtime); *carbench*, `carbench serve` with a worker a core; *plain*, FastAPI and torch as they come
+(benchmarks/peers/plain_service.py), with one worker and with one a core. The services are asked by
+wrk, which runs on the same cores, over 8 connections. `--timm NAME` serves that model with random
+weights at 224 pixels instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from carbench.deployed.classifier import Classifier
+from carbench.deployed.folder import ABOUT, LABELS, ONNX, REFERENCE
+from carbench.images import shrink
+from carbench.tables import write_json
+
+HERE = Path(__file__).parent
+PORT = 8123
+URL = f"http://127.0.0.1:{PORT}"
+CORES = len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=Path("results/export"))
+    parser.add_argument("--pictures", type=Path, default=Path("results/data/images"))
+    parser.add_argument("--timm", help="a model of timm, with random weights, at 224 pixels")
+    parser.add_argument("--int8", action="store_true", help="also carbench with the 8-bit form")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=8)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.timm:
+            args.model = export_random(args.timm, folder / "export")
+        pictures = collect(args.pictures, folder / "pictures", 200)
+        systems = ["bare", "carbench", "plain, 1 worker", f"plain, {CORES} workers"]
+        if args.int8:
+            systems.insert(2, "carbench, 8 bits")
+        rates: dict[str, list[float]] = {system: [] for system in systems}
+        latencies: dict[str, list[dict[str, float]]] = {system: [] for system in systems}
+        for _ in range(args.repeats):
+            for system in systems:
+                if system == "bare":
+                    rates[system].append(bare(args.model, pictures, args.seconds))
+                    continue
+                with serving(system, args.model, folder):
+                    ask(pictures, args.connections, 2)  # warms up
+                    found = ask(pictures, args.connections, args.seconds)
+                if found["errors"]:
+                    sys.exit(f"{system}: {found['errors']} requests failed")
+                rates[system].append(found["requests"] / found["seconds"])
+                latencies[system].append(found)
+    print(f"{args.timm or args.model}, {CORES} cores, {args.connections} connections")
+    print("| system | pictures a second | of bare | p50 ms | p95 ms | p99 ms |")
+    print("|---|---|---|---|---|---|")
+    for system in systems:
+        ratio = statistics.median(
+            own / other for own, other in zip(rates[system], rates["bare"], strict=True)
+        )
+        times = [
+            f"{statistics.median(each[key] for each in latencies[system]):.1f}"
+            if latencies[system]
+            else ""
+            for key in ("p50", "p95", "p99")
+        ]
+        rate = statistics.median(rates[system])
+        spread = f"{min(rates[system]):.0f} to {max(rates[system]):.0f}"
+        print(f"| {system} | {rate:.0f} ({spread}) | {ratio:.2f} | {' | '.join(times)} |")
+
+
+def bare(model: Path, pictures: Path, seconds: float) -> float:
+    """Return pictures a second of a loop in each of as many processes as there are cores."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(CORES) as pool:
+        pool.map(_loop, [(model, pictures, 0.5)] * CORES)
+        return sum(pool.map(_loop, [(model, pictures, seconds)] * CORES, chunksize=1))
+
+
+def _loop(work: tuple[Path, Path, float]) -> float:
+    folder, pictures, seconds = work
+    classifier = Classifier(folder)
+    size, fit = classifier.model.size, classifier.model.fit
+    contents = [path.read_bytes() for path in sorted(pictures.iterdir())]
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        picture, _ = shrink(contents[count % len(contents)], size, fit)
+        classifier.predict(np.asarray(picture)[None])
+        count += 1
+    return count / (time.perf_counter() - started)
+
+
+@contextmanager
+def serving(system: str, model: Path, folder: Path) -> Iterator[None]:
+    """Run a service as long as it is needed."""
+    environment = dict(os.environ)
+    if system.startswith("carbench"):
+        command = [sys.executable, "-m", "carbench.cli", "serve", "--model", str(model)]
+        command += ["--port", str(PORT), "--log", str(folder / "predictions.sqlite")]
+        command += ["--int8"] if "8 bits" in system else []
+        ready = f"{URL}/readyz"
+    else:
+        workers = "1" if "1 worker" in system else str(CORES)
+        environment |= {"PLAIN_MODEL": str(model.absolute())}
+        if workers != "1":
+            environment["PLAIN_THREADS"] = "1"
+        command = [sys.executable, "-m", "uvicorn", "plain_service:app", "--port", str(PORT)]
+        command += ["--app-dir", str(HERE / "peers"), "--workers", workers]
+        command += ["--log-level", "warning", "--no-access-log"]
+        ready = f"{URL}/openapi.json"
+    process = subprocess.Popen(command, env=environment)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(ready, timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.1)
+        time.sleep(3)  # the other workers
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(pictures: Path, connections: int, seconds: float) -> dict[str, float]:
+    """Return what wrk has measured."""
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", HERE / "upload.lua", URL],
+        env=os.environ | {"PICTURES": str(pictures)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def collect(source: Path, target: Path, count: int) -> Path:
+    """Copy some pictures of a tree, evenly chosen, into one folder."""
+    target.mkdir()
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for number, path in enumerate(files[:: max(len(files) // count, 1)][:count]):
+        shutil.copy(path, target / f"{number:03d}.jpg")
+    return target
+
+
+def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) -> Path:
+    """Export a model of timm with random weights, as stage export would."""
+    import torch
+
+    from carbench.deployed.observations import write_observations
+    from carbench.exporting.graph import Deployable, write_onnx
+    from carbench.exporting.timm_folder import write_timm
+    from carbench.models.backbones import ModelCard, create, normalization
+    from carbench.provenance import file_hash
+
+    folder.mkdir()
+    torch.manual_seed(0)
+    names = [f"class {number}" for number in range(classes)]
+    model = create(name, classes).eval()
+    card = ModelCard(name, names, size, *normalization(model))
+    deployable = Deployable(model, card, size, 1.0).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, size, size, 3), np.uint8)
+    deployable.embed_along_principal_axes([pixels])
+    write_onnx(deployable, size, names, folder / ONNX)
+    write_timm(model, card, "squash", folder)
+    write_json(folder / LABELS, names)
+    about = {"version": name, "classes": names, "input": {"size": size, "fit": "squash"}}
+    write_json(folder / ABOUT, about | {"sha256": {ONNX: file_hash(folder / ONNX)}})
+    write_observations(folder / REFERENCE, Classifier(folder).observe([pixels]))
+    return folder
+
+
+if __name__ == "__main__":
+    main()

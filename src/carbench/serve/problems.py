@@ -1,0 +1,74 @@
+"""What the service says when it does not answer: RFC 9457 problem details, a sentence in each."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+HOW = 'curl -X POST http://localhost:8000/predict -F "image=@car.jpg"'
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+
+    @classmethod
+    def of(cls, status: int, detail: str) -> Problem:
+        """Return the problem of an HTTP status."""
+        return cls(title=HTTPStatus(status).phrase, status=status, detail=detail)
+
+
+def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return a response that says what is wrong."""
+    content = Problem.of(status, detail)
+    return JSONResponse(content.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return how FastAPI's description of an operation names its problems."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+        }
+        for status in statuses
+    }
+
+
+async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+    """Say what Starlette or a route found wrong."""
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+    if error.status_code == 405:
+        detail = f"{request.url.path} does not take {request.method}; /docs says what it takes."
+    return problem(error.status_code, detail, dict(error.headers or {}))
+
+
+async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Say which part of a request is missing or wrong."""
+    parts = []
+    for found in error.errors():
+        place, name = found["loc"][0], found["loc"][-1]
+        if place == "body":
+            parts.append(f"there is no file in the form field {name!r}; send it as {HOW}")
+        else:
+            parts.append(f"{name}: {found['msg']}, found {found['input']!r}")
+    sentence = "; ".join(parts)
+    return problem(422, sentence[:1].upper() + sentence[1:] + ".")
+
+
+async def on_bug(request: Request, error: Exception) -> JSONResponse:
+    """Tell nothing of the inside; the traceback is in the service's own log."""
+    return problem(500, "This is a bug in carbench; the service's log has more.")

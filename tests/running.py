@@ -1,0 +1,80 @@
+"""`carbench serve`, started as a person would, and ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers."""
+
+    url: str
+    port: int
+    study: Path
+    log: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def pictures(self) -> list[Path]:
+        """Pictures of the study that it was made from."""
+        files = sorted((self.study / "results/data/images").rglob("*.jpg"))
+        return [path for path in files if path.read_bytes().startswith(b"\xff\xd8")]
+
+
+@contextmanager
+def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Running]:
+    """Serve the model of a finished study; SIGTERM ends it, and must."""
+    port = free_port()
+    command = [sys.executable, "-m", "carbench.cli", "serve", "--port", str(port), *arguments]
+    process = subprocess.Popen(command, cwd=study, stderr=subprocess.PIPE, text=True)
+    log = Path(arguments[arguments.index("--log") + 1])
+    try:
+        wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, timeout)
+        yield Running(f"http://127.0.0.1:{port}", port, study, log, process)
+        process.terminate()
+        process.wait(30)
+    finally:
+        if process.poll() is None:
+            for child in children(process.pid):
+                os.kill(child, 9)
+            process.kill()
+            process.wait()
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float) -> None:
+    """Return when a service answers that it is ready."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            assert process.stderr
+            raise AssertionError(f"ended with {process.returncode}: {process.stderr.read()}")
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{url} did not answer within {timeout} s")
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of the workers."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port: int = trial.getsockname()[1]
+        return port

@@ -1,0 +1,220 @@
+"""The page of the service in a real browser: whichever way a picture comes, its answer is shown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import CHROMIUM
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium on this machine (Debian: chromium)"),
+]
+
+BUSY = {"status": 503, "headers": {"Retry-After": "4"}}
+WIDTHS = "bars => bars.map((bar) => 100 * bar.offsetWidth / bar.parentElement.offsetWidth)"
+TRANSFER = """
+([kind, name, content]) => {
+  const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, { type: "image/jpeg" }));
+  document.body.dispatchEvent(
+    kind === "paste"
+      ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+      : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }),
+  );
+}
+"""
+
+
+@pytest.fixture
+def page(service: Any, browser: Any) -> Iterator[Any]:
+    """The page, opened; whatever a test does with it, nothing else is asked for anything."""
+    context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("filechooser", listening)
+    opened.goto(service.url)
+    yield opened
+    elsewhere = [url for url in asked if not url.removeprefix("blob:").startswith(service.url)]
+    assert elsewhere == []
+    context.close()
+
+
+def listening(_: Any) -> None:
+    """Asked for only when it is awaited, a file chooser may have opened already."""
+
+
+def give(page: Any, picture: Path) -> None:
+    """Pick a file."""
+    page.get_by_label("Picture", exact=True).set_input_files(picture)
+
+
+def shown(page: Any) -> list[tuple[str, float]]:
+    """The names and percentages of the bars, once they are there."""
+    rows = page.get_by_role("list", name="Most likely names").get_by_role("listitem")
+    rows.first.wait_for()
+    texts = [re.fullmatch(r"(.+?)\s*([<>]?)([\d.]+)\s%", each) for each in rows.all_inner_texts()]
+    return [(each[1].strip(), float(each[3])) for each in texts if each]
+
+
+def answered(page: Any, service: Any, picture: Path) -> list[tuple[str, Any]]:
+    """What the page should show: the API's own answer for the same file."""
+    file = {"name": picture.name, "mimeType": "image/jpeg", "buffer": picture.read_bytes()}
+    response = page.request.post(f"{service.url}/predict", multipart={"image": file})
+    top = response.json()["top"]
+    return [(each["class"], pytest.approx(100 * each["probability"], abs=0.1)) for each in top]
+
+
+def test_a_picked_picture_gets_its_names(page: Any, service: Any) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.reload()
+    for picture in service.pictures[:3]:
+        with page.expect_response("**/predict"):
+            give(page, picture)
+        preview = page.get_by_role("img", name=picture.name)
+        preview.wait_for()
+        rows = shown(page)
+        assert rows == answered(page, service, picture)
+        parts = [part for _, part in rows]
+        assert len(rows) == 3
+        assert parts == sorted(parts, reverse=True)
+        assert sum(parts) <= 100 + 0.15  # each is rounded
+        heading = page.get_by_role("status").get_by_role("heading").inner_text()
+        assert heading == f"{'Most likely' if parts[0] >= 50 else 'Perhaps'} {rows[0][0]}"
+        bars = page.get_by_role("listitem").locator(".bar div").evaluate_all(WIDTHS)
+        assert bars == pytest.approx(parts, abs=1)
+    assert said == []
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_may_come_to_any_place(page: Any, service: Any, kind: str) -> None:
+    picture = service.pictures[0]
+    page.evaluate(TRANSFER, [kind, "car.jpg", base64.b64encode(picture.read_bytes()).decode()])
+    assert shown(page) == answered(page, service, picture)
+
+
+def test_the_example_gets_its_names(page: Any, service: Any, tmp_path: Path) -> None:
+    (tmp_path / "example.jpg").write_bytes(page.request.get(f"{service.url}/example").body())
+    page.get_by_role("button", name="Try an example").click()
+    assert shown(page) == answered(page, service, tmp_path / "example.jpg")
+
+
+def test_the_page_says_what_it_knows(page: Any, service: Any) -> None:
+    names = page.request.get(f"{service.url}/classes").json()["classes"]
+    page.get_by_text("The names it knows").click()
+    about = page.get_by_role("region", name="What it knows")
+    assert about.get_by_role("listitem").all_inner_texts() == names
+    assert f"one of {len(names)} names" in about.inner_text()
+
+
+def test_the_keyboard_is_enough(page: Any, service: Any) -> None:
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as waiting:
+        page.keyboard.press("Enter")
+    waiting.value.set_files(service.pictures[0])
+    assert len(shown(page)) == 3
+    button = page.get_by_role("button", name="Choose another picture")
+    assert button.evaluate("button => button === document.activeElement")
+
+
+def test_what_is_no_picture_gets_the_sentence_of_the_service(
+    page: Any, service: Any, tmp_path: Path
+) -> None:
+    give(page, service.pictures[0])
+    assert len(shown(page)) == 3
+    (tmp_path / "car.jpg").write_text("This is a text.")
+    with page.expect_response("**/predict") as waiting:
+        give(page, tmp_path / "car.jpg")
+    sentence = waiting.value.json()["detail"]
+    status = page.get_by_role("status")
+    status.get_by_text(sentence).wait_for()
+    assert status.get_by_role("listitem").count() == 0
+    page.get_by_role("img", name="Your picture").wait_for(state="hidden")
+    assert not page.get_by_role("button", name="Try again").is_visible()
+
+
+def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> None:
+    first, second = service.pictures[:2]
+    late: list[Any] = []
+
+    def hold_the_first(route: Any) -> None:
+        if late:
+            route.continue_()
+        else:
+            late.append(route)
+
+    page.route("**/predict", hold_the_first)
+    with page.expect_request("**/predict"):
+        give(page, first)
+    page.get_by_text("Looking at the picture").wait_for()
+    give(page, second)
+    newest = answered(page, service, second)
+    assert shown(page) == newest
+    late[0].fulfill(status=415, json={"detail": "This is late."})
+    page.wait_for_timeout(300)
+    assert shown(page) == newest
+
+
+@pytest.mark.parametrize("fault", ["busy", "unreachable"])
+def test_a_picture_can_be_tried_again(page: Any, service: Any, fault: str) -> None:
+    picture = service.pictures[0]
+    page.route(
+        "**/predict", lambda route: route.fulfill(**BUSY) if fault == "busy" else route.abort()
+    )
+    give(page, picture)
+    again = page.get_by_role("button", name="Try again")
+    again.wait_for()
+    sentence = {"busy": "busy. Try again in 4 seconds", "unreachable": "cannot be reached"}[fault]
+    assert sentence in page.get_by_role("status").inner_text()
+    page.unroute("**/predict")
+    again.press("Enter")
+    assert shown(page) == answered(page, service, picture)
+    again.wait_for(state="hidden")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_page_reads_well(page: Any, service: Any, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    page.emulate_media(color_scheme=scheme)
+    for taken in (False, True):
+        if taken:
+            give(page, service.pictures[0])
+            shown(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    dark = page.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] < 128"
+    )
+    assert dark == (scheme == "dark")
+
+
+def test_a_phone_may_take_a_photograph(service: Any, browser: Any) -> None:
+    context = browser.new_context(has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.on("filechooser", listening)
+    page.goto(service.url)
+    with page.expect_file_chooser() as waiting:
+        page.get_by_role("button", name="Take a photograph").tap()
+    assert waiting.value.element.get_attribute("capture") == "environment"
+    context.close()
+
+
+def test_without_its_script_the_page_tells_the_command(service: Any, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(service.url)
+    assert 'predict -F "image=@car.jpg"' in page.inner_text("noscript")
+    assert not page.get_by_role("button").first.is_visible()
+    context.close()
