@@ -11,10 +11,12 @@ from pathlib import Path
 
 from locust import FastHttpUser, task
 
+from carbench.images import SUFFIXES
+
 PICTURES = [
     path.read_bytes()
     for path in sorted(Path(os.environ.get("PICTURES", "results/data/images")).rglob("*"))
-    if path.is_file()
+    if path.suffix in SUFFIXES
 ]
 
 

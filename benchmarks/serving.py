@@ -32,7 +32,7 @@ import numpy as np
 
 from carbench.deployed.classifier import Classifier
 from carbench.deployed.folder import ABOUT, LABELS, ONNX, REFERENCE
-from carbench.images import shrink
+from carbench.images import SUFFIXES, shrink
 from carbench.tables import write_json
 
 HERE = Path(__file__).parent
@@ -162,7 +162,7 @@ def ask(pictures: Path, connections: int, seconds: float) -> dict[str, float]:
 def collect(source: Path, target: Path, count: int) -> Path:
     """Copy some pictures of a tree, evenly chosen, into one folder."""
     target.mkdir()
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     for number, path in enumerate(files[:: max(len(files) // count, 1)][:count]):
         shutil.copy(path, target / f"{number:03d}.jpg")
     return target

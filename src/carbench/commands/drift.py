@@ -1,95 +1,165 @@
-"""carbench drift: say whether new pictures differ from those that the model knows.
+"""carbench drift: say whether the newest pictures still look like those the model was tested on.
 
-Holds the newest predictions of the log against the reference that was exported with the model.
-Ends with 0 if nothing has changed, 2 if something has, 3 if there are not enough pictures to tell.
+Holds a window of the predictions that `carbench serve` has recorded against the reference in the
+exported folder: the pictures themselves, the predicted classes, the model's confidence and where it
+sees the pictures.
+
+exit status: 0 no drift, 2 drift, 3 not enough pictures to say, 1 refused
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from carbench.errors import CarbenchError
 from carbench.ledger.whole import write_whole
 
-log = logging.getLogger("carbench")
+if TYPE_CHECKING:
+    from carbench.drift.testing import Drift
 
-UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-UNCHANGED, CHANGED, TOO_FEW = 0, 2, 3
+# Pictures of a window, if not told otherwise.
+LAST = 500
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# What --alpha may be: relabelings grow as it shrinks, and a coin is no alarm.
+SMALLEST, LARGEST = 0.001, 0.5
+STATUS = {"no drift": 0, "drift": 2, "not enough pictures": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
+    # Kept as it is written above: argparse would fill the lines.
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model",
         type=Path,
         default=Path("results/export"),
+        metavar="FOLDER",
         help="the exported folder (default: %(default)s)",
     )
     parser.add_argument(
         "--log",
         type=Path,
         default=Path("predictions.sqlite"),
-        help="what `carbench serve` recorded (default: %(default)s)",
+        metavar="FILE",
+        help="where predictions were recorded (default: %(default)s)",
+    )
+    window = parser.add_mutually_exclusive_group()
+    window.add_argument("--last", metavar="N", help=f"the newest N pictures (default: {LAST})")
+    window.add_argument(
+        "--since", metavar="AGE", help="the pictures of so long: 30m, 24h, 7d or 2w"
     )
     parser.add_argument(
-        "--last", type=int, default=500, help="newest pictures, at most (default: %(default)s)"
+        "--alpha",
+        default="0.01",
+        metavar="SHARE",
+        help="windows in which nothing has changed raise a false alarm this often, at most "
+        "(default: %(default)s)",
     )
+    parser.add_argument("--seed", default="0", metavar="N", help="of the draws (default: 0)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page")
     parser.add_argument(
-        "--since", type=duration, metavar="24h", help="no older ones: minutes, hours or days"
+        "--json",
+        metavar="FILE",
+        help="write the numbers to this file, or with `-` print them instead of the text",
     )
-    parser.add_argument(
-        "--alpha", type=float, default=0.01, help="chance of a false alarm (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the relabelings")
-    parser.add_argument("--html", type=Path, help="write a page")
-    parser.add_argument("--json", type=Path, help="write it for programs; - is the terminal")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, say what was found, and write what was asked for.
+    """Compare, print and write; return the exit status.
 
     Raises:
-        CarbenchError: there is no model, or no log.
+        CarbenchError: a value cannot be understood, the model, its reference or the log cannot be
+            read, or a file cannot be written.
     """
+    last = _number("--last", args.last, lowest=1) if args.last else None
+    since = datetime.now(UTC) - age(args.since) if args.since else None
+    alpha, seed = _alpha(args.alpha), _number("--seed", args.seed, lowest=0)
+    # What follows loads numpy and jinja2, which `--help` need not wait for.
     from carbench.deployed.folder import read_model
     from carbench.deployed.observations import read_observations
-    from carbench.drift.page import as_json, render
+    from carbench.drift.page import as_json, render, verdict
     from carbench.drift.testing import compare
     from carbench.serve.log import read_window
 
     model = read_model(args.model)
-    since = datetime.now(UTC) - args.since if args.since else None
-    window = read_window(args.log, model.version, args.last, since)
     reference = read_observations(model.reference)
-    drift = compare(reference, window, model.classes, args.alpha, args.seed)
+    window = read_window(args.log, model.version, last if since or last else LAST, since)
+    drift = compare(reference, window, model.classes, alpha, seed)
     if args.html:
-        write_whole(args.html, render(drift, model.version))
+        _write(args.html, "--html", render(drift, model.version))
     if args.json:
-        text = json.dumps(as_json(drift, model.version), indent=2, ensure_ascii=False) + "\n"
-        if str(args.json) == "-":
-            sys.stdout.write(text)
+        numbers = json.dumps(as_json(drift, model.version), indent=2, ensure_ascii=False) + "\n"
+        if args.json == "-":
+            sys.stdout.write(numbers)
         else:
-            write_whole(args.json, text)
-    if not drift.enough:
-        log.warning("%d pictures of %s: not enough to tell", len(window), model.version)
-        return TOO_FEW
+            _write(Path(args.json), "--json", numbers)
+    if args.json != "-":
+        sys.stdout.write(text(drift, model.version))
+    return STATUS[verdict(drift)]
+
+
+def text(drift: Drift, version: str) -> str:
+    """Return what is printed: the sentence, and a line a test."""
+    from carbench.drift.page import in_words, p_value, sentence
+
+    lines = [
+        sentence(drift),
+        f"{len(drift.window)} new pictures, {len(drift.reference)} of the reference; {version}",
+    ]
     for test in drift.tests:
-        if test.alarm:
-            shown = f", {test.before} before, {test.after} now" if test.before else ""
-            log.warning("%s has changed (p = %.2g%s)", test.name, test.p_adjusted, shown)
-    if not drift.alarm:
-        log.info("nothing shows that the newest %d pictures differ", len(window))
-    return CHANGED if drift.alarm else UNCHANGED
+        before, after = in_words(test)
+        mark = "!" if test.alarm else " "
+        lines.append(f"{mark} {test.name:<16} p {p_value(test.p_adjusted):<8}  {before} -> {after}")
+    return "\n".join(lines) + "\n"
 
 
-def duration(text: str) -> timedelta:
-    """Return what a text such as 24h means."""
-    found = re.fullmatch(r"(\d+)([mhd])", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected a time such as 90m, 24h or 7d")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+def age(words: str) -> timedelta:
+    """Return how long "30m", "24h", "7d" or "2w" is."""
+    matched = re.fullmatch(r"(\d{1,6})([mhdw])", words.strip())
+    if not matched:
+        raise _wrong("--since", words, "a number of minutes, hours, days or weeks", "24h or 7d")
+    return timedelta(**{UNITS[matched[2]]: int(matched[1])})
+
+
+def _alpha(words: str) -> float:
+    try:
+        alpha = float(words)
+    except ValueError:
+        alpha = 0.0
+    if not SMALLEST <= alpha <= LARGEST:
+        raise _wrong("--alpha", words, f"a number from {SMALLEST} to {LARGEST}", "0.01")
+    return alpha
+
+
+def _number(option: str, words: str, lowest: int) -> int:
+    if not re.fullmatch(r"\d{1,9}", words) or int(words) < lowest:
+        raise _wrong(option, words, f"a whole number from {lowest} on", str(lowest))
+    return int(words)
+
+
+def _wrong(option: str, words: str, expected: str, example: str) -> CarbenchError:
+    # Not argparse's own check: its exit status is 2, which here is drift.
+    return CarbenchError(
+        f"carbench drift {option}",
+        found=repr(words),
+        expected=expected,
+        fix=f"write it as in `{option} {example}`",
+    )
+
+
+def _write(path: Path, option: str, content: str) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise CarbenchError(
+            path,
+            found=f"a place that cannot be written to ({error.strerror})",
+            expected="a file that can be written",
+            fix=f"name another file with {option}",
+        ) from None

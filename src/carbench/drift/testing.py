@@ -1,40 +1,58 @@
-"""Whether new pictures differ from those that the model knows: two-sample tests, corrected.
+"""Whether new pictures differ from those that the model was tested on: seven tests, one alarm.
 
-Each test asks whether the window could be drawn from the same pictures as the reference. Holm's
-step-down correction (Scandinavian Journal of Statistics 1979) keeps the chance that any of them is
-wrong about a window below ``alpha``, however they hang together.
+Every test asks whether the window could have been drawn from the same pictures as the reference,
+and is valid if the pictures of both are exchangeable: its p-value is at most u with a chance of at
+most u, for windows of any size. Holm's correction (Scandinavian Journal of Statistics 1979) then
+keeps the chance of any false alarm in a window at ``alpha``, however the tests hang together.
+
+Pictures that belong together, such as many of one car, are not exchangeable with single ones: a
+window of them may be told apart although nothing has changed about the camera.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carbench.deployed.observations import Observations
+from carbench.pictures.statistics import IMAGE_STATISTICS
 
-# Fewer pictures, of window or reference, tell nothing.
+# Fewer pictures, in the window or in the reference, say nothing either way.
 FEWEST = 30
-# Of the reference and the window, at most, in the test that grows with their product.
+# Pictures of either side in the energy test, whose memory and time grow with their square.
 MOST_EMBEDDED = 1000
-# Relabelings of pictures; the smallest p-value is one by these.
-PERMUTATIONS = 4999
+# Tests of a window: the statistics, confidence, classes and embedding.
+TESTS = len(IMAGE_STATISTICS) + 3
+# Relabelings are so many that the smallest p-value is this part of what the correction asks for.
+FINENESS = 0.1
+# Relabelings as extreme as what was observed after which no more are drawn.
+ENOUGH = 30
+# Relabelings in work at once.
+CHUNK = 250
+# Relabelings that differ by rounding only are as extreme.
+ROUNDING = 1e-5
 Numbers = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Test:
-    """One test of a window.
+class Outcome:
+    """What one test has found.
 
     Attributes:
-        family: input, classes, confidence or embedding.
-        name: of what is compared.
+        family: input, confidence, classes or embedding.
+        name: what is compared.
         statistic: of the test; larger is further apart.
-        p: how probable at least that is if nothing has changed.
-        p_adjusted: corrected for the number of tests.
-        alarm: whether p_adjusted is at most alpha.
-        before, after: what a person may compare: medians, or shares of the classes.
+        p: the p-value, as if this were the only test.
+        p_adjusted: the p-value, corrected for the number of tests.
+        alarm: whether ``p_adjusted`` is at most alpha.
+        before, after: what a person may compare, of reference and window: the ``median``; for
+            classes the share of each; for the embedding the ``median_distance`` from the centre of
+            the reference.
     """
 
     family: str
@@ -43,8 +61,8 @@ class Test:
     p: float
     p_adjusted: float
     alarm: bool
-    before: str
-    after: str
+    before: dict[str, float]
+    after: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -52,13 +70,13 @@ class Drift:
     """What the tests say of a window.
 
     Attributes:
-        tests: all tests; none where there are not enough pictures.
+        tests: what each has found; nothing where there are not enough pictures.
         alpha: the chance of any false alarm, at most.
         reference, window: what was compared.
         classes: the class names.
     """
 
-    tests: list[Test]
+    tests: list[Outcome]
     alpha: float
     reference: Observations
     window: Observations
@@ -66,137 +84,191 @@ class Drift:
 
     @property
     def enough(self) -> bool:
-        """Whether there were enough pictures to say anything."""
+        """Whether there are enough pictures to say anything."""
         return min(len(self.reference), len(self.window)) >= FEWEST
 
     @property
     def alarm(self) -> bool:
-        """Whether anything has changed."""
+        """Whether any test says that pictures have changed."""
         return any(test.alarm for test in self.tests)
 
 
 def compare(
     reference: Observations, window: Observations, classes: list[str], alpha: float, seed: int
 ) -> Drift:
-    """Hold a window against the reference.
+    """Hold a window of new pictures against the reference.
 
     Args:
-        reference: pictures that the model was not trained on, when it was exported.
-        window: new pictures.
+        reference: pictures that the model has not learned from.
+        window: new pictures, each of them once.
         classes: the class names.
-        alpha: how probable any false alarm may be.
+        alpha: the chance of any false alarm, at most.
         seed: of the relabelings.
     """
-    drift = Drift([], alpha, reference, window, classes)
-    if not drift.enough:
-        return drift
+    if min(len(reference), len(window)) < FEWEST:
+        return Drift([], alpha, reference, window, classes)
     dice = np.random.default_rng(seed)
-    found: list[tuple[str, str, float, float, str, str]] = []
+    relabelings = ceil(TESTS / (alpha * FINENESS))
     columns = [
         ("input", name, before, window.statistics[name])
         for name, before in reference.statistics.items()
     ]
     columns.append(("confidence", "confidence", reference.confidence, window.confidence))
-    for family, name, old, new in columns:
-        statistic, p = kolmogorov_smirnov(old, new)
-        found.append((family, name, statistic, p, _median(old), _median(new)))
-    before, after = (
-        np.bincount(each.predicted, minlength=len(classes)) for each in (reference, window)
-    )
-    statistic, p = class_test(before, after, dice)
-    shares = _most(before, classes), _most(after, classes)
-    found.append(("classes", "predicted classes", statistic, p, *shares))
-    statistic, p = energy_test(reference.embedding, window.embedding, dice)
-    found.append(("embedding", "embedding", statistic, p, "", ""))
-    adjusted = holm([each[3] for each in found])
+    found = [
+        _uncorrected(family, name, smirnov_test(before, after), _median(before), _median(after))
+        for family, name, before, after in columns
+    ]
+    counts = [np.bincount(each.predicted, minlength=len(classes)) for each in (reference, window)]
+    tested = class_test(counts[0], counts[1], relabelings, dice)
+    shares = [dict(zip(classes, (each / each.sum()).tolist(), strict=True)) for each in counts]
+    found.append(_uncorrected("classes", "predicted class", tested, *shares))
+    tested = energy_test(reference.embedding, window.embedding, relabelings, dice)
+    distances = [
+        {"median_distance": float(np.median(distance_from_centre(reference, each)))}
+        for each in (reference, window)
+    ]
+    found.append(_uncorrected("embedding", "embedding", tested, *distances))
+    adjusted = holm([test.p for test in found])
     tests = [
-        Test(family, name, statistic, p, fixed, fixed <= alpha, *shown)
-        for (family, name, statistic, p, *shown), fixed in zip(found, adjusted, strict=True)
+        replace(test, p_adjusted=corrected, alarm=corrected <= alpha)
+        for test, corrected in zip(found, adjusted, strict=True)
     ]
     return Drift(tests, alpha, reference, window, classes)
 
 
-def kolmogorov_smirnov(before: Numbers, after: Numbers) -> tuple[float, float]:
-    """Return the largest distance of the two distribution functions, and its p-value."""
-    from scipy.stats import ks_2samp
+def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:
+    """Return the largest difference of two distribution functions, (N,) and (M,), and its p-value.
 
-    result = ks_2samp(
-        before, after, method="asymp" if len(before) * len(after) > 10_000 else "auto"
-    )
+    Exact up to 10,000 pictures, from there on from the limit distribution. Equal values make it too
+    large at most: broken at random, ties can only widen the difference.
+    """
+    from scipy.stats import ks_2samp  # takes a second to load
+
+    result = ks_2samp(before, after)
     return float(result.statistic), float(result.pvalue)
 
 
 def class_test(
-    before: NDArray[np.int64], after: NDArray[np.int64], dice: np.random.Generator
+    before: Counts, after: Counts, relabelings: int, dice: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the chi-square of two rows of counts (K,), and its p-value by relabeling.
+    """Return Pearson's chi-square of two rows of counts, (K,) each, and its p-value.
 
-    Relabeled counts are hypergeometric, so that classes of few pictures do no harm.
+    If nothing has changed, the window's counts are drawn from those of all pictures together
+    without replacement (multivariate hypergeometric), also where classes have few pictures.
     """
-    both = before + after
-    kept = both > 0
-    drawn = dice.multivariate_hypergeometric(both[kept], int(after.sum()), size=PERMUTATIONS)
-    expected = both[kept] * after.sum() / both.sum()
-    own = float((((after[kept] - expected) ** 2) / expected).sum())
-    by_chance = (((drawn - expected) ** 2) / expected).sum(axis=1)
-    return own, _p_value(own, by_chance)
+    seen = before + after > 0
+    before, after = before[seen], after[seen]
+    both, count = before + after, int(after.sum())
+    expected = both * (count / both.sum())
+    # Over both rows: the deviations of the reference are the same with the other sign.
+    weights = 1 / expected + 1 / (both - expected)
+
+    def chi_square(counts: Counts) -> Numbers:
+        statistics: Numbers = (counts - expected) ** 2 @ weights
+        return statistics
+
+    drawn = (
+        chi_square(dice.multivariate_hypergeometric(both, count, size, method="marginals"))
+        for size in _chunks(relabelings)
+    )
+    statistic = float(chi_square(after))
+    return statistic, rarity(statistic, drawn)
 
 
 def energy_test(
-    before: NDArray[np.float32], after: NDArray[np.float32], dice: np.random.Generator
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    relabelings: int,
+    dice: np.random.Generator,
 ) -> tuple[float, float]:
-    """Return the energy distance of two clouds of points (N, D) and (M, D), and its p-value.
+    """Return the energy distance of two sets of points, (N, D) and (M, D), and its p-value.
 
-    Twice the mean distance between the clouds minus the mean distances within each (Szekely and
-    Rizzo, Journal of Statistical Planning and Inference 2013). The p-value is by relabeling.
+    Twice the mean distance between the sets minus the mean distances within each (Székely and
+    Rizzo, Journal of Statistical Planning and Inference 2013): 0 only for equal distributions, of
+    whatever shape. With the matrix of all distances, doubly centred, it is a quadratic form in the
+    labels, so that relabelings are one product of matrices; single precision suffices, as the
+    centred matrix leaves no large sums to be subtracted.
     """
-    before, after = (_some(each, dice) for each in (before, after))
-    points = np.concatenate([before, after]).astype(np.float64)
-    squares = (points**2).sum(axis=1)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
-    np.fill_diagonal(distances, 0)
-    new = np.zeros((1 + PERMUTATIONS, len(points)), np.float32)
-    new[0, len(before) :] = 1
-    for row in new[1:]:
-        row[dice.permutation(len(points))[: len(after)]] = 1
-    # With 1 for new and 0 for old points: sums of distances within the new, from the new to all.
-    narrow = distances.astype(np.float32)
-    to_new = new @ narrow
-    within_new = (to_new * new).sum(axis=1, dtype=np.float64)
-    from_new = to_new.sum(axis=1, dtype=np.float64)
-    between = from_new - within_new
-    within_old = narrow.sum(dtype=np.float64) - 2 * between - within_new
-    n, m = len(before), len(after)
-    energies = 2 * between / (n * m) - within_new / m**2 - within_old / n**2
-    return float(energies[0]), _p_value(float(energies[0]), energies[1:])
+    from scipy.spatial.distance import cdist  # takes long to load
+
+    before, after = (_some(points, dice) for points in (before, after))
+    points = np.concatenate([after, before]).astype(np.float64)
+    distances = cdist(points, points)
+    means = distances.mean(axis=0)
+    centred = means[:, None] + means - distances - means.mean()
+    scale = (len(points) / (len(before) * len(after))) ** 2
+    narrow = centred.astype(np.float32)
+
+    def energies(size: int) -> Numbers:
+        is_new = np.zeros((size, len(points)), np.float32)
+        is_new[:, : len(after)] = 1
+        dice.permuted(is_new, axis=1, out=is_new)
+        quadratic: Numbers = ((is_new @ narrow) * is_new).sum(axis=1, dtype=np.float64)
+        return scale * quadratic
+
+    statistic = scale * float(centred[: len(after), : len(after)].sum())
+    return statistic, rarity(statistic, map(energies, _chunks(relabelings)))
+
+
+def rarity(statistic: float, by_chance: Iterable[Numbers]) -> float:
+    """Return the p-value of a statistic: how often it is as large by chance.
+
+    It stops at the ENOUGH-th that is as large (Besag and Clifford, Biometrika 1991): most windows
+    are like the reference, and a few hundred relabelings show it.
+
+    Args:
+        statistic: as observed.
+        by_chance: the same of relabelled pictures, in chunks.
+    """
+    drawn = as_large = 0
+    for chunk in by_chance:
+        places = np.flatnonzero(chunk >= statistic * (1 - ROUNDING))
+        if as_large + len(places) >= ENOUGH:
+            return float(ENOUGH / (drawn + places[ENOUGH - as_large - 1] + 1))
+        drawn += len(chunk)
+        as_large += len(places)
+    return (as_large + 1) / (drawn + 1)
 
 
 def holm(p_values: list[float]) -> list[float]:
     """Return p-values corrected for their number, in the same order."""
     order = np.argsort(p_values)
+    steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = largest
-    return [float(each) for each in adjusted]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(p) for p in adjusted]
 
 
-def _p_value(own: float, by_chance: Numbers) -> float:
-    """How often chance is as extreme, the observed one counted in (Phipson and Smyth, 2010)."""
-    return (1 + int((by_chance >= own * (1 - 1e-6)).sum())) / (1 + len(by_chance))
+def distance_from_centre(reference: Observations, pictures: Observations) -> Numbers:
+    """Return (N,) how far pictures are from the mean of the reference, in the embedding."""
+    centre = reference.embedding.mean(axis=0, dtype=np.float64)
+    distances: Numbers = np.linalg.norm(pictures.embedding - centre, axis=1)
+    return distances
+
+
+def _uncorrected(
+    family: str,
+    name: str,
+    tested: tuple[float, float],
+    before: dict[str, float],
+    after: dict[str, float],
+) -> Outcome:
+    """Return what a test has found, not yet corrected for the others."""
+    statistic, p = tested
+    return Outcome(family, name, statistic, p, p, False, before, after)
+
+
+def _chunks(relabelings: int) -> Iterator[int]:
+    for start in range(0, relabelings, CHUNK):
+        yield min(CHUNK, relabelings - start)
 
 
 def _some(points: NDArray[np.float32], dice: np.random.Generator) -> NDArray[np.float32]:
+    """Return at most MOST_EMBEDDED of (N, D) points, drawn at random: as exchangeable as all."""
     if len(points) <= MOST_EMBEDDED:
         return points
-    return points[np.sort(dice.choice(len(points), MOST_EMBEDDED, replace=False))]
+    return points[dice.choice(len(points), MOST_EMBEDDED, replace=False)]
 
 
-def _median(column: Numbers) -> str:
-    return f"{np.median(column):.3f}"
-
-
-def _most(counts: NDArray[np.int64], classes: list[str]) -> str:
-    place = int(counts.argmax())
-    return f"{classes[place]} {100 * counts[place] / counts.sum():.0f} %"
+def _median(column: Numbers) -> dict[str, float]:
+    return {"median": float(np.median(column))}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import FastAPI, File, Query, Request, UploadFile
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from fastapi_offline import FastAPIOffline
@@ -23,6 +23,7 @@ from carbench.serve.door import BUSY, RETRY, Door
 from carbench.serve.monitoring import Monitor
 from carbench.serve.problems import (
     Problem,
+    of_kind,
     on_bug,
     on_http_exception,
     on_invalid_request,
@@ -31,6 +32,7 @@ from carbench.serve.problems import (
 )
 from carbench.serve.service import RefusedError, Service
 from carbench.serve.settings import Settings, handed_over
+from carbench.serve.uploads import described, read_files
 
 Result = TypeVar("Result")
 MONITORING_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -70,14 +72,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     app.add_exception_handler(HTTPException, on_http_exception)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, on_invalid_request)  # type: ignore[arg-type]
+    app.add_exception_handler(RefusedError, on_refusal)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, on_bug)
 
     async def in_turn(work: Callable[..., Result], *args: Any) -> Result:
         """Do work in a thread, when it is this request's turn."""
         try:
-            await asyncio.wait_for(turns.acquire(), settings.patience)
+            async with asyncio.timeout(settings.patience):
+                await turns.acquire()
         except TimeoutError:
-            raise HTTPException(503, BUSY, RETRY) from None
+            raise RefusedError(503, BUSY) from None
         try:
             return await asyncio.get_running_loop().run_in_executor(threads, work, *args)
         finally:
@@ -87,17 +91,13 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         "/predict",
         response_model=Prediction,
         responses=responses(400, 408, 413, 415, 422, 503),
+        openapi_extra=described("image", many=False),
         summary="What a picture shows",
     )
-    async def predict(
-        image: Annotated[UploadFile, File(description="a picture's file")],
-    ) -> Response:
+    async def predict(request: Request) -> Response:
         started = time.perf_counter()
-        content = await image.read()
-        try:
-            answer = await in_turn(service.answer, content, started)
-        except RefusedError as refused:
-            return refusal(refused)
+        (content,) = await read_files(request, "image", 1)
+        answer = await in_turn(service.answer, content, started)
         count(answer)
         return JSONResponse(answer)
 
@@ -105,25 +105,14 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         "/predict_batch",
         response_model=BatchAnswer,
         responses=responses(400, 408, 413, 415, 422, 503),
+        openapi_extra=described("images", many=True),
         summary="What several pictures show",
     )
-    async def predict_batch(
-        images: Annotated[
-            list[UploadFile],
-            File(description="files of pictures, each in a field of this name"),
-        ],
-    ) -> Response:
+    async def predict_batch(request: Request) -> Response:
         started = time.perf_counter()
-        if len(images) > settings.most_pictures:
-            sentence = f"At most {settings.most_pictures} pictures are taken at a time."
-            return problem(413, sentence)
-        contents = [await image.read() for image in images]
-        try:
-            answers = await in_turn(service.answer_all, contents, started)
-        except RefusedError as refused:
-            return refusal(refused)
+        contents = await read_files(request, "images", settings.most_pictures)
         entries = []
-        for answer in answers:
+        for answer in await in_turn(service.answer_all, contents, started):
             if isinstance(answer, RefusedError):
                 entries.append(Problem.of(answer.status, str(answer)).model_dump())
             else:
@@ -154,12 +143,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
             return problem(503, "The model has not answered yet.", RETRY)
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", response_class=Response, summary="For Prometheus")
+    @app.get("/metrics", responses=of_kind("text/plain"), summary="For Prometheus")
     def prometheus() -> Response:
         monitor.look()
         return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE_LATEST)
 
-    @app.get("/monitoring", response_class=HTMLResponse, summary="Whether pictures have changed")
+    @app.get(
+        "/monitoring",
+        responses=of_kind("text/html", "application/json") | responses(422),
+        summary="Whether pictures have changed",
+    )
     def monitoring(
         request: Request,
         form: Annotated[Literal["html", "json"] | None, Query(alias="format")] = None,
@@ -173,7 +166,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         html = render(drift, service.model.version)
         return HTMLResponse(html, headers={"Content-Security-Policy": MONITORING_POLICY})
 
-    @app.get("/example", response_class=FileResponse, responses=responses(404))
+    @app.get("/example", responses=of_kind("image/jpeg") | responses(404), summary="A picture")
     def example() -> Response:
         if not service.model.example.is_file():
             return problem(404, "This model has no example.")
@@ -185,9 +178,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     return Counted(door, routes)
 
 
-def refusal(refused: RefusedError) -> JSONResponse:
-    """Return a response that says why there is no answer."""
-    return problem(refused.status, str(refused), RETRY if refused.status == 503 else None)
+async def on_refusal(request: Request, error: RefusedError) -> JSONResponse:
+    """Say why there is no answer."""
+    return problem(error.status, str(error), RETRY if error.status == 503 else None)
 
 
 def count(answer: dict[str, Any]) -> None:

@@ -77,7 +77,8 @@ class Door:
             if whole:  # what still comes is the news that the client has gone
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                    message = await receive()
             except TimeoutError:
                 seconds = f"{self._settings.upload_seconds:g} seconds"
                 raise HTTPException(

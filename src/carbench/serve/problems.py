@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
-HOW = 'curl -X POST http://localhost:8000/predict -F "image=@car.jpg"'
 
 
 class Problem(BaseModel):
@@ -46,6 +45,14 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def of_kind(*media_types: str) -> dict[int | str, dict[str, Any]]:
+    """Return how FastAPI's description of an operation names answers that it does not model."""
+    schemas = {
+        each: {"type": "object" if each == "application/json" else "string"} for each in media_types
+    }
+    return {200: {"content": {each: {"schema": schema} for each, schema in schemas.items()}}}
+
+
 async def on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     """Say what Starlette or a route found wrong."""
     detail = str(error.detail)
@@ -57,16 +64,11 @@ async def on_http_exception(request: Request, error: HTTPException) -> JSONRespo
 
 
 async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Say which part of a request is missing or wrong."""
-    parts = []
-    for found in error.errors():
-        place, name = found["loc"][0], found["loc"][-1]
-        if place == "body":
-            parts.append(f"there is no file in the form field {name!r}; send it as {HOW}")
-        else:
-            parts.append(f"{name}: {found['msg']}, found {found['input']!r}")
-    sentence = "; ".join(parts)
-    return problem(422, sentence[:1].upper() + sentence[1:] + ".")
+    """Say what in an address is wrong."""
+    parts = [
+        f"{each['loc'][-1]}: {each['msg']}, found {each['input']!r}" for each in error.errors()
+    ]
+    return problem(422, f"{'; '.join(parts)}.")
 
 
 async def on_bug(request: Request, error: Exception) -> JSONResponse:
