@@ -20,6 +20,9 @@ from carbench.provenance import file_hash, provenance
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_json, read_table, write_json
 
+# Training pictures, about, that tell the axes of the embedding and the ranges of 8-bit numbers.
+SOME = 512
+
 
 def export(stage: Stage) -> None:
     args = stage.args
@@ -39,7 +42,7 @@ def export(stage: Stage) -> None:
     from carbench.exporting.graph import Deployable, write_onnx
     from carbench.exporting.measuring import accuracy_of, measure_int8
     from carbench.exporting.parity import compare_models, refuse_difference
-    from carbench.exporting.quantizing import CALIBRATION_PICTURES, write_int8
+    from carbench.exporting.quantizing import write_int8
     from carbench.exporting.timm_folder import write_timm
     from carbench.judging.predict import predict_logits
     from carbench.models.backbones import load_trained
@@ -75,11 +78,14 @@ def export(stage: Stage) -> None:
     trained = torch.softmax(logits.double() / temperature, dim=1).numpy()
 
     # New pictures are held against val: it was not learned from, and is not the test. One picture
-    # of each duplicate group, as new ones are different pictures, too.
+    # of each duplicate group, as new ones are different pictures, too. By what axes they are
+    # compared may not depend on them, or they would stand nearer to their centre than new ones.
     reference = first_of_groups([row for row in rows if row.split == "val"])
     seen = [row.image for row in reference]
+    learned = [row.image for row in rows if row.split == "train"]
+    some = learned[:: max(len(learned) // SOME, 1)]
     deployable = Deployable(model, card, pack.size, temperature).eval()
-    deployable.embed_along_principal_axes(batches(seen))
+    deployable.embed_along_principal_axes(batches(some))
 
     with stage.output(args.output) as out:
         out.mkdir()
@@ -95,8 +101,6 @@ def export(stage: Stage) -> None:
 
         int8 = None
         if params.int8:
-            learned = [row.image for row in rows if row.split == "train"]
-            some = learned[:: max(len(learned) // CALIBRATION_PICTURES, 1)]
             write_int8(out / ONNX, out / INT8_ONNX, batches(some))
             small = OnnxModel(out / INT8_ONNX, params.threads).probabilities(batches(tested))
             winners = [card.classes[winner] for winner in small.argmax(axis=1)]

@@ -14,9 +14,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from carbench.exporting.graph import UNQUANTIZED
 
-# Training pictures whose activations tell the ranges of the 8-bit numbers.
-CALIBRATION_PICTURES = 256
-
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
@@ -35,7 +32,7 @@ def write_int8(source: Path, target: Path, batches: Iterable[NDArray[np.uint8]])
     Args:
         source: the model.
         target: the file to write.
-        batches: of training pictures, (B, S, S, 3).
+        batches: of training pictures, (B, S, S, 3), which tell the ranges of the numbers.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"

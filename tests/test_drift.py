@@ -1,0 +1,490 @@
+"""Drift: no more false alarms than promised, each kind of change found, and no word too much."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.stats import binomtest, chi2_contingency, energy_distance, hypergeom
+
+from carbench.commands import drift as command
+from carbench.deployed.folder import ABOUT, REFERENCE
+from carbench.deployed.observations import Observations, read_observations, write_observations
+from carbench.drift import testing
+from carbench.drift.page import as_json, in_words, render, sentence
+from carbench.drift.testing import (
+    FEWEST,
+    Drift,
+    class_test,
+    compare,
+    energy_test,
+    holm,
+    rarity,
+    smirnov_test,
+)
+from carbench.errors import CarbenchError
+from carbench.pictures.statistics import IMAGE_STATISTICS, image_statistics
+from carbench.serve.log import PredictionLog, Record, new_id
+
+ODD = "<script>alert('x')</script>"
+CLASSES = ["Audi", ODD, "Škoda & Söhne"]
+MIX = (0.5, 0.3, 0.2)
+
+
+def pictures(dice: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Blurred noise of (count, 24, 24, 3), each of its own brightness, contrast and focus."""
+    noise = dice.normal(size=(count, 24, 24, 3))
+    focus = dice.uniform(0.6, 1.0, count)
+    soft = np.stack(
+        [gaussian_filter(each, (by, by, 0)) for each, by in zip(noise, focus, strict=True)]
+    )
+    soft /= soft.std(axis=(1, 2, 3), keepdims=True)
+    level, spread = dice.uniform(90, 150, (count, 1, 1, 1)), dice.uniform(20, 40, (count, 1, 1, 1))
+    return (level + spread * soft).clip(0, 255).astype(np.uint8)
+
+
+def observe(
+    dice: np.random.Generator,
+    count: int,
+    pixels: NDArray[np.uint8] | None = None,
+    mix: tuple[float, ...] = MIX,
+    sure: float = 8.0,
+    shift: float = 0.0,
+) -> Observations:
+    """What a model might record of pictures; nothing but what is told differs from the default."""
+    return Observations(
+        image_statistics(pictures(dice, count) if pixels is None else pixels),
+        dice.choice(len(mix), count, p=mix),
+        dice.beta(sure, 2, count),
+        (dice.normal(size=(count, 4)) + np.array([shift, 0, 0, 0])).astype(np.float32),
+    )
+
+
+def continuous(dice: np.random.Generator, count: int) -> Observations:
+    """Numbers without pictures, in a moment."""
+    return Observations(
+        {name: dice.normal(size=count) for name in IMAGE_STATISTICS},
+        dice.choice(3, count, p=(0.9, 0.08, 0.02)),
+        dice.beta(8, 2, count),
+        dice.normal(size=(count, 2)).astype(np.float32),
+    )
+
+
+def discrete(dice: np.random.Generator, count: int) -> Observations:
+    """The same with many equal numbers, which tests find hard."""
+    seen = continuous(dice, count)
+    return Observations(
+        {name: column.round() for name, column in seen.statistics.items()},
+        seen.predicted,
+        seen.confidence.round(1),
+        seen.embedding.round(),
+    )
+
+
+@pytest.mark.parametrize("draw", [continuous, discrete])
+def test_no_more_false_alarms_than_promised(
+    draw: Callable[[np.random.Generator, int], Observations],
+) -> None:
+    dice, windows, alpha = np.random.default_rng(0), 150, 0.2
+    alarms = sum(
+        compare(draw(dice, 35), draw(dice, 30), CLASSES, alpha, number).alarm
+        for number in range(windows)
+    )
+    assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
+    assert alarms  # or the test above could not fail
+
+
+def test_a_p_value_that_stops_early_is_still_valid() -> None:
+    """As small as u with a chance of u at most, and nearly so: also for p-values worth stopping."""
+    dice, runs = np.random.default_rng(1), 3000
+    found = np.array(
+        [rarity(dice.uniform(), (dice.uniform(size=100) for _ in range(7))) for _ in range(runs)]
+    )
+    for u in (0.01, 0.05, 0.2, 0.5):
+        below = int((found <= u).sum())
+        assert binomtest(below, runs, u, alternative="greater").pvalue > 0.001
+        assert below > 0.7 * u * runs
+    assert rarity(2.0, [np.ones(100)] * 7) == 1 / 701  # what is rarer than all that was drawn
+
+
+def darker(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return (0.7 * pixels).astype(np.uint8)
+
+
+def blurrier(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return gaussian_filter(pixels, (0, 0.7, 0.7, 0))
+
+
+def changed(drift: Drift) -> set[str]:
+    return {test.name for test in drift.tests if test.alarm}
+
+
+def test_each_change_is_found_by_its_own_family() -> None:
+    dice = np.random.default_rng(2)
+    reference = observe(dice, 300)
+
+    def found(**change: object) -> set[str]:
+        return changed(compare(reference, observe(dice, 100, **change), CLASSES, 0.01, 0))
+
+    assert found() == set()
+    assert found(pixels=darker(pictures(dice, 100))) == {"brightness", "contrast", "saturation"}
+    assert "sharpness" in found(pixels=blurrier(pictures(dice, 100)))
+    assert "brightness" not in found(pixels=blurrier(pictures(dice, 100)))
+    assert found(mix=(0.2, 0.3, 0.5)) == {"predicted class"}
+    assert found(sure=4.0) == {"confidence"}
+    assert found(shift=1.0) == {"embedding"}
+
+
+def test_what_a_person_may_compare() -> None:
+    dice = np.random.default_rng(3)
+    reference, window = observe(dice, 300), observe(dice, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
+    tests = {test.name: test for test in compare(reference, window, CLASSES, 0.01, 0).tests}
+    bright, classes = tests["brightness"], tests["predicted class"]
+    assert bright.before["median"] == np.median(reference.statistics["brightness"])
+    assert list(classes.after) == CLASSES
+    assert classes.after[CLASSES[2]] == 0 and sum(classes.after.values()) == pytest.approx(1)
+    apart = tests["embedding"]
+    assert apart.after["median_distance"] > apart.before["median_distance"]
+    after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # it has changed most
+    assert in_words(classes)[1] == after
+
+
+def test_few_pictures_are_neither_an_alarm_nor_the_all_clear() -> None:
+    dice = np.random.default_rng(4)
+    many, few = observe(dice, 100), observe(dice, FEWEST - 1, shift=9.0)
+    for drift in (compare(many, few, CLASSES, 0.01, 0), compare(few, many, CLASSES, 0.01, 0)):
+        assert not drift.enough and not drift.alarm and drift.tests == []
+        assert as_json(drift, "v")["alarm"] is None
+        assert sentence(drift).startswith("Not enough pictures")
+        assert sentence(drift) in render(drift, "v")
+    none = Observations(
+        dict.fromkeys(IMAGE_STATISTICS, np.empty(0)),
+        np.empty(0, np.int64),
+        np.empty(0),
+        np.empty((0, 0), np.float32),
+    )
+    assert "0 new ones" in render(compare(many, none, CLASSES, 0.01, 0), "v")
+    enough = observe(dice, FEWEST, shift=9.0)
+    assert compare(many, enough, CLASSES, 0.01, 0).alarm
+
+
+def test_the_seed_decides_everything() -> None:
+    dice = np.random.default_rng(5)
+    reference, window = observe(dice, 200), observe(dice, 100)
+    first, again, other = (compare(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1))
+    assert first.tests == again.tests
+    assert first.tests != other.tests
+
+
+def test_alarms_are_possible_at_any_alpha() -> None:
+    dice = np.random.default_rng(6)
+    away = replace(continuous(dice, 40), embedding=np.full((40, 2), 9, np.float32))
+    drift = compare(continuous(dice, 40), away, CLASSES, 0.001, 0)
+    assert changed(drift) == {"embedding"}
+
+
+def test_a_huge_window_is_compared_as_well() -> None:
+    dice = np.random.default_rng(7)
+    assert not compare(continuous(dice, 200), continuous(dice, 20_000), CLASSES, 0.01, 0).alarm
+
+
+def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) -> float:
+    """The exact p-value of relabeling: all ways to take the last ``size`` of ``count``."""
+    every = [distance(list(chosen)) for chosen in combinations(range(count), size)]
+    return float(np.mean(np.array(every) >= every[-1] - 1e-12))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**31))
+def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    for values in (dice.normal(size=9), dice.integers(0, 4, 9).astype(float)):
+
+        def distance(chosen: list[int], values: NDArray[np.float64] = values) -> float:
+            mine = np.isin(np.arange(9), chosen)
+            return max(
+                abs((values[mine] <= at).mean() - (values[~mine] <= at).mean()) for at in values
+            )
+
+        statistic, p = smirnov_test(values[:5], values[5:])
+        exact = share_as_far(distance, 9, 4)
+        assert statistic == pytest.approx(distance([5, 6, 7, 8]))
+        if len(set(values)) == 9:
+            assert p == pytest.approx(exact)
+        assert p >= exact - 1e-12  # of ties only too careful
+
+
+def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "ENOUGH", 10**9)  # all relabelings, for the whole p-value
+    dice = np.random.default_rng(8)
+    before = dice.normal(size=(6, 3)).astype(np.float32)
+    after = (dice.normal(size=(4, 3)) + 0.7).astype(np.float32)
+    points = np.concatenate([before, after]).astype(np.float64)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+
+    def energy(chosen: list[int]) -> float:
+        rest = [place for place in range(len(points)) if place not in chosen]
+        between, within, without = (
+            distances[np.ix_(first, second)].mean()
+            for first, second in ((chosen, rest), (chosen, chosen), (rest, rest))
+        )
+        return float(2 * between - within - without)
+
+    statistic, p = energy_test(before, after, 4000, dice)
+    assert statistic == pytest.approx(energy([6, 7, 8, 9]))
+    assert p == pytest.approx(share_as_far(energy, 10, 4), abs=0.03)
+    line, _ = energy_test(before[:, :1], after[:, :1], 1, dice)
+    assert line == pytest.approx(energy_distance(before[:, 0], after[:, 0]) ** 2)
+    assert energy_test(np.ones((40, 2), np.float32), np.ones((30, 2), np.float32), 99, dice)[1] == 1
+
+
+def test_the_class_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "ENOUGH", 10**9)
+    dice = np.random.default_rng(9)
+    before, after = np.array([60, 0, 30, 10]), np.array([18, 0, 14, 8])
+    statistic, _ = class_test(before, after, 10, dice)
+    table = np.array([before, after])[:, [0, 2, 3]]
+    assert statistic == pytest.approx(chi2_contingency(table, correction=False).statistic)
+
+    before, after = np.array([30, 10]), np.array([12, 9])
+    _, p = class_test(before, after, 20_000, dice)
+    law = hypergeom(61, 42, 21)
+    away = abs(np.arange(22) - law.mean()) >= abs(12 - law.mean()) - 1e-9
+    assert p == pytest.approx(law.pmf(np.arange(22))[away].sum(), abs=0.01)
+    assert class_test(np.array([50, 0]), np.array([40, 0]), 99, dice)[1] == 1
+
+
+def test_holms_correction_worked_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+
+
+def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> None:
+    pixels = pictures(np.random.default_rng(10), 5)
+    found = image_statistics(pixels)
+    assert tuple(found) == IMAGE_STATISTICS
+    luma = pixels @ np.array([0.299, 0.587, 0.114]) / 255
+    assert found["brightness"] == pytest.approx(luma.mean(axis=(1, 2)), abs=1e-6)
+    assert found["contrast"] == pytest.approx(luma.std(axis=(1, 2)), abs=1e-6)
+    assert found["saturation"] == pytest.approx(np.ptp(pixels, axis=3).mean(axis=(1, 2)) / 255)
+    for number in range(5):
+        alone = image_statistics(pixels[number : number + 1])
+        assert all(alone[name][0] == found[name][number] for name in IMAGE_STATISTICS)
+    grey = image_statistics(np.full((1, 24, 24, 3), 100, np.uint8))
+    assert [float(each[0]) for each in grey.values()] == pytest.approx([100 / 255, 0, 0, 0])
+
+
+def test_sharpness_is_of_focus_and_not_of_light() -> None:
+    wave = np.cos(0.5 * np.arange(224))[None, :] * np.ones((224, 1))
+    pixels = np.repeat((128 + 100 * wave).round().astype(np.uint8)[None, ..., None], 3, axis=3)
+    (sharpness,) = image_statistics(pixels)["sharpness"]
+    assert sharpness == pytest.approx(0.5, rel=0.02)  # the frequency of a wave, in radians
+    noise = pictures(np.random.default_rng(11), 20)
+    sharp, dark, blurred = (
+        image_statistics(each)["sharpness"] for each in (noise, darker(noise), blurrier(noise))
+    )
+    assert dark == pytest.approx(sharp, rel=0.05)
+    assert (blurred < 0.9 * sharp).all()
+
+
+def test_observations_are_the_same_to_the_byte(tmp_path: Path) -> None:
+    seen = observe(np.random.default_rng(12), 50)
+    for name in ("first.npz", "second"):
+        write_observations(tmp_path / name, seen)
+    content = (tmp_path / "first.npz").read_bytes()
+    assert (tmp_path / "second").read_bytes() == content
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        assert {member.date_time for member in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    read = read_observations(tmp_path / "second")
+    assert len(read) == 50 and list(read.statistics) == list(IMAGE_STATISTICS)
+    assert all((read.statistics[name] == seen.statistics[name]).all() for name in IMAGE_STATISTICS)
+    for name in ("predicted", "confidence", "embedding"):
+        own, expected = getattr(read, name), getattr(seen, name)
+        assert own.dtype == expected.dtype and (own == expected).all()
+
+
+def test_damaged_observations_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "reference.npz"
+    with pytest.raises(CarbenchError, match="found nothing"):
+        read_observations(path)
+    dice = np.random.default_rng(13)
+    seen = observe(dice, 30)
+    write_observations(path, seen)
+    whole = path.read_bytes()
+    for start in range(0, len(whole), 97):
+        damaged = bytearray(whole)
+        damaged[start] ^= 0xFF
+        for content in (bytes(damaged), whole[:start]):
+            path.write_bytes(content)
+            # A byte that says nothing, as of a date, may be another; an exception may not.
+            try:
+                read = read_observations(path)
+            except CarbenchError:
+                continue
+            assert (read.embedding == seen.embedding).all()
+    encrypted = bytearray(whole)
+    encrypted[whole.index(b"PK\x01\x02") + 8] |= 1  # the flag of the first member
+    path.write_bytes(encrypted)
+    with pytest.raises(CarbenchError, match="encrypted"):
+        read_observations(path)
+    confidence = seen.confidence.copy()
+    confidence[3] = np.nan
+    for wrong in (replace(seen, confidence=confidence), replace(seen, predicted=np.arange(3))):
+        write_observations(path, wrong)
+        with pytest.raises(CarbenchError, match=r"reference\.npz"):
+            read_observations(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(CarbenchError, match="no readable observations"):
+        read_observations(path)
+
+
+class Tags(HTMLParser):
+    """All tags and attributes of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+
+def test_the_page_escapes_names_and_asks_for_nothing() -> None:
+    dice = np.random.default_rng(14)
+    window = observe(dice, 100, mix=(0.0, 0.8, 0.2))
+    drift = compare(observe(dice, 300), window, CLASSES, 0.01, 0)
+    html = render(drift, "<b>v1</b>")
+    page = Tags(html)
+    assert not {"script", "link", "img", "iframe", "b"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name in ("src", "href", "style")]
+    assert not re.findall(r"https?:|url\(|@import", html)
+    assert "&lt;script&gt;" in html and "&lt;b&gt;v1&lt;/b&gt;" in html
+    assert sentence(drift) == "Pictures have changed: predicted class differs by more than chance."
+    assert sentence(drift) in html
+    assert page.tags.count("figure") == len(IMAGE_STATISTICS) + 2
+    calm = compare(window, window, CLASSES, 0.01, 0)
+    assert "Pictures have not changed" in render(calm, "v1")
+
+
+def test_the_page_shows_the_classes_that_changed_most() -> None:
+    dice = np.random.default_rng(15)
+    mix = (1 / 40,) * 40
+    names = [f"class {number}" for number in range(40)]
+    window = replace(observe(dice, 100, mix=mix), predicted=np.full(100, 39))
+    html = render(compare(observe(dice, 300, mix=mix), window, names, 0.01, 0), "v1")
+    assert html.index('<th scope="row">class 39</th>') < html.index('<th scope="row">class ', 0) + 9
+    assert "28 more classes" in html
+
+
+def test_json_holds_the_same_numbers() -> None:
+    dice = np.random.default_rng(16)
+    drift = compare(observe(dice, 300), observe(dice, 100, shift=2.0), CLASSES, 0.01, 0)
+    document = as_json(drift, "v1")
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document["verdict"] == "drift" and document["alarm"] is True
+    assert (document["pictures"], document["reference"], document["alpha"]) == (100, 300, 0.01)
+    assert [test["alarm"] for test in document["tests"]] == [test.alarm for test in drift.tests]
+
+
+def record(seen: Observations, row: int, when: float) -> Record:
+    """What the service would log of a picture."""
+    return Record(
+        id=new_id(),
+        time=when,
+        model="v1",
+        sha256=f"{when}-{row}",
+        top=[],
+        predicted=int(seen.predicted[row]),
+        confidence=float(seen.confidence[row]),
+        statistics={name: float(column[row]) for name, column in seen.statistics.items()},
+        embedding=seen.embedding[row].tobytes(),
+        picture=None,
+    )
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., int]:
+    """Run `carbench drift`: 100 pictures of 2001 that have not changed, 100 of today that have."""
+    dice = np.random.default_rng(17)
+    about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
+    (tmp_path / ABOUT).write_text(json.dumps(about))
+    write_observations(tmp_path / REFERENCE, continuous(dice, 300))
+    log = PredictionLog(tmp_path / "log.sqlite")
+    for when, shift in ((1e9, 0), (time.time(), 2)):
+        seen = continuous(dice, 100)
+        seen = replace(seen, embedding=seen.embedding + np.float32(shift))
+        log.append(record(seen, row, when) for row in range(100))
+    log.close()
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    usual = ["--model", str(tmp_path), "--log", str(tmp_path / "log.sqlite"), "--alpha", "0.1"]
+
+    def run(*arguments: str) -> int:
+        return command.run(parser.parse_args([*usual, *arguments]))
+
+    return run
+
+
+def test_the_command_says_it_by_its_status(
+    ask: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ask("--last", "100") == 2
+    assert "embedding differs" in capsys.readouterr().out
+    assert ask("--last", "20") == 3
+    assert "Not enough pictures" in capsys.readouterr().out
+    assert ask("--html", str(tmp_path / "new/drift.html"), "--json", "-") == 2
+    assert json.loads(capsys.readouterr().out)["pictures"] == 200
+    assert "Pictures have changed" in (tmp_path / "new/drift.html").read_text()
+    monkeypatch.setattr(command, "LAST", 40)
+    for arguments, count in (((), 40), (("--since", "24h"), 100), (("--since", "900w"), 100)):
+        assert ask(*arguments, "--json", "-") == 2
+        assert json.loads(capsys.readouterr().out)["pictures"] == count
+    known = continuous(np.random.default_rng(18), 300)
+    known = replace(known, embedding=known.embedding + np.float32(2))
+    write_observations(tmp_path / REFERENCE, known)
+    assert ask("--last", "100", "--json", str(tmp_path / "drift.json")) == 0
+    assert json.loads((tmp_path / "drift.json").read_text())["verdict"] == "no drift"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--alpha", "0"),
+        ("--alpha", "one"),
+        ("--alpha", "nan"),
+        ("--last", "0"),
+        ("--last", "many"),
+        ("--since", "yesterday"),
+        ("--seed", "-1"),
+        ("--html", "/dev/null/page.html"),
+    ],
+    ids="=".join,
+)
+def test_the_command_refuses_what_it_cannot_do(
+    ask: Callable[..., int], arguments: tuple[str, str]
+) -> None:
+    """With status 1, as everywhere: argparse's own 2 would be an alarm."""
+    with pytest.raises(CarbenchError, match="Fix: "):
+        ask("=".join(arguments))
