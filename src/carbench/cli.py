@@ -34,7 +34,7 @@ def main() -> NoReturn:
     _run_this_clone()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("carbench").setLevel(logging.INFO)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="carbench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -53,6 +53,14 @@ def main() -> NoReturn:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends with 1 where the command line is wrong: to `carbench drift` 2 means something else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
 
 
 def _run_this_clone() -> None:
