@@ -183,9 +183,12 @@ def service(smoke_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real browser without a window."""
+    """A real browser without a window.
+
+    Of one module: while it is open its event loop runs, beside which Snakemake cannot start one.
+    """
     from playwright.sync_api import sync_playwright
 
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
