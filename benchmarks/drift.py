@@ -32,7 +32,7 @@ from PIL import Image, ImageFilter
 from carbench.deployed.classifier import Classifier
 from carbench.deployed.observations import Observations, read_observations
 from carbench.drift.testing import FEWEST, compare
-from carbench.parts import SplitRow, read_split
+from carbench.parts import SplitRow, first_of_groups, read_split
 from carbench.pictures.pack import read_batches
 
 Pixels = NDArray[np.uint8]
@@ -90,8 +90,7 @@ def joined(first: Observations, second: Observations) -> Observations:
 def held_out(study: Path, seed: int) -> list[SplitRow]:
     """The clean test pictures, the first of each duplicate group."""
     rows = read_split(study / "results/split/split.csv", seed)
-    clean = [row for row in rows if row.split == "test" and not row.leaked]
-    return list({row.group: row for row in reversed(clean)}.values())
+    return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
 
 
 def scenarios(study: Path, classifier: Classifier, size: int) -> Iterator[Scenario]:

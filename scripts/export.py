@@ -15,7 +15,7 @@ from carbench.params.aggregate import AggregateParams
 from carbench.params.compute import ComputeSection
 from carbench.params.export import ExportParams
 from carbench.params.pack import PackParams
-from carbench.parts import SplitRow, read_split
+from carbench.parts import first_of_groups, read_split
 from carbench.provenance import file_hash, provenance
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import read_json, read_table, write_json
@@ -134,14 +134,6 @@ def export(stage: Stage) -> None:
         "%s: %d of %d test pictures as evaluated, probabilities at most %.1g off",
         *(about["version"], parity.same_top1, parity.pictures, parity.largest_difference),
     )
-
-
-def first_of_groups(rows: list[SplitRow]) -> list[SplitRow]:
-    """Return the first picture of each duplicate group, in order."""
-    first: dict[int, SplitRow] = {}
-    for row in rows:
-        first.setdefault(row.group, row)
-    return list(first.values())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ def in_order(
     Threads suffice where most of the work is Pillow's or hashlib's, which release the interpreter's
     lock. At most ``ahead`` results wait at a time.
     """
-    yield from _in_order(ThreadPoolExecutor(available_cores()), function, items, ahead)
+    yield from _in_order(
+        ThreadPoolExecutor(min(available_cores(), MOST_THREADS)), function, items, ahead
+    )
 
 
 def in_order_by_processes(
@@ -43,7 +45,8 @@ def in_order_by_processes(
     """
     # A fork takes milliseconds; elsewhere than on Linux it is not safe.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(available_cores(), context, _end_with, (os.getpid(),))
+    cores = min(available_cores(), MOST_THREADS)
+    pool = ProcessPoolExecutor(cores, context, _end_with, (os.getpid(),))
     yield from _in_order(pool, function, items, ahead)
 
 
@@ -78,5 +81,5 @@ def _end_with(parent: int) -> None:
 def available_cores() -> int:
     """Return the number of cores that this process may run on (a cluster may grant fewer)."""
     if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), MOST_THREADS)
-    return min(os.cpu_count() or 1, MOST_THREADS)
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -51,6 +51,14 @@ def classes_of(rows: list[SplitRow]) -> list[str]:
     return sorted({row.label for row in rows})
 
 
+def first_of_groups(rows: list[SplitRow]) -> list[SplitRow]:
+    """Return the first picture of each duplicate group, in order."""
+    first: dict[int, SplitRow] = {}
+    for row in rows:
+        first.setdefault(row.group, row)
+    return list(first.values())
+
+
 def _rows(path: Path) -> list[SplitRow]:
     rows = [
         SplitRow(row["image"], row["class"], int(row["group"]), row["split"], row["leaked"] == "1")

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from carbench.errors import CarbenchError
+from carbench.parallel import available_cores
 
 log = logging.getLogger("carbench")
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     parser.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes (default: one a core)"
+        "--workers", type=int, default=available_cores(), help="processes (default: one a core)"
     )
     parser.add_argument(
         "--log",
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         int8=args.int8,
         log=args.log.absolute(),
         keep_pictures=args.keep_pictures,
-        threads=max(usable_cores() // args.workers, 1),
+        threads=max(available_cores() // args.workers, 1),
         waiting=args.waiting,
         most_bytes=int(args.max_upload_mb * 1e6),
     )
@@ -95,14 +96,6 @@ def run(args: argparse.Namespace) -> int:
             timeout_graceful_shutdown=30,
         )
     return 0
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
 
 
 def refuse_taken_port(host: str, port: int) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from carbench.drift.testing import FEWEST, Drift, Numbers, Outcome, distance_from_centre
+from carbench.templates import html_environment
 
 HERE = Path(__file__).parent
 # The same look as the report.
@@ -107,13 +107,7 @@ def render(drift: Drift, version: str) -> str:
         drift: what was found.
         version: of the model.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(HERE)
     environment.filters |= {"percent": percent, "p_value": p_value, "decimals": decimals}
     shares = _shares(drift)
     return environment.get_template("page.html").render(

@@ -105,8 +105,9 @@ def compare(
         alpha: the chance of any false alarm, at most.
         seed: of the relabelings.
     """
-    if min(len(reference), len(window)) < FEWEST:
-        return Drift([], alpha, reference, window, classes)
+    untested = Drift([], alpha, reference, window, classes)
+    if not untested.enough:
+        return untested
     dice = np.random.default_rng(seed)
     relabelings = ceil(TESTS / (alpha * FINENESS))
     columns = [
@@ -133,7 +134,7 @@ def compare(
         replace(test, p_adjusted=corrected, alarm=corrected <= alpha)
         for test, corrected in zip(found, adjusted, strict=True)
     ]
-    return Drift(tests, alpha, reference, window, classes)
+    return replace(untested, tests=tests)
 
 
 def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from carbench.figures.summary import (
@@ -31,6 +30,7 @@ from carbench.report.pictures import (
     sheet,
     thumbnail,
 )
+from carbench.templates import html_environment
 
 HERE = Path(__file__).parent
 
@@ -71,13 +71,7 @@ def render(
         figures: the folder of the figures.
         params: title and counts.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(HERE)
     forms = (percent, points, count, short, compact, number, thousandths, listed)
     environment.filters |= {form.__name__: form for form in forms}
     environment.globals |= {form.__name__: form for form in (*forms, cell, csv, machine)}

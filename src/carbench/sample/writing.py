@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from carbench.parallel import available_cores
 from carbench.sample.dice import Dice
 from carbench.sample.film import jpeg
 from carbench.sample.picture import draw_shot
@@ -40,7 +40,7 @@ def draw_sample(
     copied = {copy.copy for copy in copies}
     odd = {path: kind for kind in ODD_KINDS for path in getattr(planted, kind)}
     jobs = [(path, odd.get(path, "plain")) for path in planted.files if path not in copied]
-    _draw_all(root, jobs, seed, _cores() if workers is None else workers)
+    _draw_all(root, jobs, seed, available_cores() if workers is None else workers)
     for copy in copies:
         data = (root / copy.original).read_bytes()
         if copy.transform != "exact":
@@ -48,12 +48,6 @@ def draw_sample(
             data = changed_copy(data, copy.transform, Dice(seed, _VARIANT_KEY + style, number))
         (root / copy.copy).write_bytes(data)
     return planted
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _draw_all(root: Path, jobs: list[Job], seed: int, workers: int) -> None:

@@ -59,7 +59,7 @@ class Door:
             return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._settings.most_bytes:
-            await self._too_large()(scope, receive, send)
+            await problem(413, self._too_large())(scope, receive, send)
             return
         self._count(1)
         try:
@@ -86,16 +86,13 @@ class Door:
                 ) from None
             received += len(message.get("body", b""))
             if received > self._settings.most_bytes:
-                raise HTTPException(413, self._size_sentence(), {"Connection": "close"})
+                raise HTTPException(413, self._too_large(), {"Connection": "close"})
             whole = not message.get("more_body", False)
             return message
 
         return limited
 
-    def _too_large(self) -> ASGIApp:
-        return problem(413, self._size_sentence())
-
-    def _size_sentence(self) -> str:
+    def _too_large(self) -> str:
         return f"The file is too large: at most {self._settings.most_bytes / 1e6:g} MB are taken."
 
     def _count(self, change: int) -> None:
