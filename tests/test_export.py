@@ -23,7 +23,7 @@ from carbench.exporting.parity import compare_models, refuse_difference
 from carbench.params.study import check
 from carbench.parts import read_split
 from carbench.pictures.pack import open_array, rows_of
-from conftest import Project, set_key
+from conftest import Project, copy_project, set_key
 
 
 @pytest.fixture(scope="module")
@@ -150,14 +150,15 @@ def test_a_named_training_is_exported_again_to_the_same_bytes(smoke: Project) ->
 @pytest.mark.slow
 def test_dvc_gets_the_artifact(dvc_run: Project, tmp_path: Path) -> None:
     """From a clone, as a colleague or a deployment would."""
-    dvc_run.run("git", "add", "--all")
-    dvc_run.run("git", "commit", "--quiet", "--message=results")
-    dvc_run.run("git", "tag", "--annotate", "model@v1.0.0", "--message=deployed")
+    made = copy_project(dvc_run, tmp_path / "study")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message=results")
+    made.run("git", "tag", "--annotate", "model@v1.0.0", "--message=deployed")
     target = tmp_path / "deployed"
-    dvc_run.run("dvc", "artifacts", "get", str(dvc_run.root), "model", "-o", str(target))
-    made = dvc_run.root / "results/export"
+    made.run("dvc", "artifacts", "get", str(made.root), "model", "-o", str(target))
+    folder = made.root / "results/export"
     for name in (ONNX, ABOUT, LABELS, CARD):
-        assert (target / name).read_bytes() == (made / name).read_bytes()
+        assert (target / name).read_bytes() == (folder / name).read_bytes()
 
 
 @pytest.mark.parametrize(

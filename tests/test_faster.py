@@ -19,7 +19,7 @@ from torch import nn
 
 from carbench.errors import CarbenchError
 from carbench.gpus import PLACES, lease
-from carbench.images import decode, resize, shrink
+from carbench.images import Fit, PictureFacts, decode, resize, shrink
 from carbench.judging.predict import predict_logits
 from carbench.models import devices
 from carbench.params.pack import PackParams
@@ -99,12 +99,12 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
     told = tmp_path / "told"
     limit = [13, 9, 100]
 
-    def stopping(content: bytes, size: int, how: str) -> Image.Image:
+    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, PictureFacts]:
         with told.open("ab") as file:  # in processes of their own
             file.write(b".")
         if told.stat().st_size > limit[0]:
             raise KeyboardInterrupt
-        return shrink(content, size, how)[0]  # type: ignore[arg-type]
+        return shrink(content, size, how)
 
     monkeypatch.setattr(packing, "shrink", stopping)
     monkeypatch.setattr(packing, "WAITING_BYTES", 0)

@@ -24,8 +24,8 @@ from conftest import Project, active_environment, copy_project, repeatable
 pytestmark = pytest.mark.slow
 
 MODEL = "results/train/resnet/0/model.safetensors"
-# What follows the choice: all figures but that of the classes, and the report.
-ANSWERS = {"choose", "aggregate", "report"}
+# What follows the choice: all figures but that of the classes, the report, and what is exported.
+ANSWERS = {"choose", "aggregate", "report", "export"}
 
 
 @pytest.fixture

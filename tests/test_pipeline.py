@@ -61,45 +61,46 @@ def test_snakemakes_own_report_has_the_figures(smoke: Project, tmp_path: Path) -
     assert (tmp_path / "report.zip").stat().st_size > 100_000
 
 
-def test_an_experiment_is_compared(dvc_run: Project) -> None:
-    dvc_run.run("git", "add", "--all")
-    dvc_run.run("git", "commit", "--quiet", "--message=results")
-    dvc_run.run("dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1")
-    shown = list(csv.DictReader(io.StringIO(dvc_run.run("dvc", "exp", "show", "--csv").stdout)))
+def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
+    made = copy_project(dvc_run, tmp_path / "study")
+    made.run("git", "add", "--all")
+    made.run("git", "commit", "--quiet", "--message=results")
+    made.run("dvc", "exp", "run", "--name", "short", "-S", "train.epochs=1")
+    shown = list(csv.DictReader(io.StringIO(made.run("dvc", "exp", "show", "--csv").stdout)))
     experiment = next(row for row in shown if row["Experiment"] == "short")
     baseline = next(row for row in shown if row["Experiment"] == "" and row["rev"] == "main")
     assert experiment["train.epochs"] == "1"
     assert baseline["train.epochs"] == "2"
     assert 0 <= float(experiment["accuracy"]) <= 1
-    curves = (dvc_run.root / "results/curves.csv").read_text()
+    curves = (made.root / "results/curves.csv").read_text()
     assert {row["epoch"] for row in csv.DictReader(io.StringIO(curves))} == {"1"}
-    difference = dvc_run.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
+    difference = made.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
     assert "accuracy_of.resnet" in difference
     compare = ("carbench", "compare")
-    said = dvc_run.run(*compare, "main", "short", "--json", "numbers.json").stdout
+    said = made.run(*compare, "main", "short", "--json", "numbers.json").stdout
     assert re.match(r"short.* (than|and) main.* on \d+ shared clean test pictures", said)
     assert "train.epochs: 2 -> 1" in said
-    (compared,) = json.loads((dvc_run.root / "numbers.json").read_text())["comparisons"]
+    (compared,) = json.loads((made.root / "numbers.json").read_text())["comparisons"]
     assert set(compared["backbones"]) == {"resnet", "mobilenet"}
     for name, pair in compared["backbones"].items():
         for row, side in ((experiment, "experiment"), (baseline, "reference")):
             accuracy = pair[f"{side}_accuracy"]["value"]
             assert float(row[f"accuracy_of.{name}"]) == round(accuracy / 100, 4)
-    assert "no such file" in dvc_run.run(*compare, "main~1", check=False).stderr
+    assert "no such file" in made.run(*compare, "main~1", check=False).stderr
     # The experiment's results lie in the workspace.
-    same = dvc_run.run(*compare, "short").stdout
+    same = made.run(*compare, "short").stdout
     assert "cannot be told apart" in same
     assert same.count("same answers") == 2
     assert "No parameter differs." in same
-    (dvc_run.root / "numbers.json").unlink()
-    dvc_run.run("dvc", "plots", "show")
-    page = (dvc_run.root / "dvc_plots/index.html").read_text()
+    (made.root / "numbers.json").unlink()
+    made.run("dvc", "plots", "show")
+    page = (made.root / "dvc_plots/index.html").read_text()
     assert "confusion" in page
-    dvc_run.run("dvc", "plots", "diff", "main")
+    made.run("dvc", "plots", "diff", "main")
     # Back to the results of the commit: nothing of the experiment remains in the way.
-    dvc_run.run("git", "checkout", "--quiet", ".")
-    dvc_run.run("dvc", "checkout")
-    assert dvc_plan(dvc_run.root) == set()
+    made.run("git", "checkout", "--quiet", ".")
+    made.run("dvc", "checkout")
+    assert dvc_plan(made.root) == set()
 
 
 def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
