@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from carbench.drift.testing import FEWEST, Drift, Numbers, Outcome, distance_from_centre
-from carbench.templates import html_environment
+from carbench.pages.templates import html_environment, stylesheet
 
 HERE = Path(__file__).parent
 # The same look as the report.
@@ -111,7 +110,7 @@ def render(drift: Drift, version: str) -> str:
     environment.filters |= {"percent": percent, "p_value": p_value, "decimals": decimals}
     shares = _shares(drift)
     return environment.get_template("page.html").render(
-        css=Markup(STYLE.read_text(encoding="utf-8")),
+        css=stylesheet(STYLE),
         drift=drift,
         version=version,
         sentence=sentence(drift),

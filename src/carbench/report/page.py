@@ -20,6 +20,7 @@ from carbench.figures.summary import (
     Row,
     Slice,
 )
+from carbench.pages.templates import html_environment, stylesheet
 from carbench.params.report import ReportParams
 from carbench.report.evidence import Evidence
 from carbench.report.pictures import (
@@ -30,7 +31,6 @@ from carbench.report.pictures import (
     sheet,
     thumbnail,
 )
-from carbench.templates import html_environment
 
 HERE = Path(__file__).parent
 
@@ -79,7 +79,7 @@ def render(
     pictures, maps = evidence.explanations
     return environment.get_template("page.html").render(
         title=params.title,
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        css=stylesheet(HERE / "page.css"),
         script=Markup(script),
         script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
         evidence=evidence,

@@ -7,6 +7,8 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
+from carbench.pages.templates import THEME
+
 HERE = Path(__file__).parent
 # It loads nothing but what lies here, and sends pictures nowhere else.
 POLICY = (
@@ -25,9 +27,15 @@ def page() -> Response:
     return FileResponse(HERE / "page.html", media_type="text/html", headers=HEADERS)
 
 
+@router.get("/theme.css")
+def theme() -> Response:
+    """Return how all pages look."""
+    return FileResponse(THEME, media_type="text/css", headers=HEADERS)
+
+
 @router.get("/page.css")
 def style() -> Response:
-    """Return how it looks."""
+    """Return how this one looks."""
     return FileResponse(HERE / "page.css", media_type="text/css", headers=HEADERS)
 
 

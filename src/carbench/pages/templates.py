@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+THEME = Path(__file__).with_name("theme.css")
 
 
 def html_environment(folder: Path) -> Environment:
@@ -16,3 +19,8 @@ def html_environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def stylesheet(file: Path) -> Markup:
+    """Return the style for a page that is one file: that of all pages, then the page's own."""
+    return Markup(THEME.read_text(encoding="utf-8") + file.read_text(encoding="utf-8"))

@@ -1,0 +1,1 @@
+"""What all pages share: how templates are read, and how pages look."""
