@@ -14,6 +14,8 @@ was an alarm, and by which tests.
 - Night: values times a factor, and noise that grows as it falls, 6 of 255 at 0.4.
 - One class: a part of the window is of one class, drawn anew for each window from those that have
   enough pictures. Where none has, the window is smaller.
+- Unseen: a part of the window is of pictures in the folder `--unseen`, such as of a class that
+  `data.exclude` kept from the study.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from PIL import Image, ImageFilter
 from carbench.deployed.classifier import Classifier
 from carbench.deployed.observations import Observations, read_observations
 from carbench.drift.testing import FEWEST, compare
+from carbench.images import shrink
 from carbench.parts import SplitRow, first_of_groups, read_split
 from carbench.pictures.pack import read_batches
 
@@ -42,6 +45,7 @@ BLURS = (0.0025, 0.005, 0.01, 0.015, 0.03)
 LIGHTS = (0.95, 0.9, 0.8, 0.6, 0.4)
 NOISE = 10.0
 SHARES = (0.3, 0.5, 0.75, 1.0)
+UNSEEN_SHARES = (0.1, 0.2, 0.3, 0.5, 1.0)
 FAMILIES = ("input", "confidence", "classes", "embedding")
 
 
@@ -93,7 +97,20 @@ def held_out(study: Path, seed: int) -> list[SplitRow]:
     return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
 
 
-def scenarios(study: Path, classifier: Classifier, size: int) -> Iterator[Scenario]:
+def read_folder(folder: Path, classifier: Classifier) -> Iterator[Pixels]:
+    """All pictures in a folder, a batch at a time, as the service would show them to the model."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for start in range(0, len(files), BATCH):
+        shown = [
+            shrink(file.read_bytes(), classifier.model.size, classifier.model.fit)[0]
+            for file in files[start : start + BATCH]
+        ]
+        yield np.stack([np.asarray(picture) for picture in shown])
+
+
+def scenarios(
+    study: Path, classifier: Classifier, size: int, unseen: Path | None
+) -> Iterator[Scenario]:
     """Yield what is tabulated; windows have ``size`` pictures, or as many as there are."""
     reference = read_observations(classifier.model.reference)
     new = held_out(study, classifier.model.about["seed"])
@@ -135,12 +152,25 @@ def scenarios(study: Path, classifier: Classifier, size: int) -> Iterator[Scenar
             whole,
             partial(of_one, names, one, whole - one),
         )
+    if unseen is None:
+        return
+    others = classifier.observe(read_folder(unseen, classifier))
+
+    def with_unseen(strangers: int, dice: np.random.Generator) -> Pair:
+        new = taken(others, dice.choice(len(others), strangers, replace=False))
+        old = taken(plain, dice.choice(len(plain), size - strangers, replace=False))
+        return reference, joined(old, new)
+
+    for share in UNSEEN_SHARES:
+        draw = partial(with_unseen, int(share * size))
+        yield Scenario(f"{100 * share:.0f} % unseen", size, draw)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path(), help="folder of a finished study")
+    parser.add_argument("--unseen", type=Path, help="folder of pictures of something else")
     parser.add_argument("--pictures", type=int, default=100, help="of a window")
     parser.add_argument("--windows", type=int, default=100, help="of each scenario")
     parser.add_argument("--alpha", type=float, default=0.01)
@@ -152,7 +182,7 @@ def main() -> None:
         f"| new pictures | in a window | alarms in {args.windows} | " + " | ".join(FAMILIES) + " |"
     )
     print("|---|--:|--:|" + "--:|" * len(FAMILIES))
-    for scenario in scenarios(args.study, classifier, args.pictures):
+    for scenario in scenarios(args.study, classifier, args.pictures, args.unseen):
         dice = np.random.default_rng(0)
         alarms = 0
         by_family: Counter[str] = Counter()

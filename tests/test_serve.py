@@ -28,6 +28,7 @@ from PIL import Image
 
 from carbench.deployed.folder import read_model
 from carbench.serve.app import create_app
+from carbench.serve.heads import HeadLimits
 from carbench.serve.log import read_window
 from carbench.serve.settings import Settings
 from conftest import Project
@@ -304,13 +305,45 @@ def test_a_slow_client_is_told_and_holds_nobody_up(smoke_run: Project, tmp_path:
         assert client.recv(1000).startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n", b"HTTP/1.1 408"),
+        (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 200_000, b"HTTP/1.1 431"),
+        (b"", b""),
+    ],
+    ids=["half a head", "the second of two", "a large head", "nothing"],
+)
+def test_a_head_that_does_not_end(
+    smoke_run: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    head: bytes,
+    status: bytes,
+) -> None:
+    monkeypatch.setattr(HeadLimits, "SECONDS", 0.5)
+    settings = Settings(model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite")
+    with (
+        served(settings) as url,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
+    ):
+        client.settimeout(10)
+        client.sendall(head)
+        said = b"".join(iter(lambda: client.recv(65_536), b""))  # until the service hangs up
+        assert [*re.findall(rb"HTTP/1.1 \d+", said), b""][head.count(b"\r\n\r\n")] == status
+        assert httpx.get(f"{url}/livez").status_code == 200
+
+
 def served(settings: Settings) -> Any:
     """The app in a thread of this process."""
     import uvicorn
 
     class Served:
         def __enter__(self) -> str:
-            config = uvicorn.Config(create_app(settings), port=0, log_level="error")
+            config = uvicorn.Config(
+                create_app(settings), port=0, log_level="error", http=HeadLimits
+            )
             self.server = uvicorn.Server(config)
             self.thread = threading.Thread(target=self.server.run)
             self.thread.start()
@@ -354,8 +387,21 @@ def test_no_acknowledged_prediction_is_lost(smoke_run: Project, tmp_path: Path) 
     log = tmp_path / "log.sqlite"
     with running(smoke_run.root, "--log", str(log), "--workers", "2") as started:
         asyncio.run(ask_and_kill(started, 3, acknowledged := []))
+        text = httpx.get(f"{started.url}/metrics").text
+        assert re.search(r"^carbench_requests_inside 0\.0$", text, re.M)
     assert len(acknowledged) > 50
     assert set(acknowledged) <= logged(log)
+
+
+def test_workers_end_with_a_killed_parent(smoke_run: Project, tmp_path: Path) -> None:
+    log = tmp_path / "log.sqlite"
+    with running(smoke_run.root, "--log", str(log), "--workers", "2") as started:
+        started.process.kill()
+        deadline = time.monotonic() + 20
+        with pytest.raises(httpx.ConnectError):
+            while time.monotonic() < deadline:
+                httpx.get(f"{started.url}/livez", timeout=5)
+                time.sleep(0.1)
 
 
 async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) -> None:

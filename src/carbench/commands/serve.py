@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import uvicorn
 
+    from carbench.serve.heads import HeadLimits
     from carbench.serve.service import Service
     from carbench.serve.settings import Settings
 
@@ -87,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
         uvicorn.run(
             "carbench.serve.app:create_app",
             factory=True,
+            http=HeadLimits,
+            ws="none",
             host=args.host,
             port=args.port,
             workers=args.workers,

@@ -33,6 +33,7 @@ from carbench.serve.problems import (
 from carbench.serve.service import RefusedError, Service
 from carbench.serve.settings import Settings, handed_over
 from carbench.serve.uploads import described, read_files
+from carbench.serve.workers import end_with_parent
 
 Result = TypeVar("Result")
 MONITORING_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        end_with_parent()
         service.warm_up()
         metrics.MODEL.labels(service.model.version).set(1)
         state["ready"] = True
