@@ -207,6 +207,8 @@ def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell's background jobs, these tests perhaps among them, ignore what Ctrl-C sends.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (log.exists() and "epoch 2/" in log.read_text()):
