@@ -268,7 +268,16 @@ def test_a_checkout_that_changes_only_times_reruns_nothing(made: Project) -> Non
     assert plans(made) == (set(), set())
 
 
-@pytest.mark.parametrize("how", ["truncated", "same size, forged time", "removed"])
+@pytest.mark.parametrize(
+    ("made", "how"),
+    [
+        ("snakemake", "truncated"),
+        ("snakemake", "same size, forged time"),
+        ("dvc", "same size, forged time"),
+        ("dvc", "removed"),
+    ],
+    indirect=["made"],
+)
 def test_a_damaged_result_is_made_again(made: Project, how: str) -> None:
     snakemake(made)
     made.run("dvc", "status")  # DVC has looked at the file: it remembers its times
