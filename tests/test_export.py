@@ -108,6 +108,15 @@ def test_the_8_bit_form_is_measured(smoke_run: Project, about: dict[str, Any]) -
 
 
 @pytest.mark.slow
+def test_it_claims_what_the_report_claims(smoke_run: Project, about: dict[str, Any]) -> None:
+    """Of a backbone that was trained once; of several trainings the report says the mean."""
+    rows = csv.DictReader((smoke_run.root / "results/summary.csv").open())
+    (row,) = (row for row in rows if row["backbone"] == about["backbone"])
+    claimed = [float(row[column]) for column in ("accuracy", "accuracy_low", "accuracy_high")]
+    assert list(about["accuracy"].values()) == pytest.approx(claimed, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_new_pictures_are_held_against_val(smoke_run: Project, about: dict[str, Any]) -> None:
     rows = read_split(smoke_run.root / "results/split/split.csv", about["seed"])
     groups = {row.group for row in rows if row.split == "val"}

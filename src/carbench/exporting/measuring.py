@@ -51,8 +51,8 @@ def measure_int8(
 
 
 def _scores(table: pd.DataFrame, rights: list[Any], params: AggregateParams) -> list[Any]:
+    # Resampled as stage aggregate does it, so that for one seed it says the same to the digit.
+    bootstrap = Bootstrap(table["group"].to_numpy(np.int64), params.resamples, params.seed)
+    right = np.stack(rights)[:, None, :]
     clean = (table["leaked"] == 0).to_numpy()
-    groups = table["group"].to_numpy(np.int64)[clean]
-    bootstrap = Bootstrap(groups, params.resamples, params.seed)
-    right = np.stack(rights)[:, None, clean]
-    return part_scores(bootstrap, right, np.ones_like(right))
+    return part_scores(bootstrap, right, np.broadcast_to(clean, right.shape))
