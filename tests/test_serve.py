@@ -28,7 +28,7 @@ from PIL import Image
 
 from carbench.deployed.folder import read_model
 from carbench.serve.app import create_app
-from carbench.serve.heads import HeadLimits
+from carbench.serve.headers import HeaderLimits
 from carbench.serve.log import read_window
 from carbench.serve.settings import Settings
 from conftest import Project
@@ -306,32 +306,32 @@ def test_a_slow_client_is_told_and_holds_nobody_up(smoke_run: Project, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("head", "status"),
+    ("sent", "status"),
     [
         (b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408"),
         (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n", b"HTTP/1.1 408"),
-        (b"GET /livez HTTP/1.1\r\nX: ".ljust(HeadLimits.MOST_BYTES + 1, b"x"), b"HTTP/1.1 431"),
+        (b"GET /livez HTTP/1.1\r\nX: ".ljust(HeaderLimits.MOST_BYTES + 1, b"x"), b"HTTP/1.1 431"),
         (b"", b""),
     ],
-    ids=["half a head", "the second of two", "a large head", "nothing"],
+    ids=["half of them", "of the second request", "too many", "none"],
 )
-def test_a_head_that_does_not_end(
+def test_headers_that_do_not_end(
     smoke_run: Project,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    head: bytes,
+    sent: bytes,
     status: bytes,
 ) -> None:
-    monkeypatch.setattr(HeadLimits, "SECONDS", 0.5)
+    monkeypatch.setattr(HeaderLimits, "SECONDS", 0.5)
     settings = Settings(model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite")
     with (
         served(settings) as url,
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
     ):
         client.settimeout(10)
-        client.sendall(head)
+        client.sendall(sent)
         said = b"".join(iter(lambda: client.recv(65_536), b""))  # until the service hangs up
-        assert [*re.findall(rb"HTTP/1.1 \d+", said), b""][head.count(b"\r\n\r\n")] == status
+        assert [*re.findall(rb"HTTP/1.1 \d+", said), b""][sent.count(b"\r\n\r\n")] == status
         assert httpx.get(f"{url}/livez").status_code == 200
 
 
@@ -342,7 +342,7 @@ def served(settings: Settings) -> Any:
     class Served:
         def __enter__(self) -> str:
             config = uvicorn.Config(
-                create_app(settings), port=0, log_level="error", http=HeadLimits
+                create_app(settings), port=0, log_level="error", http=HeaderLimits
             )
             self.server = uvicorn.Server(config)
             self.thread = threading.Thread(target=self.server.run)

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import uvicorn
 
-    from carbench.serve.heads import HeadLimits
+    from carbench.serve.headers import HeaderLimits
     from carbench.serve.service import Service
     from carbench.serve.settings import Settings
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         uvicorn.run(
             "carbench.serve.app:create_app",
             factory=True,
-            http=HeadLimits,
+            http=HeaderLimits,
             ws="none",
             host=args.host,
             port=args.port,

@@ -1,6 +1,6 @@
-"""How long and how large the head of a request may be: what uvicorn sets no limits to.
+"""How long and how large the headers of a request may be: what uvicorn sets no limits to.
 
-Bodies have theirs in :mod:`carbench.serve.door`, which sees a request only when its head is whole.
+Bodies have theirs in :mod:`carbench.serve.door`, which sees a request when its headers are whole.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from carbench.serve.problems import problem
 
 
-class HeadLimits(HttpToolsProtocol):
-    """A connection that is ended when a request's head does not come, or does not end.
+class HeaderLimits(HttpToolsProtocol):
+    """A connection that is ended when a request's headers do not come, or do not end.
 
     Attributes:
-        SECONDS: that a head may take to arrive, the first from when the connection was opened.
-        MOST_BYTES: of a head.
+        SECONDS: that headers may take to arrive, the first from when the connection was opened.
+        MOST_BYTES: of the headers of a request.
     """
 
     SECONDS = 20.0
@@ -26,12 +26,12 @@ class HeadLimits(HttpToolsProtocol):
     _received = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Wait for the first headers."""
         super().connection_made(transport)
-        self._expect_head()
+        self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes of a head."""
+        """Count what comes of headers."""
         super().data_received(data)
         if self._timer is not None:
             self._received += len(data)
@@ -39,10 +39,10 @@ class HeadLimits(HttpToolsProtocol):
                 self._refuse(431, f"The headers are too large: at most {self.MOST_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
-        """Wait for a further head."""
+        """Wait for further headers."""
         super().on_message_begin()
         if self._timer is None:
-            self._expect_head()
+            self._expect_headers()
 
     def on_headers_complete(self) -> None:
         """Let the request in."""
@@ -54,7 +54,7 @@ class HeadLimits(HttpToolsProtocol):
         self._end_timer()
         super().connection_lost(exc)
 
-    def _expect_head(self) -> None:
+    def _expect_headers(self) -> None:
         self._received = 0
         self._timer = self.loop.call_later(self.SECONDS, self._out_of_time)
 
