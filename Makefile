@@ -19,7 +19,7 @@ run: $(READY)  ## run the whole study in params.yaml
 test: $(READY)  ## run all tests
 	@pytest --numprocesses auto --dist worksteal
 
-test-fast: $(READY)  ## run the tests that need no whole pipeline
+test-fast: $(READY)  ## run the quick tests
 	@pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: $(READY)  ## check formatting, types and both engines' files

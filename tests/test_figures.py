@@ -192,6 +192,7 @@ def svg(figure: str, tables: Path, **changes: object) -> str:
     return (tables / f"{figure}.svg").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", TABLES)
 def test_another_process_draws_the_same_bytes(figure, tmp_path):
     write_tables(tmp_path)

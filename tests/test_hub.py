@@ -195,6 +195,7 @@ def test_other_weights_than_the_pinned_are_refused(desk: Desk) -> None:
     assert f"with sha256 {desk.hub.sha256}; expected {'0' * 64}" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [

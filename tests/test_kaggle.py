@@ -120,6 +120,7 @@ def test_a_key_is_used(server: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> N
     assert downloaded() == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [[429, 429], [503], ["truncate"], ["corrupt"]])
 def test_passing_faults_are_outlasted(server: FakeKaggle, faults: list[object]) -> None:
     server.faults = list(faults)
@@ -132,6 +133,7 @@ def test_a_truncated_body_is_resumed(server: FakeKaggle) -> None:
     assert any("Range" in request for request in server.requests)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "words"),
     [

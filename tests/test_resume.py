@@ -87,6 +87,7 @@ def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(trainer.Trainer, "_step", count)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
