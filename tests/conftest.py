@@ -18,6 +18,7 @@ import dvc  # noqa: F401  # before any test: its log goes to the stream of the f
 import pytest
 import yaml
 
+import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.ledger.locks import held
 from running import Running, running
 
