@@ -64,7 +64,7 @@ class Deployable(nn.Module):
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("axes", torch.zeros(features, 1))
 
-    @torch.no_grad()  # inference mode would make tensors that cannot be captured
+    @torch.no_grad()  # tensors of inference mode are captured only in a second, slower attempt
     def embed_along_principal_axes(self, batches: Iterable[NDArray[np.uint8]]) -> None:
         """Let an embedding be where a picture stands along the principal axes of these ones."""
         features = [self.features(torch.from_numpy(pixels)).numpy() for pixels in batches]
@@ -120,20 +120,14 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     use_compiler()
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    # Captured here: left to itself, torch.onnx captures twice, for batches of one, too.
-    with torch.no_grad():
-        captured = torch.export.export(
-            model,
-            (example,),
-            dynamic_shapes={"pictures": {0: torch.export.Dim("pictures_at_a_time")}},
-            strict=False,
-        )
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
         program = torch.onnx.export(
-            captured,
+            model,
+            (example,),
             dynamo=True,
             input_names=["pictures"],
             output_names=["probabilities", "embedding"],
+            dynamic_shapes={"pictures": {0: torch.export.Dim("pictures_at_a_time")}},
             external_data=False,
             verbose=False,
         )
