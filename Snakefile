@@ -4,9 +4,10 @@
 #   snakemake -n                              what would run, and why
 #   snakemake figures                         the figures alone
 #
-# fetch -> audit -> split -+-> tune -> train -+-> evaluate -+-> aggregate -> plot -> report
-#       -> pack -----------+                  +-> choose ---+             -> export
-#          weights --------+-> cost ----------+
+# fetch -> audit -> split -+-> screen -> shortlist
+#       -> pack -----------+-> tune -> train -+-> evaluate -+-> aggregate -> plot -> report
+#          weights --------+                  +-> choose ---+             -> export
+#                          +-> cost ----------+
 #
 # Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
 
@@ -17,6 +18,7 @@ min_version("9.27")
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/screen.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/deploy.smk"
@@ -36,6 +38,8 @@ rule all:
         rules.audit.output,
         rules.split.output,
         rules.pack.output,
+        expand(rules.screen.output, pool=POOLS),
+        rules.shortlist.output,
         expand(rules.weights.output, backbone=BACKBONES),
         expand(rules.tune.output, backbone=BACKBONES),
         expand(rules.train.output, backbone=BACKBONES, seed=SEEDS),

@@ -19,6 +19,7 @@ from carbench.figures import (
     recall,
     reliability,
     robustness,
+    screening,
 )
 from carbench.figures.style import Style, save
 from carbench.params.plot import PlotParams, StyleParams
@@ -36,6 +37,7 @@ DRAWINGS = {
     "robustness": robustness.draw,
     "classes": classes.draw,
     "mistakes": mistakes.draw,
+    "screening": screening.draw,
 }
 
 

@@ -31,7 +31,7 @@ def weights(stage: Stage) -> None:
     if params.weights != "random":
         from carbench.models.pretrained import fetch_start
 
-        tensors, origin = fetch_start(params, stage.args.backbone)
+        tensors, origin = fetch_start(params, f"backbones.{stage.args.backbone}.weights")
         about = {"model": params.model, **origin}
     with stage.output(stage.args.output) as path:
         save_checkpoint(path, tensors, about)

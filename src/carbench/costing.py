@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from carbench.models.devices import place
@@ -36,13 +36,12 @@ def measure_cost(
         )
         for count in (1, batch_size)
     )
-    with FlopCounterMode(display=False) as counter:
-        model(one)
-    single = _times(lambda: model(one), device, repeats)
-    batch = _times(lambda: model(many), device, repeats)
+    macs = count_macs(model, one)
+    single = times(lambda: model(one), device, repeats)
+    batch = times(lambda: model(many), device, repeats)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "macs": counter.get_total_flops() // 2,
+        "macs": macs,
         "latency_ms": {
             "median": 1000 * statistics.median(single),
             "p10": 1000 * single[len(single) // 10],
@@ -53,8 +52,16 @@ def measure_cost(
     }
 
 
-def _times(run: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
-    """Return the sorted seconds of each repeat."""
+@torch.inference_mode()
+def count_macs(model: nn.Module, one: Tensor) -> int:
+    """Return the multiply-accumulates of a forward pass of one image (1, 3, H, W), any device."""
+    with FlopCounterMode(display=False) as counter:
+        model(one)
+    return int(counter.get_total_flops() // 2)
+
+
+def times(run: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    """Return the sorted seconds of each of ``repeats`` runs, after a warm-up."""
     seconds = []
     for repeat in range(WARM_UP + repeats):
         started = time.perf_counter()

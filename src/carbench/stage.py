@@ -137,7 +137,9 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 def _start_logging(args: argparse.Namespace) -> None:
     """Log to stderr, and to ``--log`` if given; lines open with the job they belong to."""
     job = [Path(sys.argv[0]).stem]
-    job += [str(getattr(args, name)) for name in ("backbone", "seed", "figure") if name in args]
+    job += [
+        str(getattr(args, name)) for name in ("backbone", "pool", "seed", "figure") if name in args
+    ]
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if args.log:
         args.log.parent.mkdir(parents=True, exist_ok=True)

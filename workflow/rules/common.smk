@@ -1,7 +1,7 @@
 # What the rules share: the checked study, and what a job depends on besides its files.
 #
 # Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs()
+# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs()
 
 import json
 import os
@@ -32,14 +32,18 @@ try:
     refuse_unknown(study.backbones, PARAMS)
     for name, backbone in study.backbones.items():
         refuse_unpinned(backbone.weights, name, PARAMS)
-    if not os.path.exists(study.data.path):
-        raise CarbenchError(
-            PARAMS,
-            key="data.path",
-            found=f"nothing at {study.data.path}",
-            expected="the pictures",
-            fix="correct data.path",
-        )
+    for key, place, what in (
+        ("data.path", study.data.path, "the pictures"),
+        ("screen.weights", study.screen.weights, "the table of trained weights"),
+    ):
+        if not os.path.exists(place):
+            raise CarbenchError(
+                PARAMS,
+                key=key,
+                found=f"nothing at {place}",
+                expected=what,
+                fix=f"correct {key}",
+            )
 except CarbenchError as error:
     raise WorkflowError(str(error))
 
@@ -61,6 +65,7 @@ os.environ.update(CARBENCH_PROGRESS="plain")
 
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
+POOLS = list(config["screen"]["candidates"])
 # Each figure, the table that it is drawn from, and the pictures that it shows (none: presets/none).
 FIGURES = {
     "accuracy": ("results/summary.csv", "presets/none"),
@@ -73,6 +78,7 @@ FIGURES = {
     "leak": ("results/summary.csv", "presets/none"),
     "robustness": ("results/robustness.csv", "presets/none"),
     "classes": ("results/audit/audit.json", "presets/none"),
+    "screening": ("results/shortlist/shortlist.csv", "presets/none"),
     "mistakes": ("results/mistakes.csv", "results/mistakes.npz"),
 }
 
@@ -81,6 +87,7 @@ wildcard_constraints:
     backbone="[A-Za-z][A-Za-z0-9_-]*",
     seed="[0-9]+",
     figure="|".join(FIGURES),
+    pool="[A-Za-z][A-Za-z0-9_-]*",
 
 
 def code(stage):

@@ -113,6 +113,8 @@ rule report:
         cost=expand(rules.cost.output, backbone=BACKBONES),
         choice=rules.choose.output,
         tables=rules.aggregate.output,
+        screen=expand(rules.screen.output, pool=POOLS),
+        shortlist=rules.shortlist.output,
         figures=expand(rules.plot.output, figure=FIGURES),
     output:
         report(
@@ -137,5 +139,6 @@ rule report:
     shell:
         "python scripts/report.py --data results/data --audit results/audit"
         " --split {input.split} --train results/train --choice {input.choice}"
-        " --evaluate results/evaluate --cost results/cost --tables results --figures results/figures"
+        " --evaluate results/evaluate --cost results/cost --tables results"
+        " --screen results/screen --shortlist results/shortlist --figures results/figures"
         " --output {output} --log {log}"

@@ -1,4 +1,4 @@
-"""Reads the tables that aggregate and choose wrote, for the figures and the report."""
+"""Reads the tables that aggregate, choose and shortlist wrote, for the figures and the report."""
 
 from __future__ import annotations
 
@@ -119,6 +119,39 @@ class Choice(Row):
     val_high: float
     cost: float
     cost_by: str
+
+
+class Screened(Row):
+    """A row of shortlist.csv: a screened candidate, the most accurate first.
+
+    ``accuracy`` is that of a linear probe on frozen features, by cross-validation on training
+    images; ``behind`` how far behind the best it is.
+    """
+
+    rank: int
+    model: str
+    family: str
+    start: str
+    license: str
+    parameters: float
+    macs: float
+    image_size: int
+    images: int
+    accuracy: float
+    low: float
+    high: float
+    behind: float
+    behind_low: float
+    behind_high: float
+    tied: bool
+    shortlisted: bool
+    neighbour_accuracy: float
+    confidence: float
+
+    @property
+    def trained(self) -> bool:
+        """Whether it starts from trained weights."""
+        return self.start != "random"
 
 
 class Recall(Row):

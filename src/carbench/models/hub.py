@@ -32,17 +32,22 @@ class Fetched:
     config: Path
 
 
-def fetch(pin: WeightsHub, key: str) -> Fetched:
+def fetch(pin: WeightsHub, key: str, cache: Path | None = None) -> Fetched:
     """Return the pinned files, downloaded unless they are cached.
+
+    Args:
+        pin: repository, revision and content.
+        key: of params.yaml, for errors.
+        cache: where to keep them; None: in the hub client's own cache.
 
     Raises:
         CarbenchError: the hub cannot be reached, has no such thing or keeps it from us, or what
             came is not what was pinned.
     """
-    weights = _file(pin, WEIGHTS, key)
+    weights = _file(pin, WEIGHTS, key, cache)
     if file_hash(weights) != pin.sha256:
         log.warning("%s of %s is damaged or not the pinned one: downloading anew", WEIGHTS, pin.hub)
-        weights = _file(pin, WEIGHTS, key, anew=True)
+        weights = _file(pin, WEIGHTS, key, cache, anew=True)
     digest = file_hash(weights)
     if digest != pin.sha256:
         raise CarbenchError(
@@ -53,7 +58,7 @@ def fetch(pin: WeightsHub, key: str) -> Fetched:
             fix=f"run again if the download was damaged; else pin what the hub has: "
             f"`carbench pin {pin.hub}` prints it",
         )
-    return Fetched(weights, _file(pin, CONFIG, key))
+    return Fetched(weights, _file(pin, CONFIG, key, cache))
 
 
 def newest(repository: str, key: str) -> WeightsHub:
@@ -82,14 +87,16 @@ def newest(repository: str, key: str) -> WeightsHub:
     return WeightsHub(hub=repository, revision=info.sha, sha256=found[0])
 
 
-def _file(pin: WeightsHub, name: str, key: str, anew: bool = False) -> Path:
+def _file(pin: WeightsHub, name: str, key: str, cache: Path | None, anew: bool = False) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not is_visible():
         disable_progress_bars()
     try:
-        path = hf_hub_download(pin.hub, name, revision=pin.revision, force_download=anew)
+        path = hf_hub_download(
+            pin.hub, name, revision=pin.revision, force_download=anew, cache_dir=cache
+        )
     except Exception as error:
         raise _explained(f"{name} of {pin.hub} at {pin.revision}", key, error) from None
     return Path(path)

@@ -15,20 +15,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def fetch_start(params: BackboneParams, backbone: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def fetch_start(
+    params: BackboneParams, key: str, cache: Path | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return starting tensors and where they are from.
 
     For weights of the hub this holds ``mean`` and ``std``, what their inputs were normalised by.
+
+    Args:
+        params: the model and its weights.
+        key: where in params.yaml the weights are named, for errors.
+        cache: where to keep what is downloaded; None: in the hub client's own cache.
 
     Raises:
         CarbenchError: the weights are missing, unreadable, of another model, or not the ones that
             were pinned; the hub cannot be reached.
     """
-    key = f"backbones.{backbone}.weights"
     if isinstance(params.weights, WeightsFile):
         return _from_file(params.weights, key)
     if isinstance(params.weights, WeightsHub):
-        return _from_hub(params.weights, params.model, key)
+        return _from_hub(params.weights, params.model, key, cache)
     raise ValueError(f"{params.weights!r} names no content")
 
 
@@ -51,9 +57,9 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
 
 
 def _from_hub(
-    weights: WeightsHub, model: str, key: str
+    weights: WeightsHub, model: str, key: str, cache: Path | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    fetched = fetch(weights, key)
+    fetched = fetch(weights, key, cache)
     try:
         config = json.loads(fetched.config.read_text(encoding="utf-8"))
         architecture = str(config["architecture"])

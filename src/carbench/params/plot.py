@@ -89,6 +89,13 @@ class ClassesParams(Section):
     order: Literal["size", "name"]
 
 
+class ScreeningParams(Section):
+    """Probe accuracy of the screened candidates against their cost."""
+
+    cost: Literal["macs", "parameters"]
+    log_scale: bool
+
+
 class MistakesParams(Section):
     """The most confident mistakes, and where the model looked."""
 
@@ -110,3 +117,4 @@ class PlotParams(Section):
     robustness: RobustnessParams
     classes: ClassesParams
     mistakes: MistakesParams
+    screening: ScreeningParams

@@ -26,12 +26,14 @@ from carbench.params.export import BEST, CHOSEN, ExportParams
 from carbench.params.pack import PackParams
 from carbench.params.plot import PlotParams
 from carbench.params.report import ReportParams
+from carbench.params.screen import ScreenParams
+from carbench.params.shortlist import ShortlistParams
 from carbench.params.split import SplitParams
 from carbench.params.train import BackboneParams, TrainParams, merge
 from carbench.params.tune import TuneParams
 
-# A backbone's name becomes a folder, a stage name and a parameter path.
-BACKBONE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+# The name of a backbone or a pool becomes a folder, a stage name and a parameter path.
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 class Study(Section):
@@ -41,6 +43,8 @@ class Study(Section):
     audit: AuditParams
     split: SplitParams
     pack: PackParams
+    screen: ScreenParams
+    shortlist: ShortlistParams
     backbones: dict[str, BackboneParams]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     tune: TuneParams
@@ -75,18 +79,23 @@ def check(path: Path) -> Study:
             expected="at least one backbone",
             fix="add one as in presets/",
         )
-    if study.pack.size < study.train.image_size:
-        raise CarbenchError(
-            path,
-            key="pack.size",
-            found=f"{study.pack.size} pixels",
-            expected=f"at least train.image_size = {study.train.image_size}",
-            fix="raise pack.size or lower train.image_size",
-        )
+    for key, size in (
+        ("train.image_size", study.train.image_size),
+        ("screen.features.image_size", study.screen.features.image_size),
+    ):
+        if study.pack.size < size:
+            raise CarbenchError(
+                path,
+                key="pack.size",
+                found=f"{study.pack.size} pixels",
+                expected=f"at least {key} = {size}",
+                fix=f"raise pack.size or lower {key}",
+            )
     if study.split.method == "kfold":
         _check_folds(path, study)
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
+    _check_screening(path, study)
     _check_tuning(path, study)
     _check_export(path, study)
     return study
@@ -132,7 +141,7 @@ def _check_backbone(
     path: Path, recipe: dict[str, object], name: str, backbone: BackboneParams
 ) -> None:
     key = f"backbones.{name}"
-    if not BACKBONE_NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise CarbenchError(
             path,
             key=key,
@@ -166,6 +175,28 @@ def _refuse_a_resting_body(path: Path, key: str, recipe: TrainParams) -> None:
                 fix=f"set train.{name}: {off}, for this backbone at least, or start it from "
                 "trained weights",
             )
+
+
+def _check_screening(path: Path, study: Study) -> None:
+    """Refuse names that cannot be folders, and folds: in them every image is a test image once."""
+    for name in study.screen.candidates:
+        if not NAME.fullmatch(name):
+            raise CarbenchError(
+                path,
+                key=f"screen.candidates.{name}",
+                found=f"the name {name!r}",
+                expected="letters, digits, - and _ (it names folders and stages)",
+                fix="choose a short name for this pool of candidates",
+            )
+    if study.screen.screens and study.split.method == "kfold":
+        raise CarbenchError(
+            path,
+            key="screen.candidates",
+            found="candidates, with split.method: kfold",
+            expected="none: what one fold screens on is what another fold tests",
+            fix="screen with split.method: grouped, then run `carbench shortlist` and empty the "
+            "pools",
+        )
 
 
 def _check_tuning(path: Path, study: Study) -> None:

@@ -1,0 +1,154 @@
+"""Fine-tuning recipes, compared on val: one change at a time from a base, the same budget for each.
+
+Run by hand in a study whose `split`, `pack` and `weights` are made, for example after
+`snakemake --cores 2 --until split pack weights`:
+
+    python benchmarks/recipes.py --output recipes.csv --backbones lite0 --seeds 0 1
+
+Every training is one row of the CSV file, with its best epoch on val and its CPU seconds; rows that
+are there already are not trained again, so that a killed search goes on. The test pictures are not
+read. Prints a Markdown table: mean val accuracy and loss of each recipe over backbones and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from carbench.params.base import read_section
+from carbench.params.train import TrainParams, merge
+
+STUDY = Path("results")
+COLUMNS = (
+    "recipe",
+    "backbone",
+    "seed",
+    "epoch",
+    "val_accuracy",
+    "val_loss",
+    "cpu_seconds",
+    "changes",
+)
+
+# What is changed of params.yaml's `train:` section. The empty change is the base.
+RECIPES: dict[str, dict[str, Any]] = {
+    "base": {},
+    "lr 3e-4": {"lr": 3.0e-4},
+    "lr 3e-3": {"lr": 3.0e-3},
+    "lr 3e-3, body 0.3": {"lr": 3.0e-3, "backbone_lr_scale": 0.3},
+    "lr 3e-3, body 0.1": {"lr": 3.0e-3, "backbone_lr_scale": 0.1},
+    "lr 1e-2, body 0.1": {"lr": 1.0e-2, "backbone_lr_scale": 0.1},
+    "freeze 1": {"freeze_epochs": 1},
+    "ema 0.99": {"ema": 0.99},
+    "ema 0.999": {"ema": 0.999},
+    "min_area 0.35": {"augment": {"min_area": 0.35}},
+    "min_area 0.95": {"augment": {"min_area": 0.95}},
+    "mixup 0.2": {"augment": {"mixup": 0.2}},
+    "erase 0.25": {"augment": {"erase": 0.25}},
+    "colour 0.4": {"augment": {"brightness": 0.4, "contrast": 0.4}},
+    "smoothing 0": {"label_smoothing": 0.0},
+    "decay 0.3": {"weight_decay": 0.3},
+    "batch 16": {"batch_size": 16},
+    "sgd 0.03": {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1.0e-4},
+    "2 epochs": {"epochs": 2},
+    "6 epochs": {"epochs": 6},
+    "10 epochs": {"epochs": 10},
+    "112 px": {"image_size": 112},
+    "128 px": {"image_size": 128},
+}
+
+
+def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
+    """Train one recipe from one seed and return its row."""
+    from carbench.models.devices import prepare
+    from carbench.training.run import load_material, train_backbone
+
+    name, changes, backbone, seed = work
+    base = read_section(Path("params.yaml"), "train", TrainParams).model_dump()
+    params = TrainParams.model_validate(merge(base, changes))
+    device = prepare(params, "train")
+    split = STUDY / "split/split.csv"
+    started = time.process_time()
+    material = load_material(STUDY / "pack", split, seed, device)
+    weights = STUDY / f"weights/{backbone}.safetensors"
+    best = train_backbone(weights, material, params, seed, backbone)[0].chosen
+    return {
+        "recipe": name,
+        "backbone": backbone,
+        "seed": seed,
+        "epoch": best.epoch,
+        "val_accuracy": f"{best.val_accuracy:.5f}",
+        "val_loss": f"{best.val_loss:.5f}",
+        "cpu_seconds": f"{time.process_time() - started:.1f}",
+        "changes": json.dumps(changes),
+    }
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """Return the rows of earlier runs."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table(rows: list[dict[str, str]]) -> list[str]:
+    """Return the result in Markdown, the best mean val accuracy first."""
+    lines = ["| recipe | trainings | val accuracy, % | val loss | CPU s |", "|---|--:|--:|--:|--:|"]
+    by_recipe: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_recipe.setdefault(row["recipe"], []).append(row)
+
+    def mean(own: list[dict[str, str]], key: str) -> float:
+        return statistics.mean(float(row[key]) for row in own)
+
+    for name, own in sorted(by_recipe.items(), key=lambda item: -mean(item[1], "val_accuracy")):
+        lines.append(
+            f"| {name} | {len(own)} | {100 * mean(own, 'val_accuracy'):.1f} | "
+            f"{mean(own, 'val_loss'):.3f} | {mean(own, 'cpu_seconds'):.0f} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """Train what is missing, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, required=True, help="CSV file, added to")
+    parser.add_argument("--backbones", nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+
+    rows = read(args.output)
+    done = {(row["recipe"], row["backbone"], int(row["seed"])) for row in rows}
+    work = [
+        (name, RECIPES[name], backbone, seed)
+        for name in args.recipes
+        for seed in args.seeds
+        for backbone in args.backbones
+        if (name, backbone, seed) not in done
+    ]
+    with multiprocessing.get_context("spawn").Pool(args.processes, maxtasksperchild=1) as pool:
+        for row in pool.imap_unordered(train, work):
+            print(row, flush=True)
+            new = not args.output.exists()
+            with args.output.open("a", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+    wanted = set(args.recipes)
+    print("\n".join(table([row for row in read(args.output) if row["recipe"] in wanted])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""screen: how well each of many timm models would do as a fixed feature extractor.
+
+For every candidate of a pool, features of the training images are computed once and classified by
+ridge regression, in cross-validation by duplicate group; neither val nor test images are read.
+Writes ``candidates.csv`` (a row a candidate: what it is, what it costs, how accurate the
+classifier is, or why it was not screened), ``predictions.csv`` (a row an image, a column a
+candidate) and ``cost.csv`` (what was measured on this machine).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
+from carbench.parts import SplitRow
+from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.tables import write_table
+
+if TYPE_CHECKING:
+    from carbench.screening.screening import Screened
+
+CACHE = Path(".carbench/features")
+CANDIDATES = (
+    *("model", "pool", "family", "start", "license", "parameters", "macs", "image_size"),
+    *("images", "features", "penalty", "accuracy", "neighbour_accuracy", "status"),
+)
+COST = ("model", "latency_ms", "seconds", "device", "threads")
+
+
+def screen(stage: Stage) -> None:
+    args = stage.args
+    patterns: list[str] = stage.value("screen.candidates.{pool}")
+    weights = Path(stage.value("screen.weights"))
+    limits = stage.params("screen.limits", LimitParams)
+    features = stage.params("screen.features", FeatureParams)
+    probe = stage.params("screen.probe", ProbeParams)
+
+    rows: list[SplitRow] = []
+    classes: list[str] = []
+    found: list[Screened] = []
+    if patterns:
+        # Loaded only where there is something to screen: torch and timm take seconds.
+        from carbench.models.devices import prepare
+        from carbench.screening.candidates import find_candidates, read_weights
+        from carbench.screening.features import FeatureCache
+        from carbench.screening.images import load_images, training_rows
+        from carbench.screening.screening import Screening
+
+        candidates = find_candidates(patterns, read_weights(weights), limits.random_starts)
+        device = prepare(features, "screen.features")
+        rows, classes = training_rows(args.split, features.images, features.seed)
+        images = load_images(args.pack, rows, classes, probe, device)
+        cache = FeatureCache(CACHE, features.cache_gb * 1e9 if stage.scratch else 0)
+        screening = Screening(images, limits, features, probe, device, cache, stage.scratch)
+        log.info("%d candidates, %s images", len(candidates), f"{len(rows):,}")
+        for number, one in enumerate(screening.run(candidates), start=1):
+            found.append(one)
+            said = f"{100 * one.accuracy:.1f} %" if one.predicted else one.status
+            log.info("%d/%d %s (%s): %s", number, len(candidates), one.model, one.start, said)
+
+    judged = [one for one in found if one.predicted]
+    with stage.outputs(args.output) as out:
+        write_table(
+            out / "candidates.csv",
+            CANDIDATES,
+            (
+                {
+                    "pool": args.pool,
+                    "image_size": features.image_size,
+                    "images": len(rows),
+                    **{key: value for key, value in vars(one).items() if key in CANDIDATES},
+                    "accuracy": f"{one.accuracy:.6f}",
+                    "neighbour_accuracy": f"{one.neighbour_accuracy:.6f}",
+                }
+                for one in found
+            ),
+        )
+        write_table(
+            out / "predictions.csv",
+            ["image", "class", "group", *(one.model for one in judged)],
+            (
+                {
+                    "image": row.image,
+                    "class": row.label,
+                    "group": row.group,
+                    **{one.model: classes[one.predicted[place]] for one in judged},
+                }
+                for place, row in enumerate(rows)
+            ),
+        )
+        write_table(
+            out / "cost.csv",
+            COST,
+            (
+                {
+                    "model": one.model,
+                    "latency_ms": f"{one.latency_ms:.3f}",
+                    "seconds": f"{one.seconds:.2f}",
+                    "device": features.device,
+                    "threads": features.threads,
+                }
+                for one in found
+            ),
+        )
+    log.info("screened %d of %d candidates", len(judged), len(found))
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--pool", required=True, help="a name under `screen.candidates:`")
+    parser.add_argument("--pack", type=Path, required=True, help="what pack wrote")
+    parser.add_argument("--split", type=Path, required=True, help="split.csv")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    run_stage(parser, screen)

@@ -1,0 +1,41 @@
+"""shortlist: which of the screened candidates are worth fine-tuning.
+
+Writes ``shortlist.csv`` (a row a screened candidate, the most accurate first: its interval, how far
+it is behind the best, whether it is tied with it, whether it is on the shortlist) and
+``metrics.json`` (the numbers DVC compares). `carbench shortlist` then writes the shortlist into
+params.yaml as ``backbones``.
+"""
+
+from pathlib import Path
+
+from carbench.params.shortlist import ShortlistParams
+from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.statistics.screened import COLUMNS, headline, read_screened, shortlist_rows
+from carbench.tables import write_json, write_table
+
+
+def shortlist(stage: Stage) -> None:
+    params = stage.params("shortlist", ShortlistParams)
+    pools = list(stage.value("screen.candidates"))
+    screened = read_screened(stage.args.screen, pools)
+    rows = shortlist_rows(screened, params)
+    metrics = headline(screened, rows)
+    with stage.outputs(stage.args.output) as out:
+        write_table(out / "shortlist.csv", COLUMNS, rows)
+        write_json(out / "metrics.json", metrics)
+    if rows:
+        log.info(
+            "%s of %d screened candidates: %s",
+            metrics["shortlisted"],
+            metrics["screened"],
+            metrics["models"],
+        )
+    else:
+        log.info("no candidates were screened")
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--screen", type=Path, required=True, help="folder of all screened pools")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    run_stage(parser, shortlist)

@@ -1,0 +1,18 @@
+"""`shortlist:` - which screened candidates are worth training (stage shortlist)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from carbench.params.bootstrap import BootstrapSection
+
+
+class ShortlistParams(BootstrapSection):
+    """The rule by which `carbench shortlist` fills ``backbones``."""
+
+    size: Annotated[int, Field(ge=1)]
+    margin: Annotated[float, Field(ge=0, le=1)]
+    prefer: Literal["accurate", "cheap"]
+    per_family: Annotated[int, Field(ge=0)]
