@@ -23,6 +23,8 @@ def report(stage: Stage) -> None:
         evaluate=args.evaluate,
         cost=args.cost,
         tables=args.tables,
+        screen=args.screen,
+        shortlist=args.shortlist,
     )
     sheet = args.audit / "groups.jpg"
     page = render(evidence, args.data / "images", sheet, args.figures, params)
@@ -41,6 +43,8 @@ if __name__ == "__main__":
     parser.add_argument("--evaluate", type=Path, required=True, help="folder of all evaluations")
     parser.add_argument("--cost", type=Path, required=True, help="folder of all costs")
     parser.add_argument("--tables", type=Path, required=True, help="folder of aggregate's tables")
+    parser.add_argument("--screen", type=Path, required=True, help="folder of all screened pools")
+    parser.add_argument("--shortlist", type=Path, required=True, help="what shortlist wrote")
     parser.add_argument("--figures", type=Path, required=True, help="folder of all figures")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     run_stage(parser, report)

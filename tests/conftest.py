@@ -126,6 +126,7 @@ def copy_project(project: Project, target: Path) -> Project:
 # Latencies and times differ from run to run, and so does what shows them.
 MEASURED = (
     "cost/",
+    "screen/tiny/cost.csv",
     "benchmarks/",
     "logs/",
     "provenance.json",

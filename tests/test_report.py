@@ -87,6 +87,12 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
     save_picture(folder / "audit/groups.jpg", 0)
     for n, row in enumerate(read_table(folder / "mistakes.csv")):
         save_picture(folder / "data/images" / row["image"], n)
+    (folder / "screen/all").mkdir(parents=True)
+    statuses = ["screened"] * 20 + [f"licence {ODD}, not in screen.limits.licenses"] * 2
+    write_table(
+        folder / "screen/all/candidates.csv", ["status"], [{"status": each} for each in statuses]
+    )
+    write_table(folder / "screen/all/cost.csv", ["seconds"], [{"seconds": 12.0}] * 22)
     (folder / "cost").mkdir()
     for backbone in read_summary(folder / "summary.csv"):
         cost = {"latency_ms": {"p10": 1.0, "p90": 5.0}, "image_size": 48, "batch_size": 32}
@@ -136,6 +142,8 @@ def evidence_of(folder: Path):
         evaluate=folder / "evaluate",
         cost=folder / "cost",
         tables=folder,
+        screen=folder / "screen",
+        shortlist=folder / "shortlist",
     )
 
 
@@ -153,7 +161,7 @@ def test_the_script_writes_the_same_answer_twice(figures, tmp_path):
     pages = []
     for name in ("one.html", "two.html"):
         command = [sys.executable, ROOT / "scripts/report.py", "--params", ROOT / "params.yaml"]
-        for option in ("data", "audit", "train", "evaluate", "cost"):
+        for option in ("data", "audit", "train", "evaluate", "cost", "screen", "shortlist"):
             command += [f"--{option}", folder / option]
         command += ["--figures", figures, "--choice", folder / "choice.csv"]
         command += ["--split", folder / "split.csv", "--tables", folder]
@@ -177,6 +185,7 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
         "robustness": ("backbone", "corruption"),
         "slices": ("backbone", "slice", "value"),
         "mistakes": ("image",),
+        "shortlist": ("model",),
     }
     found = set()
     for given, shown in page.numbers:
@@ -186,7 +195,7 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
         else:
             rows = {
                 "\t".join(row[key] for key in keys.get(name, ("backbone",))): row
-                for row in read_table(folder / f"{name}.csv")
+                for row in read_table(next(folder.rglob(f"{name}.csv")))
             }
             value = float(rows[given["data-row"]][column])
         assert float(given["value"]) == value

@@ -26,6 +26,11 @@ OTHER = {
     "backbones.mobilenet.model": "mobilenetv3_small_100",
     "backbones.resnet.weights": {"file": "start.pth", "sha256": "0" * 64},
     "backbones.mobilenet.weights": {"file": "start.pth", "sha256": "0" * 64},
+    "screen.candidates.tiny": ["test_resnet"],
+    "screen.weights": "presets/none",
+    "screen.limits.licenses": ["mit"],
+    "screen.features.precision": "float32",
+    "shortlist.prefer": "cheap",
     "tune.learning_rates": [0.001, 0.002],
     "choose.ties": "best",
     "export.backbone": "resnet",
@@ -36,6 +41,7 @@ OTHER = {
     "plot.reliability.show": "after",
     "plot.robustness.show": "drop",
     "plot.classes.order": "name",
+    "plot.screening.cost": "parameters",
 }
 
 
@@ -76,16 +82,17 @@ def promised(key: str, names: set[str]) -> tuple[str, set[str]]:
             continue
         if pattern.endswith(".train") and not re.fullmatch(r"backbones\.\w+\.train", key):
             continue
-        backbone = key.split(".")[1] if "NAME" in pattern else ""
-        tokens = f"{cells[1]} {cells[2]}".replace("NAME", backbone).split()
+        own = re.fullmatch(re.escape(pattern).replace("NAME", r"(\w+)").replace(r"\*", ".*"), key)
+        named = own[1] if own and own.groups() else ""
+        tokens = f"{cells[1]} {cells[2]}".replace("NAME", named).split()
         jobs = {name for name in names for token in tokens if is_job(name, token)}
-        return cells[0].replace("NAME", backbone), jobs
+        return cells[0].replace("NAME", named), jobs
     raise AssertionError(f"docs/parameters.md does not say what {key} reruns")
 
 
 def is_job(name: str, token: str) -> bool:
     if token == "figures":
-        return name.startswith("plot@") and name != "plot@classes"
+        return name.startswith("plot@") and name not in ("plot@classes", "plot@screening")
     return name == token or name.startswith((f"{token}@", f"{token}-"))
 
 
@@ -137,7 +144,7 @@ def test_a_comment_reruns_nothing(smoke: Project) -> None:
 
 
 def figures_of_results(project: Project) -> set[str]:
-    """All figures but that of the classes, which the audit alone decides."""
+    """All figures but those of the classes and of screening, which trainings do not change."""
     return {name for name in snakemake_jobs(project.root) if is_job(name, "figures")}
 
 

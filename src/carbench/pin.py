@@ -44,7 +44,7 @@ def pin_all(path: Path) -> dict[str, WeightsHub]:
     for name, backbone in backbones.items():
         if backbone["weights"] == UNPINNED:
             key = f"backbones.{name}.weights"
-            pins[name] = newest(_repository(backbone["model"], key), key)
+            pins[name] = newest(repository_of(backbone["model"], key), key)
             line, column = backbone.lc.value("weights")
             before, after = lines[line][:column], lines[line][column:]
             lines[line] = before + after.replace(UNPINNED, as_yaml(pins[name]), 1)
@@ -57,7 +57,7 @@ def as_yaml(pin: WeightsHub) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in pin.model_dump().items()) + "}"
 
 
-def _repository(model: str, key: str) -> str:
+def repository_of(model: str, key: str) -> str:
     """Return the repository that timm takes a model's trained weights from."""
     import timm
 

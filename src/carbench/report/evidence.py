@@ -15,6 +15,7 @@ from carbench.figures.summary import (
     Mistake,
     Recall,
     Robustness,
+    Screened,
     Slice,
     read_rows,
     read_summary,
@@ -34,6 +35,7 @@ TABLES = (
     "mistakes",
     "curves",
 )
+SHOWN = 12  # screened candidates in the report, besides the shortlist
 PARTS = {"train": "Train", "val": "Validation", "test": "Clean test"}
 
 
@@ -72,6 +74,31 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Screening:
+    """What stages screen and shortlist found before anything was trained.
+
+    Attributes:
+        ranked: the screened candidates, the most accurate first.
+        left_out: why the other candidates were not screened, and how many for each reason.
+        minutes: measured on one machine, of all candidates together.
+    """
+
+    ranked: list[Screened]
+    left_out: Counter[str]
+    minutes: float
+
+    @property
+    def shortlist(self) -> list[Screened]:
+        """The candidates that were worth training."""
+        return [each for each in self.ranked if each.shortlisted]
+
+    @property
+    def shown(self) -> list[Screened]:
+        """The rows of the report's table: the best ones, and the shortlist."""
+        return [each for each in self.ranked if each.rank <= SHOWN or each.shortlisted]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything that the page shows, but its figures and pictures.
 
@@ -85,6 +112,7 @@ class Evidence:
     backbones: list[Backbone]
     rivals: list[Rival]
     choices: list[Choice]
+    screening: Screening
     detectable: float | None
     by_class: list[ClassResult]
     robustness: dict[str, list[Robustness]]
@@ -168,6 +196,8 @@ def gather(
     evaluate: Path,
     cost: Path,
     tables: Path,
+    screen: Path,
+    shortlist: Path,
 ) -> Evidence:
     """Read the outputs of the stages that the arguments are named after."""
     backbones = read_summary(tables / "summary.csv")
@@ -179,6 +209,7 @@ def gather(
         backbones=backbones,
         rivals=_rivals(backbones, read_rows(tables / "comparisons.csv", Comparison)),
         choices=read_rows(choice, Choice),
+        screening=_screening(screen, shortlist / "shortlist.csv"),
         detectable=read_json(tables / "metrics.json")["detectable"],
         by_class=_by_class(chosen.backbone, recalls, confusions),
         robustness=_robustness(read_rows(tables / "robustness.csv", Robustness)),
@@ -195,8 +226,20 @@ def gather(
             for each in backbones
             for seed in each.seeds
         ],
-        files={choice.name: choice.read_bytes()}
+        files={path.name: path.read_bytes() for path in (choice, shortlist / "shortlist.csv")}
         | {f"{name}.csv": (tables / f"{name}.csv").read_bytes() for name in TABLES},
+    )
+
+
+def _screening(screen: Path, shortlist: Path) -> Screening:
+    candidates = [
+        row for path in sorted(screen.glob("*/candidates.csv")) for row in read_table(path)
+    ]
+    costs = [row for path in sorted(screen.glob("*/cost.csv")) for row in read_table(path)]
+    return Screening(
+        read_rows(shortlist, Screened),
+        Counter(row["status"] for row in candidates if row["status"] != "screened"),
+        sum(float(row["seconds"]) for row in costs) / 60,
     )
 
 

@@ -18,6 +18,7 @@ from carbench.figures.summary import (
     Recall,
     Robustness,
     Row,
+    Screened,
     Slice,
 )
 from carbench.pages.templates import html_environment, stylesheet
@@ -45,6 +46,7 @@ FIGURES = {
     "reliability": "Accuracy of each backbone against its confidence, before and after temperature",
     "robustness": "Accuracy of each backbone on corrupted pictures, with its interval",
     "leak": "Clean, published and leaked accuracy of each backbone, and its leak gap",
+    "screening": "Accuracy of a linear probe on each screened candidate against its cost",
     "classes": "Pictures and duplicates of each class, and its leak",
 }
 # The table that a row is from, and the fields by which it is found there.
@@ -52,6 +54,7 @@ SOURCES = {
     Backbone: ("summary", ("backbone",)),
     Comparison: ("comparisons", ("backbone", "other")),
     Choice: ("choice", ("backbone",)),
+    Screened: ("shortlist", ("model",)),
     Recall: ("recall", ("backbone", "label")),
     Robustness: ("robustness", ("backbone", "corruption")),
     Slice: ("slices", ("backbone", "slice", "value")),

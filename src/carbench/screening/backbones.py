@@ -1,0 +1,120 @@
+"""Writes a shortlist into params.yaml: each candidate becomes a backbone that is trained."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from carbench.errors import CarbenchError
+from carbench.ledger.whole import write_whole
+from carbench.params.base import read_yaml
+from carbench.screening.candidates import read_weights
+from carbench.tables import read_table
+
+# The line that opens the section, and the lines below it up to the next section or its comment.
+SECTION = re.compile(r"^(backbones:[^\n]*\n)((?:[ \t]+[^\n]*\n|\n(?=[ \t]))*)", re.M)
+
+
+def write_backbones(
+    path: Path, shortlist: Path, weights: Path, keep: bool
+) -> dict[str, tuple[str, str]]:
+    """Replace the section ``backbones:`` of a parameter file by the shortlist.
+
+    Args:
+        path: params.yaml; its other sections stay as they are, to the letter.
+        shortlist: shortlist.csv.
+        weights: the table of pinned weights that the candidates were screened with.
+        keep: whether backbones that are not on the shortlist stay, after it.
+
+    Returns:
+        Of each backbone of the shortlist, by name: timm's model and where its weights are from.
+
+    Raises:
+        CarbenchError: nothing is on the shortlist, or params.yaml has no section ``backbones:`` in
+            block style; the file is as it was.
+    """
+    rows = [row for row in read_table(shortlist) if row["shortlisted"] == "1"]
+    if not rows:
+        raise CarbenchError(
+            shortlist,
+            found="no candidate",
+            expected="a shortlist",
+            fix="name candidates under screen.candidates in params.yaml and run again",
+        )
+    before: dict[str, Any] = read_yaml(path)["backbones"]
+    names = {backbone["model"]: name for name, backbone in before.items()}
+    pins = read_weights(weights)
+    section: dict[str, Any] = {}
+    written: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        model = row["model"]
+        name = names.get(model) or _name(model, {*before, *section})
+        pin = pins.get(model)
+        section[name] = {
+            "model": model,
+            "weights": pin.model_dump() if pin else "random",
+            "train": before.get(name, {}).get("train", {}),
+        }
+        written[name] = (model, row["start"])
+    if keep:
+        section |= {name: own for name, own in before.items() if name not in section}
+    text = path.read_text(encoding="utf-8")
+    changed, times = SECTION.subn(lambda found: found[1] + _as_yaml(section), text)
+    if times != 1:
+        raise CarbenchError(
+            path,
+            key="backbones",
+            found="no section of indented lines",
+            expected="`backbones:` on a line of its own, a backbone on each of the next",
+            fix="write it as the files in presets/ do",
+        )
+    write_whole(path, changed)
+    return written
+
+
+def _name(model: str, taken: set[str]) -> str:
+    """Return a name for a folder: the architecture, or with timm's tag where that is taken."""
+    architecture, _, tag = model.partition(".")
+    for name in (architecture, f"{architecture}_{tag}"):
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+        if name not in taken:
+            return name
+    raise CarbenchError(
+        "params.yaml",
+        key="backbones",
+        found=f"another model under the name {architecture}",
+        expected=f"that name free, for {model}",
+        fix="rename that backbone",
+    )
+
+
+def _as_yaml(section: dict[str, Any]) -> str:
+    """Return the backbones as the presets write them, indented."""
+    yaml = YAML()
+    yaml.width = 1000
+    document = CommentedMap()
+    for name, backbone in section.items():
+        document[name] = CommentedMap(backbone)
+        for key in ("weights", "train"):
+            if isinstance(backbone[key], dict):
+                document[name][key] = _inline(backbone[key])
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return "".join(f"  {line}\n" for line in text.getvalue().splitlines())
+
+
+def _inline(mapping: dict[str, Any]) -> CommentedMap:
+    """Return a mapping that is written on one line."""
+    inline = CommentedMap(
+        {
+            key: _inline(value) if isinstance(value, dict) else value
+            for key, value in mapping.items()
+        }
+    )
+    inline.fa.set_flow_style()
+    return inline
