@@ -28,7 +28,7 @@ def shortlist(stage: Stage) -> None:
             "%s of %d screened candidates: %s",
             metrics["shortlisted"],
             metrics["screened"],
-            metrics["models"],
+            metrics["shortlist"],
         )
     else:
         log.info("no candidates were screened")

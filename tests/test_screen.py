@@ -367,7 +367,7 @@ def test_a_killed_screening_goes_on(
     written = project.run("carbench", "shortlist").stdout
     assert metrics["shortlisted"] == len(written.splitlines())
     backbones = {each["model"] for each in project.params["backbones"].values()}
-    assert backbones == set(metrics["models"].split())
+    assert backbones == set(metrics["shortlist"].split())
     project.run(*command, target)
     assert project.run("carbench", "why", "shortlist").stdout.startswith("shortlist is current")
 

@@ -119,9 +119,8 @@ def headline(screened: ScreenedPools, rows: list[dict[str, Any]]) -> dict[str, A
         "candidates": len(screened.candidates),
         "screened": len(rows),
         "shortlisted": len(listed),
-        "models": " ".join(row["model"] for row in listed),
-        "best_accuracy": float(rows[0]["accuracy"]) if rows else None,
-        "best_low": float(rows[0]["low"]) if rows else None,
-        "best_high": float(rows[0]["high"]) if rows else None,
-        "million_macs": sum(int(row["macs"]) for row in listed) / 1e6,
+        "shortlist": " ".join(row["model"] for row in listed),
+        "probe_accuracy": float(rows[0]["accuracy"]) if rows else None,
+        "probe_low": float(rows[0]["low"]) if rows else None,
+        "probe_high": float(rows[0]["high"]) if rows else None,
     }
