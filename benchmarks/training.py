@@ -1,21 +1,24 @@
 """Whole trainings, side by side: carbench, timm's recipe and the usual script.
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/training.py`.
-The same backbone, pictures, size, epochs, batch, rate, decay, smoothing and clipping for all three,
-each with its own loader, augmentation and loop; each keeps its epoch that is best on val and is
-then tested on the clean test pictures, outside of what is measured. Processes are measured whole,
-imports included, one after the other, the systems alternating; carbench's decoding, done once for
-all, is told apart. `--device cuda` where there is a GPU.
+From a random start all three get the same backbone, pictures, size, epochs, batch, rate, decay,
+smoothing and clipping, each with its own loader, augmentation and loop. With `--pretrained FOLDER`
+carbench and timm fine-tune the ImageNet weights FOLDER/<timm model>.safetensors, carbench with the
+recipe of `--preset`, timm with FINE_TUNING. Each keeps its epoch that is best on val and is then
+tested on the clean test pictures, outside of what is measured. Processes are measured whole,
+imports included, one after the other, the systems alternating; what is tried out before (timm's
+workers, learning rates) and carbench's packing, done once for all, are told apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
+import re
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,173 +27,248 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
+import psutil
+from study import (
+    OTHER_RATE,
+    PEERS,
+    RATES,
+    add_options,
+    augmentation_flags,
+    link_pictures,
+    make_project,
+    models_of,
+    pack_size,
+    preset_of,
+    recipe_of,
+    same_recipe_flags,
+    weights_of,
+)
+from training_table import Run, table
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+from carbench.interop.jobs import dvc_jobs
+from carbench.provenance import PACKAGES, hardware
+from conftest import Project, active_environment
 
-from carbench.interop.jobs import dvc_jobs  # noqa: E402
-from carbench.parts import read_split  # noqa: E402
-from carbench.provenance import PACKAGES, hardware  # noqa: E402
-from conftest import ARCHIVE, Project, active_environment, copy_repository  # noqa: E402
-
-PEERS = {"timm": "timm_recipe.py", "usual": "usual.py"}
-SYSTEMS = ("carbench", *PEERS)
-# On a GPU the backbones that people deploy, elsewhere timm's small ones.
-MODELS = {
-    "cpu": {
-        "resnet": ("test_resnet", 0.006),
-        "efficientnet": ("test_efficientnet", 0.006),
-        "mobilenet": ("mobilenetv3_small_050", 0.006),
-        "convnext": ("test_convnext", 0.003),
-    },
-    "cuda": {
-        "resnet": ("resnet50", 0.001),
-        "efficientnet": ("efficientnet_b0", 0.001),
-        "mobilenet": ("mobilenetv3_large_100", 0.001),
-        "convnext": ("convnext_tiny", 0.0005),
-    },
-}
+SCRIPTS = {"timm": "timm_recipe.py", "usual": "usual.py"}
+# timm's advice on fine-tuning. AdamW, batches of 32, 30 epochs, decay 0.01 and rate 1e-4 are those
+# of the one example in its documentation that fine-tunes a small set (hfdocs, "Scripts", plant
+# pathology). Layer decay, the small epsilon and clipping at 1.0 are those of its author's runs
+# (0.7 to 0.8; model cards of timm/*_ft_inat21 and timm/vit_base_patch16_224.augreg2_in21k_ft_in1k);
+# 5 warm-up epochs are train.py's default. The average is a switch that short trainings can use only
+# with its own warm-up.
+FINE_TUNING_EPOCHS = 30
+FINE_TUNING_RATE = 1e-4
+FINE_TUNING = [
+    *("--batch", 32, "--weight-decay", 0.01, "--opt-eps", 1e-6, "--layer-decay", 0.75),
+    *("--warmup-epochs", 5, "--clip-grad", 1.0, "--smoothing", 0.1),
+    *("--model-ema", "--model-ema-decay", 0.9998, "--model-ema-warmup"),
+]
+EPOCH = re.compile(r"epoch (\d+)/\d+: .* val accuracy ([\d.]+) %")
 
 
-def prepare(folder: Path, args: argparse.Namespace) -> Project:
-    """A study with all that comes before its trainings, and its pictures as the peers want them."""
-    project = copy_repository(folder / "study")
-    params = yaml.safe_load((ROOT / f"presets/{args.source}.yaml").read_text())
-    if args.source == "archive":
-        params["data"]["path"] = str(ARCHIVE)
+def prepare(project: Project, params: dict[str, Any], size: int, args: argparse.Namespace) -> None:
+    """Make all that comes before the trainings at a size."""
+    preset = preset_of(args)
     params["seeds"] = list(range(args.seeds))
-    params["tune"]["learning_rates"] = []
-    params["pack"]["size"] = args.size + args.size // 8
-    params["backbones"] = {
-        name: {"model": model, "weights": "random", "train": {"lr": lr}}
-        for name, (model, lr) in MODELS[args.device].items()
-        if name in args.backbones
-    }
-    warmup = 1 if args.epochs > 1 else 0
-    params["train"] |= {"image_size": args.size, "epochs": args.epochs, "batch_size": args.batch}
-    params["train"] |= {"warmup_epochs": warmup, "device": args.device}
+    params["pack"]["size"] = pack_size(size)
+    params["train"] = preset["train"] | {"image_size": size, "device": args.device}
+    if args.pretrained:
+        params["tune"] = preset["tune"]
+    else:
+        params["train"] |= {"batch_size": args.batch}
+    if epochs := args.epochs or (None if args.pretrained else 3):
+        params["train"] |= {"epochs": epochs}
+        for name in ("warmup_epochs", "freeze_epochs"):
+            params["train"][name] = min(params["train"][name], epochs - 1)
+    params["backbones"] = {}
+    for model in models_of(args, size):
+        recipe = recipe_of(preset, model)
+        changed = {key: recipe[key] for key in recipe if recipe[key] != preset["train"][key]}
+        if not args.pretrained:
+            changed = {"lr": RATES.get(model, OTHER_RATE)}
+        elif params["tune"]["learning_rates"]:
+            changed.pop("lr", None)
+        if args.epochs:
+            changed.pop("epochs", None)
+        weights = weights_of(args.pretrained, model)
+        params["backbones"][model] = {"model": model, "weights": weights, "train": changed}
     project.set_params(params)
     wanted = [f"results/tune/{name}.csv" for name in params["backbones"]]
-    weights = [f"results/weights/{name}.safetensors" for name in params["backbones"]]
-    project.run("snakemake", *wanted, *weights, "--quiet", "all")
-    for row in read_split(project.root / "results/split/split.csv", 0):
-        if row.leaked and row.split == "test":
-            continue
-        link = folder / "pictures" / row.split / row.label / row.image.replace("/", "-")
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(project.root / "results/data/images" / row.image)
-    return project
+    wanted += [f"results/weights/{name}.safetensors" for name in params["backbones"]]
+    project.run("snakemake", *wanted, "results/split/split.csv", "--quiet", "all")
 
 
-def by_carbench(project: Project, name: str, seed: int) -> dict[str, float]:
-    """Train as the engines do, the job's own command."""
+def by_carbench(project: Project, model: str, seed: int) -> Run:
+    """Train as the engines do, with the job's own command."""
     jobs = dvc_jobs(project.root)
-    command = shlex.split(jobs[f"train@{name}-{seed}"].command)
+    command = shlex.split(jobs[f"train@{model}-{seed}"].command)
     started = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=project.root, env=active_environment(), stderr=subprocess.PIPE, text=True
     )
-    said = process.stderr.read() if process.stderr else ""
-    _, status, used = os.wait4(process.pid, 0)
+    watched, said, epochs = psutil.Process(process.pid), [], []
+    for line in process.stderr or ():
+        said.append(line)
+        if found := EPOCH.search(line):  # the process goes on: its CPU time is that of the epoch
+            used = watched.cpu_times()
+            val = float(found[2]) / 100
+            cpu = used.user + used.system
+            epochs.append({"epoch": int(found[1]), "val_accuracy": val, "cpu": cpu})
+    _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     if status:
-        sys.exit(f"carbench {name} {seed}: {said[-2000:]}")
-    project.run(*shlex.split(jobs[f"evaluate@{name}-{seed}"].command))
-    predictions = project.root / f"results/evaluate/{name}/{seed}/predictions.csv"
+        sys.exit(f"carbench {model} {seed}: {''.join(said)[-2000:]}")
+    project.run(*shlex.split(jobs[f"evaluate@{model}-{seed}"].command))
+    predictions = project.root / f"results/evaluate/{model}/{seed}/predictions.csv"
     with predictions.open(newline="") as file:
         clean = [row for row in csv.DictReader(file) if row["leaked"] == "0"]
     right = sum(row["predicted"] == row["class"] for row in clean)
-    return {
-        "wall": wall,
-        "cpu": used.ru_utime + used.ru_stime,
-        "accuracy": right / len(clean),
-    }
+    cpu = usage.ru_utime + usage.ru_stime
+    return {"wall": wall, "cpu": cpu, "accuracy": right / len(clean), "epochs": epochs}
 
 
-def by_peer(
-    system: str, folder: Path, name: str, seed: int, args: argparse.Namespace
-) -> dict[str, float]:
+def by_peer(system: str, pictures: Path, words: list[object]) -> Run:
     """Train with one of the scripts in peers/."""
-    model, lr = MODELS[args.device][name]
-    command = [sys.executable, ROOT / "benchmarks/peers" / PEERS[system], folder / "pictures"]
-    command += ["--model", model, "--lr", lr, "--epochs", args.epochs, "--size", args.size]
-    command += ["--batch", args.batch, "--seed", seed, "--device", args.device]
-    command += ["--workers", args.workers if system == "timm" else 0]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    command = [str(word) for word in (sys.executable, PEERS / SCRIPTS[system], pictures, *words)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"{system} {name} {seed}: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        sys.exit(f"{shlex.join(command)}: {done.stderr[-2000:]}")
+    *epochs, found = [json.loads(line) for line in done.stdout.splitlines()]
+    return {**found, "epochs": epochs}
 
 
-def middle(values: list[float], digits: int = 1) -> str:
-    """The median, and from where to where."""
-    return (
-        f"{statistics.median(values):.{digits}f} "
-        f"({min(values):.{digits}f} to {max(values):.{digits}f})"
-    )
+def words_of(system: str, recipe: dict[str, Any], size: int, args: argparse.Namespace) -> Any:
+    """Return a peer's options for a recipe of carbench, but for model, seed, workers, threads."""
+    words: list[object] = ["--size", size, "--device", args.device, "--lr", recipe["lr"]]
+    words += ["--batch", recipe["batch_size"], "--epochs", recipe["epochs"]]
+    if system == "timm":
+        words += ["--channels-last", *augmentation_flags(recipe, preset_of(args)["pack"]["fit"])]
+        words += ["--amp"] if args.device == "cuda" else []
+        if args.pretrained:
+            epochs = args.peer_epochs or max(FINE_TUNING_EPOCHS, recipe["epochs"])
+            words += [*FINE_TUNING, "--epochs", epochs]
+        else:
+            words += same_recipe_flags(recipe)
+        words += shlex.split(args.peer_args)
+    return words
 
 
-def table(runs: list[dict[str, Any]], backbones: list[str]) -> list[str]:
-    """The result in Markdown."""
-    lines = ["| backbone | system | CPU s | of it carbench's | wall s | accuracy on clean test % |"]
-    lines += ["|---|---|---|---|---|---|"]
-    for name in backbones:
-        own = {
-            system: [run for run in runs if (run["backbone"], run["system"]) == (name, system)]
-            for system in SYSTEMS
-        }
-        ours = statistics.median(run["cpu"] for run in own["carbench"])
-        for system, some in own.items():
-            cpu = [run["cpu"] for run in some]
-            share = "" if system == "carbench" else f"{ours / statistics.median(cpu):.2f}"
-            wall = middle([run["wall"] for run in some])
-            accuracy = [100 * run["accuracy"] for run in some]
-            spread = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
-            lines.append(
-                f"| {name} | {system} | {middle(cpu)} | {share} | {wall} | "
-                f"{statistics.mean(accuracy):.1f} ± {spread:.1f} |"
-            )
-    return lines
+def try_out(pictures: Path, words: list[object], args: argparse.Namespace) -> tuple[Any, float]:
+    """Choose timm's workers and threads by the costs of an epoch, its rate by val accuracy.
+
+    Returns:
+        The options that were chosen, and the CPU seconds that the rates have taken.
+    """
+    settings: list[list[object]] = [
+        ["--workers", workers, "--threads", threads]
+        for workers in args.workers
+        for threads in args.threads
+    ]
+    chosen = settings[0]
+    if len(settings) > 1:
+        trial = [by_peer("timm", pictures, [*words, *each, "--epochs", 1]) for each in settings]
+        chosen = settings[min(range(len(trial)), key=lambda i: trial[i][args.best])]
+    if not args.pretrained:
+        return chosen, 0.0
+    rates: list[list[object]] = [["--lr", rate] for rate in args.peer_lr]
+    if len(rates) == 1:
+        return chosen + rates[0], 0.0
+    runs = [by_peer("timm", pictures, [*words, *chosen, *each]) for each in rates]
+    best = [max(epoch["val_accuracy"] for epoch in run["epochs"]) for run in runs]
+    return chosen + rates[best.index(max(best))], sum(run["cpu"] for run in runs)
+
+
+def measure(
+    project: Project, pictures: Path, size: int, args: argparse.Namespace
+) -> tuple[list[Run], list[str]]:
+    """Return all trainings of a size, and what was tried out before, in words."""
+    runs: list[Run] = []
+    notes = []
+    chosen: dict[tuple[str, str], list[object]] = {}
+    params = project.params
+    for model in params["backbones"]:
+        recipe = recipe_of({**params}, model)
+        for system in args.systems[1:]:
+            words = ["--model", model, "--seed", 0, *words_of(system, recipe, size, args)]
+            if system == "timm" and args.pretrained:
+                words += ["--initial-checkpoint", params["backbones"][model]["weights"]["file"]]
+            best: list[object] = ["--workers", 0]
+            if system == "timm":
+                best, searched = try_out(pictures, words, args)
+                notes += [f"timm's rates, {model}, {size} px: {searched:.1f} CPU s."] * (
+                    searched > 0
+                )
+            chosen[system, model] = [*words, *best]
+        if params["tune"]["learning_rates"]:
+            tsv = project.root / f"results/benchmarks/tune/{model}.tsv"
+            cost = next(csv.DictReader(tsv.open(newline=""), delimiter="\t"))["cpu_time"]
+            notes.append(f"carbench's rates (stage tune), {model}, {size} px: {cost} CPU s.")
+    for seed in range(args.seeds):
+        for model in params["backbones"]:
+            for system in args.systems:
+                run: Run = {"size": size, "model": model, "system": system, "seed": seed}
+                if system == "carbench":
+                    run |= {"setting": "", **by_carbench(project, model, seed)}
+                else:
+                    words = [*chosen[system, model], "--seed", seed]
+                    run |= {"words": [str(word) for word in words], "setting": setting_of(words)}
+                    run |= by_peer(system, pictures, words)
+                runs.append(run)
+                print(
+                    {key: run[key] for key in run if key != "epochs"}, file=sys.stderr, flush=True
+                )
+    return runs, notes
+
+
+def setting_of(words: list[object]) -> str:
+    """Return what was chosen for a peer, in brackets."""
+    last = {str(word): value for word, value in itertools.pairwise(words)}
+    names = {"--workers": "workers", "--threads": "threads", "--lr": "lr", "--epochs": "epochs"}
+    found = [f"{name} {last[word]}" for word, name in names.items() if word in last]
+    return f" ({', '.join(found)})"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", choices=["sample", "archive"], default="archive")
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2, help="of timm's loader")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--backbones", nargs="+", default=list(MODELS["cpu"]))
-    parser.add_argument("--json", type=Path, help="also write every run to this file")
+    add_options(parser)
+    add = parser.add_argument
+    add("--epochs", type=int, help="default: 3, with --pretrained those of the recipe")
+    add("--seeds", type=int, default=3)
+    add("--systems", nargs="+", choices=["timm", "usual"], help="default: all that can")
+    add("--best", choices=["cpu", "wall"], default="cpu", help="what timm's setting is chosen by")
+    add("--pretrained", type=Path, metavar="FOLDER", help="weights to fine-tune")
+    add("--peer-epochs", type=int, help="of timm's fine-tuning")
+    add("--peer-lr", type=float, nargs="+", default=[FINE_TUNING_RATE], help="tried on seed 0")
+    add("--peer-args", default="", help="more options for peers/timm_recipe.py")
+    add("--reach", type=float, default=0.5, help="val accuracy of the last column")
     args = parser.parse_args()
-    runs: list[dict[str, Any]] = []
+    able = ["timm"] if args.pretrained else list(SCRIPTS)
+    args.systems = ["carbench", *(args.systems or able)]
+    runs: list[Run] = []
+    notes: list[str] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        project = prepare(folder, args)
-        with (project.root / "results/benchmarks/pack.tsv").open(newline="") as file:
-            pack = next(csv.DictReader(file, delimiter="\t"))
-        for seed in range(args.seeds):
-            for name in args.backbones:
-                for system in SYSTEMS:
-                    found = (
-                        by_carbench(project, name, seed)
-                        if system == "carbench"
-                        else by_peer(system, folder, name, seed, args)
-                    )
-                    runs.append({"backbone": name, "system": system, "seed": seed, **found})
-                    print({key: runs[-1][key] for key in runs[-1]}, file=sys.stderr, flush=True)
-    print("\n".join(table(runs, args.backbones)))
-    print(f"\nDecoding once for all of carbench's trainings: {float(pack['cpu_time']):.1f} CPU s.")
+        project, params = make_project(folder, args)
+        for size in args.sizes:
+            prepare(project, params, size, args)
+            rows = link_pictures(project, folder / "pictures")
+            clean = sum(row.split == "test" for row in rows)
+            with (project.root / "results/benchmarks/pack.tsv").open(newline="") as file:
+                packing = next(csv.DictReader(file, delimiter="\t"))["cpu_time"]
+            notes.append(
+                f"Packing once for all of carbench's trainings, {size} px: {packing} CPU s."
+            )
+            found, said = measure(project, folder / "pictures", size, args)
+            runs += found
+            notes += said
+    print("\n".join(table(runs, clean, args.reach)) + "\n")
+    print("\n".join(notes))
     if args.json:
         settings = {key: str(value) for key, value in vars(args).items() if key != "json"}
         versions = {name: version(name) for name in PACKAGES}
         document = {"settings": settings, "hardware": hardware(), "versions": versions}
-        document |= {"pack": pack, "runs": runs}
+        document |= {"notes": notes, "clean_test_pictures": clean, "runs": runs}
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -6,46 +6,63 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The recipe that all systems train with."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("data", type=Path, help="a folder with train, val and test")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--lr", type=float, required=True)
-    parser.add_argument("--epochs", type=int, required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--device", default="cpu")
-    return parser.parse_args()
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the arguments that all peers take."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("data", type=Path, help="a folder with train, val and test")
+    made.add_argument("--model", required=True)
+    made.add_argument("--lr", type=float, required=True)
+    made.add_argument("--epochs", type=int, required=True)
+    made.add_argument("--size", type=int, required=True)
+    made.add_argument("--batch", type=int, required=True)
+    made.add_argument("--seed", type=int, required=True)
+    made.add_argument("--workers", type=int, required=True)
+    made.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it takes")
+    made.add_argument("--device", default="cpu")
+    return made
 
 
 def spent() -> dict[str, float]:
-    """Wall and CPU seconds of this process, its imports and its ended workers."""
+    """Wall and CPU seconds of this process so far, its imports and its workers included."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return {
-        "wall": time.time() - psutil.Process().create_time(),
-        "cpu": sum(each.ru_utime + each.ru_stime for each in used),
-    }
+    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    process = psutil.Process()
+    for worker in process.children(recursive=True):  # RUSAGE_CHILDREN knows those that ended
+        times = worker.cpu_times()
+        cpu += times.user + times.system
+    return {"wall": time.time() - process.create_time(), "cpu": cpu}
 
 
 @torch.inference_mode()
-def accuracy(model: nn.Module, batches: object, device: str = "cpu") -> float:
-    """The part of the pictures that a model names right."""
+def accuracy(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: str = "cpu",
+    amp: bool = False,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> float:
+    """Return the share of pictures that a model classifies correctly."""
     model.eval()
     right = total = 0
-    for pictures, labels in batches:  # type: ignore[attr-defined]
-        right += (model(pictures.to(device)).argmax(1).cpu() == labels.cpu()).sum().item()
+    for pictures, labels in batches:
+        with torch.autocast(device, torch.bfloat16, amp):
+            logits = model(pictures.to(device).contiguous(memory_format=layout))
+        right += int((logits.argmax(1).cpu() == labels.cpu()).sum())
         total += len(labels)
     return right / total
+
+
+def report_epoch(epoch: int, val_accuracy: float) -> None:
+    """Print an epoch's accuracy on val and what the training has cost so far, as JSON."""
+    print(json.dumps({"epoch": epoch, "val_accuracy": val_accuracy, **spent()}), flush=True)
 
 
 def report(costs: dict[str, float], test_accuracy: float) -> None:

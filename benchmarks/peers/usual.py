@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import timm
 import torch
-from common import accuracy, arguments, report, spent
+from common import accuracy, parser, report, report_epoch, spent
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-args = arguments(__doc__)
+args = parser(__doc__).parse_args()
+if args.threads:
+    torch.set_num_threads(args.threads)
 torch.manual_seed(args.seed)
 normalize = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 changed = transforms.Compose(
@@ -47,7 +49,6 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 best, kept = -1.0, {}
 for epoch in range(args.epochs):
     model.train()
-    running = 0.0
     for pictures, labels in loaders["train"]:
         optimizer.zero_grad()
         loss = criterion(model(pictures.to(args.device)), labels.to(args.device))
@@ -55,11 +56,10 @@ for epoch in range(args.epochs):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
-        running += loss.item()
     found = accuracy(model, loaders["val"], args.device)
     if found > best:
         best, kept = found, {name: value.clone() for name, value in model.state_dict().items()}
-    print(f"epoch {epoch + 1}: loss {running / len(loaders['train']):.3f}, val {found:.3f}")
+    report_epoch(epoch + 1, found)
 costs = spent()
 model.load_state_dict(kept)
 report(costs, accuracy(model, loaders["test"], args.device))

@@ -1,0 +1,100 @@
+"""Training steps on request, for benchmarks/step_cost.py.
+
+A process holds one system, carbench or timm, with one model. It reads a JSON object from each line
+of its input (threads, and for timm workers and amp), takes as many steps as there are batches, the
+reading of their pictures included, and prints the CPU and wall seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import spent
+
+Round = Callable[[dict[str, Any]], None]
+
+
+def carbench(argv: list[str]) -> tuple[Round, str]:
+    """Return what takes carbench's steps, and the precision that it computes in."""
+    from carbench.models.backbones import create, normalization
+    from carbench.models.devices import place, prepare
+    from carbench.params.train import TrainParams
+    from carbench.pictures.packed import Normalizer, PackedPictures
+    from carbench.training.trainer import LabelledPictures, Trainer
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("pack", type=Path)
+    parser.add_argument("pictures", type=Path, help="JSON: names in the pack and class indices")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--recipe", required=True, help="the section train, as JSON")
+    args = parser.parse_args(argv)
+    params = TrainParams.model_validate_json(args.recipe)
+    device = prepare(params, "train")
+    names, labels = json.loads(args.pictures.read_text())
+    torch.manual_seed(0)
+    model = place(create(args.model, max(labels) + 1), device, params.channels_last)
+    mean, std = normalization(model)
+    pictures = LabelledPictures(
+        PackedPictures(args.pack, names, device), torch.tensor(labels, device=device)
+    )
+    normalize = Normalizer(mean, std, device, params.channels_last)
+    trainer = Trainer(model, pictures, normalize, params, 0)
+    epochs = iter(range(params.epochs))
+
+    def steps(setting: dict[str, Any]) -> None:
+        torch.set_num_threads(setting["threads"])
+        trainer.train_epoch(next(epochs))
+
+    return steps, trainer.precision
+
+
+def timm(argv: list[str]) -> tuple[Round, str]:
+    """Return what takes timm's steps; its precision is part of the setting."""
+    from timm_recipe import Batches, Learner, loader, options
+
+    args = options(None).parse_args(argv)
+    torch.manual_seed(0)
+    learner = Learner(args, len(list((args.data / "train").iterdir())))
+    learner.model.train()
+    loaders: dict[int, Batches] = {}
+
+    def steps(setting: dict[str, Any]) -> None:
+        torch.set_num_threads(setting["threads"])
+        args.amp = setting["amp"]
+        workers = setting["workers"]
+        if workers not in loaders:
+            loaders[workers] = loader(args, learner.model, "train", workers)
+        for pictures, labels in loaders[workers]:
+            learner.step(pictures, labels)
+
+    return steps, ""
+
+
+def settings() -> Iterator[dict[str, Any]]:
+    """Yield what is asked for."""
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def main() -> None:
+    """Take rounds until the input ends."""
+    system = {"carbench": carbench, "timm": timm}[sys.argv[1]]
+    steps, precision = system(sys.argv[2:])
+    print(json.dumps({"precision": precision}), flush=True)
+    for setting in settings():
+        before = spent()
+        steps(setting)
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        after = spent()
+        print(json.dumps({key: after[key] - before[key] for key in after}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
