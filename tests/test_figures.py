@@ -256,7 +256,9 @@ def test_names_stay_text_whatever_they_contain(tmp_path):
 
 
 @pytest.mark.parametrize("backbones", [2, 12])
-@pytest.mark.parametrize("figure", [name for name in TABLES if name not in ("classes", "mistakes")])
+@pytest.mark.parametrize(
+    "figure", [name for name in TABLES if name not in ("classes", "mistakes", "screening")]
+)
 def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
     write_tables(tmp_path, backbones=backbones, seeds=1)
     drawn = svg(figure, tmp_path)
@@ -267,10 +269,11 @@ def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
 def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
     write_tables(tmp_path)  # alpha 80 % in 4 ms, beta 79 % in 3 ms, gamma 78 % in 2 ms
     backbones = read_summary(tmp_path / "summary.csv")
+    accuracies = {each.backbone: each.accuracy for each in backbones}
     costs = {each.backbone: each.latency_ms for each in backbones}
-    assert pareto.frontier(backbones, costs) == ["gamma", "beta", "alpha"]
-    assert pareto.frontier(backbones, costs | {"beta": 5.0}) == ["gamma", "alpha"]
-    assert pareto.frontier(backbones, dict.fromkeys(costs, 1.0)) == ["alpha"]
+    assert pareto.frontier(accuracies, costs) == ["gamma", "beta", "alpha"]
+    assert pareto.frontier(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
+    assert pareto.frontier(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
 
 
 @pytest.mark.parametrize(
@@ -328,3 +331,18 @@ def test_the_wrong_table_is_named_with_its_missing_column(tmp_path):
     write_tables(tmp_path)
     with pytest.raises(CarbenchError, match=r"curves\.csv: line 2, column model: found no such"):
         accuracy.draw(tmp_path / "curves.csv", Style(PLOT.style), PLOT.accuracy)
+
+
+def test_the_shortlist_is_named_and_crowds_are_not(tmp_path):
+    write_tables(tmp_path, candidates=200)
+    drawn = svg("screening", tmp_path)
+    for name in ("alpha", "beta", "gamma"):
+        assert f">model_{name}" in drawn
+    assert drawn.count(">candidate_") <= 12
+    assert svg("screening", tmp_path, cost="parameters") != drawn
+    assert svg("screening", tmp_path, log_scale=False) != drawn
+
+
+def test_a_study_without_screening_says_so(tmp_path):
+    write_tables(tmp_path, candidates=0)
+    assert "no candidates were screened" in svg("screening", tmp_path)

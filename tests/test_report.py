@@ -201,7 +201,16 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
         assert float(given["value"]) == value
         number = shown.replace("−", "-").replace(",", "").split("\N{NO-BREAK SPACE}")
         scale = {"%": 0.01, "thousand": 1e3, "k": 1e3, "million": 1e6, "M": 1e6}
-        parts = ("accuracy", "difference", "low", "high", "gap", "published", "detectable")
+        parts = (
+            "accuracy",
+            "difference",
+            "low",
+            "high",
+            "gap",
+            "published",
+            "detectable",
+            "behind",
+        )
         unit = 0.01 if any(part in column for part in parts) else 1
         unit = scale.get(number[-1], unit)
         digits = len(number[0].partition(".")[2])
@@ -212,6 +221,18 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
     assert {name for name, _ in found} == {"summary", "choice", "metrics", *keys}
 
 
+def test_screening_is_told_where_there_was_one(figures, tmp_path):
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    text = text_of(study(tmp_path / "with"), figures)
+    assert "20 candidates took part" in text
+    assert "put 3 of them on the shortlist" in text
+    assert "in 4.40 minutes" in text
+    assert "2 candidates more took no part" in text
+    text = text_of(study(tmp_path / "without", candidates=0), figures)
+    assert "candidates" not in text
+
+
 def test_tables_are_offered_as_they_are(figures, tmp_path):
     folder = study(tmp_path)
     offered = Page(page_of(folder, figures)).downloads
@@ -219,7 +240,7 @@ def test_tables_are_offered_as_they_are(figures, tmp_path):
     for name, link in offered.items():
         kind, _, content = link.partition(",")
         assert kind == "data:text/csv;charset=utf-8;base64"
-        assert base64.b64decode(content) == (folder / name).read_bytes()
+        assert base64.b64decode(content) == next(folder.rglob(name)).read_bytes()
 
 
 def test_the_policy_allows_the_pages_own_script_and_no_other(figures, tmp_path):
