@@ -33,7 +33,7 @@ from study import (
     models_of,
     pack_size,
     preset_of,
-    recipe_of,
+    preset_recipe,
     same_recipe_flags,
     table_row,
 )
@@ -170,7 +170,10 @@ def main() -> None:
             if not args.models and args.device == "cpu":
                 models |= dict.fromkeys(SMALL)
             for model in models:
-                recipe = recipe_of(preset, model) | {"image_size": size, "batch_size": args.batch}
+                recipe = preset_recipe(preset, model, False) | {
+                    "image_size": size,
+                    "batch_size": args.batch,
+                }
                 recipe |= {"epochs": ENDLESS, "freeze_epochs": 0, "device": args.device}
                 recipe |= {"lr": RATES.get(model, OTHER_RATE), "threads": args.threads[0]}
                 common = ["--model", model]

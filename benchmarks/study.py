@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks/peers"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from carbench.params.train import merge  # noqa: E402
+from carbench.params.train import recipe_of  # noqa: E402
 from carbench.parts import SplitRow, read_split  # noqa: E402
 from conftest import ARCHIVE, Project, copy_repository  # noqa: E402
 
@@ -51,12 +51,14 @@ def preset_of(args: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def recipe_of(preset: dict[str, Any], model: str) -> dict[str, Any]:
+def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[str, Any]:
     """Return the recipe of a timm model, with what the preset changes for its architecture."""
-    for backbone in preset["backbones"].values():
-        if backbone["model"].split(".")[0] == model:
-            return merge(preset["train"], backbone["train"])
-    return merge(preset["train"], {})
+    own = [
+        backbone["train"]
+        for backbone in preset["backbones"].values()
+        if backbone["model"].split(".")[0] == model
+    ]
+    return recipe_of(preset["train"], own[0] if own else {}, pretrained)
 
 
 def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[str, Any]]:

@@ -39,7 +39,7 @@ from study import (
     models_of,
     pack_size,
     preset_of,
-    recipe_of,
+    preset_recipe,
     same_recipe_flags,
     weights_of,
 )
@@ -72,6 +72,7 @@ def prepare(project: Project, params: dict[str, Any], size: int, args: argparse.
     params["seeds"] = list(range(args.seeds))
     params["pack"]["size"] = pack_size(size)
     params["train"] = preset["train"] | {"image_size": size, "device": args.device}
+    params["train"]["finetune"] = {}
     if args.pretrained:
         params["tune"] = preset["tune"]
     else:
@@ -82,8 +83,8 @@ def prepare(project: Project, params: dict[str, Any], size: int, args: argparse.
             params["train"][name] = min(params["train"][name], epochs - 1)
     params["backbones"] = {}
     for model in models_of(args, size):
-        recipe = recipe_of(preset, model)
-        changed = {key: recipe[key] for key in recipe if recipe[key] != preset["train"][key]}
+        recipe = preset_recipe(preset, model, bool(args.pretrained))
+        changed = {key: recipe[key] for key in recipe if recipe[key] != params["train"][key]}
         if not args.pretrained:
             changed = {"lr": RATES.get(model, OTHER_RATE)}
         elif params["tune"]["learning_rates"]:
@@ -187,7 +188,7 @@ def measure(
     chosen: dict[tuple[str, str], list[object]] = {}
     params = project.params
     for model in params["backbones"]:
-        recipe = recipe_of({**params}, model)
+        recipe = preset_recipe({**params}, model, bool(args.pretrained))
         for system in args.systems[1:]:
             words = ["--model", model, "--seed", 0, *words_of(system, recipe, size, args)]
             if system == "timm" and args.pretrained:

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from carbench.judging.predictions import prediction_columns, prediction_rows
-from carbench.models.checkpoints import save_checkpoint
+from carbench.models.checkpoints import is_pretrained, save_checkpoint
 from carbench.params.base import parse
-from carbench.params.train import TrainParams, merge
+from carbench.params.train import TrainParams, recipe_of
 from carbench.provenance import provenance
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_json, write_table
@@ -28,7 +28,11 @@ def train(stage: Stage) -> None:
     from carbench.training.run import load_material, train_backbone
 
     args = stage.args
-    recipe = merge(stage.value("train"), stage.value("backbones.{backbone}.train"))
+    recipe = recipe_of(
+        stage.value("train"),
+        stage.value("backbones.{backbone}.train"),
+        pretrained=is_pretrained(args.weights),
+    )
     tuned = chosen_rate(args.tune)
     if tuned is not None:
         recipe["lr"] = tuned

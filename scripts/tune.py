@@ -6,8 +6,9 @@ rows if ``tune.learning_rates`` is empty.
 
 from pathlib import Path
 
+from carbench.models.checkpoints import is_pretrained
 from carbench.params.base import parse
-from carbench.params.train import TrainParams, merge
+from carbench.params.train import TrainParams, recipe_of
 from carbench.params.tune import TuneParams
 from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.tables import write_table
@@ -16,7 +17,11 @@ from carbench.training.tuning import COLUMNS, trial
 
 def tune(stage: Stage) -> None:
     args = stage.args
-    recipe = merge(stage.value("train"), stage.value("backbones.{backbone}.train"))
+    recipe = recipe_of(
+        stage.value("train"),
+        stage.value("backbones.{backbone}.train"),
+        pretrained=is_pretrained(args.weights),
+    )
     params = parse(recipe, TrainParams, f"backbones.{args.backbone}.train", args.params)
     budget = stage.params("tune", TuneParams)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from carbench.errors import CarbenchError
 from carbench.params.base import read_yaml
 from carbench.params.study import check
+from carbench.params.train import recipe_of
 from conftest import ROOT, run_script, set_key
 
 
@@ -130,3 +132,23 @@ def test_set_key_reaches_nested_values() -> None:
     params = {"a": {"b": 1}}
     set_key(params, "a.b", 2)
     assert params == {"a": {"b": 2}}
+
+
+def test_finetune_holds_for_trained_weights_only(study: Callable[..., Path]) -> None:
+    params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    section = params["train"] | {"finetune": {"lr": 0.5, "augment": {"flip": False}}}
+    random, trained = (recipe_of(section, {"epochs": 9}, each) for each in (False, True))
+    assert random["lr"] == params["train"]["lr"]
+    assert (trained["lr"], trained["epochs"]) == (0.5, 9)
+    assert trained["augment"] == params["train"]["augment"] | {"flip": False}
+    assert recipe_of(section, {"lr": 0.1}, True)["lr"] == 0.1
+    for key, value, words in (
+        ("lr", -1.0, "train.finetune.lr"),
+        ("image_size", 64, "train.finetune.image_size"),
+        ("rate", 1.0, "train.finetune.rate: unknown key"),
+        ("finetune", {}, "train.finetune.finetune"),
+    ):
+        with pytest.raises(CarbenchError, match=words):
+            check(study({"train.finetune": {key: value}}))
+    # A random start has nothing to keep; beside it, trained weights may be held back.
+    check(study({"train.finetune": {"epochs": 4, "freeze_epochs": 1}}))

@@ -17,7 +17,7 @@ from carbench.closure import code_hash
 from carbench.errors import CarbenchError
 from carbench.params.base import lookup, read_yaml
 from carbench.params.study import check
-from carbench.params.train import merge
+from carbench.params.train import recipe_of
 from carbench.pin import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 
@@ -113,11 +113,12 @@ def keys(*names):
 
 
 def recipe(key):
-    """A key of `train:`, with the backbone's override."""
+    """A key of the recipe of a backbone."""
 
     def value(wildcards):
-        overrides = config["backbones"][wildcards.backbone]["train"]
-        return merge(config["train"], overrides)[key]
+        backbone = config["backbones"][wildcards.backbone]
+        pretrained = backbone["weights"] != "random"
+        return recipe_of(config["train"], backbone["train"], pretrained)[key]
 
     return value
 

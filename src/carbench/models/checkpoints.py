@@ -49,6 +49,11 @@ def read_about(path: Path) -> dict[str, Any]:
         raise _unreadable(path, error) from None
 
 
+def is_pretrained(path: Path) -> bool:
+    """Say whether what stage weights wrote are trained weights, rather than a random start."""
+    return bool(read_about(path)["start"] != "random")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return a checkpoint's tensors, on the CPU; damaged ones are refused."""
     from safetensors.torch import load_file

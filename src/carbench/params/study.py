@@ -29,7 +29,7 @@ from carbench.params.report import ReportParams
 from carbench.params.screen import ScreenParams
 from carbench.params.shortlist import ShortlistParams
 from carbench.params.split import SplitParams
-from carbench.params.train import BackboneParams, TrainParams, merge
+from carbench.params.train import BackboneParams, TrainParams, recipe_of
 from carbench.params.tune import TuneParams
 
 # The name of a backbone or a pool becomes a folder, a stage name and a parameter path.
@@ -93,6 +93,7 @@ def check(path: Path) -> Study:
             )
     if study.split.method == "kfold":
         _check_folds(path, study)
+    _check_finetune(path, content["train"])
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     _check_screening(path, study)
@@ -138,7 +139,7 @@ def _leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _check_backbone(
-    path: Path, recipe: dict[str, object], name: str, backbone: BackboneParams
+    path: Path, recipe: dict[str, Any], name: str, backbone: BackboneParams
 ) -> None:
     key = f"backbones.{name}"
     if not NAME.fullmatch(name):
@@ -149,17 +150,37 @@ def _check_backbone(
             expected="letters, digits, - and _ (it names folders and stages)",
             fix="choose a short name and give timm's name as `model:`",
         )
-    if "image_size" in backbone.train:
+    _refuse_another_size(path, f"{key}.train", backbone.train)
+    merged_recipe = recipe_of(recipe, backbone.train, backbone.weights != "random")
+    merged = parse(merged_recipe, TrainParams, f"{key}.train", path)
+    if backbone.weights == "random":
+        _refuse_a_resting_body(path, f"{key}.train", merged)
+
+
+def _check_finetune(path: Path, recipe: dict[str, Any]) -> None:
+    """Refuse mistakes in `train.finetune`, also where no backbone has trained weights."""
+    finetune = recipe["finetune"]
+    _refuse_another_size(path, "train.finetune", finetune)
+    if "finetune" in finetune:
         raise CarbenchError(
             path,
-            key=f"{key}.train.image_size",
+            key="train.finetune.finetune",
+            found="a key within itself",
+            expected="keys of train:",
+            fix="remove it",
+        )
+    parse(recipe_of(recipe, {}, pretrained=True), TrainParams, "train.finetune", path)
+
+
+def _refuse_another_size(path: Path, key: str, overrides: dict[str, Any]) -> None:
+    if "image_size" in overrides:
+        raise CarbenchError(
+            path,
+            key=f"{key}.image_size",
             found="an override",
             expected="one picture size for all backbones, so that their costs compare",
             fix="set train.image_size",
         )
-    merged = parse(merge(recipe, backbone.train), TrainParams, f"{key}.train", path)
-    if backbone.weights == "random":
-        _refuse_a_resting_body(path, f"{key}.train", merged)
 
 
 def _refuse_a_resting_body(path: Path, key: str, recipe: TrainParams) -> None:

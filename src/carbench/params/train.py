@@ -27,7 +27,11 @@ class AugmentParams(Section):
 
 
 class TrainParams(ComputeSection):
-    """The recipe; a backbone may override every key but ``image_size``."""
+    """The recipe; a backbone may override every key but ``image_size``.
+
+    ``finetune`` holds the keys that differ for backbones with trained weights. It is empty in the
+    recipe of one backbone, see :func:`recipe_of`.
+    """
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
     epochs: Annotated[int, Field(ge=1)]
@@ -49,6 +53,7 @@ class TrainParams(ComputeSection):
     fused: bool
     compile: bool
     out_of_memory: Literal["stop", "halve"]
+    finetune: dict[str, Any]
 
     @model_validator(mode="after")
     def _starts_within_the_run(self) -> TrainParams:
@@ -98,6 +103,20 @@ class BackboneParams(Section):
         Discriminator(_kind),
     ]
     train: dict[str, Any]
+
+
+def recipe_of(
+    section: dict[str, Any], overrides: dict[str, Any], pretrained: bool
+) -> dict[str, Any]:
+    """Return the recipe of one backbone.
+
+    Args:
+        section: `train:` of params.yaml.
+        overrides: the backbone's own `train:`.
+        pretrained: whether it starts from trained weights; then ``finetune`` holds, too.
+    """
+    finetune = section["finetune"] if pretrained else {}
+    return merge(merge(section, finetune), overrides) | {"finetune": {}}
 
 
 def merge(recipe: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
