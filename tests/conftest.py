@@ -28,6 +28,15 @@ ARCHIVE = Path(
     os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
 ).resolve()
 
+# EXIF metadata of a picture that lies on its side, with bytes where a resolution has a rational:
+# Pillow can read it and cannot write it again.
+TURNED_ODDLY = (
+    b"Exif\0\0II*\0\x08\0\0\0\x02\0"
+    b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    b"\x1b\x01\x01\0\x04\0\0\0\x01\x02\x03\x04"
+    b"\0\0\0\0"
+)
+
 
 @dataclass(frozen=True)
 class Project:
