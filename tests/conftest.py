@@ -98,6 +98,17 @@ def copy_repository(target: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The repository with the parameters that it ships, without results. Tests leave it as it is.
+
+    What a developer has made in the checkout, or tries in its params.yaml, is not tested.
+    """
+    project = copy_repository(tmp_path_factory.mktemp("shipped") / "repository")
+    shutil.copy(project.root / "presets/sample.yaml", project.root / "params.yaml")
+    return project
+
+
+@pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The smoke study, run by Snakemake. Tests leave it as it is."""
     return made_once(tmp_path_factory, "snakemake", "--cores", "8", "--resources", "gpu=1")
