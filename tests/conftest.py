@@ -28,6 +28,15 @@ ARCHIVE = Path(
     os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
 ).resolve()
 
+# EXIF metadata of a picture that lies on its side, with bytes where a resolution has a rational:
+# Pillow can read it and cannot write it again.
+TURNED_ODDLY = (
+    b"Exif\0\0II*\0\x08\0\0\0\x02\0"
+    b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    b"\x1b\x01\x01\0\x04\0\0\0\x01\x02\x03\x04"
+    b"\0\0\0\0"
+)
+
 
 @dataclass(frozen=True)
 class Project:
@@ -85,6 +94,17 @@ def copy_repository(target: Path) -> Project:
     project.run("git", "config", "user.name", "tests")
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message=start")
+    return project
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The repository with the parameters that it ships, without results. Tests leave it as it is.
+
+    What a developer has made in the checkout, or tries in its params.yaml, is not tested.
+    """
+    project = copy_repository(tmp_path_factory.mktemp("shipped") / "repository")
+    shutil.copy(project.root / "presets/sample.yaml", project.root / "params.yaml")
     return project
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from carbench.interop.jobs import dvc_jobs, snakemake_jobs
-from conftest import ROOT
+from conftest import ROOT, Project
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
@@ -33,18 +33,18 @@ def test_links_lead_somewhere(page: object) -> None:
         assert (page.parent / target).exists(), target  # type: ignore[attr-defined]
 
 
-def test_the_readmes_stages_and_keys_exist() -> None:
+def test_the_readmes_stages_and_keys_exist(shipped: Project) -> None:
     readme = (ROOT / "README.md").read_text()
     stages = re.findall(r"dvc repro (\w+@[\w-]+)", readme)
     assert stages
-    assert set(stages) <= set(dvc_jobs(ROOT))
+    assert set(stages) <= set(dvc_jobs(shipped.root))
     files = re.findall(r"snakemake (results/\S+?)`", readme)
-    outputs = {path for job in snakemake_jobs(ROOT).values() for path in job.outputs}
+    outputs = {path for job in snakemake_jobs(shipped.root).values() for path in job.outputs}
     assert files
     assert set(files) <= outputs
     old = re.search(r"sed -i 's/([^/]+)/", readme)
     assert old
-    assert (ROOT / "params.yaml").read_text().count(old[1]) == 1
+    assert (shipped.root / "params.yaml").read_text().count(old[1]) == 1
 
 
 def test_the_lock_names_versions_and_no_host() -> None:

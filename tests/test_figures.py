@@ -24,7 +24,7 @@ from carbench.tables import write_json, write_table
 
 ROOT = Path(__file__).parents[1]
 DRAWINGS = runpy.run_path(str(ROOT / "scripts/plot.py"))["DRAWINGS"]
-PLOT = read_section(ROOT / "params.yaml", "plot", PlotParams)
+PLOT = read_section(ROOT / "presets/sample.yaml", "plot", PlotParams)
 TABLES = {
     "accuracy": "summary.csv",
     "pareto": "summary.csv",
@@ -216,7 +216,7 @@ def svg(figure: str, tables: Path, **changes: object) -> str:
 def test_another_process_draws_the_same_bytes(figure, tmp_path):
     write_tables(tmp_path)
     params = tmp_path / "params.yaml"
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "presets/sample.yaml").read_text(encoding="utf-8")
     params.write_text(re.sub(r"dpi: \d+", "dpi: 50", text), encoding="utf-8")
     command = [sys.executable, ROOT / "scripts/plot.py", "--params", params]
     command += ["--figure", figure, "--table", tmp_path / TABLES[figure]]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.images import BadPictureError, decode, resize
+from carbench.images import TURNS, BadPictureError, decode, resize
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -56,6 +60,128 @@ def test_a_rotated_photograph_stands_upright() -> None:
     assert (facts.width, facts.height) == (20, 40)
     assert picture.size == (40, 20)
     assert colours(picture) == ("R", "B")
+
+
+def exif(orientation: int, *entries: tuple[int, int, int, bytes]) -> bytes:
+    """EXIF metadata with an orientation and entries of (tag, type, count, value or offset)."""
+    entries = ((0x0112, 3, 1, struct.pack("<HH", orientation, 0)), *entries)
+    listed = (struct.pack("<HHI4s", *entry) for entry in sorted(entries))
+    tiff = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(listed)
+    return b"Exif\0\0" + tiff + struct.pack("<I", 0) + bytes(range(64))
+
+
+KINDS = ("JPEG", "PNG", "WEBP")
+LOSSLESS = {"JPEG": {"quality": 95, "dpi": (72, 72)}, "PNG": {}, "WEBP": {"lossless": True}}
+
+
+def with_exif(kind: str, content: bytes) -> bytes:
+    options: dict[str, object] = LOSSLESS[kind]  # type: ignore[assignment]
+    return encoded(PICTURE, kind, exif=content, **options)
+
+
+@cache
+def stored(kind: str) -> Image.Image:
+    return decode(encoded(PICTURE, kind, **LOSSLESS[kind]))[0]  # type: ignore[arg-type]
+
+
+def turned(picture: Image.Image, orientation: int) -> np.ndarray:
+    turn = TURNS.get(orientation)
+    return np.asarray(picture if turn is None else picture.transpose(turn))
+
+
+ODD_ENTRIES = {
+    "a number that is text": (0x011B, 2, 4, b"abc\0"),
+    "a rational that is bytes": (0x011B, 1, 4, b"\1\2\3\4"),
+    "a rational outside of the data": (0x011B, 5, 1, b"\xff\xff\xff\x7f"),
+    "a resolution without a value": (0x011A, 2, 0, bytes(4)),
+    "a signed number below zero": (0x0100, 9, 1, b"\xff\xff\xff\xff"),
+    "a float where a pointer is": (0x8769, 11, 1, b"\0\0\x80\x3f"),
+    "an unknown type": (0x0131, 99, 1, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("entry", ODD_ENTRIES)
+def test_one_odd_entry_does_not_cost_a_turned_picture(kind: str, entry: str) -> None:
+    units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))  # Pillow reads a resolution with its unit only
+    content = with_exif(kind, exif(6, units, ODD_ENTRIES[entry]))
+    assert (np.asarray(decode(content)[0]) == turned(stored(kind), 6)).all()
+
+
+def test_the_resolution_of_a_jpeg_is_not_read() -> None:
+    """Without a JFIF header Pillow would look for it in the EXIF metadata."""
+    units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))
+    content = with_exif("JPEG", exif(6, units, ODD_ENTRIES["a resolution without a value"]))
+    start = content.index(b"\xff\xe0")
+    length = int.from_bytes(content[start + 2 : start + 4], "big")
+    content = content[:start] + content[start + 2 + length :]
+    assert (np.asarray(decode(content)[0]) == turned(stored("JPEG"), 6)).all()
+
+
+# After the orientation, by which entries are sorted: Pillow stops at one that leads nowhere.
+ENTRIES = st.tuples(
+    st.sampled_from((0x011A, 0x011B, 0x0128, 0x0132, 0x8769, 0x8825, 0xA005))
+    | st.integers(0x0113, 0xFFFF),
+    st.integers(0, 14),
+    st.integers(0, 8) | st.integers(0, 2**32 - 1),
+    st.binary(min_size=4, max_size=4),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KINDS), st.integers(0, 9), st.lists(ENTRIES, max_size=6))
+def test_whatever_else_is_in_the_metadata_the_orientation_holds(
+    kind: str, orientation: int, entries: list[tuple[int, int, int, bytes]]
+) -> None:
+    content = with_exif(kind, exif(orientation, *entries))
+    assert (np.asarray(decode(content)[0]) == turned(stored(kind), orientation)).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KINDS), st.binary(max_size=200), st.booleans())
+def test_metadata_that_is_noise_costs_no_picture(kind: str, noise: bytes, begins: bool) -> None:
+    """It may happen to hold an orientation; what is turned is what is stored, to the bit."""
+    content = with_exif(kind, b"Exif\0\0" + (b"II*\0\x08\0\0\0" if begins else b"") + noise)
+    pixels = np.asarray(decode(content)[0])
+    assert any(np.array_equal(pixels, turned(stored(kind), number)) for number in range(1, 9))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_cut_animations_are_bad_pictures_or_their_first(kind: str) -> None:
+    others = [PICTURE.rotate(angle) for angle in (90, 180, 270)]
+    content = encoded(PICTURE, kind, save_all=True, append_images=others)
+    first = decode(content)[0].tobytes()
+    for length in range(0, len(content), 1 + len(content) // 1000):
+        try:
+            picture, _ = decode(content[:length])
+        except BadPictureError as reason:
+            assert str(reason)
+        else:
+            assert picture.tobytes() == first
+
+
+@pytest.mark.parametrize("raised", [AttributeError("x"), OverflowError(), struct.error(), KeyError])
+def test_whatever_pillow_raises_is_a_bad_picture(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    def load(self: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(BadPictureError, match="damaged"):
+        decode(encoded(PICTURE, "PNG"))
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_is_no_bad_picture(
+    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    def getexif(self: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("PIL.Image.Image.getexif", getexif)
+    with pytest.raises(raised):
+        decode(encoded(PICTURE, "JPEG"))
 
 
 def test_sixteen_bits_of_grey_are_scaled_not_clipped() -> None:

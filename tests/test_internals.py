@@ -12,7 +12,7 @@ from carbench.interop import internals
 from carbench.interop.cache import cache_folder
 from carbench.interop.jobs import dvc_jobs
 from carbench.ledger.definition import read_jobs
-from conftest import ROOT
+from conftest import ROOT, Project
 
 MOVED = (
     "moved: look at src/carbench/interop/internals.py, the only module that uses it, then raise "
@@ -117,8 +117,8 @@ def test_dvcs_locks(tmp_path: Path) -> None:
         pass
 
 
-def test_the_table_of_jobs_is_dvcs() -> None:
-    ours, theirs = read_jobs(ROOT), dvc_jobs(ROOT)
+def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
+    ours, theirs = read_jobs(shipped.root), dvc_jobs(shipped.root)
     assert set(ours) == set(theirs)
     for name, job in ours.items():
         assert job.command == theirs[name].command

@@ -160,7 +160,8 @@ def test_the_script_writes_the_same_answer_twice(figures, tmp_path):
     folder = study(tmp_path)
     pages = []
     for name in ("one.html", "two.html"):
-        command = [sys.executable, ROOT / "scripts/report.py", "--params", ROOT / "params.yaml"]
+        command = [sys.executable, ROOT / "scripts/report.py"]
+        command += ["--params", ROOT / "presets/sample.yaml"]
         for option in ("data", "audit", "train", "evaluate", "cost", "screen", "shortlist"):
             command += [f"--{option}", folder / option]
         command += ["--figures", figures, "--choice", folder / "choice.csv"]

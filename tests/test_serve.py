@@ -31,7 +31,7 @@ from carbench.serve.app import create_app
 from carbench.serve.headers import HeaderLimits
 from carbench.serve.log import read_window
 from carbench.serve.settings import Settings
-from conftest import Project
+from conftest import TURNED_ODDLY, Project
 from running import Running, children, running
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,7 @@ def test_a_batch_says_of_each_what_it_says_alone(service: Running) -> None:
     assert too_many.status_code == 413
 
 
+ANIMATED = encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(90)])
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 BAD: dict[str, tuple[bytes, int, str]] = {
@@ -89,6 +90,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "empty": (b"", 422, "empty"),
     "truncated": (encoded(PICTURE, "JPEG")[:300], 422, "decoded"),
     "corrupt": (encoded(PICTURE, "PNG")[:90] + bytes(400), 422, "decoded"),
+    "cut within a header": (ANIMATED[: ANIMATED.rindex(b"!\xf9") + 10], 422, "decoded"),
     "a bomb": (encoded(Image.new("1", (20_000, 20_000)), "PNG"), 413, "pixels"),
     "huge": (encoded(Image.new("L", (8_000, 8_000)), "PNG"), 413, "pixels"),
     "large": (bytes(21_000_000), 413, "20 MB"),
@@ -98,12 +100,10 @@ ODD: dict[str, tuple[bytes, str | None]] = {
     "palette": (encoded(PICTURE.convert("P"), "PNG"), None),
     "16 bits": (encoded(Image.fromarray(np.full((40, 60), 40_000, np.uint16)), "PNG"), None),
     "turned": (encoded(PICTURE, "JPEG", exif=TURNED), None),
+    "turned, with odd metadata": (encoded(PICTURE, "JPEG", exif=TURNED_ODDLY), None),
     "transparent": (encoded(PICTURE.convert("RGBA"), "WEBP"), None),
     "huge JPEG": (encoded(Image.new("L", (9_000, 9_000)), "JPEG"), None),
-    "animated": (
-        encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(90)]),
-        "several pictures",
-    ),
+    "animated": (ANIMATED, "several pictures"),
 }
 
 
@@ -114,6 +114,16 @@ def test_what_is_wrong_is_said(service: Running, kind: str) -> None:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
+
+
+def test_bad_pictures_do_not_cost_their_neighbours_an_answer(service: Running) -> None:
+    contents = [each for each, status, _ in BAD.values() if status in (415, 422)]
+    contents += [each for each, _ in ODD.values()]
+    files = [("images", content) for content in contents]
+    entries = httpx.post(f"{service.url}/predict_batch", files=files, timeout=60).json()
+    bad = len(contents) - len(ODD)
+    assert all("top" not in each for each in entries["predictions"][:bad])
+    assert all("top" in each for each in entries["predictions"][bad:])
 
 
 @pytest.mark.parametrize("kind", ODD)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import run_script
+from conftest import TURNED_ODDLY, run_script
 
 Study = Callable[..., Path]
 Fetch = Callable[..., subprocess.CompletedProcess[str]]
@@ -147,6 +147,25 @@ def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path
     assert reasons["loose.jpg"] == "left aside: not in a class folder"
     (odd,) = (row for row in rows(tmp_path / "data/manifest.csv") if "really" in row["image"])
     assert odd["format"] == "PNG"
+
+
+def test_odd_metadata_and_a_failing_decoder_do_not_end_it(fetch: Fetch, tmp_path: Path) -> None:
+    files = tree("Audi", "Swift", each=20)
+    with Image.open(io.BytesIO(picture(4))) as lying:
+        file = io.BytesIO()
+        lying.save(file, "JPEG", exif=TURNED_ODDLY)
+        files["train/Audi/turned.jpg"] = file.getvalue()
+        file = io.BytesIO()
+        lying.save(file, "GIF", save_all=True, append_images=[lying.rotate(90)])
+        animated = file.getvalue()
+    # Within the size of the second picture: Pillow fails with struct.error.
+    files["train/Swift/cut.gif"] = animated[: animated.rindex(b"!\xf9") + 10]
+    done = fetch(write_zip(tmp_path / "cars.zip", files))
+    assert done.returncode == 0, done.stderr
+    assert "train/Audi/turned.jpg" in {row["image"] for row in rows(tmp_path / "data/manifest.csv")}
+    (bad,) = rows(tmp_path / "data/quarantine.csv")
+    assert bad["file"] == "train/Swift/cut.gif"
+    assert bad["reason"].startswith("damaged (error: unpack")
 
 
 def refused(done: subprocess.CompletedProcess[str], data: Path, *words: str) -> None:

@@ -25,7 +25,7 @@ from carbench.training.engine import Epoch, better
 from carbench.training.optimizing import learning_rates
 from conftest import ROOT, Project, run_script
 
-PARAMS = read_section(ROOT / "params.yaml", "train", TrainParams)
+PARAMS = read_section(ROOT / "presets/sample.yaml", "train", TrainParams)
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -171,10 +171,10 @@ def test_model_names_are_known_without_loading_timm() -> None:
     known = known_names()
     assert len(known) > 500
     backbone = BackboneParams(model="resnet18.a1_in1k", weights="random", train={})
-    refuse_unknown({"a": backbone}, ROOT / "params.yaml")
+    refuse_unknown({"a": backbone}, ROOT / "presets/sample.yaml")
     wrong = BackboneParams(model="resnet81", weights="random", train={})
     with pytest.raises(CarbenchError, match=r"backbones\.b\.model: found 'resnet81'.*write resnet"):
-        refuse_unknown({"a": backbone, "b": wrong}, ROOT / "params.yaml")
+        refuse_unknown({"a": backbone, "b": wrong}, ROOT / "presets/sample.yaml")
 
 
 @pytest.mark.slow

@@ -1,9 +1,9 @@
 """carbench: what goes beyond the two engines' own commands.
 
 sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
-not proven; compare says whether two experiments really differ; pin pins weights of the hub, and
-shortlist writes the screened candidates into params.yaml; serve answers pictures with the exported
-model, and drift says whether they have changed.
+not proven; compare says whether two experiments really differ; pin pins weights of the hub, weights
+gets some without the hub, and shortlist writes the screened candidates into params.yaml; serve
+answers pictures with the exported model, and drift says whether they have changed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMMANDS = {
     "exp": "save proven results as an experiment",
     "compare": "say whether experiments really differ",
     "pin": "pin weights of the hub",
+    "weights": "get trained weights without the hub",
     "shortlist": "write the screened shortlist into params.yaml",
     "serve": "serve the exported model",
     "drift": "say whether new pictures differ from those the model knows",

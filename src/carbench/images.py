@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -23,6 +24,21 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 # Above this, Pillow suspects a decompression bomb: 2 x 89 million pixels are 0.5 GB as RGB.
 Image.MAX_IMAGE_PIXELS = 89_478_485
+
+# When it opens a JPEG without JFIF header, Pillow looks up its resolution in the EXIF metadata, and
+# takes the file for no picture if that entry is odd. Nothing here needs the resolution.
+JpegImageFile._read_dpi_from_exif = lambda self: None  # type: ignore[method-assign]
+
+# How a picture is turned upright, by the EXIF orientation that it has; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadPictureError(Exception):
@@ -69,7 +85,8 @@ def decode(
     Raises:
         NotAPictureError: the bytes are no picture.
         TooManyPixelsError: more than ``most_pixels`` would be decoded, or 179 million are stored.
-        BadPictureError: the bytes are empty, truncated or corrupt.
+        BadPictureError: the bytes are empty, truncated or corrupt. Malformed EXIF metadata is no
+            reason: a picture whose orientation cannot be read is taken as stored.
     """
     if not content:
         raise BadPictureError("empty file")
@@ -85,14 +102,18 @@ def decode(
                 if most_pixels is not None and width * height > most_pixels:
                     raise TooManyPixelsError(f"too many pixels ({facts.width} x {facts.height})")
                 picture.load()
-                upright = ImageOps.exif_transpose(picture)
-                return _rgb(upright), facts
+                return _rgb(_upright(picture)), facts
+    except BadPictureError:
+        raise
     except UnidentifiedImageError:
         raise NotAPictureError("not a picture") from None
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"too many pixels ({error})") from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, MemoryError) as error:
         raise BadPictureError(str(error) or type(error).__name__) from None
+    except Exception as error:
+        # Pillow's parsers meet damage with whatever Python raises: TypeError, struct.error, ...
+        raise BadPictureError(f"damaged ({type(error).__name__}: {error})") from None
 
 
 def read(path: Path) -> Image.Image:
@@ -124,6 +145,18 @@ def resize(picture: Image.Image, size: int, fit: Fit) -> Image.Image:
     if fit == "crop":
         return ImageOps.fit(picture, square, Image.Resampling.BICUBIC)
     return ImageOps.pad(picture, square, Image.Resampling.BICUBIC, color=(124, 116, 104))
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Return a copy, turned upright.
+
+    Not by ImageOps.exif_transpose, which writes all EXIF entries anew, and fails if one is odd.
+    """
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        turn = None
+    return picture.copy() if turn is None else picture.transpose(turn)
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

@@ -10,10 +10,13 @@ A script describes its arguments, then calls :func:`run_stage` with a function t
 from __future__ import annotations
 
 import argparse
+import atexit
 import importlib
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +110,16 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
     args = parser.parse_args()
     _start_logging(args)
     signal.signal(signal.SIGTERM, _terminate)
+    status = _status(args, work)
+    # A script that Python itself runs has no caller; tests, profilers and debuggers are callers,
+    # which have things to do after it.
+    if sys._getframe(1).f_back is None:
+        _leave(status)
+    sys.exit(status)
+
+
+def _status(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
+    """Do the work and return the exit status; what went wrong is logged."""
     try:
         # Loaded by name on purpose: what can only refuse, record or bring back is not code of this
         # stage's result, and must not make every stage rerun when it is edited.
@@ -117,17 +130,37 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
                 work(Stage(args, job))
     except CarbenchError as error:
         log.error("%s", error)
-        sys.exit(1)
+        return 1
     except OSError as error:
         log.error("%s: %s", error.filename or "system", error.strerror or error)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
         log.error("interrupted; no output was written")
-        sys.exit(130)
+        return 130
     except Exception:
         log.exception("this is a bug in carbench")
-        sys.exit(70)
-    sys.exit(0)
+        return 70
+    return 0
+
+
+def _leave(status: int) -> None:
+    """End the process without taking apart what is loaded, which takes torch half a second.
+
+    What Python does at an exit is done: functions registered with atexit run (log files, temporary
+    folders, pools of multiprocessing, coverage) and streams are flushed. Returns if that fails, or
+    if threads still work; an ordinary exit waits for them and tells what is wrong.
+    """
+    if any(
+        not each.daemon for each in threading.enumerate() if each is not threading.main_thread()
+    ):
+        return
+    atexit._run_exitfuncs()
+    try:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

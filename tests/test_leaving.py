@@ -1,0 +1,103 @@
+"""A stage's process ends at once, and nothing that it still owes is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, active_environment
+
+SCRIPT = """
+import atexit, sys, tempfile, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from operator import neg
+from pathlib import Path
+from carbench.errors import CarbenchError
+from carbench.parallel import in_order_by_processes
+from carbench.stage import log, run_stage, stage_parser
+
+place = Path(sys.argv.pop())
+
+class TakenApart:
+    def __del__(self):
+        (place / "taken apart").touch()
+
+loaded = TakenApart()
+kept = tempfile.TemporaryDirectory(dir=place, prefix="temporary")
+pool = ThreadPoolExecutor(1)
+
+def late():
+    time.sleep(0.3)
+    (place / "thread").touch()
+
+def work(stage):
+    atexit.register(lambda: (place / "atexit").touch())
+    assert list(in_order_by_processes(neg, range(9), 4)) == [*range(0, -9, -1)]
+    print("x" * 100_000, end="")
+    log.info("the last line")
+    WORK
+
+if __name__ == "__main__":
+    run_stage(stage_parser(None), work)
+"""
+
+
+@pytest.fixture
+def leave(study: Callable[..., Path], tmp_path: Path) -> Callable[..., set[str]]:
+    """Run a stage that ends with some code; return what is found after it."""
+
+    def run(work: str, status: int, *runner: str) -> set[str]:
+        script, place = tmp_path / "script.py", tmp_path / "place"
+        script.write_text(SCRIPT.replace("WORK", work))
+        place.mkdir()
+        done = subprocess.run(
+            [
+                sys.executable,
+                *runner,
+                script,
+                "--params",
+                study(),
+                "--log",
+                tmp_path / "log",
+                place,
+            ],
+            env=active_environment() | {"PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == status, done.stderr
+        assert "x" * 100_000 in done.stdout
+        assert "the last line" in (tmp_path / "log").read_text()
+        assert (tmp_path / "log").read_text() == done.stderr
+        return {path.name for path in place.iterdir()}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [
+        ("pass", 0),
+        ("raise CarbenchError('a', found='b', expected='c', fix='d')", 1),
+        ("raise KeyboardInterrupt", 130),
+        ("raise TypeError", 70),
+    ],
+)
+def test_it_leaves_without_taking_modules_apart(
+    leave: Callable[..., set[str]], work: str, status: int
+) -> None:
+    assert leave(work, status) == {"atexit"}
+
+
+@pytest.mark.parametrize("start", ["threading.Thread(target=late).start()", "pool.submit(late)"])
+def test_it_waits_for_threads(leave: Callable[..., set[str]], start: str) -> None:
+    assert leave(start, 0) == {"atexit", "thread", "taken apart"}
+
+
+def test_a_profiler_has_its_say(leave: Callable[..., set[str]], tmp_path: Path) -> None:
+    assert "atexit" in leave("pass", 0, "-m", "cProfile", "-o", str(tmp_path / "profile"))
+    assert (tmp_path / "profile").stat().st_size
