@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -276,6 +277,30 @@ def test_what_cannot_be_screened_costs_the_others_nothing(tmp_path: Path, made: 
     assert len(found["test_resnet"].predicted) == 48
     assert "million parameters, over 1" in found["resnet50"].status
     assert not found["resnet50"].predicted
+
+
+@pytest.mark.slow
+def test_trained_weights_are_used(tmp_path: Path, made: Path) -> None:
+    """Those of a file, pinned; others than the pinned stop the screening."""
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    state = timm.create_model("test_resnet").state_dict()
+    save_file(state, tmp_path / "start.safetensors")
+    sha256 = hashlib.sha256((tmp_path / "start.safetensors").read_bytes()).hexdigest()
+    row = {"model": "test_resnet", "hub": "", "revision": ""}
+    row |= {"file": str(tmp_path / "start.safetensors"), "sha256": sha256}
+    candidates = find_candidates(["test_resnet"], read_weights(weights_table(tmp_path, row)), False)
+    (found,) = screening(tmp_path / "trained", made, {}).run(candidates)
+    assert (found.start, found.status) == ("file", "screened")
+    random = find_candidates(["test_resnet"], {}, True)
+    (other,) = screening(tmp_path / "random", made, {}).run(random)
+    assert other.predicted != found.predicted
+    row["sha256"] = SHA
+    candidates = find_candidates(["test_resnet"], read_weights(weights_table(tmp_path, row)), False)
+    with pytest.raises(CarbenchError, match="sha256"):
+        list(screening(tmp_path / "other", made, {}).run(candidates))
 
 
 @pytest.mark.slow

@@ -256,6 +256,8 @@ class Screening:
         if self._features.keep_weights:
             yield fetch_start(params, key)
             return
+        if self._scratch is not None:
+            self._scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self._scratch) as folder:
             yield fetch_start(params, key, Path(folder))
 
