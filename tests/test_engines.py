@@ -17,7 +17,7 @@ from carbench.interop.jobs import Job, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
-# weights: only for a start that is not random; tune: only where there are rates to try.
+# tune: only where there are rates to try.
 TORCH = ("cost", "evaluate", "export", "train", "tune", "weights")
 
 
