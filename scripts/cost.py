@@ -24,7 +24,8 @@ def cost(stage: Stage) -> None:
     image_size: int = stage.value("train.image_size")
     device = prepare(params, "cost")
     name = read_about(args.weights)["model"]
-    model = create(name, len(read_classes(args.split)), f"backbones.{args.backbone}.model")
+    classes = len(read_classes(args.split))
+    model = create(name, classes, image_size, f"backbones.{args.backbone}.model")
     measured = measure_cost(model, image_size, device, params.batch_size, params.repeats)
     document = {
         "backbone": args.backbone,

@@ -1,7 +1,8 @@
 """weights: the starting weights of a backbone, as an artifact that records where they are from.
 
 Only this stage and fetch may need a network: trainings read what it wrote. A random start holds
-no tensors: train draws them from its seed.
+no tensors: train draws them from its seed. Others hold them as the model has them at the study's
+image size. A backbone that cannot be trained and exported at this size is refused here.
 """
 
 from pathlib import Path
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def weights(stage: Stage) -> None:
-    model = stage.value("backbones.{backbone}.model")
+    name = stage.value("backbones.{backbone}.model")
     start = stage.value("backbones.{backbone}.weights")
+    image_size: int = stage.value("train.image_size")
     # The two keys are read one by one: an edit of the backbone's `train:` must not come here.
-    params = BackboneParams(model=model, weights=start, train={})
+    params = BackboneParams(model=name, weights=start, train={})
 
     refuse_unknown({stage.args.backbone: params}, stage.args.params)
     refuse_unpinned(params.weights, stage.args.backbone, stage.args.params)
@@ -33,6 +35,16 @@ def weights(stage: Stage) -> None:
 
         tensors, origin = fetch_start(params, f"backbones.{stage.args.backbone}.weights")
         about = {"model": params.model, **origin}
+
+    # Loaded after the weights were found: torch and timm take seconds.
+    from carbench.models.dry_run import dry_run
+
+    model = dry_run(params.model, image_size, stage.args.backbone)
+    if params.weights != "random":
+        from carbench.models.starting import adapt
+
+        key = f"backbones.{stage.args.backbone}.weights"
+        tensors = adapt(tensors, model, params.model, image_size, key)
     with stage.output(stage.args.output) as path:
         save_checkpoint(path, tensors, about)
     log.info("%s starts from %s", params.model, about["start"])

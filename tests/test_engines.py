@@ -17,7 +17,7 @@ from carbench.interop.jobs import Job, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
-# weights: only for a start that is not random; tune, screen: only where there is work.
+# tune, screen: only where there is work.
 TORCH = ("cost", "evaluate", "export", "screen", "train", "tune", "weights")
 
 

@@ -20,13 +20,14 @@ from carbench.errors import CarbenchError
 from carbench.judging.calibration import fit_temperature
 from carbench.models.backbones import create
 from carbench.models.checkpoints import read_about
+from carbench.models.heads import head_of
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
 from carbench.pictures.augment import mix
 from carbench.tables import read_table
 from carbench.training import engine, tuning
 from carbench.training.engine import Epoch, Trained, fit
-from carbench.training.optimizing import head_of, make_optimizer, set_rate
+from carbench.training.optimizing import make_optimizer, set_rate
 from conftest import ROOT, run_script
 from toy import CLASSES, COUNT, NORMALIZE, pictures, recipe
 
@@ -43,7 +44,7 @@ def one_thread() -> Iterator[None]:
 def trained(made: Path, params: TrainParams) -> tuple[nn.Module, dict[str, torch.Tensor], Trained]:
     """The model after its last epoch, its tensors before the first, and what was kept."""
     torch.manual_seed(0)
-    model = create("test_resnet", len(CLASSES))
+    model = create("test_resnet", len(CLASSES), 32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parts = pictures(made, "train"), pictures(made, "val")
     return model, before, fit(model, *parts, NORMALIZE, params, 0)
@@ -75,7 +76,7 @@ def test_a_frozen_body_keeps_weights_and_statistics(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
-    model = create("test_resnet", 3)
+    model = create("test_resnet", 3, 32)
     params = recipe(backbone_lr_scale=0.1, optimizer=optimizer)
     made = make_optimizer(model, params)
     set_rate(made, 0.5)
@@ -90,7 +91,7 @@ def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
 
 
 def test_a_distilled_model_has_two_heads() -> None:
-    assert len(head_of(create("deit_tiny_distilled_patch16_224", 3))) == 2
+    assert len(head_of(create("deit_tiny_distilled_patch16_224", 3, 32))) == 2
 
 
 def test_mixed_labels_are_mixed_as_the_pictures() -> None:
@@ -123,7 +124,7 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     losses = [[row.train_loss for row in each.history] for each in (result, without)]
     assert losses[0] == losses[1]
     assert result.chosen.val_loss != without.chosen.val_loss
-    kept = create("test_resnet", len(CLASSES))
+    kept = create("test_resnet", len(CLASSES), 32)
     kept.load_state_dict(result.tensors)
     val = pictures(made, "val")
     logits = engine.predict_logits(kept, val.pictures, NORMALIZE, params.image_size, 8)

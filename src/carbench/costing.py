@@ -29,7 +29,8 @@ def measure_cost(
     ``repeats`` timed runs. ``peak_memory_mb`` is the device's peak on a GPU, the process's
     resident memory on a CPU.
     """
-    model = place(model, device).eval()
+    # Without gradients: the counter hooks those of tokens, which inference mode has none of.
+    model = place(model, device).eval().requires_grad_(False)
     one, many = (
         torch.rand(count, 3, image_size, image_size, device=device).contiguous(
             memory_format=torch.channels_last

@@ -18,11 +18,15 @@ rule weights:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=60,
     params:
         code=code("weights"),
-        choices=keys("backbones.{backbone}.model", "backbones.{backbone}.weights"),
+        choices=keys(
+            "backbones.{backbone}.model",
+            "backbones.{backbone}.weights",
+            "train.image_size",
+        ),
     shell:
         "python scripts/weights.py --backbone {wildcards.backbone} --output {output} --log {log}"
 

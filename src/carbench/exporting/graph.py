@@ -59,10 +59,27 @@ class Deployable(nn.Module):
         normalize = Normalizer(card.mean, card.std, torch.device("cpu"))
         self.register_buffer("scale", normalize.scale)
         self.register_buffer("shift", normalize.shift)
-        # Some have a further layer between what they pool and what they classify by.
-        features = int(getattr(model, "head_hidden_size", 0) or model.num_features)
-        self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("axes", torch.zeros(features, 1))
+        count, self._has_one_classifier = self._look_at_head()
+        self.register_buffer("centre", torch.zeros(count))
+        self.register_buffer("axes", torch.zeros(count, 1))
+
+    @torch.no_grad()
+    def _look_at_head(self) -> tuple[int, bool]:
+        """Return how many features there are, and whether one layer makes the logits of them.
+
+        It does in most models. Not where two heads are averaged (distilled), tokens vote (VOLO), or
+        a convolution classifies (DLA).
+        """
+        dice = torch.Generator().manual_seed(0)
+        seen = self.model.forward_features(torch.rand(1, 3, self._size, self._size, generator=dice))
+        features = self._pool(seen)
+        try:
+            logits = self.model.get_classifier()(features)
+        except Exception:  # a tuple or list of heads, or one that wants other features: any kind
+            return features.shape[1], False
+        expected = self.model.forward_head(seen)
+        same = logits.shape == expected.shape and torch.allclose(logits, expected, equal_nan=True)
+        return features.shape[1], same
 
     @torch.no_grad()  # tensors of inference mode are captured only in a second, slower attempt
     def embed_along_principal_axes(self, batches: Iterable[NDArray[np.uint8]]) -> None:
@@ -73,21 +90,33 @@ class Deployable(nn.Module):
 
     def features(self, pictures: Tensor) -> Tensor:
         """Return what the classifier looks at, (N, D), of (N, S, S, 3) uint8."""
+        return self._pool(self._see(pictures))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) uint8."""
+        seen = self._see(pictures)
+        features = self._pool(seen)
+        if self._has_one_classifier:
+            logits = self.model.get_classifier()(features)
+        else:
+            logits = self.model.forward_head(seen)
+        embedding = torch.matmul(features - self.centre, self.axes)
+        return torch.softmax(logits / self._temperature, dim=1), embedding
+
+    def _see(self, pictures: Tensor) -> Any:
+        """Return the backbone's last feature maps or tokens of (N, S, S, 3) uint8."""
         side, size = pictures.shape[1], self._size
         # As carbench.pictures.augment.resample for whole pictures: rows first, then columns.
         tall = torch.matmul(self.shares, pictures.reshape(-1, side, side * 3).float())
         planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
         upright = torch.matmul(planes, self.shares.transpose(1, 2))
-        seen = self.model.forward_features(upright * self.scale + self.shift)
-        features: Tensor = self.model.forward_head(seen, pre_logits=True)
-        return features
+        return self.model.forward_features(upright * self.scale + self.shift)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) uint8."""
-        features = self.features(pictures)
-        logits = self.model.get_classifier()(features)
-        embedding = torch.matmul(features - self.centre, self.axes)
-        return torch.softmax(logits / self._temperature, dim=1), embedding
+    def _pool(self, seen: Any) -> Tensor:
+        """Return what the classifier looks at, (N, D); of several classifiers, side by side."""
+        pooled = self.model.forward_head(seen, pre_logits=True)
+        features: Tensor = pooled if isinstance(pooled, Tensor) else torch.cat(list(pooled), dim=1)
+        return features
 
 
 def principal_axes(

@@ -83,7 +83,7 @@ def mapped_stage(model: nn.Module, picture: Tensor) -> tuple[str, int] | None:
         model(picture)
     finally:
         hook.remove()
-    output = outputs[-1]
+    output = outputs[-1] if outputs else None  # some name a stage whose parts they call themselves
     if isinstance(output, Tensor) and output.ndim == 4:
         for channels, cells in ((1, output.shape[2:]), (3, output.shape[1:3])):
             if output.shape[channels] == count and min(cells) >= MIN_CELLS:

@@ -23,6 +23,7 @@ from carbench.ledger.whole import write_whole
 from carbench.models.backbones import create, load_start, normalization
 from carbench.models.devices import place
 from carbench.models.pretrained import fetch_start
+from carbench.models.starting import adapt
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 from carbench.params.train import BackboneParams
 from carbench.pictures.packed import Normalizer, PackedPictures
@@ -160,6 +161,8 @@ class Screening:
                 torch.manual_seed(self._features.seed)
                 model = self._create(candidate)
                 if tensors:
+                    key, size = f"screen.weights, {candidate.model}", self._features.image_size
+                    tensors = adapt(tensors, model, candidate.architecture, size, key)
                     load_start(model, tensors, Path(candidate.model))
                 model = place(model, self._device).eval()
                 latency = self._latency(model)
@@ -200,7 +203,7 @@ class Screening:
 
     def _create(self, candidate: Candidate) -> nn.Module:
         """Return the model without a classifier: what it computes are the features."""
-        return create(candidate.architecture, 0, "screen.candidates")
+        return create(candidate.architecture, 0, self._features.image_size, "screen.candidates")
 
     def _measured(self, candidate: Candidate, known: Screened) -> Screened:
         """Count parameters and multiply-accumulates, without memory or time where timm allows."""

@@ -12,14 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from carbench.models.heads import head_of
 from carbench.params.train import TrainParams
-
-
-def head_of(model: nn.Module) -> list[nn.Module]:
-    """Return the classifiers of a timm model: one, or two where it was distilled."""
-    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    names = config["classifier"]
-    return [model.get_submodule(name) for name in ([names] if isinstance(names, str) else names)]
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:

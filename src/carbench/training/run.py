@@ -72,7 +72,8 @@ def train_backbone(
     """
     torch.manual_seed(seed)
     start = read_about(weights)
-    model = create(start["model"], len(material.classes), f"backbones.{backbone}.model")
+    key = f"backbones.{backbone}.model"
+    model = create(start["model"], len(material.classes), params.image_size, key)
     if start["start"] != "random":
         fresh = load_start(model, read_tensors(weights), weights)
         log.info("started from %s; new: %s", start["start"], ", ".join(fresh))

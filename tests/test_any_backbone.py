@@ -1,0 +1,219 @@
+"""Any timm model passes once through what the stages do with it, or is refused in one sentence."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import timm
+import torch
+from torch import nn
+
+from carbench.costing import measure_cost
+from carbench.errors import CarbenchError
+from carbench.exporting.graph import Deployable, write_onnx
+from carbench.models import dry_run as module
+from carbench.models.backbones import ModelCard, create, load_start, load_trained
+from carbench.models.checkpoints import save_checkpoint
+from carbench.models.dry_run import dry_run, nearest_size
+from carbench.models.heads import head_of
+from carbench.models.starting import adapt
+from carbench.training.run import load_material, train_backbone
+from conftest import ROOT, run_script
+from toy import CLASSES, CPU, recipe
+
+# The smallest model of each of timm's modules, by parameters of a model with two classes.
+with (ROOT / "tests/small_backbones.csv").open(newline="") as file:
+    SMALL = list(csv.DictReader(file))
+# Of these the suite takes those with at most so many parameters, for time: a pass takes 5 to 20
+# seconds of processor time. CARBENCH_ANY_BACKBONE=60e6 takes all but the very large.
+LARGEST = float(os.environ.get("CARBENCH_ANY_BACKBONE", "1.4e6"))
+CHOSEN = [row["model"] for row in SMALL if int(row["parameters"]) <= LARGEST]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHOSEN)
+def test_every_family_runs_or_is_refused(name: str) -> None:
+    try:
+        model = dry_run(name, 64, "some")
+    except CarbenchError as error:
+        assert_one_sentence(error)
+        return
+    assert measure_cost(model, 64, CPU, 2, 1)["macs"] > 0
+
+
+def assert_one_sentence(error: CarbenchError) -> None:
+    text = str(error)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    for part in ("params.yaml: ", "found ", "; expected ", ". Fix: ", "backbones.some.model"):
+        assert part in text
+    assert "train.image_size" in text
+
+
+@pytest.mark.slow
+def test_the_list_has_every_module_of_timm() -> None:
+    assert {row["module"] for row in SMALL} == set(timm.list_modules())
+    assert all(timm.is_model_in_modules(row["model"], [row["module"]]) for row in SMALL)
+
+
+def test_a_vit_is_trained_at_another_size_than_its_own(made: Path, tmp_path: Path) -> None:
+    """From split.csv to a checkpoint that predicts, at 48 pixels; timm's is made for 160."""
+    start = tmp_path / "start.safetensors"
+    save_checkpoint(start, {}, {"model": "test_vit", "start": "random"})
+    material = load_material(made, made / "split.csv", 0, CPU)
+    trained, card, _ = train_backbone(start, material, recipe(image_size=48, epochs=1), 0, "vit")
+    saved = tmp_path / "model.safetensors"
+    save_checkpoint(saved, trained.tensors, {"card": asdict(card)})
+    model, card = load_trained(saved, CPU)
+    assert card.image_size == 48
+    assert model(torch.rand(2, 3, 48, 48)).shape == (2, len(CLASSES))
+
+
+def test_both_heads_of_a_distilled_model_learn() -> None:
+    model = create("deit_tiny_distilled_patch16_224", 3, 32).train()
+    logits = model(torch.rand(2, 3, 32, 32))
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    first, second = head_of(model)
+    assert first.weight.grad.abs().sum() > 0
+    assert second.weight.grad.abs().sum() > 0
+
+
+def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
+    """Its heads disagree; the graph's answer is that of their mean."""
+    torch.manual_seed(0)
+    name = "deit_tiny_distilled_patch16_224"
+    model = timm.create_model(name, num_classes=3, img_size=32, depth=2).eval()
+    nn.init.normal_(model.head_dist.weight)
+    card = ModelCard(name, CLASSES, 32, [0.0] * 3, [1.0] * 3)
+    path = tmp_path / "model.onnx"
+    write_onnx(Deployable(model, card, 32, 1.0).eval(), 32, CLASSES, path)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    given, embedding = onnxruntime.InferenceSession(path).run(None, {"pictures": pixels})
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).softmax(dim=1)
+    np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)
+    assert len(embedding) == 3
+
+
+def test_weights_of_another_size_are_resampled(tmp_path: Path) -> None:
+    """A vision transformer's positions are resampled; nothing but the head stays as it was made."""
+    theirs = timm.create_model("test_vit", num_classes=10).state_dict()
+    model = create("test_vit", 2, 48)
+    with pytest.raises(CarbenchError, match=r"pos_embed of shape \[1, 101, 64\]"):
+        load_start(model, theirs, tmp_path / "start.safetensors")
+
+    tensors = adapt(theirs, model, "test_vit", 48, "backbones.vit.weights")
+    positions = timm.layers.resample_abs_pos_embed(theirs["pos_embed"], [3, 3])
+    assert torch.equal(tensors["pos_embed"], positions)
+    new = load_start(model, tensors, tmp_path / "start.safetensors")
+    assert new == ["head.bias", "head.weight"]
+    assert torch.equal(model.pos_embed, positions)
+    assert torch.equal(theirs["norm.weight"], tensors["norm.weight"])
+
+
+def test_weights_that_cannot_be_resampled_are_refused() -> None:
+    """LeViT's attention biases belong to one grid, and timm has no way to another."""
+    theirs = create("levit_128s", 2, 224).state_dict()
+    with pytest.raises(CarbenchError) as caught:
+        adapt(theirs, create("levit_128s", 2, 64), "levit_128s", 64, "backbones.some.weights")
+    text = str(caught.value)
+    assert text.startswith("params.yaml: backbones.some.weights: found stages.0.blocks.0.attn")
+    assert "train.image_size, which is 64" in text
+
+
+def test_weights_of_the_right_size_stay_as_they_are() -> None:
+    theirs = timm.create_model("test_resnet", num_classes=10).state_dict()
+    tensors = adapt(theirs, create("test_resnet", 2, 48), "test_resnet", 48, "key")
+    assert list(tensors) == list(theirs)
+    assert all(torch.equal(tensors[name], theirs[name]) for name in theirs)
+
+
+def test_an_impossible_size_is_refused_with_one_that_works() -> None:
+    with pytest.raises(CarbenchError) as caught:
+        dry_run("test_vit", 50, "some")
+    assert_one_sentence(caught.value)
+    text = str(caught.value)
+    assert text.startswith("params.yaml: train.image_size: found 50, and test_vit under backbones.")
+    assert "set train.image_size: 48, the nearest" in text
+
+
+def test_a_model_of_one_size_only_names_it() -> None:
+    assert nearest_size("crossvit_tiny_240", 100) is not None
+    assert nearest_size("efficientformer_l1", 64) == 224
+
+
+class Sums(nn.Module):
+    """A classifier with a peculiarity."""
+
+    pretrained_cfg: dict[str, Any] = {}  # noqa: RUF012
+    num_classes = 2
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, classes)
+
+    def get_classifier(self) -> nn.Module:
+        return self.fc
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        pooled = x.mean(dim=(2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class ByContent(Sums):
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.mean() > 0 else -x
+
+
+class Absent(Sums):
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'rarely_installed'")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (ByContent, "cannot be exported with pictures of 48 pixels"),
+        (lambda: Sums(5), r"it puts out \[2, 5\] where logits \[2, 2\] are needed"),
+        (Absent, "needs a package that is not installed"),
+    ],
+)
+def test_what_cannot_run_is_refused(
+    make: Callable[[], nn.Module], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "create", lambda *arguments: make())
+    with pytest.raises(CarbenchError, match=words) as caught:
+        dry_run("test_resnet", 48, "some")
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("params.yaml: backbones.some.model: found test_resnet, ")
+
+
+@pytest.mark.slow
+def test_the_stage_refuses_before_anything_is_paid_for(
+    study: Callable[..., Path], tmp_path: Path
+) -> None:
+    options = ("--backbone", "resnet", "--output", tmp_path / "start.safetensors")
+    at_50 = study({"backbones.resnet.model": "test_vit", "train.image_size": 50})
+    done = run_script("weights", "--params", at_50, *options)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "train.image_size: found 50, and test_vit under backbones.resnet.model" in done.stderr
+    assert not (tmp_path / "start.safetensors").exists()
+    at_48 = study({"backbones.resnet.model": "test_vit", "train.image_size": 48})
+    done = run_script("weights", "--params", at_48, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == ["weights resnet: test_vit starts from random"]
