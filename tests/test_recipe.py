@@ -22,7 +22,7 @@ from carbench.models.backbones import create
 from carbench.models.checkpoints import read_about
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
-from carbench.pictures.augment import mix
+from carbench.pictures.augment import draw_mixing, mix
 from carbench.tables import read_table
 from carbench.training import engine, tuning
 from carbench.training.engine import Epoch, Trained, fit
@@ -98,14 +98,30 @@ def test_mixed_labels_are_mixed_as_the_pictures() -> None:
     labels = torch.arange(64) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
     pictures = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
-    mixed, soft = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
+
+    def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        dice = torch.Generator().manual_seed(seed)
+        return mix(pictures, targets, draw_mixing(64, 64, 0.5, dice))
+
+    mixed, soft = drawn(1)
     assert torch.allclose(soft.sum(1), torch.ones(64))
     assert torch.allclose(mixed[:, :, 2, 2], soft[:, :3], atol=1e-6)
     own = soft[torch.arange(64), labels]
     assert 0.3 < own.mean() < 0.85  # half of each, and a little for partners of the same class
-    again = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
-    assert torch.equal(again[1], soft)
-    assert not torch.equal(mix(pictures, targets, 0.5, torch.Generator().manual_seed(2))[1], soft)
+    assert torch.equal(drawn(1)[1], soft)
+    assert not torch.equal(drawn(2)[1], soft)
+
+
+def test_pictures_are_mixed_within_their_batch() -> None:
+    whole = draw_mixing(24, 8, 0.5, torch.Generator().manual_seed(0))
+    batches = whole.split(8)
+    assert [sorted(each.other.tolist()) for each in batches] == [list(range(8))] * 3
+    assert len({tuple(each.other.tolist()) for each in batches}) == 3
+    assert len(whole.share.unique()) == 24
+    unmixed = draw_mixing(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
+    pictures, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
+    for one, other in zip(mix(pictures, targets, unmixed), (pictures, targets), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_mixup_is_trained_with(made: Path) -> None:

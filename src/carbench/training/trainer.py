@@ -23,9 +23,11 @@ from carbench.params.train import TrainParams
 from carbench.pictures.augment import (
     Colours,
     Crops,
+    Mixing,
     Patches,
     draw_colours,
     draw_crops,
+    draw_mixing,
     draw_patches,
     erase,
     mix,
@@ -132,32 +134,33 @@ class Trainer:
         rates = list(learning_rates(epoch, steps, params))
         losses = torch.zeros((), device=device)
         count = sum(map(len, batches))
-        crops = draw_crops(count, params.augment, dice).to(device).split(params.batch_size)
-        colours = draw_colours(count, params.augment, dice).to(device).split(params.batch_size)
-        patches = draw_patches(count, params.augment.erase, dice).to(device)
-        chance = zip(crops, colours, patches.split(params.batch_size), strict=True)
+        crops = draw_crops(count, params.augment, dice)
+        colours = draw_colours(count, params.augment, dice)
+        patches = draw_patches(count, params.augment.erase, dice)
+        mixing = draw_mixing(count, params.batch_size, params.augment.mixup, dice)
+        draws = (crops, colours, patches, mixing)
+        chance = zip(*(each.to(device).split(params.batch_size) for each in draws), strict=True)
         pictures = progress(self._train.pictures.batches(batches), f"epoch {epoch + 1}", steps)
         for pixels, targets, drawn, lr in zip(pictures, labels[:steps], chance, rates, strict=True):
             set_rate(self._optimizer, lr)
             # Summed on the device: reading a value every step would make a GPU wait, too.
-            losses += self._step(pixels, targets, drawn, dice)
+            losses += self._step(pixels, targets, drawn)
         return rates[-1], losses.item() / steps
 
     def _step(
         self,
         pixels: Tensor,
         targets: Tensor,
-        drawn: tuple[Crops, Colours, Patches],
-        dice: torch.Generator,
+        drawn: tuple[Crops, Colours, Patches, Mixing],
     ) -> Tensor:
         """Learn from (B, S, S, 3) uint8 pictures and return the loss, a scalar on the device."""
         augment = self._params.augment
-        crops, colours, patches = drawn
+        crops, colours, patches, mixing = drawn
         pictures = recolour(resample(pixels, crops, self._params.image_size), colours)
         if augment.erase:
             pictures = erase(pictures, patches)
         if augment.mixup:
-            pictures, targets = mix(pictures, self._one_hot[targets], augment.mixup, dice)
+            pictures, targets = mix(pictures, self._one_hot[targets], mixing)
         return self.learn(self._normalize(pictures), targets)
 
     def learn(self, pictures: Tensor, targets: Tensor) -> Tensor:
