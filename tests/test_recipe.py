@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from carbench.errors import CarbenchError
@@ -25,6 +26,7 @@ from carbench.params.tune import TuneParams
 from carbench.pictures.augment import draw_mixing, mix
 from carbench.tables import read_table
 from carbench.training import engine, tuning
+from carbench.training.averaging import Average
 from carbench.training.engine import Epoch, Trained, fit
 from carbench.training.optimizing import head_of, make_optimizer, set_rate
 from conftest import ROOT, run_script
@@ -145,6 +147,26 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     logits = engine.predict_logits(kept, val.pictures, NORMALIZE, params.image_size, 8)
     loss = torch.nn.functional.cross_entropy(logits, val.labels).item()
     assert loss == pytest.approx(result.chosen.val_loss, rel=1e-4)
+
+
+def test_the_average_is_timms() -> None:
+    """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
+    torch.manual_seed(0)
+    model = create("test_efficientnet", 3)
+    ours, timms = Average(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(1, 6):
+        model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+        for average in (ours, timms):
+            average.update(model, step=step)
+        if step == 3:  # as after a kill: the tensors are filled, not replaced
+            ours.module.load_state_dict(timms.module.state_dict())
+            model.load_state_dict({name: each.clone() for name, each in model.state_dict().items()})
+    expected = timms.module.state_dict()
+    assert not changed(expected, ours.module.state_dict())
+    assert changed(expected, model.state_dict())
+    assert expected["bn1.num_batches_tracked"] == 5
 
 
 def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,6 +35,7 @@ from carbench.pictures.augment import (
 )
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.progress import progress
+from carbench.training.averaging import Average
 from carbench.training.optimizing import (
     learning_rates,
     make_optimizer,
@@ -80,7 +80,7 @@ class Trainer:
         self._one_hot = torch.eye(classes, device=train.labels.device)
         self._optimizer = make_optimizer(model, params)
         self._steps = 0
-        self._average = ModelEmaV3(model, params.ema, use_warmup=True) if params.ema else None
+        self._average = Average(model, params.ema) if params.ema else None
         bfloat16 = uses_bfloat16(params.precision, model, train.labels.device)
         self.precision = "bfloat16" if bfloat16 else "float32"
         self.micro_batch = params.batch_size
