@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from carbench.errors import CarbenchError
-from carbench.models.devices import uses_bfloat16
+from carbench.models.devices import tf32, uses_bfloat16
 from carbench.models.without_compiler import use_compiler
 from carbench.params.train import TrainParams
 from carbench.pictures.augment import (
@@ -92,6 +92,11 @@ class Trainer:
         """The model that val sees and that is kept."""
         return self._average.module if self._average else self._model
 
+    @property
+    def judges_in_bfloat16(self) -> bool:
+        """Whether val is predicted in bfloat16: on a GPU that trains in it. On a CPU never."""
+        return self.precision == "bfloat16" and self._train.labels.device.type == "cuda"
+
     def state(self) -> dict[str, Any]:
         """Return all that the epochs to come depend on; its tensors are the living ones."""
         device = self._train.labels.device
@@ -156,7 +161,9 @@ class Trainer:
         """Learn from (B, S, S, 3) uint8 pictures and return the loss, a scalar on the device."""
         augment = self._params.augment
         crops, colours, patches, mixing = drawn
-        pictures = recolour(resample(pixels, crops, self._params.image_size), colours)
+        with tf32(pixels.device):  # errs by less than half a grey level
+            pictures = resample(pixels, crops, self._params.image_size)
+        pictures = recolour(pictures, colours)
         if augment.erase:
             pictures = erase(pictures, patches)
         if augment.mixup:
