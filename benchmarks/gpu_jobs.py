@@ -57,7 +57,7 @@ USUAL = Sizes(
     MODELS["cuda"],
     ("mobilenetv3_large_100", "resnet50"),
     ("mobilenetv3_large_100", "resnet50"),
-    *(224, 64, 256, 2048, 3, 2000, 2, 14),
+    *(224, 64, 256, 1024, 3, 2000, 2, 14),
 )
 SMALL = Sizes(
     ("test_resnet", "mobilenetv3_small_050"),
@@ -118,7 +118,7 @@ def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Siz
     for choice in CHOICES:
         for name in sizes.models:
             what = f"{choice.name}, {name}"
-            jobs.append(Job("Choices", what, partial(compare, bench, choice, name), 8))
+            jobs.append(Job("Choices", what, partial(compare, bench, choice, name), 6))
     jobs += each(f"Whole step, batches of {large}", partial(step, bench, large), 12)
     compiling = Choice("compile: true", {"compile": True})
     for name in sizes.compiled:
