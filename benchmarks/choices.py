@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from input import CLASSES, MODELS, pack
+from steps import MODELS, labelled, make_trainer, pack
 
-from carbench.models.backbones import create
-from carbench.models.devices import place, prepare
+from carbench.models.devices import prepare
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.training.trainer import LabelledPictures, Trainer
+from carbench.training.trainer import Trainer
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("precision: bfloat16", {"precision": "bfloat16"}),
@@ -54,14 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
         images = pack(Path(folder), count, args.size + args.size // 8)
-        labels = torch.arange(count, device=device) % CLASSES
-        pictures = LabelledPictures(PackedPictures(Path(folder), images, device), labels)
-
-        def trainer(name: str, params: TrainParams) -> Trainer:
-            torch.manual_seed(0)
-            model = place(create(name, CLASSES, name), device, params.channels_last)
-            normalize = Normalizer([0.5] * 3, [0.25] * 3, device, params.channels_last)
-            return Trainer(model, pictures, normalize, params, 0)
+        pictures = labelled(Path(folder), images, device)
 
         def seconds(one: Trainer, params: TrainParams, epoch: int) -> tuple[float, float]:
             torch.set_num_threads(params.threads)
@@ -75,7 +66,7 @@ def main() -> None:
             other = default.model_copy(update=change)
             cells, first = [], []
             for name in names:
-                pair = [(trainer(name, params), params) for params in (default, other)]
+                pair = [(make_trainer(name, pictures, each), each) for each in (default, other)]
                 first.append(seconds(*pair[1], 0)[1])
                 seconds(*pair[0], 0)
                 rounds = [

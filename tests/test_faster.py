@@ -24,7 +24,7 @@ from carbench.judging.predict import predict_logits
 from carbench.models import devices
 from carbench.params.pack import PackParams
 from carbench.pictures import packed, packing
-from carbench.pictures.augment import draw_patches, erase
+from carbench.pictures.augment import draw_crops, draw_patches, erase, resample
 from carbench.pictures.packed import PackedPictures
 from carbench.tables import read_table
 from carbench.training.engine import Trained, fit
@@ -179,6 +179,34 @@ def test_the_precision_is_chosen_by_processor_and_model(
     assert devices.uses_bfloat16("auto", built, CPU) == (expected == "bfloat16")
     assert devices.uses_bfloat16("bfloat16", built, CPU)
     assert not devices.uses_bfloat16("float32", built, CPU)
+
+
+def test_rounding_to_tf32_moves_a_crop_by_less_than_half_a_grey_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As GPUs read matrices where they may: the last 13 of float32's 23 bits are cut off."""
+
+    def cut(matrix: torch.Tensor) -> torch.Tensor:
+        return (matrix.contiguous().view(torch.int32) & -(1 << 13)).view(torch.float32)
+
+    dice = torch.Generator().manual_seed(0)
+    crops = draw_crops(8, recipe().augment, dice)
+    pixels = torch.randint(0, 256, (8, 256, 256, 3), generator=dice).to(torch.uint8)
+    pixels[4:] = 255  # where all errors have the same sign
+    exact = resample(pixels, crops, 224)
+    real = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda one, other: real(cut(one), cut(other)))
+    error = 255 * (resample(pixels, crops, 224) - exact).abs().max()
+    assert 0.1 < error < 0.5
+
+
+def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=3)
+    val = pictures(made, "val").pictures
+    exact, rounded = (predict_logits(model, val, NORMALIZE, 32, 5, half) for half in (False, True))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    assert torch.allclose(exact, rounded, atol=0.05)
 
 
 # ---- GPUs

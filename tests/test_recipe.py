@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from carbench.errors import CarbenchError
@@ -23,9 +24,10 @@ from carbench.models.checkpoints import read_about
 from carbench.models.heads import head_of
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
-from carbench.pictures.augment import mix
+from carbench.pictures.augment import draw_mixing, mix
 from carbench.tables import read_table
 from carbench.training import engine, tuning
+from carbench.training.averaging import Average
 from carbench.training.engine import Epoch, Trained, fit
 from carbench.training.optimizing import make_optimizer, set_rate
 from conftest import ROOT, run_script
@@ -99,14 +101,30 @@ def test_mixed_labels_are_mixed_as_the_pictures() -> None:
     labels = torch.arange(64) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
     pictures = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
-    mixed, soft = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
+
+    def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        dice = torch.Generator().manual_seed(seed)
+        return mix(pictures, targets, draw_mixing(64, 64, 0.5, dice))
+
+    mixed, soft = drawn(1)
     assert torch.allclose(soft.sum(1), torch.ones(64))
     assert torch.allclose(mixed[:, :, 2, 2], soft[:, :3], atol=1e-6)
     own = soft[torch.arange(64), labels]
     assert 0.3 < own.mean() < 0.85  # half of each, and a little for partners of the same class
-    again = mix(pictures, targets, 0.5, torch.Generator().manual_seed(1))
-    assert torch.equal(again[1], soft)
-    assert not torch.equal(mix(pictures, targets, 0.5, torch.Generator().manual_seed(2))[1], soft)
+    assert torch.equal(drawn(1)[1], soft)
+    assert not torch.equal(drawn(2)[1], soft)
+
+
+def test_pictures_are_mixed_within_their_batch() -> None:
+    whole = draw_mixing(24, 8, 0.5, torch.Generator().manual_seed(0))
+    batches = whole.split(8)
+    assert [sorted(each.other.tolist()) for each in batches] == [list(range(8))] * 3
+    assert len({tuple(each.other.tolist()) for each in batches}) == 3
+    assert len(whole.share.unique()) == 24
+    unmixed = draw_mixing(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
+    pictures, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
+    for one, other in zip(mix(pictures, targets, unmixed), (pictures, targets), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_mixup_is_trained_with(made: Path) -> None:
@@ -130,6 +148,26 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     logits = engine.predict_logits(kept, val.pictures, NORMALIZE, params.image_size, 8)
     loss = torch.nn.functional.cross_entropy(logits, val.labels).item()
     assert loss == pytest.approx(result.chosen.val_loss, rel=1e-4)
+
+
+def test_the_average_is_timms() -> None:
+    """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
+    torch.manual_seed(0)
+    model = create("test_efficientnet", 3)
+    ours, timms = Average(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(1, 6):
+        model(torch.rand(4, 3, 32, 32)).square().sum().backward()
+        optimizer.step()
+        for average in (ours, timms):
+            average.update(model, step=step)
+        if step == 3:  # as after a kill: the tensors are filled, not replaced
+            ours.module.load_state_dict(timms.module.state_dict())
+            model.load_state_dict({name: each.clone() for name, each in model.state_dict().items()})
+    expected = timms.module.state_dict()
+    assert not changed(expected, ours.module.state_dict())
+    assert changed(expected, model.state_dict())
+    assert expected["bn1.num_batches_tracked"] == 5
 
 
 def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

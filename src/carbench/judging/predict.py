@@ -27,9 +27,22 @@ def predict_logits(
     normalize: Normalizer,
     image_size: int,
     batch_size: int,
+    bfloat16: bool = False,
 ) -> Tensor:
-    """Return the logits (N, classes) float32, on the CPU, of all pictures in their order."""
+    """Return the logits (N, classes) float32, on the CPU, of all pictures in their order.
+
+    Args:
+        model: is put into evaluation mode.
+        pictures: (N) pictures.
+        normalize: what the model wants done to pictures.
+        image_size: pixels of a side that the model sees.
+        batch_size: pictures at a time.
+        bfloat16: compute in bfloat16 where autocast does; pictures and logits stay float32.
+    """
     model.eval()
     batches = torch.split(torch.arange(len(pictures)), batch_size)
-    logits = [model(normalize(batch)).float() for batch in pictures.upright(batches, image_size)]
+    logits = []
+    for batch in pictures.upright(batches, image_size):
+        with torch.autocast(batch.device.type, torch.bfloat16, bfloat16):
+            logits.append(model(normalize(batch)).float())
     return torch.cat(logits).cpu()

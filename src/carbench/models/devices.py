@@ -7,6 +7,8 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -59,7 +61,8 @@ def prepare(params: ComputeSection, section: str) -> torch.device:
     """Set torch's threads and its deterministic algorithms; return the device, a GPU leased.
 
     On a CPU the same seed, thread count and machine then give the same bits. A GPU may still
-    differ in the last bits from another model of GPU.
+    differ in the last bits from another model of GPU. ``torch.backends.cudnn.benchmark`` stays off:
+    it picks algorithms by their measured time, which may pick others, with other bits, next time.
     """
     # cuBLAS repeats itself only with this workspace; it must be set before the first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -80,7 +83,27 @@ def prepare(params: ComputeSection, section: str) -> torch.device:
     gpus = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
     device = torch.device("cuda", lease(gpus, log.info))
     torch.cuda.set_device(device)
+    # By default torch rounds what convolutions of float32 read to TF32's 10 bits. Here float32
+    # means float32: predictions agree with a CPU's, and ``precision: auto`` trains in bfloat16.
+    torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+@contextmanager
+def tf32(device: torch.device) -> Iterator[None]:
+    """Let matrix products of float32 on a GPU round what they read to TF32's 10 bits meanwhile.
+
+    On a CPU nothing changes.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def peak_memory_mb(device: torch.device) -> float:

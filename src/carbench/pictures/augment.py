@@ -70,10 +70,20 @@ class Patches(Draws):
     colour: Tensor
 
 
-def whole(count: int) -> Crops:
-    """Return crops that keep the whole picture."""
-    zero, one = torch.zeros(count), torch.ones(count)
-    return Crops(zero, zero, one, one, torch.zeros(count, dtype=torch.bool))
+@dataclass(frozen=True)
+class Mixing(Draws):
+    """What each picture is mixed with: its own share (N,) float32, and the other picture's index
+    within the batch (N,) int64.
+    """
+
+    share: Tensor
+    other: Tensor
+
+
+def whole(count: int, device: torch.device | None = None) -> Crops:
+    """Return crops that keep the whole picture, on the CPU or on ``device``."""
+    zero, one = torch.zeros(count, device=device), torch.ones(count, device=device)
+    return Crops(zero, zero, one, one, torch.zeros(count, dtype=torch.bool, device=device))
 
 
 def draw_crops(count: int, params: AugmentParams, dice: torch.Generator) -> Crops:
@@ -150,31 +160,47 @@ def erase(pictures: Tensor, patches: Patches) -> Tensor:
     return torch.where(inside, patches.colour[:, :, None, None], pictures)
 
 
-def mix(
-    pictures: Tensor, targets: Tensor, alpha: float, dice: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Lay each picture and its target over another of the batch (mixup).
+def draw_mixing(count: int, batch_size: int, alpha: float, dice: torch.Generator) -> Mixing:
+    """Draw what mixup lays over what (Zhang et al., "mixup: Beyond Empirical Risk Minimization",
+    2018).
 
-    The shares are drawn from Beta(alpha, alpha), one a picture: the smaller alpha, the more often
-    nearly all of one picture (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018).
+    The shares are from Beta(alpha, alpha), one a picture: the smaller alpha, the more often nearly
+    all of one picture. The others are a permutation of each batch. Where alpha is 0 nothing is
+    drawn, and each picture keeps all of itself.
+
+    Args:
+        count: pictures of whole batches, or of one smaller batch.
+        batch_size: pictures of a batch.
+        alpha: 0 or above.
+        dice: where chance is from.
+    """
+    if not alpha:
+        return Mixing(torch.ones(count), torch.arange(count) % batch_size)
+    # torch draws no Beta from a generator of one's own.
+    seed = int(torch.randint(2**62, (), generator=dice))
+    shares = np.random.default_rng(seed).beta(alpha, alpha, count).astype(np.float32)
+    batches = torch.ones(count).split(batch_size)
+    others = [torch.randperm(len(batch), generator=dice) for batch in batches]
+    return Mixing(torch.from_numpy(shares), torch.cat(others))
+
+
+def mix(pictures: Tensor, targets: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor]:
+    """Lay each picture and its target over another of the batch (mixup).
 
     Args:
         pictures: (B, 3, H, W) float32.
         targets: (B, classes) float32, rows sum to one.
-        alpha: above 0.
-        dice: where chance is from.
+        mixing: of this batch, on the same device.
 
     Returns:
         Pictures and targets of the same shapes.
     """
-    count = len(pictures)
-    # torch draws no Beta from a generator of one's own.
-    seed = int(torch.randint(2**62, (), generator=dice))
-    drawn = np.random.default_rng(seed).beta(alpha, alpha, count).astype(np.float32)
-    share = torch.from_numpy(drawn).to(pictures.device)[:, None]
-    other = torch.randperm(count, generator=dice).to(pictures.device)
-    mixed = torch.lerp(pictures[other], pictures, share[:, :, None, None])
-    return mixed, torch.lerp(targets[other], targets, share)
+    share = mixing.share[:, None]
+    other_pictures, other_targets = (
+        each.index_select(0, mixing.other) for each in (pictures, targets)
+    )
+    mixed = torch.lerp(other_pictures, pictures, share[:, :, None, None])
+    return mixed, torch.lerp(other_targets, targets, share)
 
 
 def _band(start: Tensor, length: Tensor, side: int) -> Tensor:

@@ -101,7 +101,12 @@ def fit(
         epoch = len(history)
         lr, loss = trainer.train_epoch(epoch)
         logits = predict_logits(
-            trainer.judged, val.pictures, normalize, params.image_size, params.val_batch_size
+            trainer.judged,
+            val.pictures,
+            normalize,
+            params.image_size,
+            params.val_batch_size,
+            trainer.judges_in_bfloat16,
         )
         row = _judge(epoch, lr, loss, logits, val.labels.cpu())
         history.append(row)

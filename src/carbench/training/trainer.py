@@ -12,20 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
 from carbench.errors import CarbenchError
-from carbench.models.devices import uses_bfloat16
+from carbench.models.devices import tf32, uses_bfloat16
 from carbench.models.without_compiler import use_compiler
 from carbench.params.train import TrainParams
 from carbench.pictures.augment import (
     Colours,
     Crops,
+    Mixing,
     Patches,
     draw_colours,
     draw_crops,
+    draw_mixing,
     draw_patches,
     erase,
     mix,
@@ -34,6 +35,7 @@ from carbench.pictures.augment import (
 )
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.progress import progress
+from carbench.training.averaging import Average
 from carbench.training.optimizing import (
     learning_rates,
     make_optimizer,
@@ -78,7 +80,7 @@ class Trainer:
         self._one_hot = torch.eye(classes, device=train.labels.device)
         self._optimizer = make_optimizer(model, params)
         self._steps = 0
-        self._average = ModelEmaV3(model, params.ema, use_warmup=True) if params.ema else None
+        self._average = Average(model, params.ema) if params.ema else None
         bfloat16 = uses_bfloat16(params.precision, model, train.labels.device)
         self.precision = "bfloat16" if bfloat16 else "float32"
         self.micro_batch = params.batch_size
@@ -89,6 +91,11 @@ class Trainer:
     def judged(self) -> nn.Module:
         """The model that val sees and that is kept."""
         return self._average.module if self._average else self._model
+
+    @property
+    def judges_in_bfloat16(self) -> bool:
+        """Whether val is predicted in bfloat16: on a GPU that trains in it. On a CPU never."""
+        return self.precision == "bfloat16" and self._train.labels.device.type == "cuda"
 
     def state(self) -> dict[str, Any]:
         """Return all that the epochs to come depend on; its tensors are the living ones."""
@@ -132,32 +139,35 @@ class Trainer:
         rates = list(learning_rates(epoch, steps, params))
         losses = torch.zeros((), device=device)
         count = sum(map(len, batches))
-        crops = draw_crops(count, params.augment, dice).to(device).split(params.batch_size)
-        colours = draw_colours(count, params.augment, dice).to(device).split(params.batch_size)
-        patches = draw_patches(count, params.augment.erase, dice).to(device)
-        chance = zip(crops, colours, patches.split(params.batch_size), strict=True)
+        crops = draw_crops(count, params.augment, dice)
+        colours = draw_colours(count, params.augment, dice)
+        patches = draw_patches(count, params.augment.erase, dice)
+        mixing = draw_mixing(count, params.batch_size, params.augment.mixup, dice)
+        draws = (crops, colours, patches, mixing)
+        chance = zip(*(each.to(device).split(params.batch_size) for each in draws), strict=True)
         pictures = progress(self._train.pictures.batches(batches), f"epoch {epoch + 1}", steps)
         for pixels, targets, drawn, lr in zip(pictures, labels[:steps], chance, rates, strict=True):
             set_rate(self._optimizer, lr)
             # Summed on the device: reading a value every step would make a GPU wait, too.
-            losses += self._step(pixels, targets, drawn, dice)
+            losses += self._step(pixels, targets, drawn)
         return rates[-1], losses.item() / steps
 
     def _step(
         self,
         pixels: Tensor,
         targets: Tensor,
-        drawn: tuple[Crops, Colours, Patches],
-        dice: torch.Generator,
+        drawn: tuple[Crops, Colours, Patches, Mixing],
     ) -> Tensor:
         """Learn from (B, S, S, 3) uint8 pictures and return the loss, a scalar on the device."""
         augment = self._params.augment
-        crops, colours, patches = drawn
-        pictures = recolour(resample(pixels, crops, self._params.image_size), colours)
+        crops, colours, patches, mixing = drawn
+        with tf32(pixels.device):  # errs by less than half a grey level
+            pictures = resample(pixels, crops, self._params.image_size)
+        pictures = recolour(pictures, colours)
         if augment.erase:
             pictures = erase(pictures, patches)
         if augment.mixup:
-            pictures, targets = mix(pictures, self._one_hot[targets], augment.mixup, dice)
+            pictures, targets = mix(pictures, self._one_hot[targets], mixing)
         return self.learn(self._normalize(pictures), targets)
 
     def learn(self, pictures: Tensor, targets: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""carbench's pack and training on the same folders, without the engines: decoding is counted."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from common import accuracy, arguments, report, spent
+
+from carbench.models.backbones import create, normalization
+from carbench.models.devices import place, prepare
+from carbench.params.base import read_section
+from carbench.params.pack import PackParams
+from carbench.params.train import TrainParams
+from carbench.pictures.packed import Normalizer, PackedPictures
+from carbench.pictures.packing import write_array
+from carbench.tables import write_table
+from carbench.training.engine import fit
+from carbench.training.trainer import LabelledPictures
+
+PRESET = Path(__file__).parents[2] / "presets/kaggle-cars.yaml"
+
+
+def main() -> None:
+    """Pack, train, and test the epoch that is best on val."""
+    args = arguments(__doc__)
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    changes = {"image_size": args.size, "epochs": args.epochs, "batch_size": args.batch}
+    changes |= {"lr": args.lr, "device": args.device, "backbone_lr_scale": 1.0, "ema": 0.0}
+    changes |= {"freeze_epochs": 0, "warmup_epochs": 1.0 if args.epochs > 1 else 0.0}
+    default = read_section(PRESET, "train", TrainParams)
+    plain = default.augment.model_copy(update={"mixup": 0.0})
+    params = default.model_copy(update={**changes, "augment": plain})
+    files = sorted(path for path in args.data.glob("*/*/*") if path.is_file())
+    classes = sorted({path.parent.name for path in files})
+    with tempfile.TemporaryDirectory() as folder:
+        pack = Path(folder)
+        write_array(pack, files, PackParams(size=args.size * 8 // 7, fit="squash"), None)
+        rows = [{"row": row, "image": path.as_posix()} for row, path in enumerate(files)]
+        write_table(pack / "index.csv", ["row", "image"], rows)
+        # Not before the pack, whose processes are forks: CUDA does not survive one.
+        device = prepare(params, "train")
+        torch.manual_seed(args.seed)
+
+        def part(name: str) -> LabelledPictures:
+            own = [path for path in files if path.parts[-3] == name]
+            labels = [classes.index(path.parent.name) for path in own]
+            pictures = PackedPictures(pack, [path.as_posix() for path in own], device)
+            return LabelledPictures(pictures, torch.tensor(labels, device=device))
+
+        model = place(create(args.model, len(classes)), device, params.channels_last)
+        normalize = Normalizer(*normalization(model), device, params.channels_last)
+        trained = fit(model, part("train"), part("val"), normalize, params, args.seed)
+        costs = spent()
+        model.load_state_dict(trained.tensors)
+        test = part("test")
+        batches = torch.arange(len(test.pictures)).split(params.val_batch_size)
+        shown = map(normalize, test.pictures.upright(batches, args.size))
+        labels = test.labels.split(params.val_batch_size)
+        report(costs, accuracy(model, zip(shown, labels, strict=True), args.device))
+
+
+if __name__ == "__main__":
+    main()
