@@ -1,9 +1,9 @@
-"""Fine-tuning recipes, compared on val: one change at a time from a base, the same budget for each.
+"""Fine-tuning recipes, compared on val: one change at a time.
 
-Run by hand in a study whose `split`, `pack` and `weights` are made, for example after
-`snakemake --cores 2 --until split pack weights`:
+Run by hand in a study whose `split`, `pack` and `weights` are made, for example, with
+presets/archive.yaml, after `snakemake results/split/split.csv results/weights/lite0.safetensors`:
 
-    python benchmarks/recipes.py --output recipes.csv --backbones lite0 --seeds 0 1
+    python benchmarks/recipes.py --output recipes.csv --backbones lite0 --seeds 0
 
 Every training is one row of the CSV file, with its best epoch on val and its CPU seconds; rows that
 are there already are not trained again, so that a killed search goes on. The test pictures are not
@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carbench.params.base import read_section
-from carbench.params.train import TrainParams, merge
+from carbench.params.base import read_yaml
+from carbench.params.train import TrainParams, recipe_of
 
 STUDY = Path("results")
 COLUMNS = (
@@ -36,31 +36,29 @@ COLUMNS = (
     "changes",
 )
 
-# What is changed of params.yaml's `train:` section. The empty change is the base.
+# Keys of `train:` that differ from the study's recipe for trained weights.
+QUICK = {"image_size": 96, "epochs": 4}
+SLOW = QUICK | {"lr": 1.0e-3}
+LARGER = {"image_size": 128, "epochs": 4}
 RECIPES: dict[str, dict[str, Any]] = {
-    "base": {},
-    "lr 3e-4": {"lr": 3.0e-4},
-    "lr 3e-3": {"lr": 3.0e-3},
-    "lr 3e-3, body 0.3": {"lr": 3.0e-3, "backbone_lr_scale": 0.3},
-    "lr 3e-3, body 0.1": {"lr": 3.0e-3, "backbone_lr_scale": 0.1},
-    "lr 1e-2, body 0.1": {"lr": 1.0e-2, "backbone_lr_scale": 0.1},
-    "freeze 1": {"freeze_epochs": 1},
-    "ema 0.99": {"ema": 0.99},
-    "ema 0.999": {"ema": 0.999},
-    "min_area 0.35": {"augment": {"min_area": 0.35}},
-    "min_area 0.95": {"augment": {"min_area": 0.95}},
-    "mixup 0.2": {"augment": {"mixup": 0.2}},
-    "erase 0.25": {"augment": {"erase": 0.25}},
-    "colour 0.4": {"augment": {"brightness": 0.4, "contrast": 0.4}},
-    "smoothing 0": {"label_smoothing": 0.0},
-    "decay 0.3": {"weight_decay": 0.3},
-    "batch 16": {"batch_size": 16},
-    "sgd 0.03": {"optimizer": "sgd", "lr": 0.03, "weight_decay": 1.0e-4},
-    "2 epochs": {"epochs": 2},
-    "6 epochs": {"epochs": 6},
-    "10 epochs": {"epochs": 10},
-    "112 px": {"image_size": 112},
-    "128 px": {"image_size": 128},
+    "96 px, lr 3e-4": QUICK | {"lr": 3.0e-4},
+    "96 px, lr 1e-3": SLOW,
+    "96 px, lr 3e-3": QUICK | {"lr": 3.0e-3},
+    "96 px, lr 6e-3": QUICK | {"lr": 6.0e-3},
+    "96 px, lr 1e-2": QUICK | {"lr": 1.0e-2},
+    "96 px, lr 3e-3, body at 0.3": QUICK | {"lr": 3.0e-3, "backbone_lr_scale": 0.3},
+    "96 px, lr 3e-3, body at 0.1": QUICK | {"lr": 3.0e-3, "backbone_lr_scale": 0.1},
+    "96 px, lr 1e-3, head alone for 1 epoch": SLOW | {"freeze_epochs": 1},
+    "96 px, lr 1e-3, average of weights 0.99": SLOW | {"ema": 0.99},
+    "96 px, lr 1e-3, crops from 0.35": SLOW | {"augment": {"min_area": 0.35}},
+    "96 px, lr 3e-3, mixup 0.2": QUICK | {"lr": 3.0e-3, "augment": {"mixup": 0.2}},
+    "96 px, lr 3e-3, 6 epochs": QUICK | {"lr": 3.0e-3, "epochs": 6},
+    "128 px, lr 3e-3": LARGER | {"lr": 3.0e-3},
+    "128 px, lr 2e-3": LARGER | {"lr": 2.0e-3},
+    "128 px, lr 3e-3, average of weights 0.99": LARGER | {"lr": 3.0e-3, "ema": 0.99},
+    "128 px, lr 3e-3, crops from 0.5": LARGER | {"lr": 3.0e-3, "augment": {"min_area": 0.5}},
+    "128 px, lr 3e-3, batches of 16": LARGER | {"lr": 3.0e-3, "batch_size": 16},
+    "160 px, lr 3e-3, 3 epochs": {"lr": 3.0e-3, "image_size": 160, "epochs": 3},
 }
 
 
@@ -70,8 +68,8 @@ def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
     from carbench.training.run import load_material, train_backbone
 
     name, changes, backbone, seed = work
-    base = read_section(Path("params.yaml"), "train", TrainParams).model_dump()
-    params = TrainParams.model_validate(merge(base, changes))
+    base = recipe_of(read_yaml(Path("params.yaml"))["train"], changes, pretrained=True)
+    params = TrainParams.model_validate(base)
     device = prepare(params, "train")
     split = STUDY / "split/split.csv"
     started = time.process_time()
