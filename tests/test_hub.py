@@ -18,7 +18,11 @@ import pytest
 import yaml
 from safetensors.numpy import save
 
+from carbench.errors import CarbenchError
 from carbench.models.checkpoints import read_about
+from carbench.params.train import WeightsHub
+from carbench.screening.candidates import read_weights
+from carbench.tables import read_table, write_table
 from conftest import ROOT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -274,6 +278,72 @@ def test_pins_are_written_where_they_belong(
     for backbone in check(path).backbones.values():
         assert backbone.weights == pin.WeightsHub(**hub.pin)
     assert pin.pin_all(path) == {}
+
+
+@pytest.mark.slow  # loads torch and timm, some times
+def test_screened_weights_are_kept_only_if_asked(desk: Desk, made: Path) -> None:
+    row = {"model": "test_resnet.mine", "file": "", **desk.hub.pin}
+    write_table(desk.folder / "weights.csv", ["model", "file", "hub", "revision", "sha256"], [row])
+
+    def screen(**features: object) -> subprocess.CompletedProcess[str]:
+        path = desk.study("random")
+        params = yaml.safe_load(path.read_text())
+        params["screen"]["candidates"] = {"tiny": ["test_resnet"]}
+        params["screen"]["weights"] = str(desk.folder / "weights.csv")
+        params["screen"]["features"] |= features
+        path.write_text(yaml.safe_dump(params, sort_keys=False))
+        return desk.run(
+            *("scripts/screen.py", "--params", path, "--pool", "tiny", "--pack", made),
+            *("--split", made / "split.csv", "--output", desk.folder / "screen"),
+        )
+
+    def kept() -> list[Path]:
+        return list((desk.folder / "hf").rglob("model.safetensors"))
+
+    done = screen()
+    assert done.returncode == 0, done.stderr
+    (found,) = read_table(desk.folder / "screen/candidates.csv")
+    assert (found["start"], found["status"]) == ("hub", "screened")
+    assert not kept()
+    assert screen(keep_weights=True).returncode == 0
+    assert kept()
+    asked = len(desk.hub.requests)
+    assert screen().returncode == 0  # what is kept is used, whoever kept it
+    assert not [each for each in desk.hub.requests[asked:] if REPOSITORY in each]
+    assert kept()
+
+
+@pytest.mark.slow  # loads timm
+def test_pins_of_candidates_are_added_to_their_table(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from carbench.screening import pinning
+
+    refused = CarbenchError("hub", found="nothing", expected="weights", fix="wait")
+    answers = iter([refused, *[WeightsHub(**hub.pin)] * 10])
+
+    def newest(repository: str, key: str) -> WeightsHub:
+        if isinstance(answer := next(answers), CarbenchError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(pinning, "newest", newest)
+    params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    params["screen"]["candidates"] = {"one": ["resnet18.a*"], "two": ["tf_efficientnet_lite0"]}
+    params["screen"]["weights"] = str(tmp_path / "weights.csv")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "weights.csv").write_bytes((ROOT / "presets/weights.csv").read_bytes())
+    found = dict(pinning.pin_candidates(tmp_path / "params.yaml"))
+    (failed, *pinned) = sorted(found)
+    assert found[failed] is refused
+    assert pinned
+    known = read_weights(tmp_path / "weights.csv")
+    assert {name for name, pin in known.items() if pin == WeightsHub(**hub.pin)} == set(pinned)
+    assert len(known) == 3 + len(pinned)
+    # Only what failed is asked for again.
+    assert list(pinning.pin_candidates(tmp_path / "params.yaml")) == [
+        (failed, WeightsHub(**hub.pin))
+    ]
 
 
 @pytest.mark.slow  # loads torch and timm, some times

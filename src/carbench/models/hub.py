@@ -38,7 +38,7 @@ def fetch(pin: WeightsHub, key: str, cache: Path | None = None) -> Fetched:
     Args:
         pin: repository, revision and content.
         key: of params.yaml, for errors.
-        cache: where to keep them; None: in the hub client's own cache.
+        cache: where to keep what is not yet in the hub client's own cache; None: there.
 
     Raises:
         CarbenchError: the hub cannot be reached, has no such thing or keeps it from us, or what
@@ -88,9 +88,13 @@ def newest(repository: str, key: str) -> WeightsHub:
 
 
 def _file(pin: WeightsHub, name: str, key: str, cache: Path | None, anew: bool = False) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if cache and not anew:
+        kept = try_to_load_from_cache(pin.hub, name, revision=pin.revision)
+        if isinstance(kept, str):
+            return Path(kept)
     if not is_visible():
         disable_progress_bars()
     try:

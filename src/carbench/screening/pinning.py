@@ -40,7 +40,8 @@ def pin_candidates(path: Path) -> Iterator[tuple[str, WeightsHub | CarbenchError
     screen = read_section(path, "screen", ScreenParams)
     table = Path(screen.weights)
     rows = read_table(table, WEIGHTS_COLUMNS)
-    known = {row["model"] for row in rows} | {row["model"].partition(".")[0] for row in rows}
+    # A row without timm's tag, such as a file, stands for all weights of the architecture.
+    known = {row["model"] for row in rows}
     patterns = [pattern for own in screen.candidates.values() for pattern in own]
     failures = 0
     for model in timm.list_pretrained():

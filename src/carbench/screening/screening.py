@@ -285,7 +285,9 @@ class Screening:
 
 def _described(candidate: Candidate) -> Screened:
     """What timm knows of a candidate."""
-    config = timm.get_pretrained_cfg(candidate.model)
     family = timm.model_entrypoint(candidate.architecture).__module__.rpartition(".")[2]
-    license = (config.license if config and candidate.weights else None) or ""
+    license = ""
+    # A tag of one's own, in the table of weights, is none that timm knows.
+    if candidate.weights and timm.is_model_pretrained(candidate.model):
+        license = timm.get_pretrained_cfg(candidate.model).license or ""
     return Screened(candidate.model, family, candidate.start, license)
