@@ -289,5 +289,6 @@ def _described(candidate: Candidate) -> Screened:
     license = ""
     # A tag of one's own, in the table of weights, is none that timm knows.
     if candidate.weights and timm.is_model_pretrained(candidate.model):
-        license = timm.get_pretrained_cfg(candidate.model).license or ""
+        config = timm.get_pretrained_cfg(candidate.model)
+        license = (config and config.license) or ""
     return Screened(candidate.model, family, candidate.start, license)
