@@ -147,6 +147,7 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     The file holds the class names, in the metadata entry ``classes``.
     """
     use_compiler()
+    _spell_out_attention(model)
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
@@ -173,3 +174,14 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     onnx.helper.set_model_props(proto, {"classes": json.dumps(classes, ensure_ascii=False)})
     onnx.checker.check_model(proto)
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _spell_out_attention(model: nn.Module) -> None:
+    """Let attention be products and a softmax, as timm computes it where torch has no kernel.
+
+    Of the kernel's outputs the exporter mistakes the layout where there is a mask, as for relative
+    positions (torch 2.15: "Cannot view a tensor").
+    """
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False

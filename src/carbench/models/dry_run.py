@@ -114,28 +114,30 @@ def _refused(name: str, image_size: int, key: str, done: str) -> Iterator[None]:
             fix="install the package, or name another model",
         ) from None
     except Exception as error:
-        what = f"which cannot be {done} with pictures of {image_size} pixels ({_said(error)})"
         fits = None if _predicts(name, image_size) else nearest_size(name, image_size)
         if fits:
             raise CarbenchError(
                 "params.yaml",
                 key="train.image_size",
-                found=f"{image_size}, and {name} under {key}, {what}",
+                found=f"{image_size}, at which {name} ({key}) cannot be {done} ({_said(error)})",
                 expected="a size that every backbone takes",
-                fix=f"set train.image_size: {fits}, the nearest tried at which it runs, or name "
-                f"another model under {key}",
+                fix=f"set train.image_size: {fits}, the nearest of those tried at which it runs, "
+                f"or name another model under {key}",
             ) from None
         raise CarbenchError(
             "params.yaml",
             key=key,
-            found=f"{name}, {what}, which is train.image_size",
+            found=f"{name}, which cannot be {done} at train.image_size {image_size} "
+            f"({_said(error)})",
             expected="a model that can be trained as a classifier and exported as an ONNX graph",
             fix="name another model; another train.image_size would hardly help",
         ) from None
 
 
 def _said(error: Exception) -> str:
-    """Return what an error says, on one line: torch's are pages long."""
+    """Return what an error says, on one line: torch's are pages long, and hide what they are of."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:200]}{'...' * (len(words) > 200)}".rstrip(": ")
 
