@@ -184,4 +184,4 @@ def _spell_out_attention(model: nn.Module) -> None:
     """
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            module.fused_attn = False  # type: ignore[assignment]
