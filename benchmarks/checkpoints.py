@@ -48,7 +48,7 @@ def main() -> None:
                 seconds = []
                 for checkpoint in (None, folder / f"{name}-{repeat}.pt"):
                     torch.manual_seed(0)
-                    model = place(create(name, CLASSES, name), device)
+                    model = place(create(name, CLASSES, params.image_size), device)
                     started = time.perf_counter()
                     fit(model, train, val, normalize, params, 0, checkpoint)
                     seconds.append(time.perf_counter() - started)

@@ -181,7 +181,7 @@ def twice(bench: Bench, name: str) -> Row:
 
     def tensors() -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        model = place(create(name, CLASSES, name), bench.device, params.channels_last)
+        model = place(create(name, CLASSES, params.image_size), bench.device, params.channels_last)
         parts = (bench.pictures, bench.pictures)
         trained = fit(model, *parts, normalizer(bench.device, params), params, 0)
         return {**trained.tensors, "val_logits": trained.val_logits}

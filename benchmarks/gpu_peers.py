@@ -18,6 +18,8 @@ from PIL import Image
 from probes import watched
 
 SCRIPTS = {"carbench": "carbench_recipe.py", "timm": "timm_recipe.py"}
+# How the lines begin that tell of an epoch: carbench's and timm's.
+EPOCH = ("epoch ", '{"epoch": ')
 # Parts of ten: training, validation, test.
 PARTS = {"train": 8, "val": 1, "test": 1}
 WIDTH, HEIGHT = 640, 480
@@ -55,6 +57,8 @@ def by_recipe(system: str, data: Path, options: Mapping[str, object], device: to
     script = ROOT / "benchmarks/peers" / SCRIPTS[system]
     command = [sys.executable, "-u", str(script), str(data)]
     command += [str(word) for key, value in options.items() for word in (f"--{key}", value)]
+    if system == "timm":  # as its users switch on; carbench does it by itself
+        command += ["--channels-last", *["--amp"] * (device.type == "cuda")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
     ends: list[float] = []
     lines: list[str] = []
@@ -67,7 +71,7 @@ def by_recipe(system: str, data: Path, options: Mapping[str, object], device: to
         try:
             for line in process.stdout or []:
                 lines.append(line)
-                if line.startswith("epoch "):
+                if line.startswith(EPOCH):
                     ends.append(time.monotonic())
         finally:
             process.kill()  # it has ended, or the time is over

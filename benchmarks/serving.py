@@ -181,7 +181,7 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
     folder.mkdir()
     torch.manual_seed(0)
     names = [f"class {number}" for number in range(classes)]
-    model = create(name, classes).eval()
+    model = create(name, classes, size).eval()
     card = ModelCard(name, names, size, *normalization(model))
     deployable = Deployable(model, card, size, 1.0).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (40, size, size, 3), np.uint8)

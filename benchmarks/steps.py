@@ -66,7 +66,7 @@ def make_trainer(name: str, pictures: LabelledPictures, params: TrainParams) -> 
     """Return a trainer of a timm model with random weights, always the same ones."""
     device = pictures.labels.device
     torch.manual_seed(0)
-    model = place(create(name, CLASSES, name), device, params.channels_last)
+    model = place(create(name, CLASSES, params.image_size), device, params.channels_last)
     return Trainer(model, pictures, normalizer(device, params), params, 0)
 
 

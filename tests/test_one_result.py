@@ -55,7 +55,7 @@ def plans(project: Project) -> tuple[set[str], set[str]]:
 
 def figures(project: Project) -> set[str]:
     named = {name for name in dvc_jobs(project.root) if name.startswith("plot@")}
-    return named - {"plot@classes"}
+    return named - {"plot@classes", "plot@screening"}
 
 
 def edit(project: Project, key: str, value: object) -> None:

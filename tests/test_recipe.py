@@ -153,7 +153,7 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
 def test_the_average_is_timms() -> None:
     """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
     torch.manual_seed(0)
-    model = create("test_efficientnet", 3)
+    model = create("test_efficientnet", 3, 32)
     ours, timms = Average(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(1, 6):

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import accuracy, arguments, report, spent
+from common import accuracy, parser, report, spent
 
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
@@ -26,7 +26,7 @@ PRESET = Path(__file__).parents[2] / "presets/kaggle-cars.yaml"
 
 def main() -> None:
     """Pack, train, and test the epoch that is best on val."""
-    args = arguments(__doc__)
+    args = parser(__doc__).parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     changes = {"image_size": args.size, "epochs": args.epochs, "batch_size": args.batch}
     changes |= {"lr": args.lr, "device": args.device, "backbone_lr_scale": 1.0, "ema": 0.0}
@@ -51,7 +51,9 @@ def main() -> None:
             pictures = PackedPictures(pack, [path.as_posix() for path in own], device)
             return LabelledPictures(pictures, torch.tensor(labels, device=device))
 
-        model = place(create(args.model, len(classes)), device, params.channels_last)
+        model = place(
+            create(args.model, len(classes), params.image_size), device, params.channels_last
+        )
         normalize = Normalizer(*normalization(model), device, params.channels_last)
         trained = fit(model, part("train"), part("val"), normalize, params, args.seed)
         costs = spent()

@@ -38,7 +38,9 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
     device = prepare(params, "train")
     names, labels = json.loads(args.pictures.read_text())
     torch.manual_seed(0)
-    model = place(create(args.model, max(labels) + 1), device, params.channels_last)
+    model = place(
+        create(args.model, max(labels) + 1, params.image_size), device, params.channels_last
+    )
     mean, std = normalization(model)
     pictures = LabelledPictures(
         PackedPictures(args.pack, names, device), torch.tensor(labels, device=device)

@@ -47,14 +47,17 @@ def write_backbones(
             fix="name candidates under screen.candidates in params.yaml and run again",
         )
     before: dict[str, Any] = read_yaml(path)["backbones"]
-    names = {backbone["model"]: name for name, backbone in before.items()}
     pins = read_weights(weights)
     section: dict[str, Any] = {}
     written: dict[str, tuple[str, str]] = {}
     for row in rows:
-        model = row["model"]
-        name = names.get(model) or _name(model, {*before, *section})
-        pin = pins.get(model)
+        model, pin = row["model"], pins.get(row["model"])
+        same = (
+            name
+            for name, backbone in before.items()
+            if backbone["model"] == model and (backbone["weights"] == "random") == (pin is None)
+        )
+        name = next(same, None) or _name(model, {*before, *section})
         section[name] = {
             "model": model,
             "weights": pin.model_dump() if pin else "random",
