@@ -67,6 +67,8 @@ def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[
     if args.source == "archive":
         params["data"]["path"] = str(ARCHIVE)
     params["tune"]["learning_rates"] = []
+    params["screen"]["candidates"] = {"all": []}  # nothing is screened, at any size
+    params["screen"]["features"]["image_size"] = 16
     params["pack"]["fit"] = preset_of(args)["pack"]["fit"]
     for stage in ("evaluate", "cost"):
         params[stage]["device"] = args.device
