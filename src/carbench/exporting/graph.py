@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import logging
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,9 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     _spell_out_attention(model)
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
+    # It reports its progress on stdout, and warns of biases that LeViT and its kin keep for later.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
         program = torch.onnx.export(
             model,
             (example,),

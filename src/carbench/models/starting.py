@@ -84,4 +84,4 @@ def _conversion(name: str) -> Convert | None:
 
     with patch.object(_builder, "load_pretrained", loader), torch.device("meta"):
         timm.create_model(name, pretrained=True)
-    return handed[0]
+    return handed[0] if handed else None
