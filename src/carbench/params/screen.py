@@ -10,6 +10,8 @@ from carbench.params.base import Section
 from carbench.params.compute import ComputeSection
 
 NotNegative = Annotated[float, Field(ge=0)]
+# The status of a candidate that took part; another status says why one did not.
+SCREENED = "screened"
 Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)]
 
 

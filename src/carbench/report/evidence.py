@@ -20,6 +20,7 @@ from carbench.figures.summary import (
     read_rows,
     read_summary,
 )
+from carbench.params.screen import SCREENED
 from carbench.parts import FOLD
 from carbench.tables import read_json, read_table
 
@@ -238,7 +239,7 @@ def _screening(screen: Path, shortlist: Path) -> Screening:
     costs = [row for path in sorted(screen.glob("*/cost.csv")) for row in read_table(path)]
     return Screening(
         read_rows(shortlist, Screened),
-        Counter(row["status"] for row in candidates if row["status"] != "screened"),
+        Counter(row["status"] for row in candidates if row["status"] != SCREENED),
         sum(float(row["seconds"]) for row in costs) / 60,
     )
 

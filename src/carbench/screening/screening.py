@@ -24,7 +24,7 @@ from carbench.models.backbones import create, load_start, normalization
 from carbench.models.devices import place
 from carbench.models.pretrained import fetch_start
 from carbench.models.starting import adapt
-from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
+from carbench.params.screen import SCREENED, FeatureParams, LimitParams, ProbeParams
 from carbench.params.train import BackboneParams
 from carbench.pictures.packed import Normalizer, PackedPictures
 from carbench.screening.candidates import Candidate
@@ -33,7 +33,6 @@ from carbench.screening.probing import neighbour_probe, ridge_probe
 
 log = logging.getLogger("carbench")
 
-SCREENED = "screened"
 # Timed runs of a single image.
 REPEATS = 9
 

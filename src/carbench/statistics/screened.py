@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.errors import CarbenchError
+from carbench.params.screen import SCREENED
 from carbench.params.shortlist import ShortlistParams
 from carbench.statistics.shortlisting import rank
 from carbench.tables import damaged, read_table
@@ -21,7 +22,6 @@ COLUMNS = (
     *("eligible", "shortlisted", "neighbour_accuracy", "confidence"),
 )
 KNOWN = ("model", "pool", "family", "start", "license", "parameters", "macs", "image_size")
-SCREENED = "screened"
 
 
 @dataclass(frozen=True)
