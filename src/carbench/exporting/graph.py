@@ -150,10 +150,11 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     use_compiler()
     _spell_out_attention(model)
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    # It reports its progress on stdout, and warns of biases that LeViT and its kin keep for later.
+    for name in ("torch.onnx", "onnxscript"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # It reports its progress on stdout, and warns of its own ways and those of the architectures.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model,
             (example,),
