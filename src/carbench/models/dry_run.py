@@ -103,7 +103,7 @@ def _refused(name: str, image_size: int, key: str, done: str) -> Iterator[None]:
     """Turn whatever a model raises into one sentence; a key at fault is one of two."""
     try:
         yield
-    except CarbenchError:
+    except (CarbenchError, OSError):  # such as a full disk, which is not the model's fault
         raise
     except ImportError as error:
         raise CarbenchError(
