@@ -99,15 +99,16 @@ def find_candidates(
     available += [Candidate(name, None) for name in untrained]
     found: dict[str, Candidate] = {}
     for pattern in patterns:
-        matching = [each for each in available if _matches(each, pattern)]
+        matching = [each for each in available if matches(each.model, pattern)]
         if not matching:
             raise _nothing_found(pattern, known)
         found |= {each.model: each for each in matching}
     return [found[name] for name in sorted(found)]
 
 
-def _matches(candidate: Candidate, pattern: str) -> bool:
-    return fnmatchcase(candidate.model, pattern) or fnmatchcase(candidate.architecture, pattern)
+def matches(model: str, pattern: str) -> bool:
+    """Say whether a pattern matches timm's name, with or without the tag of the weights."""
+    return fnmatchcase(model, pattern) or fnmatchcase(model.partition(".")[0], pattern)
 
 
 def _nothing_found(pattern: str, known: set[str]) -> CarbenchError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from carbench.errors import CarbenchError
@@ -15,7 +14,7 @@ from carbench.params.base import read_section
 from carbench.params.screen import ScreenParams
 from carbench.params.train import WeightsHub
 from carbench.pin import repository_of
-from carbench.screening.candidates import WEIGHTS_COLUMNS
+from carbench.screening.candidates import WEIGHTS_COLUMNS, matches
 from carbench.tables import read_table
 
 # So many repositories in a row that cannot be pinned: then it is not the repositories.
@@ -47,7 +46,7 @@ def pin_candidates(path: Path) -> Iterator[tuple[str, WeightsHub | CarbenchError
     for model in timm.list_pretrained():
         architecture = model.partition(".")[0]
         if {model, architecture} & known or not any(
-            fnmatchcase(name, pattern) for name in (model, architecture) for pattern in patterns
+            matches(model, pattern) for pattern in patterns
         ):
             continue
         key = f"screen.candidates, {model}"

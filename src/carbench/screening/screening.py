@@ -146,47 +146,62 @@ class Screening:
             return replace(known, status=str(error))
         if refusal := self._refusal(known):
             return replace(known, status=refusal)
-        with self._start(candidate) as (tensors, origin):
-            weights = origin.get("sha256", f"random, seed {self._features.seed}")
-            kept = Origin(
-                candidate.model,
-                str(weights),
-                self._images.content,
-                self._features.image_size,
-                self._precision,
-                (str(torch.__version__), timm.__version__),
-            )
-            try:
-                torch.manual_seed(self._features.seed)
-                model = self._create(candidate)
-                if tensors:
-                    key, size = f"screen.weights, {candidate.model}", self._features.image_size
-                    tensors = adapt(tensors, model, candidate.architecture, size, key)
-                    load_start(model, tensors, Path(candidate.model))
-                model = place(model, self._device).eval()
-                latency = self._latency(model)
-                if self._limits.latency_ms and latency > self._limits.latency_ms:
-                    status = f"{latency:.1f} ms an image, over {self._limits.latency_ms:g}"
-                    return replace(known, latency_ms=latency, status=status)
-                features = self._cache.load(kept)
-                if features is None:
-                    mean, std = normalization(model)
-                    mean, std = origin.get("mean", mean), origin.get("std", std)
-                    features = compute_features(
-                        model.bfloat16() if self._precision == "bfloat16" else model,
-                        self._images.pictures,
-                        Normalizer(mean, std, self._device),
-                        self._features.image_size,
-                        self._features.batch_size,
-                        self._precision,
-                    )
-                    self._cache.save(kept, features)
-            except Exception as error:  # of any kind: timm and torch have many
-                said = " ".join(str(error).split()) or type(error).__name__
-                return replace(known, status=f"cannot compute: {said[:200]}")
+        try:
+            torch.manual_seed(self._features.seed)
+            model = place(self._create(candidate), self._device).eval()
+            latency = self._latency(model)
+        except Exception as error:  # of any kind: timm and torch have many
+            return replace(known, status=_said(error))
+        if self._limits.latency_ms and latency > self._limits.latency_ms:
+            status = f"{latency:.1f} ms an image, over {self._limits.latency_ms:g}"
+            return replace(known, latency_ms=latency, status=status)
+        known = replace(known, latency_ms=latency)
+        origin = self._origin(candidate)
+        features = self._cache.load(origin)
+        if features is None:  # only now are weights needed: they may have to be downloaded
+            with self._start(candidate) as (tensors, about):
+                try:
+                    features = self._compute(candidate, model, tensors, about)
+                except Exception as error:
+                    return replace(known, status=_said(error))
+            self._cache.save(origin, features)
         if not bool(features.isfinite().all()):
-            return replace(known, latency_ms=latency, status="its features are not all numbers")
-        return self._judged(replace(known, latency_ms=latency), features)
+            return replace(known, status="its features are not all numbers")
+        return self._judged(known, features)
+
+    def _origin(self, candidate: Candidate) -> Origin:
+        pin = candidate.weights
+        return Origin(
+            candidate.model,
+            pin.sha256 if pin else f"random, seed {self._features.seed}",
+            self._images.content,
+            self._features.image_size,
+            self._precision,
+            (str(torch.__version__), timm.__version__),
+        )
+
+    def _compute(
+        self,
+        candidate: Candidate,
+        model: nn.Module,
+        tensors: dict[str, Tensor],
+        about: dict[str, Any],
+    ) -> Tensor:
+        """Return the features of all images; the model is started from ``tensors``, if any."""
+        size = self._features.image_size
+        if tensors:
+            key = f"screen.weights, {candidate.model}"
+            tensors = adapt(tensors, model, candidate.architecture, size, key)
+            load_start(model, tensors, Path(candidate.model))
+        mean, std = normalization(model)
+        return compute_features(
+            model.bfloat16() if self._precision == "bfloat16" else model,
+            self._images.pictures,
+            Normalizer(about.get("mean", mean), about.get("std", std), self._device),
+            size,
+            self._features.batch_size,
+            self._precision,
+        )
 
     def _judged(self, known: Screened, features: Tensor) -> Screened:
         labels, folds = self._images.labels, self._images.folds
@@ -291,3 +306,8 @@ def _described(candidate: Candidate) -> Screened:
         config = timm.get_pretrained_cfg(candidate.model)
         license = (config and config.license) or ""
     return Screened(candidate.model, family, candidate.start, license)
+
+
+def _said(error: Exception) -> str:
+    """Return what a candidate cannot do as its status."""
+    return f"cannot compute: {(' '.join(str(error).split()) or type(error).__name__)[:200]}"
