@@ -26,6 +26,7 @@ lint: $(READY)  ## check formatting, types and both engines' files
 	@ruff format --check .
 	@ruff check .
 	@mypy
+	@lint-imports
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint
 

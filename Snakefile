@@ -5,9 +5,10 @@
 #   snakemake figures                         the figures alone
 #
 # fetch -> audit -> split -+-> screen -> shortlist
-#       -> pack -----------+-> tune -> train -+-> evaluate -+-> aggregate -> plot -> report
-#          weights --------+                  +-> choose ---+             -> export
-#                          +-> cost ----------+
+#       -> pack -----------+-> tune -> train -+-> evaluate --+-> aggregate -> plot -> report
+#          weights --------+                  +-> calibrate -+             -> export
+#                          +-> cost ----------+-> choose ----+
+#       draw -> subset -> learning_curve -> plot: after train, if fractions are asked for
 #
 # Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
 
@@ -20,6 +21,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/screen.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/learning_curve.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/deploy.smk"
 include: "workflow/rules/sync.smk"
@@ -44,8 +46,12 @@ rule all:
         expand(rules.tune.output, backbone=BACKBONES),
         expand(rules.train.output, backbone=BACKBONES, seed=SEEDS),
         expand(rules.evaluate.output, backbone=BACKBONES, seed=SEEDS),
-        expand(rules.cost.output, backbone=BACKBONES),
+        rules.cost.output,
+        rules.draw.output,
+        all_subsets(rules.subset.output),
+        rules.learning_curve.output,
         rules.choose.output,
+        rules.calibrate.output,
         rules.aggregate.output,
         expand(rules.plot.output, figure=FIGURES),
         rules.report.output,

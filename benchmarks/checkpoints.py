@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 from input import CLASSES, MODELS, pack
 
+from carbench.data.batches import Normalizer, PackedPictures
 from carbench.models.backbones import create
 from carbench.models.devices import place, prepare
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.training.engine import fit
-from carbench.training.trainer import LabelledPictures
+from carbench.training.loop import LabelledImages, fit
 
 
 def main() -> None:
@@ -40,8 +39,8 @@ def main() -> None:
         folder = Path(place_of_files)
         names = pack(folder, args.pictures, 56)
         labels = torch.arange(args.pictures, device=device) % CLASSES
-        train = LabelledPictures(PackedPictures(folder, names, device), labels)
-        val = LabelledPictures(PackedPictures(folder, names[:200], device), labels[:200])
+        train = LabelledImages(PackedPictures(folder, names, device), labels)
+        val = LabelledImages(PackedPictures(folder, names[:200], device), labels[:200])
         for name in MODELS["cpu"]:
             ratios = []
             for repeat in range(args.repeats + 1):

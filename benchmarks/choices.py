@@ -21,7 +21,7 @@ from steps import MODELS, labelled, make_trainer, pack
 from carbench.models.devices import prepare
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.training.trainer import Trainer
+from carbench.training.loop import Trainer
 
 CHOICES: list[tuple[str, dict[str, Any]]] = [
     ("precision: bfloat16", {"precision": "bfloat16"}),

@@ -1,7 +1,7 @@
 """How often intervals hold the truth, over many simulated studies whose truth is known.
 
 Run by hand: `python benchmarks/coverage.py` prints the tables of docs/statistics.md as markdown;
-`--studies` of each scenario (default 1000), `--resamples` of each study (default 400).
+`--studies` of each scenario (default 1000), `--write` the file that the report cites.
 
 A simulated picture is right where a sum of normal variables is positive: how able the backbone is,
 how lucky the training, how hard the picture is for all backbones, how hard for this one, and chance
@@ -14,39 +14,71 @@ duplicate group share all but a fortieth.
 from __future__ import annotations
 
 import argparse
-import json
+import csv
+import math
 import os
-import sys
-import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from itertools import combinations
 from multiprocessing import Pool
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
+from simulating import timed
 
-from carbench.provenance import hardware
-from carbench.statistics.bootstrap import Bootstrap
+from carbench.params.choose import ChooseParams
+from carbench.statistics.choosing import choose
 from carbench.statistics.comparing import compare
-from carbench.statistics.intervals import share_interval
+from carbench.statistics.costs import Cost
+from carbench.statistics.estimates import PRIOR_FREEDOM, estimate_together
+from carbench.statistics.intervals import Interval, difference_interval, share_interval
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.predictions import Answers
 from carbench.statistics.scoring import part_scores
 
 SHARED, OWN, CHANCE, CHANCE_APART = 2.0, 1.0, 0.9, 0.1
 WITHIN = SHARED + OWN + CHANCE + CHANCE_APART
 # Backbones of a study, by how much better than the first.
 OFFSETS = (0.0, -0.01, -0.03, 0.02)
+CONFIDENCE = 0.95
+MARGIN = 0.01
+# Enough for a share of studies; a study of its own draws more.
+DRAWS = 4_000
+# Two backbones that truly differ by at least this much: for the power.
+TELLING = 0.0299
+# Coverages that are as good as 95 %.
+GOOD = (0.93, 0.97)
+SPREADS = (0.0, 0.01, 0.03)
+UNEQUAL = (
+    (0.0025, 0.005, 0.01, 0.02),
+    (0.02, 0.0025, 0.0025, 0.0025),
+    (0.005, 0.01, 0.02, 0.04),
+    (0.0, 0.03, 0.0, 0.03),
+)
+CITED = Path(__file__).parent.parent / "src/carbench/report/coverage.csv"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of study: accuracy of its first backbone, spread of its trainings as a part of one."""
+    """A kind of study: accuracy of its first backbone, and by how much trainings vary.
+
+    Attributes:
+        spreads: standard deviation of each backbone's trainings, as a part of one.
+    """
 
     groups: int
     seeds: int
     accuracy: float
-    spread: float
+    spreads: tuple[float, float, float, float]
     folds: int = 1
+
+    @property
+    def equal(self) -> bool:
+        """Whether the trainings of all backbones vary alike."""
+        return len(set(self.spreads)) == 1
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,34 @@ class Study:
     truth: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a study concludes, and whether it is true.
+
+    Attributes:
+        held: for each backbone, whether the interval of its accuracy holds the truth.
+        pairs, together: share of intervals that hold the truth: of single differences, and of all
+            corrected differences at once.
+        widths: of the accuracies' intervals.
+        pair_widths: of the single differences' intervals.
+        power: of the pairs that truly differ by 3 points and more, the share that is told apart.
+        paradox: whether a backbone is tied with the best while a better one is told apart.
+    """
+
+    held: list[bool]
+    pairs: float
+    together: float
+    widths: list[float]
+    pair_widths: list[float]
+    power: float
+    paradox: bool
+
+    @property
+    def accuracies(self) -> float:
+        """Share of the intervals of accuracies that hold the truth."""
+        return float(np.mean(self.held))
+
+
 def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
     """Draw a study. With one seed the truth is the expected accuracy of that very training."""
     sizes = np.ones(scenario.groups, np.int64)
@@ -69,7 +129,7 @@ def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
     accuracies = np.minimum(scenario.accuracy + np.array(OFFSETS), 0.98)
     # The spread of the normal variable that makes this spread of the accuracy.
     steepness = np.exp(-(ndtri(accuracies) ** 2) / 2) / np.sqrt(2 * np.pi * WITHIN)
-    luck_spread = scenario.spread / steepness
+    luck_spread = np.array(scenario.spreads) / steepness
     ability = ndtri(accuracies) * np.sqrt(WITHIN + luck_spread**2)
     luck = dice.normal(size=(backbones, seeds)) * luck_spread[:, None]
 
@@ -88,98 +148,251 @@ def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
     return Study(right, tested, groups, alone if seeds == 1 else accuracies)
 
 
-def judge(study: Study, resamples: int, seed: int, confidence: float = 0.95) -> list[float]:
-    """Return the share of accuracies held, of single pairs, and whether all pairs were at once."""
-    bootstrap = Bootstrap(study.groups, resamples, seed)
+def judge(study: Study, prior_freedom: float = PRIOR_FREEDOM, draws: int = DRAWS) -> Found:
+    """Evaluate a study as stage aggregate does."""
     names = [str(number) for number in range(len(study.truth))]
-    scores = part_scores(
-        bootstrap,
-        study.right,
-        np.broadcast_to(study.tested, study.right.shape),
+    tested = np.broadcast_to(study.tested, study.right.shape)
+    scores = part_scores(Groups(study.groups), study.right, tested)
+    estimates = estimate_together(dict(zip(names, scores, strict=True)), prior_freedom)
+    intervals = [share_interval(estimate, CONFIDENCE) for estimate in estimates.values()]
+    truths = {
+        pair: study.truth[int(pair[0])] - study.truth[int(pair[1])]
+        for pair in combinations(names, 2)
+    }
+    single = {
+        pair: difference_interval(estimates[pair[0]].minus(estimates[pair[1]]), CONFIDENCE)
+        for pair in truths
+    }
+    compared = {
+        (each.backbone, each.other): each
+        for each in compare(estimates, CONFIDENCE, MARGIN, draws=draws)
+    }
+    telling = [each.significant for pair, each in compared.items() if abs(truths[pair]) > TELLING]
+    order = sorted(names, key=lambda name: -estimates[name].value)
+    told = [
+        next(each.significant for pair, each in compared.items() if set(pair) == {order[0], other})
+        for other in order[1:]
+    ]
+    return Found(
+        held=[
+            bool(interval.low <= truth <= interval.high)
+            for interval, truth in zip(intervals, study.truth, strict=True)
+        ],
+        pairs=float(
+            np.mean(
+                [single[pair].low <= truth <= single[pair].high for pair, truth in truths.items()]
+            )
+        ),
+        together=float(
+            all(
+                compared[pair].difference.low <= truth <= compared[pair].difference.high
+                for pair, truth in truths.items()
+            )
+        ),
+        widths=[interval.high - interval.low for interval in intervals],
+        pair_widths=[interval.high - interval.low for interval in single.values()],
+        power=float(np.mean(telling)) if telling else math.nan,
+        paradox=any(not later for first, later in combinations(told, 2) if first),
     )
-    estimates = {name: score.estimate() for name, score in zip(names, scores, strict=True)}
-    intervals = [share_interval(estimate, confidence) for estimate in estimates.values()]
-    accuracies = [
-        interval.low <= truth <= interval.high
-        for interval, truth in zip(intervals, study.truth, strict=True)
-    ]
-    pairs, together = [], []
-    for first, second in combinations(names, 2):
-        truth = study.truth[int(first)] - study.truth[int(second)]
-        two = {name: estimates[name] for name in (first, second)}
-        alone = compare(two, confidence, seed)[0].difference
-        pairs.append(alone.low <= truth <= alone.high)
-    for comparison in compare(estimates, confidence, seed):
-        truth = study.truth[int(comparison.backbone)] - study.truth[int(comparison.other)]
-        together.append(comparison.difference.low <= truth <= comparison.difference.high)
-    return [
-        float(np.mean(accuracies)),
-        float(np.mean(pairs)),
-        float(all(together)),
-    ]
 
 
-def coverage(scenario: Scenario, studies: int, resamples: int, seed: int = 0) -> list[float]:
-    """Return the mean of :func:`judge` over many studies of a scenario."""
+def coverage(
+    scenario: Scenario, studies: int, prior_freedom: float = PRIOR_FREEDOM, seed: int = 0
+) -> list[Found]:
+    """Judge many studies of a scenario."""
     dice = np.random.default_rng([seed, *map(int, os.fsencode(repr(scenario)))])
-    judged = [judge(simulate(scenario, dice), resamples, number) for number in range(studies)]
-    return [float(mean) for mean in np.mean(judged, axis=0)]
+    return [judge(simulate(scenario, dice), prior_freedom) for _ in range(studies)]
 
 
 def scenarios() -> list[Scenario]:
     """Return what is tabulated: test sets, seeds, accuracies and spreads of realistic studies."""
     plain = [
-        Scenario(groups, seeds, accuracy, spread)
+        Scenario(groups, seeds, accuracy, (spread,) * 4)
         for seeds in (1, 2, 3, 5)
         for groups in (60, 200, 800)
         for accuracy in (0.6, 0.8, 0.95)
-        for spread in ((0.01,) if seeds == 1 else (0.0, 0.01, 0.03))
+        for spread in ((0.01,) if seeds == 1 else SPREADS)
     ]
     folds = [
-        Scenario(groups, seeds, 0.8, 0.01, folds=5) for seeds in (5, 10) for groups in (200, 800)
+        Scenario(groups, seeds, 0.8, (0.01,) * 4, folds=5)
+        for seeds in (5, 10)
+        for groups in (200, 800)
     ]
     return plain + folds
 
 
-def table(found: dict[Scenario, list[float]]) -> str:
+def unequal_scenarios() -> list[Scenario]:
+    """Return studies whose backbones train differently steadily."""
+    return [
+        Scenario(groups, seeds, accuracy, spreads)
+        for seeds in (2, 3, 5)
+        for groups in (200, 800)
+        for accuracy in (0.8, 0.95)
+        for spreads in UNEQUAL
+    ]
+
+
+def losses(
+    groups: int, seeds: int, studies: int, margin: float = MARGIN
+) -> list[tuple[float, float]]:
+    """Return for many studies what rule `cheapest` truly gave up, and how probable it called that.
+
+    A backbone is the dearer the better it truly is, and its trainings vary by 1 point. The first of
+    each pair is what the chosen backbone is truly behind the one that was best on these pictures,
+    the second how probable the choice says that this is more than the margin.
+    """
+    params = ChooseParams(
+        confidence=CONFIDENCE, deployment_mix="tested", ties="cheapest", cost="macs", margin=margin
+    )
+    scenario = Scenario(groups, seeds, 0.8, (0.01,) * 4)
+    dice = np.random.default_rng([groups, seeds])
+    found = []
+    for _ in range(studies):
+        study = simulate(scenario, dice)
+        count = len(study.groups)
+        pictures = pd.DataFrame({"class": ["a"] * count})
+        answers = Answers(
+            pictures,
+            ["a", "b"],
+            np.zeros(count, np.int64),
+            study.groups,
+            {str(number): (~own).astype(np.int64) for number, own in enumerate(study.right)},
+        )
+        truth = {str(number): value for number, value in enumerate(study.truth)}
+        costs = {name: _cost(round(1e6 * value)) for name, value in truth.items()}
+        candidates = choose(answers, costs, params, DRAWS)
+        (chosen,) = (each for each in candidates if each.chosen)
+        lost = truth[candidates[0].backbone] - truth[chosen.backbone]
+        found.append((lost, chosen.loses_margin))
+    return found
+
+
+def _cost(macs: int) -> Cost:
+    """Return a cost of which nothing else counts."""
+    nothing = Interval(0.0, 0.0, 0.0)
+    return Cost("", 0, macs, 0, nothing, nothing, nothing, 0.0, (), "", "")
+
+
+def table(found: dict[Scenario, list[Found]]) -> str:
     """Return a markdown table: a row for scenarios that differ by the trainings' spread only."""
     lines = [
-        "| seeds | folds | groups | accuracy | accuracies | single pairs | all pairs at once |",
-        "|--:|--:|--:|--:|---|---|---|",
+        "| seeds | folds | groups | accuracy | accuracies | single pairs | all pairs at once "
+        "| width | power |",
+        "|--:|--:|--:|--:|---|---|---|---|---|",
     ]
-    rows: dict[tuple[int, int, int, float], list[list[float]]] = {}
-    for each, numbers in found.items():
-        row = (each.seeds, each.folds, each.groups, each.accuracy)
-        rows.setdefault(row, []).append(numbers)
-    for (seeds, folds, groups, accuracy), by_spread in rows.items():
+    rows: dict[Scenario, list[list[Found]]] = {}
+    for each, studies in found.items():
+        rows.setdefault(replace(each, spreads=(0.0,) * 4), []).append(studies)
+    for each, by_spread in rows.items():
         cells = [
-            " / ".join(f"{100 * share:.1f}" for share in shares)
-            for shares in zip(*by_spread, strict=True)
+            " / ".join(f"{100 * value:.1f}" for value in values)
+            for values in (
+                [_mean(studies, "accuracies") for studies in by_spread],
+                [_mean(studies, "pairs") for studies in by_spread],
+                [_mean(studies, "together") for studies in by_spread],
+                [_quantile(studies, "widths", 0.5) for studies in by_spread],
+            )
         ]
+        cells.append(" / ".join(f"{_mean(studies, 'power'):.2f}" for studies in by_spread))
         lines.append(
-            f"| {seeds} | {folds if folds > 1 else ''} | {groups} | {100 * accuracy:.0f} | "
-            + " | ".join(cells)
-            + " |"
+            f"| {each.seeds} | {each.folds if each.folds > 1 else ''} | {each.groups} "
+            f"| {100 * each.accuracy:.0f} | " + " | ".join(cells) + " |"
         )
     return "\n".join(lines)
 
 
-def _work(task: tuple[Scenario, int, int]) -> list[float]:
+def summary(name: str, found: dict[Scenario, list[Found]]) -> str:
+    """Return one row: how many scenarios are covered well, how wide intervals are, what they find.
+
+    Widths and power are of scenarios with several seeds: one alone has no variance to share.
+    """
+    cells = []
+    for column in ("accuracies", "pairs", "together"):
+        means = [_mean(studies, column) for studies in found.values()]
+        good = sum(GOOD[0] <= mean <= GOOD[1] for mean in means)
+        cells.append(f"{good} of {len(means)} ({100 * min(means):.1f} to {100 * max(means):.1f})")
+    several = [each for key, studies in found.items() if key.seeds > 1 for each in studies]
+    few = [each for key, studies in found.items() if key.seeds == 2 for each in studies]
+    for column in ("widths", "pair_widths"):
+        cells.append(
+            f"{100 * _quantile(few, column, 0.5):.1f}, {100 * _quantile(few, column, 0.95):.1f}"
+        )
+    by_backbone = [np.mean([each.held for each in studies], axis=0) for studies in found.values()]
+    cells.insert(1, f"{100 * np.min(by_backbone):.1f}")
+    cells.append(f"{_mean(several, 'power'):.2f}")
+    cells.append(f"{100 * np.mean([each.paradox for each in few]):.0f}")
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _mean(studies: Iterable[Found], column: str) -> float:
+    return float(np.nanmean([getattr(each, column) for each in studies]))
+
+
+def _quantile(studies: Iterable[Found], column: str, share: float) -> float:
+    return float(np.quantile(np.concatenate([getattr(each, column) for each in studies]), share))
+
+
+def _work(task: tuple[Scenario, int, float]) -> list[Found]:
     return coverage(*task)
 
 
+def _lose(task: tuple[int, int, int]) -> list[tuple[float, float]]:
+    return losses(*task)
+
+
+def write_cited(path: Path, equal: dict[Scenario, list[Found]]) -> None:
+    """Write what the report says of its intervals: by seeds, the lowest and highest coverage."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("seeds", "lowest", "highest"))
+        for seeds in sorted({each.seeds for each in equal}):
+            means = [
+                _mean(studies, "accuracies")
+                for each, studies in equal.items()
+                if each.seeds == seeds and each.folds == 1
+            ]
+            if means:
+                writer.writerow((seeds, f"{min(means):.3f}", f"{max(means):.3f}"))
+
+
+@timed()
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000, help="of each scenario")
-    parser.add_argument("--resamples", type=int, default=400, help="of each study")
+    parser.add_argument("--write", action="store_true", help=f"write {CITED.name} for the report")
     arguments = parser.parse_args()
-    started = time.perf_counter()
-    chosen = scenarios()
     with Pool() as pool:
-        tasks = [(each, arguments.studies, arguments.resamples) for each in chosen]
-        print(table(dict(zip(chosen, pool.map(_work, tasks, chunksize=1), strict=True))))
-    print(json.dumps(hardware()), f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+        def run(chosen: list[Scenario], prior_freedom: float) -> dict[Scenario, list[Found]]:
+            tasks = [(each, arguments.studies, prior_freedom) for each in chosen]
+            return dict(zip(chosen, pool.map(_work, tasks, chunksize=1), strict=True))
+
+        equal, unequal = run(scenarios(), PRIOR_FREEDOM), run(unequal_scenarios(), PRIOR_FREEDOM)
+        print(table(equal), "", sep="\n")
+        print(
+            "| spreads, variance between trainings | accuracies | worst backbone | single pairs "
+            "| all pairs at once "
+            "| width, 2 seeds: median, 95 % | width of a pair: median, 95 % | power | paradox, % |"
+        )
+        print("|---|---|--:|---|---|---|---|--:|--:|")
+        methods = {"own": 0.0, "moderated": PRIOR_FREEDOM, "pooled": math.inf}
+        for kind, known in (("equal", equal), ("unequal", unequal)):
+            for name, freedom in methods.items():
+                found = known if name == "moderated" else run(list(known), freedom)
+                print(summary(f"{kind}, {name}", found), flush=True)
+        print("", "| val groups | seeds | gave up more than 1 point, % | said, % |", sep="\n")
+        print("|--:|--:|--:|--:|")
+        sizes = [(groups, seeds) for groups in (60, 200, 800) for seeds in (1, 2, 3)]
+        tasks = [(groups, seeds, arguments.studies) for groups, seeds in sizes]
+        for (groups, seeds), results in zip(
+            sizes, pool.map(_lose, tasks, chunksize=1), strict=True
+        ):
+            true = np.mean([lost > MARGIN + 1e-9 for lost, _ in results])
+            said = np.mean([probability for _, probability in results])
+            print(f"| {groups} | {seeds} | {100 * true:.0f} | {100 * said:.0f} |")
+    if arguments.write:
+        write_cited(CITED, equal)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Run by hand in the root of a finished study: `python benchmarks/drift.py`, or wi
 for one elsewhere; ten minutes for the pictures of presets/archive.yaml. The clean test pictures,
 one of each duplicate group, stand for new ones. Windows of them, in which no picture occurs twice,
 are held against the reference in results/export. Prints a markdown table: in how many windows there
-was an alarm, and by which tests.
+was an alarm, and by which tests; the largest effect size of each family, on average; the accuracy
+on the images of the row, where their classes are known.
 
 - As they are: nothing was done to them. Where the publisher has split the pictures, test pictures
   may show other cars than the reference; dealt anew, reference and window are drawn each time from
@@ -14,6 +15,7 @@ was an alarm, and by which tests.
 - Night: values times a factor, and noise that grows as it falls, 6 of 255 at 0.4.
 - One class: a part of the window is of one class, drawn anew for each window from those that have
   enough pictures. Where none has, the window is smaller.
+- JPEG: the image files are compressed again, at this quality.
 - Unseen: a part of the window is of pictures in the folder `--unseen`, such as of a class that
   `data.exclude` kept from the study.
 """
@@ -21,6 +23,7 @@ was an alarm, and by which tests.
 from __future__ import annotations
 
 import argparse
+import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,12 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from carbench.deployed.classifier import Classifier
-from carbench.deployed.observations import Observations, read_observations
-from carbench.drift.testing import FEWEST, compare
-from carbench.images import shrink
-from carbench.parts import SplitRow, first_of_groups, read_split
-from carbench.pictures.pack import read_batches
+from carbench.data.images import read, shrink
+from carbench.data.pack_files import read_batches
+from carbench.data.split_table import SplitRow, first_of_groups, read_split
+from carbench.deploy.bundle.loading import Bundle, load_bundle
+from carbench.deploy.bundle.observations import Observations, observe
+from carbench.deploy.drift.testing import FEWEST, compare
 
 Pixels = NDArray[np.uint8]
 Pair = tuple[Observations, Observations]
@@ -45,17 +48,22 @@ BLURS = (0.0025, 0.005, 0.01, 0.015, 0.03)
 LIGHTS = (0.95, 0.9, 0.8, 0.6, 0.4)
 NOISE = 10.0
 SHARES = (0.3, 0.5, 0.75, 1.0)
+QUALITIES = (80, 60, 40, 20)
 UNSEEN_SHARES = (0.1, 0.2, 0.3, 0.5, 1.0)
 FAMILIES = ("input", "confidence", "classes", "embedding")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of window: its name, how many pictures it has, how reference and window are drawn."""
+    """A kind of window: its name, how many images it has, how reference and window are drawn.
+
+    ``accuracy`` is that of the model on the images that windows are drawn from, if known.
+    """
 
     name: str
     pictures: int
     draw: Callable[[np.random.Generator], Pair]
+    accuracy: float | None = None
 
 
 def blurred(pixels: Pixels, strength: float) -> Pixels:
@@ -97,26 +105,39 @@ def held_out(study: Path, seed: int) -> list[SplitRow]:
     return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
 
 
-def read_folder(folder: Path, classifier: Classifier) -> Iterator[Pixels]:
+def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
     """All pictures in a folder, a batch at a time, as the service would show them to the model."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for start in range(0, len(files), BATCH):
         shown = [
-            shrink(file.read_bytes(), classifier.model.size, classifier.model.fit)[0]
+            shrink(file.read_bytes(), bundle.model.size, bundle.model.fit)[0]
             for file in files[start : start + BATCH]
         ]
         yield np.stack([np.asarray(picture) for picture in shown])
 
 
-def scenarios(
-    study: Path, classifier: Classifier, size: int, unseen: Path | None
-) -> Iterator[Scenario]:
+def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> Iterator[Pixels]:
+    """The image files compressed as JPEG again, a batch at a time."""
+    for start in range(0, len(images), BATCH):
+        shown = []
+        for image in images[start : start + BATCH]:
+            file = io.BytesIO()
+            read(study / "results/data/images" / image).save(file, "JPEG", quality=quality)
+            shown.append(shrink(file.getvalue(), bundle.model.size, bundle.model.fit)[0])
+        yield np.stack([np.asarray(picture) for picture in shown])
+
+
+def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> Iterator[Scenario]:
     """Yield what is tabulated; windows have ``size`` pictures, or as many as there are."""
-    reference = read_observations(classifier.model.reference)
-    new = held_out(study, classifier.model.about["seed"])
+    reference = bundle.reference
+    new = held_out(study, bundle.model.about.seed)
     pixels = list(read_batches(study / "results/pack", [row.image for row in new], BATCH))
-    plain = classifier.observe(pixels)
+    plain = observe(bundle.classifier, pixels)
     labels = np.array([row.label for row in new])
+    names = np.array(bundle.model.classes)
+
+    def right(seen: Observations) -> float:
+        return float((names[seen.predicted] == labels).mean())
 
     def from_all(seen: Observations, dice: np.random.Generator) -> Pair:
         return reference, taken(seen, dice.choice(len(seen), size, replace=False))
@@ -134,27 +155,33 @@ def scenarios(
         ]
         return reference, taken(plain, np.concatenate(rows))
 
-    yield Scenario("as they are", size, partial(from_all, plain))
+    yield Scenario("as they are", size, partial(from_all, plain), right(plain))
     yield Scenario("as they are, dealt anew", size, anew)
     for strength in BLURS:
-        seen = classifier.observe(blurred(batch, strength) for batch in pixels)
-        yield Scenario(f"blurred by {100 * strength:g} %", size, partial(from_all, seen))
+        seen = observe(bundle.classifier, (blurred(batch, strength) for batch in pixels))
+        name = f"blurred by {100 * strength:g} %"
+        yield Scenario(name, size, partial(from_all, seen), right(seen))
+    for quality in QUALITIES:
+        files = compressed(study, [row.image for row in new], quality, bundle)
+        seen = observe(bundle.classifier, files)
+        yield Scenario(f"JPEG quality {quality}", size, partial(from_all, seen), right(seen))
     for light in LIGHTS:
-        seen = classifier.observe(night(batch, light) for batch in pixels)
-        yield Scenario(f"night, {light:g} of the values", size, partial(from_all, seen))
+        seen = observe(bundle.classifier, (night(batch, light) for batch in pixels))
+        name = f"night, {light:g} of the values"
+        yield Scenario(name, size, partial(from_all, seen), right(seen))
     available = Counter(labels.tolist())
     for share in SHARES:
         whole = min(size, int(max(available.values()) / share))
         one = int(share * whole)
-        names = [name for name, count in available.items() if count >= one]
+        enough = [name for name, count in available.items() if count >= one]
         yield Scenario(
-            f"{100 * share:.0f} % of one class of {len(names)}",
+            f"{100 * share:.0f} % of one class of {len(enough)}",
             whole,
-            partial(of_one, names, one, whole - one),
+            partial(of_one, enough, one, whole - one),
         )
     if unseen is None:
         return
-    others = classifier.observe(read_folder(unseen, classifier))
+    others = observe(bundle.classifier, read_folder(unseen, bundle))
 
     def with_unseen(strangers: int, dice: np.random.Generator) -> Pair:
         new = taken(others, dice.choice(len(others), strangers, replace=False))
@@ -174,25 +201,36 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100, help="of a window")
     parser.add_argument("--windows", type=int, default=100, help="of each scenario")
     parser.add_argument("--alpha", type=float, default=0.01)
+    parser.add_argument("--min-effect", type=float, default=0.0)
     args = parser.parse_args()
     if args.pictures < FEWEST:
         parser.error(f"windows have at least {FEWEST} pictures")
-    classifier = Classifier(args.study / "results/export")
-    print(
-        f"| new pictures | in a window | alarms in {args.windows} | " + " | ".join(FAMILIES) + " |"
-    )
-    print("|---|--:|--:|" + "--:|" * len(FAMILIES))
-    for scenario in scenarios(args.study, classifier, args.pictures, args.unseen):
+    bundle = load_bundle(args.study / "results/export")
+    families = " | ".join(FAMILIES)
+    effects = " | ".join(f"{family} effect" for family in FAMILIES)
+    head = f"| new images | in a window | alarms in {args.windows} | different | {families}"
+    print(f"{head} | {effects} | right |")
+    print("|---|--:|--:|--:|" + "--:|" * (2 * len(FAMILIES) + 1))
+    for scenario in scenarios(args.study, bundle, args.pictures, args.unseen):
         dice = np.random.default_rng(0)
-        alarms = 0
+        alarms = different = 0
         by_family: Counter[str] = Counter()
+        effects_of: dict[str, list[float]] = {family: [] for family in FAMILIES}
         for number in range(args.windows):
             reference, window = scenario.draw(dice)
-            drift = compare(reference, window, classifier.model.classes, args.alpha, number)
+            drift = compare(
+                reference, window, bundle.model.classes, args.alpha, number, args.min_effect
+            )
             alarms += drift.alarm
-            by_family.update({test.family for test in drift.tests if test.alarm})
-        cells = [scenario.name, str(scenario.pictures), f"**{alarms}**"]
+            different += drift.different
+            by_family.update({test.family for test in drift.tests if test.different})
+            for family in FAMILIES:
+                found = [test.effect for test in drift.tests if test.family == family]
+                effects_of[family].append(max(found))
+        cells = [scenario.name, str(scenario.pictures), f"**{alarms}**", str(different)]
         cells += [str(by_family[family]) for family in FAMILIES]
+        cells += [f"{np.mean(effects_of[family]):.2f}" for family in FAMILIES]
+        cells.append("" if scenario.accuracy is None else f"{100 * scenario.accuracy:.1f} %")
         print("| " + " | ".join(cells) + " |", flush=True)
 
 

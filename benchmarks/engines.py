@@ -23,10 +23,10 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from carbench.interop.sync import open_workspace, prove_all, to_dvc
-from carbench.ledger.hashing import content_of
-from carbench.ledger.receipts import Receipt, now, save_receipt
-from carbench.provenance import hardware
+from carbench.core.provenance import hardware
+from carbench.engines.hashing import content_of
+from carbench.engines.records import Receipt, save_receipt
+from carbench.engines.sync import open_workspace, prove_all, to_dvc
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ def make_study(root: Path, trainings: int) -> int:
                 else fresh.hashes.of(path)
                 for path in job.outs
             }
-            save_receipt(Path(), Receipt(job.name, ingredients, outs, now()))
+            save_receipt(Path(), Receipt(job.name, ingredients, outs))
             if "--log" in job.command:
                 log = Path(job.command.split("--log ")[1])
                 log.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def make_study(root: Path, trainings: int) -> int:
 
 
 # What reads folders that others fill: looked at anew when these are full.
-LATE = ("choose", "aggregate", "report")
+LATE = ("choose", "calibrate", "aggregate", "report")
 
 
 def timed(command: list[str], root: Path) -> tuple[float, float, float]:

@@ -1,9 +1,18 @@
-"""Malformed requests without end: no 5xx, and memory that does not grow.
+"""Malformed requests without end, then attacks, and SIGTERM in the middle of them.
 
-Run in a finished study: `python benchmarks/fuzz.py --requests 10000`. Mutated pictures of the study
-and of every format, pictures in odd modes, files that are none, and forms that are broken, over
-four connections. Prints what was answered how often, and the largest resident set of a worker over
-the run against that after a tenth of it.
+Run in a finished study: `python benchmarks/fuzz.py --requests 10000 --seconds 60`.
+
+- Malformed: mutated images of the study and of every format, images in odd modes, files that are
+  none, and forms that are broken, over four connections. Prints what was answered how often, and
+  the memory of a worker over the run.
+- Attacks: batches of WebPs of 40 megapixels, JPEGs of hundreds of scans, PNGs of much memory,
+  single large images by clients that leave, 200 bodies and 50 heads that stop halfway, half of the
+  bodies with `Expect: 100-continue`; all at once. Meanwhile another client sends ordinary images,
+  one after the other: prints how many were answered, and how fast, beside the same without attacks.
+- SIGTERM while the attacks go on: prints how long the service and all of its processes took to end.
+
+Ends with 1 if anything was answered with 5xx but 503, an ordinary image had no answer, or the
+service did not end within its grace period.
 """
 
 from __future__ import annotations
@@ -11,43 +20,208 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
 from running import Running, children, running
-from test_serve import BAD, ODD, PICTURE, encoded, mutated
+from test_serve import BAD, ODD, PICTURE, mutated
 
 CONNECTIONS = 4
+GRACE = 15
 
 
 def main() -> None:
     """Send, watch and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=60, help="of attacks")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     statuses: Counter[int] = Counter()
     levels: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "predictions.sqlite"
-        with running(Path.cwd(), "--log", str(log)) as started:
-            asyncio.run(send_all(started, args.requests, args.seed, statuses, levels))
+        options = ["--log", str(Path(folder) / "predictions.sqlite"), "--grace", str(GRACE)]
+        with running(Path.cwd(), *options) as started:
+            if args.requests:
+                asyncio.run(send_all(started, args.requests, args.seed, statuses, levels))
+                report_malformed(statuses, levels)
+            sound = attacked(started, args.seconds)
+    sys.exit(not sound or any(status >= 500 and status != 503 for status in statuses))
+
+
+def report_malformed(statuses: Counter[int], levels: list[float]) -> None:
+    """Print what was answered, and the memory."""
     warm = max(levels[: max(len(levels) // 10, 1)])
     most = max(levels)
     answers = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
-    print(f"{sum(statuses.values())} requests; {answers}")
+    print(f"{sum(statuses.values())} malformed requests; {answers}")
     print(
         f"largest resident set of a worker: {warm:.0f} MB after a tenth, {most:.0f} MB in all, "
-        f"{most / warm:.2f} times as much; {levels[-1]:.0f} MB at the end"
+        f"{most / warm:.2f} times as much; {levels[-1]:.0f} MB at the end",
+        flush=True,
     )
-    sys.exit(any(status >= 500 for status in statuses))
+
+
+def attacked(started: Running, seconds: float) -> bool:
+    """Attack the service, end it, and return whether ordinary images were answered meanwhile."""
+    ordinary = [path.read_bytes() for path in started.pictures[:50]]
+    calm, _ = ask_in_turn(started.url, ordinary, min(seconds, 10))
+    statuses: Counter[str] = Counter()
+    ended = threading.Event()
+    attackers = [
+        *[partial(bomb_batch, large_webp(40))] * 6,
+        *[partial(bomb, many_scans())] * 2,
+        *[partial(bomb, many_scans(60))] * 2,
+        *[partial(bomb, transparent_png(39))] * 2,
+        *[partial(bomb, large_webp(39))] * 2,
+        *[partial(leave, large_webp(39))] * 2,
+        partial(hold_open, 200),
+    ]
+    with ThreadPoolExecutor(len(attackers)) as threads:
+        for attack in attackers:
+            threads.submit(attack, started, statuses, ended)
+        try:
+            time.sleep(2)
+            served, refused = ask_in_turn(started.url, ordinary, seconds)
+            tree = [psutil.Process(started.process.pid)]
+            tree += tree[0].children(recursive=True)
+            memory = sum(process.memory_info().rss for process in tree if process.is_running())
+            before = time.monotonic()
+            started.process.send_signal(signal.SIGTERM)
+            ended_in_time(started.process)
+            took = time.monotonic() - before
+            time.sleep(0.5)
+            left = [process for process in tree if is_alive(process)]
+        finally:
+            ended.set()
+    told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+    print(f"attacks of {seconds:g} s, answered: {told}")
+    for name, times in (("without attacks", calm), ("under attack", served)):
+        middle, late = np.quantile(times, [0.5, 0.99]) * 1000
+        print(
+            f"ordinary images {name}: {len(times)} answered, median {middle:.0f} ms, "
+            f"99 % within {late:.0f} ms, all within {1000 * max(times):.0f} ms"
+        )
+    print(f"ordinary images not answered under attack: {refused}")
+    print(f"memory of all processes under attack: {memory / 1e6:.0f} MB")
+    print(f"ended {took:.1f} s after SIGTERM (grace {GRACE} s), processes left: {left}")
+    return not refused and not left and took <= GRACE
+
+
+def ended_in_time(process: subprocess.Popen[str]) -> None:
+    """Wait for the end; kill what does not come to it."""
+    try:
+        process.wait(GRACE + 5)
+    except subprocess.TimeoutExpired:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            print("still there:", child, child.cmdline()[-4:])
+        process.kill()
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Is it running, and not only waiting for its exit status to be read?"""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def ask_in_turn(url: str, contents: list[bytes], seconds: float) -> tuple[list[float], int]:
+    """Return the seconds of each answer, and how many images got none."""
+    times: list[float] = []
+    refused = 0
+    until = time.monotonic() + seconds
+    with httpx.Client(timeout=60) as client:
+        while (before := time.monotonic()) < until:
+            content = contents[(len(times) + refused) % len(contents)]
+            try:
+                answer = client.post(f"{url}/v1/predict", files={"image": content})
+                found = answer.status_code == 200
+            except httpx.HTTPError:
+                found = False
+            if found:
+                times.append(time.monotonic() - before)
+            else:
+                refused += 1
+            time.sleep(0.01)
+    return times, refused
+
+
+def bomb_batch(content: bytes, *others: Any) -> None:
+    """Send batches of 64."""
+    repeat("/v1/predict_batch", [("images", content)] * 64, *others)
+
+
+def bomb(content: bytes, *others: Any) -> None:
+    """Send single images."""
+    repeat("/v1/predict", [("image", content)], *others)
+
+
+def repeat(
+    path: str,
+    files: list[tuple[str, bytes]],
+    started: Running,
+    statuses: Counter[str],
+    ended: threading.Event,
+) -> None:
+    """Send a form again and again."""
+    while not ended.is_set():
+        try:
+            answer = httpx.post(started.url + path, files=files, timeout=60)
+            statuses[str(answer.status_code)] += 1
+        except httpx.HTTPError:
+            statuses["no answer"] += 1
+            time.sleep(0.1)
+
+
+def leave(content: bytes, started: Running, statuses: Counter[str], ended: threading.Event) -> None:
+    """Send large images, and leave half a second later."""
+    while not ended.is_set():
+        try:
+            httpx.post(
+                f"{started.url}/v1/predict",
+                content=content,
+                headers={"content-type": "image/webp"},
+                timeout=0.5,
+            )
+        except httpx.TimeoutException:
+            statuses["left"] += 1
+        except httpx.HTTPError:
+            time.sleep(0.1)
+
+
+def hold_open(count: int, started: Running, statuses: Counter[str], ended: threading.Event) -> None:
+    """Keep requests open that stop halfway: so many bodies, and a quarter as many heads."""
+    held: list[socket.socket] = []
+    while not ended.is_set():
+        try:
+            held = [half_a_body(started.port, number % 2 == 0) for number in range(count)]
+            for _ in range(count // 4):
+                client = socket.create_connection(("127.0.0.1", started.port))
+                client.sendall(b"GET / HTTP/1.1\r\nX: ")
+                held.append(client)
+        except OSError:
+            time.sleep(0.1)
+        ended.wait(15)
+        for client in held:
+            client.close()
 
 
 async def send_all(
@@ -77,29 +251,29 @@ def malformed(dice: random.Random, sound: list[bytes], odd: list[bytes]) -> dict
     content = mutated(dice.choice(sound), dice)
     match dice.randrange(20):
         case 0:
-            return {"url": "/predict", "files": {"image": dice.choice(odd)}}
+            return {"url": "/v1/predict", "files": {"image": dice.choice(odd)}}
         case 1:
             return {
-                "url": "/predict",
+                "url": "/v1/predict",
                 "files": {dice.choice(["", "picture", "image\r\n"]): content},
             }
         case 2:
             kind = dice.choice(
                 ["multipart/form-data", "multipart/form-data; boundary=x", "image/png"]
             )
-            return {"url": "/predict", "content": content, "headers": {"content-type": kind}}
+            return {"url": "/v1/predict", "content": content, "headers": {"content-type": kind}}
         case 3:
             form = httpx.Request("POST", "http://x", files={"image": content})
             body = mutated(form.read(), dice)
             headers = {"content-type": form.headers["content-type"]}
-            return {"url": "/predict", "content": body, "headers": headers}
+            return {"url": "/v1/predict", "content": body, "headers": headers}
         case 4:
             files = [
                 ("images", mutated(dice.choice(sound), dice)) for _ in range(dice.randrange(5))
             ]
-            return {"url": "/predict_batch", "files": files}
+            return {"url": "/v1/predict_batch", "files": files}
         case _:
-            return {"url": "/predict", "files": {"image": content}}
+            return {"url": "/v1/predict", "files": {"image": content}}
 
 
 if __name__ == "__main__":

@@ -28,9 +28,8 @@ from carbench.models.backbones import create
 from carbench.models.devices import peak_memory_mb, place, prepare
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.training import trainer as trainer_module
-from carbench.training.engine import fit
-from carbench.training.trainer import LabelledPictures
+from carbench.training import loop
+from carbench.training.loop import LabelledImages, fit
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Bench:
 
     device: torch.device
     params: TrainParams
-    pictures: LabelledPictures
+    pictures: LabelledImages
     sizes: Sizes
     folder: Path
 
@@ -244,7 +243,7 @@ def compare(bench: Bench, choice: Choice, name: str) -> Row:
     default = make_trainer(name, bench.pictures, bench.params)
     other = make_trainer(name, bench.pictures, other_params)
 
-    def epoch(trainer: trainer_module.Trainer, number: int) -> float:
+    def epoch(trainer: loop.Trainer, number: int) -> float:
         started = clock(bench.device)
         trainer.train_epoch(number)
         return clock(bench.device) - started
@@ -281,12 +280,12 @@ def _tf32() -> Iterator[None]:
 
 @contextmanager
 def _resampling_in_float32() -> Iterator[None]:
-    before = trainer_module.tf32
-    trainer_module.tf32 = nullcontext
+    before = loop.tf32
+    loop.tf32 = nullcontext
     try:
         yield
     finally:
-        trainer_module.tf32 = before
+        loop.tf32 = before
 
 
 @contextmanager

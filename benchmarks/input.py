@@ -17,10 +17,10 @@ from pathlib import Path
 
 from steps import MODELS, clock, labelled, make_ceiling, make_trainer, pack, rounds
 
+from carbench.data import batches as packed
 from carbench.models.devices import prepare
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.pictures import packed
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from locust import FastHttpUser, task
 
-from carbench.images import SUFFIXES
+from carbench.data.image_formats import SUFFIXES
 
 PICTURES = [
     path.read_bytes()

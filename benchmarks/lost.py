@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from running import children, running
-from test_serve import ask_and_kill, logged
+from test_serve_kills import ask_and_kill, logged
 
 KILLS_A_START = 9
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from carbench.provenance import hardware
+from carbench.core.provenance import hardware
 
 ROOT = Path(__file__).parents[1]
 LIGHT_STAGES = (
@@ -30,6 +30,7 @@ LIGHT_STAGES = (
     "pack",
     "weights",
     "choose",
+    "calibrate",
     "aggregate",
     "plot",
     "report",

@@ -65,7 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
     """Train one recipe from one seed and return its row."""
     from carbench.models.devices import prepare
-    from carbench.training.run import load_material, train_backbone
+    from carbench.training.run import load_data, train_backbone
 
     name, changes, backbone, seed = work
     base = recipe_of(read_yaml(Path("params.yaml"))["train"], changes, pretrained=True)
@@ -73,9 +73,9 @@ def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
     device = prepare(params, "train")
     split = STUDY / "split/split.csv"
     started = time.process_time()
-    material = load_material(STUDY / "pack", split, seed, device)
+    data = load_data(STUDY / "pack", split, seed, device)
     weights = STUDY / f"weights/{backbone}.safetensors"
-    best = train_backbone(weights, material, params, seed, backbone)[0].chosen
+    best = train_backbone(weights, data, params, seed, backbone)[0].best
     return {
         "recipe": name,
         "backbone": backbone,

@@ -54,8 +54,9 @@ def main() -> None:
         for _ in range(args.repeats):
             for run in runs:
                 shutil.rmtree(project.root / run, ignore_errors=True)
-            for receipts in (project.root / ".carbench/receipts").glob("train@*"):
-                shutil.rmtree(receipts)
+            for folder in (".carbench", ".dvc/cache/carbench"):
+                for receipts in (project.root / folder / "receipts").glob("train@*"):
+                    shutil.rmtree(receipts)
             (project.root / "dvc.lock").unlink(missing_ok=True)
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             started = time.perf_counter()

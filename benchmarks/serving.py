@@ -30,10 +30,12 @@ from pathlib import Path
 
 import numpy as np
 
-from carbench.deployed.classifier import Classifier
-from carbench.deployed.folder import ABOUT, LABELS, ONNX, REFERENCE
-from carbench.images import SUFFIXES, shrink
-from carbench.tables import write_json
+from carbench.core.tables import write_json
+from carbench.data.image_formats import SUFFIXES
+from carbench.data.images import shrink
+from carbench.deploy.bundle.folder import ABOUT, LABELS, ONNX, REFERENCE
+from carbench.deploy.bundle.loading import load_bundle
+from carbench.models.onnx_classifier import OnnxModel
 
 HERE = Path(__file__).parent
 PORT = 8123
@@ -102,13 +104,13 @@ def bare(model: Path, pictures: Path, seconds: float) -> float:
 
 def _loop(work: tuple[Path, Path, float]) -> float:
     folder, pictures, seconds = work
-    classifier = Classifier(folder)
-    size, fit = classifier.model.size, classifier.model.fit
+    bundle = load_bundle(folder)
+    size, fit = bundle.model.size, bundle.model.fit
     contents = [path.read_bytes() for path in sorted(pictures.iterdir())]
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
         picture, _ = shrink(contents[count % len(contents)], size, fit)
-        classifier.predict(np.asarray(picture)[None])
+        bundle.classifier.predict(np.asarray(picture)[None])
         count += 1
     return count / (time.perf_counter() - started)
 
@@ -118,7 +120,7 @@ def serving(system: str, model: Path, folder: Path) -> Iterator[None]:
     """Run a service as long as it is needed."""
     environment = dict(os.environ)
     if system.startswith("carbench"):
-        command = [sys.executable, "-m", "carbench.cli", "serve", "--model", str(model)]
+        command = [sys.executable, "-m", "carbench.cli.main", "serve", "--model", str(model)]
         command += ["--port", str(PORT), "--log", str(folder / "predictions.sqlite")]
         command += ["--int8"] if "8 bits" in system else []
         ready = f"{URL}/readyz"
@@ -172,11 +174,11 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
     """Export a model of timm with random weights, as stage export would."""
     import torch
 
-    from carbench.deployed.observations import write_observations
-    from carbench.exporting.graph import Deployable, write_onnx
-    from carbench.exporting.timm_folder import write_timm
+    from carbench.core.provenance import file_hash
+    from carbench.deploy.bundle.observations import observe, write_observations
+    from carbench.deploy.export.timm_folder import write_timm
     from carbench.models.backbones import ModelCard, create, normalization
-    from carbench.provenance import file_hash
+    from carbench.models.onnx_graph import Deployable, write_onnx
 
     folder.mkdir()
     torch.manual_seed(0)
@@ -190,8 +192,9 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
     write_timm(model, card, "squash", folder)
     write_json(folder / LABELS, names)
     about = {"version": name, "classes": names, "input": {"size": size, "fit": "squash"}}
-    write_json(folder / ABOUT, about | {"sha256": {ONNX: file_hash(folder / ONNX)}})
-    write_observations(folder / REFERENCE, Classifier(folder).observe([pixels]))
+    write_observations(folder / REFERENCE, observe(OnnxModel(folder / ONNX, 1), [pixels]))
+    hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    write_json(folder / ABOUT, about | {"sha256": hashes})
     return folder
 
 

@@ -38,8 +38,8 @@ from study import (
     table_row,
 )
 
-from carbench.parts import read_split
-from carbench.provenance import hardware
+from carbench.core.provenance import hardware
+from carbench.data.split_table import read_split
 from conftest import Project
 
 HEAD = (

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from carbench.core.tables import write_table
+from carbench.data.batches import Normalizer, PackedPictures
 from carbench.models.backbones import create
 from carbench.models.devices import place
 from carbench.params.train import TrainParams
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.tables import write_table
-from carbench.training.trainer import LabelledPictures, Trainer
+from carbench.training.loop import LabelledImages, Trainer
 
 MODELS = {
     "cpu": ("test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext"),
@@ -38,7 +38,7 @@ class Ceiling(Trainer):
     def steps(self, count: int) -> None:
         """Learn from the batch so many times."""
         for _ in range(count):
-            self.learn(self.batch, self.targets)
+            self.step(self.batch, self.targets)
 
 
 def pack(folder: Path, count: int, size: int) -> list[str]:
@@ -51,10 +51,10 @@ def pack(folder: Path, count: int, size: int) -> list[str]:
     return names
 
 
-def labelled(folder: Path, names: list[str], device: torch.device) -> LabelledPictures:
+def labelled(folder: Path, names: list[str], device: torch.device) -> LabelledImages:
     """Return the pictures of a pack; their classes take turns."""
     labels = torch.arange(len(names), device=device) % CLASSES
-    return LabelledPictures(PackedPictures(folder, names, device), labels)
+    return LabelledImages(PackedPictures(folder, names, device), labels)
 
 
 def normalizer(device: torch.device, params: TrainParams) -> Normalizer:
@@ -62,7 +62,7 @@ def normalizer(device: torch.device, params: TrainParams) -> Normalizer:
     return Normalizer([0.5] * 3, [0.25] * 3, device, params.channels_last)
 
 
-def make_trainer(name: str, pictures: LabelledPictures, params: TrainParams) -> Trainer:
+def make_trainer(name: str, pictures: LabelledImages, params: TrainParams) -> Trainer:
     """Return a trainer of a timm model with random weights, always the same ones."""
     device = pictures.labels.device
     torch.manual_seed(0)
@@ -70,7 +70,7 @@ def make_trainer(name: str, pictures: LabelledPictures, params: TrainParams) -> 
     return Trainer(model, pictures, normalizer(device, params), params, 0)
 
 
-def make_ceiling(trainer: Trainer, pictures: LabelledPictures, params: TrainParams) -> Ceiling:
+def make_ceiling(trainer: Trainer, pictures: LabelledImages, params: TrainParams) -> Ceiling:
     """Return the ceiling of a trainer; both train the same model.
 
     Its labels are of the trainer's kind: one-hot rows if the recipe mixes pictures.

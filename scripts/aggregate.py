@@ -1,10 +1,13 @@
-"""aggregate: from single runs to the answer.
+"""aggregate: combine the training runs into the results of the study.
 
-Writes ``summary.csv`` (a row a backbone, the chosen one first), ``comparisons.csv`` (all pairs),
-``recall.csv``, ``slices.csv``, ``robustness.csv`` and ``reliability.csv`` (where each is strong and
-weak), ``curves.csv`` (all epochs), ``confusion.csv`` (counts), of the chosen backbone
-``winner.csv`` (predictions, for DVC's plots) and ``mistakes.csv`` with ``mistakes.npz``, and
-``metrics.json`` (the numbers DVC compares).
+Writes ``summary.csv`` (one row per backbone, the chosen one first), ``comparisons.csv`` (all
+pairs), ``variance_parts.csv`` (variance due to test images, seeds and splits), ``recall.csv``,
+``slices.csv``, ``robustness.csv`` and ``reliability.csv`` (strengths and weaknesses of each),
+``risk_coverage.csv``, ``decisions.csv`` and ``sets.csv`` (selective prediction and prediction sets,
+with the thresholds of stage calibrate), ``label_errors.csv`` (images whose label is probably wrong,
+according to the chosen backbone), ``curves.csv`` (all epochs), ``confusion.csv`` (counts), for the
+chosen backbone ``winner.csv`` (predictions, for DVC's plots) and ``mistakes.csv`` with
+``mistakes.npz``, and ``metrics.json`` (the numbers that DVC compares).
 """
 
 from pathlib import Path
@@ -12,20 +15,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from carbench.core.tables import read_table, write_json
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.aggregate import AggregateParams
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.statistics.bootstrap import Bootstrap
+from carbench.params.choose import DeploymentMix
 from carbench.statistics.breakdowns import (
     confusion_table,
     recall_table,
     robustness_table,
     slice_table,
 )
-from carbench.statistics.gallery import gather_mistakes
+from carbench.statistics.calibration import calibration_intervals
+from carbench.statistics.costs import read_costs
+from carbench.statistics.deciding import read_thresholds
+from carbench.statistics.decisions import (
+    decision_table,
+    decisions_of,
+    risk_coverage_table,
+    set_table,
+)
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.mixing import describe, shares_of
 from carbench.statistics.reliability import reliability_table
 from carbench.statistics.runs import read_runs
-from carbench.statistics.summarizing import comparison_table, headline, judge, summarize
-from carbench.tables import read_json, read_table, write_json
+from carbench.statistics.summarizing import Rule, comparison_table, headline, judge, summarize
+from carbench.statistics.suspects import label_error_table
+from carbench.statistics.top_errors import gather_mistakes
+from carbench.statistics.variance_parts import variance_table
 
 
 def aggregate(stage: Stage) -> None:
@@ -34,13 +50,22 @@ def aggregate(stage: Stage) -> None:
     backbones = list(stage.value("backbones"))
     seeds: list[int] = stage.value("seeds")
     bins: int = stage.value("evaluate.calibration_bins")
+    margin: float = stage.value("choose.margin")
+    mix: DeploymentMix = stage.value("choose.deployment_mix")
+    repeats: int = stage.value("split.repeats")
 
-    runs = read_runs(args.evaluate, backbones, seeds)
-    choice = read_table(args.choice, ("backbone", "chosen", "val_accuracy", "val_low", "val_high"))
-    costs = {name: read_json(args.cost / f"{name}.json") for name in backbones}
-    bootstrap = Bootstrap(runs.answers.groups, params.resamples, params.seed)
-    judged = judge(runs, bootstrap)
-    summary, comparisons = summarize(runs, judged, choice, costs, params)
+    runs = read_runs(args.evaluate, backbones, seeds, repeats)
+    choice = read_table(
+        args.choice, ("backbone", "chosen", "seed", "val_accuracy", "val_low", "val_high")
+    )
+    costs = read_costs(args.cost, backbones)
+    groups = Groups(runs.answers.groups, runs.answers.splits)
+    judged = judge(runs, groups)
+    rule = Rule(params.confidence, margin, shares_of(mix, runs.answers.classes), describe(mix))
+    calibration = calibration_intervals(runs, groups, bins, params.confidence)
+    summary, comparisons = summarize(runs, judged, calibration, choice, costs, rule)
+    thresholds = read_thresholds(args.thresholds, backbones, seeds)
+    decided = {name: decisions_of(runs, name, thresholds[name]) for name in summary["backbone"]}
     chosen = summary.iloc[0]  # stands first
     classes = {name: each.clean for name, each in judged.items()}
     curves = pd.concat(
@@ -56,36 +81,47 @@ def aggregate(stage: Stage) -> None:
     tables = {
         "summary": summary,
         "comparisons": comparison_table(comparisons),
+        "variance_parts": variance_table(classes, params.confidence),
         "recall": recall_table(runs, classes, params.confidence),
-        "slices": slice_table(runs, bootstrap, params.confidence),
-        "robustness": robustness_table(runs, bootstrap, params.confidence),
-        "reliability": reliability_table(runs, bootstrap, bins, params.confidence),
+        "slices": slice_table(runs, groups, params.confidence),
+        "robustness": robustness_table(runs, groups, params.confidence),
+        "reliability": reliability_table(runs, groups, bins, params.confidence),
+        "risk_coverage": risk_coverage_table(runs, groups, decided, thresholds, params.confidence),
+        "decisions": decision_table(groups, decided, thresholds, params.confidence),
+        "sets": set_table(runs, groups, decided, params.confidence),
+        "label_errors": label_error_table(runs, args.train, chosen["backbone"]),
         "curves": curves[["backbone", "seed", *curves.columns[:-2]]],
         "confusion": confusion_table(runs),
         "winner": winner[["seed", "image", "class", "predicted", "confidence"]],
         "mistakes": mistakes,
     }
 
+    order = {name: place for place, name in enumerate(summary["backbone"])}
     with stage.outputs(args.output) as out:
         for name, table in tables.items():
+            if "backbone" in table:  # in every table as in the summary: the chosen one first
+                table = table.sort_values(
+                    "backbone", key=lambda names: names.map(order), kind="stable"
+                )
             table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         np.savez_compressed(out / "mistakes.npz", **explanations)
         write_json(out / "metrics.json", headline(summary, comparisons))
     tied = ", ".join(summary["backbone"][1:][summary["tied"] == 1])
     log.info(
-        "%s, chosen on val, has %.1f %% (%.1f to %.1f) of %d clean test pictures right; %s",
+        "%s, chosen on val, has an accuracy of %.1f %% (%.1f to %.1f) on %d clean test images; %s",
         chosen["backbone"],
         *(100 * chosen[key] for key in ("accuracy", "accuracy_low", "accuracy_high")),
         chosen["test_images"],
-        f"not told apart from {tied}" if tied else "told apart from all others",
+        f"tied with {tied}" if tied else "no other backbone is tied with it",
     )
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--train", type=Path, required=True, help="folder of all trainings")
+    parser.add_argument("--train", type=Path, required=True, help="folder of all training runs")
     parser.add_argument("--evaluate", type=Path, required=True, help="folder of all evaluations")
-    parser.add_argument("--cost", type=Path, required=True, help="folder of all costs")
+    parser.add_argument("--cost", type=Path, required=True, help="output of cost")
     parser.add_argument("--choice", type=Path, required=True, help="choice.csv")
+    parser.add_argument("--thresholds", type=Path, required=True, help="thresholds.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, aggregate)

@@ -1,16 +1,17 @@
-"""choose: decide on val which backbone to deploy, before anything has seen the test pictures.
+"""choose: select the backbone to deploy on val, before the test set is used.
 
-Reads val predictions and costs, nothing of stage evaluate. Writes ``choice.csv``: a row a backbone,
-the best on val first.
+Reads val predictions and costs, nothing of stage evaluate. Writes ``choice.csv``, with one row per
+backbone, the best on val first; ``seed`` is its training run that was best on val.
 """
 
 from pathlib import Path
 
+from carbench.core.tables import write_table
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.choose import ChooseParams
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.statistics.answers import align, read_tables
-from carbench.statistics.choosing import choose, explain
-from carbench.tables import read_json, write_table
+from carbench.statistics.choosing import best_training, choose, explain
+from carbench.statistics.costs import read_costs
+from carbench.statistics.predictions import align, read_tables, splits_of
 
 
 def choose_backbone(stage: Stage) -> None:
@@ -18,17 +19,20 @@ def choose_backbone(stage: Stage) -> None:
     params = stage.params("choose", ChooseParams)
     backbones = list(stage.value("backbones"))
     seeds: list[int] = stage.value("seeds")
+    splits = splits_of(seeds, stage.value("split.repeats"))
 
     places = {
         name: [args.train / name / str(seed) / "val.csv" for seed in seeds] for name in backbones
     }
-    costs = {name: read_json(args.cost / f"{name}.json") for name in backbones}
-    candidates = choose(align(read_tables(places), places), costs, params)
+    costs = read_costs(args.cost, backbones)
+    predictions = read_tables(places)
+    candidates = choose(align(predictions, places, splits), costs, params)
 
     rows = [
         {
             "backbone": each.backbone,
             "chosen": int(each.chosen),
+            "seed": seeds[best_training(predictions[each.backbone])],
             "tied": int(each.tied),
             "eligible": int(each.eligible),
             "val_accuracy": f"{each.accuracy.value:.6g}",
@@ -38,7 +42,9 @@ def choose_backbone(stage: Stage) -> None:
             "difference_low": f"{each.behind.low:.6g}",
             "difference_high": f"{each.behind.high:.6g}",
             "p_adjusted": f"{each.p_adjusted:.6g}",
+            "loses_margin": f"{each.loses_margin:.6g}",
             "cost": f"{each.cost:.12g}",
+            "cost_tied": int(each.cost_tied),
             "cost_by": params.cost,
         }
         for each in candidates
@@ -50,7 +56,7 @@ def choose_backbone(stage: Stage) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--train", type=Path, required=True, help="folder of all trainings")
-    parser.add_argument("--cost", type=Path, required=True, help="folder of all costs")
+    parser.add_argument("--train", type=Path, required=True, help="folder of all training runs")
+    parser.add_argument("--cost", type=Path, required=True, help="output of cost")
     parser.add_argument("--output", type=Path, required=True, help="CSV file to write")
     run_stage(parser, choose_backbone)

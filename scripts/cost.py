@@ -1,57 +1,82 @@
-"""cost: what a prediction of this backbone costs on this machine.
+"""cost: measure the cost of a prediction of each backbone on this machine, in the served runtime.
 
-The weights do not matter for it, so that a changed recipe does not measure again.
+Each backbone is exported to ONNX as in stage export; what it has learned does not affect its cost,
+so that this stage does not wait for the trainings. All backbones and runtimes take turns in one
+job, because times measured at different moments are not comparable. Writes ``exact.csv`` (counted
+costs), ``measured.csv`` (median times with intervals), ``rounds.csv`` (all times), ``memory.csv``
+and ``conditions.json`` (hardware, versions and settings of the measurement).
 """
 
+from dataclasses import asdict
+from datetime import UTC, datetime
+from os import getloadavg
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from carbench.core.provenance import hardware, versions
+from carbench.core.tables import write_json, write_table
+from carbench.data.split_table import read_classes
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.evaluation.cost.example import ordinary_image
+from carbench.evaluation.cost.files import CONDITIONS, EXACT, MEMORY, SERVED
 from carbench.models.checkpoints import read_about
 from carbench.params.cost import CostParams
-from carbench.parts import read_classes
-from carbench.provenance import hardware
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import write_json
+from carbench.params.pack import PackParams
 
 
 def cost(stage: Stage) -> None:
-    # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.costing import measure_cost
-    from carbench.models.backbones import create
-    from carbench.models.devices import prepare
-
     args = stage.args
     params = stage.params("cost", CostParams)
+    pack = stage.params("pack", PackParams)
     image_size: int = stage.value("train.image_size")
-    device = prepare(params, "cost")
-    name = read_about(args.weights)["model"]
-    classes = len(read_classes(args.split))
-    model = create(name, classes, image_size, f"backbones.{args.backbone}.model")
-    measured = measure_cost(model, image_size, device, params.batch_size, params.repeats)
-    document = {
-        "backbone": args.backbone,
-        "model": name,
-        **measured,
-        "image_size": image_size,
-        "batch_size": params.batch_size,
-        "device": params.device,
-        "threads": params.threads,
-        "hardware": hardware(),
-    }
-    with stage.output(args.output) as path:
-        write_json(path, document)
-    log.info(
-        "%.2f million parameters, %.1f million MACs, %.2f ms a picture, %.0f pictures/s in batches",
-        measured["parameters"] / 1e6,
-        measured["macs"] / 1e6,
-        measured["latency_ms"]["median"],
-        measured["throughput"],
-    )
+    starts = {name: args.weights / f"{name}.safetensors" for name in stage.value("backbones")}
+    models = {name: read_about(path)["model"] for name, path in starts.items()}
+    example = ordinary_image(args.data / "manifest.csv", args.split)
+    file = args.data / "images" / example.image
+
+    # Loaded after the parameters were checked: torch and timm take seconds.
+    from carbench.evaluation.cost.graphs import Shape
+    from carbench.evaluation.cost.measuring import time_all
+    from carbench.evaluation.cost.preparing import prepare_all
+    from carbench.evaluation.cost.results import write_measured
+
+    shape = Shape(pack.size, image_size, tuple(read_classes(args.split)))
+    with TemporaryDirectory() as folder:
+        graphs = Path(folder)
+        prepared = prepare_all(models, shape, graphs, file, pack.fit, params.int8)
+        turns = time_all(models, graphs, shape, file, pack.fit, params)
+    with stage.outputs(args.output) as out:
+        exact = [each.exact for each in prepared]
+        memory = [row for each in prepared for row in each.memory]
+        for name, rows in ((EXACT, exact), (MEMORY, memory)):
+            write_table(out / name, list(rows[0]), rows)
+        measured = write_measured(out, turns, params.confidence)
+        write_json(
+            out / CONDITIONS,
+            {
+                "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+                "hardware": hardware(),
+                "load_average": round(getloadavg()[0], 2),  # of the minute before, its own one too
+                "versions": versions("python", "numpy", "onnxruntime", "pillow", "timm", "torch"),
+                "input": {"size": pack.size, "fit": pack.fit},
+                "image_size": image_size,
+                "classes": len(shape.classes),
+                "example": asdict(example),
+                "params": params.model_dump(),
+            },
+        )
+    for row in measured:
+        if SERVED.items() <= {name: str(value) for name, value in row.items()}.items():
+            log.info(
+                "%s: %s ms per image (%s to %s) in ONNX Runtime on one thread, model only",
+                *(row[column] for column in ("backbone", "ms", "ms_low", "ms_high")),
+            )
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
-    parser.add_argument("--weights", type=Path, required=True, help="what weights wrote")
+    parser.add_argument("--weights", type=Path, required=True, help="output folder of weights")
+    parser.add_argument("--data", type=Path, required=True, help="output of fetch")
     parser.add_argument("--split", type=Path, required=True, help="split.csv")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, cost)

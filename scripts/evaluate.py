@@ -1,9 +1,9 @@
-"""evaluate: look at the test pictures, once, and write down what the model says of each.
+"""evaluate: predict the test images with one model, and measure the predictions.
 
-Writes ``predictions.csv`` (a row a test picture with all probabilities), ``robustness.csv`` (what
-it says of the clean ones after a phone's corruptions), ``mistakes.csv`` and ``explanations.npz``
-(the most confident mistakes and what in them the model looked at), and ``metrics.json`` (every
-number, on the clean pictures and, where there are any, on the leaked and on all).
+Writes ``predictions.csv`` (one row per test image with all probabilities), ``robustness.csv`` (the
+predictions for corrupted clean images), ``mistakes.csv`` and ``explanations.npz`` (the most
+confident errors, and what the model looked at in them), and ``metrics.json`` (all metrics, for the
+clean images and, where there are any, for the leaked images and for all images).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from carbench.errors import CarbenchError
-from carbench.judging.metrics import measure, measure_calibration
-from carbench.judging.mistakes import most_confident
-from carbench.judging.predictions import prediction_columns, prediction_rows
-from carbench.judging.slices import sliced
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import write_json, write_table
+from carbench.data.pack_files import sizes_of
+from carbench.data.split_table import read_split
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.evaluation.metrics import measure, measure_calibration
+from carbench.evaluation.mistakes import most_confident
+from carbench.evaluation.predictions import prediction_columns, prediction_rows
+from carbench.evaluation.slices import sliced
 from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import EvaluateParams
-from carbench.parts import read_split
-from carbench.pictures.pack import sizes_of
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import write_json, write_table
 
 PICTURE = ("leaked", "width", "height")
 ROBUSTNESS = ("image", "group", "class", "corruption", "predicted")
@@ -33,10 +33,10 @@ def evaluate(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.judging.predict import Pictures, predict_logits
+    from carbench.data.batches import Normalizer, PackedPictures
     from carbench.models.backbones import load_trained
     from carbench.models.devices import prepare
-    from carbench.pictures.packed import Normalizer, PackedPictures
+    from carbench.models.predict import Pictures, predict_logits
 
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
@@ -60,7 +60,7 @@ def evaluate(stage: Stage) -> None:
         size, batch_size = card.image_size, params.batch_size
         return predict_logits(model, pictures, normalize, size, batch_size).double()
 
-    # Every test picture as it is.
+    # Every test image, uncorrupted.
     logits = predict(packed([row.image for row in rows]))
     probabilities = torch.softmax(logits, dim=1).numpy()
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
@@ -71,10 +71,10 @@ def evaluate(stage: Stage) -> None:
     ]
     clean = [row for row in predictions if not row["leaked"]]
 
-    # The clean ones as a phone may take them.
+    # The clean images after corruptions that imitate a phone camera.
     robustness: list[dict[str, Any]] = []
     if params.corruptions:
-        from carbench.pictures.corruptions import CorruptedPictures
+        from carbench.data.corruptions import CorruptedPictures
 
         pictures = packed([row["image"] for row in clean])
         for corruption in params.corruptions:
@@ -88,13 +88,13 @@ def evaluate(stage: Stage) -> None:
                 for row, winner in zip(clean, winners, strict=True)
             ]
 
-    # The clean ones that it is surest of and wrong about.
+    # The most confident errors on clean images.
     mistakes = most_confident(clean, params.explanations)
     size = card.image_size
     shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
     method = None
     if mistakes:
-        from carbench.judging.explaining import explain
+        from carbench.evaluation.explaining import explain
 
         (upright,) = packed([row["image"] for row in mistakes]).upright(
             [torch.arange(len(mistakes))], size
@@ -149,20 +149,20 @@ def evaluate(stage: Stage) -> None:
         )
         np.savez(out / "explanations.npz", pictures=shown, maps=maps)
         write_json(out / "metrics.json", metrics)
-    log.info("%.1f %% of %d clean test pictures", 100 * accuracy(clean), len(clean))
+    log.info("accuracy %.1f %% on %d clean test images", 100 * accuracy(clean), len(clean))
 
 
 def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the part of rows that predict their class."""
+    """Return the fraction of rows that predict their class."""
     return sum(row["class"] == row["predicted"] for row in rows) / len(rows)
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
-    parser.add_argument("--seed", type=int, required=True, help="of the training")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the training run")
     parser.add_argument("--model", type=Path, required=True, help="train's model.safetensors")
-    parser.add_argument("--pack", type=Path, required=True, help="what pack wrote")
+    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
     parser.add_argument("--split", type=Path, required=True, help="split.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, evaluate)

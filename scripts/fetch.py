@@ -1,17 +1,18 @@
-"""fetch: get the pictures, keep those that decode, list the rest with the reason.
+"""fetch: get the images, keep those that can be decoded, and list the others with the reason.
 
-Writes ``images/``, ``manifest.csv`` (a row a picture) and ``quarantine.csv`` (a row a file that
-was not taken).
+Writes ``images/``, ``manifest.csv`` (one row per image) and ``quarantine.csv`` (one row per
+rejected file).
 """
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
-from carbench.collecting import MANIFEST, QUARANTINE, collect
+from carbench.core.tables import write_table
+from carbench.data.ingest import MANIFEST, QUARANTINE, collect
+from carbench.data.sources.select import open_source
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.data import DataParams
-from carbench.sources.select import open_source
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import write_table
 
 
 def fetch(stage: Stage) -> None:
@@ -22,25 +23,30 @@ def fetch(stage: Stage) -> None:
         scratch, images = out / "scratch", out / "images"
         scratch.mkdir()
         images.mkdir()
-        with open_source(params, scratch) as files:
-            collected = collect(files, params, origin, images)
+        with open_source(params, scratch) as listing:
+            collected = collect(listing, params, origin, images)
         shutil.rmtree(scratch)
         write_table(out / "manifest.csv", MANIFEST, collected.manifest)
         write_table(out / "quarantine.csv", QUARANTINE, collected.quarantine)
 
-    log.info("%s: %s pictures", origin, f"{len(collected.manifest):,}")
+    log.info("%s: %s images", origin, f"{len(collected.manifest):,}")
     if collected.quarantine:
+        counts = Counter(str(row["reason"]) for row in collected.quarantine).most_common()
         log.warning(
-            "%s: %d of %s files could not be taken; they are listed with the reason in %s",
+            "%s: %d of %s files were rejected; they are listed in %s: %s%s",
             origin,
             len(collected.quarantine),
             f"{len(collected.manifest) + len(collected.quarantine):,}",
             stage.args.output / "quarantine.csv",
+            "; ".join(f"{count} {reason}" for reason, count in counts[:3]),
+            "; ..." if len(counts) > 3 else "",
         )
     if collected.other_classes:
-        log.info("%d pictures of classes that were not chosen", collected.other_classes)
+        log.info(
+            "%d images of classes that were not selected were ignored", collected.other_classes
+        )
     if collected.hidden:
-        log.info("%d hidden files (.DS_Store and the like) were passed over", collected.hidden)
+        log.info("%d hidden files (.DS_Store and the like) were ignored", collected.hidden)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""pack: decode and resize every picture once, for all backbones and seeds.
+"""pack: decode and resize every image once, for all backbones and seeds.
 
-Writes ``images.npy``, a uint8 array (pictures, size, size, 3) that is memory-mapped, and
-``index.csv``, which says which picture is in which row, and how many pixels its file has.
+Writes ``images.npy``, a uint8 array (images, size, size, 3) that is memory-mapped, and
+``index.csv``, which says which image is in which row and how many pixels its file has.
 """
 
 from pathlib import Path
 
+from carbench.core.tables import read_table, write_table
+from carbench.data.pack_files import INDEX
+from carbench.data.packing import write_array
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.pack import PackParams
-from carbench.pictures.pack import INDEX
-from carbench.pictures.packing import write_array
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import read_table, write_table
 
 
 def pack(stage: Stage) -> None:
@@ -29,7 +29,7 @@ def pack(stage: Stage) -> None:
             ),
         )
     log.info(
-        "%s pictures of %d x %d pixels, %.1f MB",
+        "%s images of %d x %d pixels, %.1f MB",
         f"{len(pictures):,}",
         params.size,
         params.size,
@@ -39,6 +39,6 @@ def pack(stage: Stage) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="what fetch wrote")
+    parser.add_argument("--data", type=Path, required=True, help="output of fetch")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, pack)

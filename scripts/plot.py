@@ -1,13 +1,15 @@
 """plot: draw one figure from one table.
 
-Writes ``<figure>.svg`` and, for slides and print, ``<figure>.png``, the same to the byte on every
-run. Reads the style that all figures share and the figure's own section, so that a figure's keys
-redraw it alone.
+Writes ``<figure>.svg``, ``<figure>-narrow.svg`` for a phone and, for slides and print,
+``<figure>.png``, byte-identical on every run. Reads the style that all figures share and the
+figure's own section, so that a change of one figure's parameters redraws only this figure.
 """
 
 from pathlib import Path
 
-from carbench.figures import (
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.params.plot import PlotParams, StyleParams
+from carbench.report.figures import (
     accuracy,
     classes,
     confusion,
@@ -18,12 +20,12 @@ from carbench.figures import (
     pareto,
     recall,
     reliability,
+    risk_coverage,
     robustness,
     screening,
 )
-from carbench.figures.style import Style, save
-from carbench.params.plot import PlotParams, StyleParams
-from carbench.stage import Stage, log, run_stage, stage_parser
+from carbench.report.figures import learning_curve as learning
+from carbench.report.figures.style import Style, save
 
 DRAWINGS = {
     "accuracy": accuracy.draw,
@@ -33,33 +35,36 @@ DRAWINGS = {
     "recall": recall.draw,
     "curves": curves.draw,
     "reliability": reliability.draw,
+    "risk_coverage": risk_coverage.draw,
     "leak": leak.draw,
     "robustness": robustness.draw,
     "classes": classes.draw,
     "mistakes": mistakes.draw,
     "screening": screening.draw,
+    "learning_curve": learning.draw,
 }
 
 
 def plot(stage: Stage) -> None:
     args = stage.args
-    style = Style(stage.params("plot.style", StyleParams))
+    looks = stage.params("plot.style", StyleParams)
     own = PlotParams.model_fields[args.figure].annotation
     params = stage.params("plot.{figure}", own)
-    figure = DRAWINGS[args.figure](args.table, style, params)
     with stage.outputs(args.output) as folder:
-        save(figure, folder / args.figure, style.dpi)
+        for narrow, name in ((False, args.figure), (True, f"{args.figure}-narrow")):
+            figure = DRAWINGS[args.figure](args.table, Style(looks, narrow), params)
+            save(figure, folder / name, None if narrow else looks.dpi)
     log.info("%s", args.output / f"{args.figure}.svg")
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--figure", choices=DRAWINGS, required=True, help="what to draw")
+    parser.add_argument("--figure", choices=DRAWINGS, required=True, help="figure to draw")
     parser.add_argument(
         "--table",
         type=Path,
         required=True,
-        help="the CSV or JSON that it is drawn from; mistakes.npz lies beside mistakes.csv",
+        help="CSV or JSON file to draw from; mistakes.npz must be beside mistakes.csv",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, plot)

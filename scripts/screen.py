@@ -1,19 +1,19 @@
-"""screen: how well each of many timm models would do as a fixed feature extractor.
+"""screen: evaluate many timm models as fixed feature extractors.
 
 For every candidate of a pool, features of the training images are computed once and classified by
 ridge regression, in cross-validation by duplicate group; neither val nor test images are read.
-Writes ``candidates.csv`` (a row a candidate: what it is, what it costs, how accurate the
-classifier is, or why it was not screened), ``predictions.csv`` (a row an image, a column a
+Writes ``candidates.csv`` (one row per candidate: description, cost, and accuracy of the classifier
+or the reason why it was not screened), ``predictions.csv`` (one row per image, one column per
 candidate) and ``cost.csv`` (what was measured on this machine).
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carbench.core.tables import write_table
+from carbench.data.split_table import SplitRow
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
-from carbench.parts import SplitRow
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import write_table
 
 if TYPE_CHECKING:
     from carbench.screening.screening import Screened
@@ -107,7 +107,7 @@ def screen(stage: Stage) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--pool", required=True, help="a name under `screen.candidates:`")
-    parser.add_argument("--pack", type=Path, required=True, help="what pack wrote")
+    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
     parser.add_argument("--split", type=Path, required=True, help="split.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, screen)

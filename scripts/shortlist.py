@@ -1,17 +1,17 @@
-"""shortlist: which of the screened candidates are worth fine-tuning.
+"""shortlist: select the screened candidates that are worth fine-tuning.
 
-Writes ``shortlist.csv`` (a row a screened candidate, the most accurate first: its interval, how far
-it is behind the best, whether it is tied with it, whether it is on the shortlist) and
-``metrics.json`` (the numbers DVC compares). `carbench shortlist` then writes the shortlist into
-params.yaml as ``backbones``.
+Writes ``shortlist.csv`` (one row per screened candidate, the most accurate first: its interval, how
+far it is behind the best, whether it is tied with it, whether it is on the shortlist) and
+``metrics.json`` (the numbers that DVC compares). `carbench shortlist` then writes the shortlist
+into params.yaml as ``backbones``.
 """
 
 from pathlib import Path
 
+from carbench.core.tables import write_json, write_table
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.shortlist import ShortlistParams
-from carbench.stage import Stage, log, run_stage, stage_parser
 from carbench.statistics.screened import COLUMNS, headline, read_screened, shortlist_rows
-from carbench.tables import write_json, write_table
 
 
 def shortlist(stage: Stage) -> None:

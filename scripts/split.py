@@ -1,29 +1,51 @@
-"""split: deal the duplicate groups to train, val and test.
+"""split: assign the duplicate groups to train, val and test.
 
-Writes ``split.csv``: a row a picture with its class, group, part, and whether it is a leaked test
-picture (one with a twin in train or val).
+Writes ``split.csv`` (one row per image: its class, group, set, and whether it is a leaked test
+image, one with a duplicate in train or val), ``doubtful.csv`` (each clean test image, with the most
+similar image on the other side) and ``residual.json`` (the verdicts of a person on these pairs, and
+how many duplicates may remain). With ``split.repeats`` above 1, columns ``split_1`` and
+following of ``split.csv`` hold the further splits.
 """
 
 from collections import Counter
+from dataclasses import asdict, fields
 from pathlib import Path
 
+from carbench.core.tables import read_table, write_json, write_table
+from carbench.data.audit.words import OTHER
+from carbench.data.residual_leak import Candidate, Doubt, File, doubts, estimate
+from carbench.data.split_table import split_column
+from carbench.data.splitting import Picture, assign
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.split import SplitParams
-from carbench.splitting import Picture, assign
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import read_table, write_table
 
 
 def split(stage: Stage) -> None:
     params = stage.params("split", SplitParams)
+    rows = read_table(stage.args.audit / "groups.csv")
     pictures = [
-        Picture(row["image"], row["class"], row["published"], int(row["group"]))
-        for row in read_table(stage.args.groups)
+        Picture(row["image"], row["class"], row["published"], int(row["group"])) for row in rows
     ]
-    assignments = assign(pictures, params)
-    with stage.output(stage.args.output) as path:
+    dealt = [assign(pictures, params, repeat) for repeat in range(params.repeats)]
+    assignments = dealt[0]  # exclusion and leakage do not depend on the repeat
+    others = [split_column(number) for number in range(1, params.repeats)]
+    candidates = [
+        Candidate(
+            row["first"],
+            row["second"],
+            float(row["agreement"]),
+            row["mirrored"] == "1",
+            row["kind"] != OTHER,  # found, but cut from its group: doubtful, too
+            row["verdict"],
+        )
+        for row in read_table(stage.args.audit / "candidates.csv")
+    ]
+    files = [File(row["image"], int(row["exact"])) for row in rows]
+    doubted, alone = doubts(files, assignments, candidates, params.seed)
+    with stage.outputs(stage.args.output) as out:
         write_table(
-            path,
-            ["image", "class", "group", "split", "leaked"],
+            out / "split.csv",
+            ["image", "class", "group", "split", "leaked", *others],
             (
                 {
                     "image": picture.image,
@@ -31,18 +53,33 @@ def split(stage: Stage) -> None:
                     "group": picture.group,
                     "split": assignment.split,
                     "leaked": int(assignment.leaked),
+                    **{name: each.split for name, each in zip(others, again, strict=True)},
                 }
-                for picture, assignment in zip(pictures, assignments, strict=True)
+                for picture, assignment, *again in zip(pictures, *dealt, strict=True)
             ),
         )
+        write_table(
+            out / "doubtful.csv",
+            [field.name for field in fields(Doubt)],
+            (
+                asdict(each) | {"mirrored": int(each.mirrored), "doubtful": int(each.doubtful)}
+                for each in doubted
+            ),
+        )
+        write_json(out / "residual.json", estimate(doubted, alone))
     counts = Counter(
         "leaked test" if assignment.leaked else assignment.split for assignment in assignments
     )
-    log.info("%s", ", ".join(f"{count:,} {part}" for part, count in sorted(counts.items())))
+    times = f", split {params.repeats} times" if params.repeats > 1 else ""
+    said = ", ".join(f"{count:,} {part}" for part, count in sorted(counts.items()))
+    log.info("%s%s", said, times)
+    waiting = sum(each.doubtful and not each.verdict for each in doubted)
+    if waiting:
+        log.info("doubtful pairs to be reviewed by a person: %d (`carbench audit review`)", waiting)
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--groups", type=Path, required=True, help="audit's groups.csv")
-    parser.add_argument("--output", type=Path, required=True, help="split.csv to write")
+    parser.add_argument("--audit", type=Path, required=True, help="output of audit")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, split)

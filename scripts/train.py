@@ -1,62 +1,54 @@
-"""train: fine-tune one backbone from one seed, choosing the epoch on val.
+"""train: fine-tune one backbone with one seed, selecting the epoch on val.
 
-Writes ``model.safetensors`` (the chosen epoch, with the temperature that val asks for),
-``val.csv`` (its predictions of the val pictures), ``history.csv`` (a row an epoch) and
-``provenance.json`` (from what, with what, where, how long).
+Writes ``model.safetensors`` (the selected epoch, with the temperature fitted on val), ``val.csv``
+(its predictions for the val images), ``history.csv`` (one row per epoch) and ``provenance.json``
+(inputs, parameters, versions, hardware and duration).
 """
 
 import time
 from pathlib import Path
 
-from carbench.judging.predictions import prediction_columns, prediction_rows
-from carbench.models.checkpoints import is_pretrained, save_checkpoint
-from carbench.params.base import parse
-from carbench.params.train import TrainParams, recipe_of
-from carbench.provenance import provenance
-from carbench.stage import Stage, log, run_stage, stage_parser
-from carbench.tables import write_json, write_table
-from carbench.training.tuning import chosen_rate
+from carbench.core.provenance import provenance
+from carbench.core.tables import write_json, write_table
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.evaluation.predictions import prediction_columns, prediction_rows
+from carbench.models.checkpoints import save_checkpoint
+from carbench.training.recipe import training_recipe
 
 
 def train(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.judging.calibration import fit_temperature
+    from carbench.evaluation.calibration import fit_temperature
     from carbench.models.backbones import card_document
-    from carbench.models.devices import peak_memory_mb, prepare
-    from carbench.training.run import load_material, train_backbone
+    from carbench.models.devices import prepare
+    from carbench.training.run import load_data, train_backbone, training_record
 
     args = stage.args
-    recipe = recipe_of(
+    params, recipe = training_recipe(
         stage.value("train"),
         stage.value("backbones.{backbone}.train"),
-        pretrained=is_pretrained(args.weights),
+        args.weights,
+        args.tune,
+        f"backbones.{args.backbone}.train",
+        args.params,
     )
-    tuned = chosen_rate(args.tune)
-    if tuned is not None:
-        recipe["lr"] = tuned
-    params = parse(recipe, TrainParams, f"backbones.{args.backbone}.train", args.params)
     inputs = [args.pack / "images.npy", args.pack / "index.csv", args.split]
     inputs += [args.weights, args.tune]
     record = provenance("train", recipe | {"seed": args.seed}, inputs)
-    started, computed = time.perf_counter(), time.process_time()
+    started, cpu_started = time.perf_counter(), time.process_time()
 
-    material = load_material(args.pack, args.split, args.seed, prepare(params, "train"))
+    data = load_data(args.pack, args.split, args.seed, prepare(params, "train"))
     checkpoint = stage.scratch and stage.scratch / "training.pt"
     trained, card, start = train_backbone(
-        args.weights, material, params, args.seed, args.backbone, checkpoint
+        args.weights, data, params, args.seed, args.backbone, checkpoint
     )
-    chosen = trained.chosen
-    temperature = fit_temperature(trained.val_logits.numpy(), material.val.labels.cpu().numpy())
+    chosen = trained.best
+    temperature = fit_temperature(trained.val_logits.numpy(), data.val.labels.cpu().numpy())
     probabilities = torch.softmax(trained.val_logits.double(), dim=1).numpy()
 
-    record["seconds"] = round(trained.seconds_before + time.perf_counter() - started, 1)
-    record["cpu_seconds"] = round(time.process_time() - computed, 1)
-    record["resumed_after"] = trained.resumed_after
-    record["precision"] = trained.precision
-    record["micro_batch"] = trained.micro_batch
-    record["peak_memory_mb"] = round(peak_memory_mb(material.device))
+    record |= training_record(trained, data.device, started, cpu_started)
     with stage.outputs(args.output) as out:
         about = {
             "backbone": args.backbone,
@@ -72,7 +64,7 @@ def train(stage: Stage) -> None:
         write_table(
             out / "val.csv",
             prediction_columns(card.classes),
-            prediction_rows(material.val_rows, probabilities, card.classes),
+            prediction_rows(data.val_rows, probabilities, card.classes),
         )
         write_table(
             out / "history.csv",
@@ -89,10 +81,10 @@ def train(stage: Stage) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
-    parser.add_argument("--seed", type=int, required=True, help="of the start, order, augmentation")
-    parser.add_argument("--pack", type=Path, required=True, help="what pack wrote")
+    parser.add_argument("--seed", type=int, required=True, help="seed of the training run")
+    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
     parser.add_argument("--split", type=Path, required=True, help="split.csv")
-    parser.add_argument("--weights", type=Path, required=True, help="what weights wrote")
-    parser.add_argument("--tune", type=Path, required=True, help="what tune wrote")
+    parser.add_argument("--weights", type=Path, required=True, help="output of weights")
+    parser.add_argument("--tune", type=Path, required=True, help="output of tune")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, train)

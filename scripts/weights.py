@@ -1,18 +1,18 @@
-"""weights: the starting weights of a backbone, as an artifact that records where they are from.
+"""weights: write the initial weights of a backbone, with a record of their origin.
 
-Only this stage and fetch may need a network: trainings read what it wrote. A random start holds
-no tensors: train draws them from its seed. Others hold them as the model has them at the study's
+Only this stage and fetch may need a network: trainings read its output. A random initialisation has
+no tensors: train draws them from its seed. Other weights are adapted to the model at the study's
 image size. A backbone that cannot be trained and exported at this size is refused here.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.models.checkpoints import save_checkpoint
+from carbench.models.pinning import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 from carbench.params.train import BackboneParams
-from carbench.pin import refuse_unpinned
-from carbench.stage import Stage, log, run_stage, stage_parser
 
 if TYPE_CHECKING:
     from torch import Tensor

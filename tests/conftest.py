@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
-from carbench.ledger.locks import held
+from carbench.engines.locks import held
 from running import Running, running
 
 ROOT = Path(__file__).parents[1]
@@ -145,7 +145,10 @@ def copy_project(project: Project, target: Path) -> Project:
 
 # Latencies and times differ from run to run, and so does what shows them.
 MEASURED = (
-    "cost/",
+    "cost/measured.csv",
+    "cost/rounds.csv",
+    "cost/memory.csv",
+    "cost/conditions.json",
     "screen/tiny/cost.csv",
     "benchmarks/",
     "logs/",
@@ -153,8 +156,7 @@ MEASURED = (
     "export/model.json",  # these two tell when and where it was trained
     "export/README.md",
     "report.html",
-    "pareto.svg",
-    "pareto.png",
+    "figures/pareto",
 )
 
 
@@ -181,12 +183,16 @@ def without_costs(name: str, content: bytes) -> object:
     """What must repeat of a result that also holds measured costs."""
     if name == "metrics.json":  # the headline; those of single runs repeat as they are
         headline = json.loads(content)
-        del headline["latency_ms"]
+        del headline["onnx_ms"]
         return headline
     if name == "summary.csv":
-        measured = ("latency_ms", "throughput", "peak_memory_mb")
         rows = csv.DictReader(io.StringIO(content.decode()))
-        return [{k: v for k, v in row.items() if k not in measured} for row in rows]
+        exact = ("onnx_bytes",)
+        measured = ("onnx_", "torch_")
+        return [
+            {k: v for k, v in row.items() if k in exact or not k.startswith(measured)}
+            for row in rows
+        ]
     return content
 
 
@@ -198,10 +204,21 @@ def smoke(smoke_run: Project) -> Any:
 
 
 @pytest.fixture(scope="session")
-def service(smoke_run: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The smoke study's model, served by the command. Tests leave it as it is."""
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small exported model and images, as a study leaves them; made in a moment.
+
+    Tests leave it as it is.
+    """
+    from bundles import write_study
+
+    return write_study(tmp_path_factory.mktemp("deployed"))
+
+
+@pytest.fixture(scope="session")
+def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """That model, served by the command. Tests leave it as it is."""
     log = tmp_path_factory.mktemp("service") / "predictions.sqlite"
-    with running(smoke_run.root, "--log", str(log)) as started:
+    with running(deployed, "--log", str(log)) as started:
         yield started
 
 

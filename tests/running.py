@@ -1,4 +1,4 @@
-"""`carbench serve`, started as a person would, and ended."""
+"""`carbench serve`, started as a person would, and ended; or its app in a thread."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from carbench.deploy.serve.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Running:
 def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Running]:
     """Serve the model of a finished study; SIGTERM ends it, and must."""
     port = free_port()
-    command = [sys.executable, "-m", "carbench.cli", "serve", "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "carbench.cli.main", "serve", "--port", str(port), *arguments]
     process = subprocess.Popen(command, cwd=study, stderr=subprocess.PIPE, text=True)
     log = Path(arguments[arguments.index("--log") + 1])
     try:
@@ -49,6 +54,30 @@ def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Runni
                 os.kill(child, 9)
             process.kill()
             process.wait()
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[str]:
+    """The app in a thread of this process; yields its address."""
+    import uvicorn
+
+    from carbench.deploy.serve.app import create_app
+    from carbench.deploy.serve.connections import Connection
+
+    config = uvicorn.Config(create_app(settings), port=0, log_level="error", http=Connection)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float) -> None:

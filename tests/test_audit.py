@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
+import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from edits import EDITS, edited
 from PIL import Image
 
-from carbench.audit.contact_sheet import draw, rows, save
-from carbench.audit.duplicates import Looks, Pair, gather, look, near_pairs
-from carbench.audit.grouping import group, unchained
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import write_table
+from carbench.data.audit.contact_sheet import draw, rows, save
+from carbench.data.audit.duplicates import Pair, agreement_between, compare
+from carbench.data.audit.grouping import group, unchained
+from carbench.data.audit.looks import Looks, gather, look
+from carbench.data.audit.reviewed import read_reviewed
+from carbench.data.audit.reviewing import lay_out
+from carbench.data.sample import draw_sample, plan
 from carbench.params.audit import AuditParams
-from carbench.sample import plan
 from conftest import ROOT, run_script
 
 
@@ -41,13 +49,13 @@ def test_groups_are_the_transitive_closure() -> None:
     assert group(3, []).tolist() == [0, 1, 2]
 
 
-CHOICES = AuditParams(
-    max_distance=32,
-    min_correlation=0.94,
-    min_centre_correlation=0.8,
-    mirrored=True,
-    shown_groups=1,
+CHOICES = AuditParams.model_validate(
+    yaml.safe_load((ROOT / "params.yaml").read_text())["audit"] | {"shown_groups": 1}
 )
+
+
+def near(looks: Looks, choices: AuditParams = CHOICES) -> list[Pair]:
+    return [pair for pair in compare(looks, choices) if pair.agreement >= choices.min_agreement]
 
 
 def panorama(windows: list[tuple[int, int]]) -> Looks:
@@ -60,11 +68,11 @@ def panorama(windows: list[tuple[int, int]]) -> Looks:
 def test_a_chain_of_likenesses_does_not_join_what_is_unlike() -> None:
     # Each window shows most of the one before it, the last nothing of the first.
     looks = panorama([(left, left + 300) for left in range(0, 400, 12)])
-    pairs = near_pairs(looks, CHOICES)
-    count = len(looks.hashes)
+    pairs = near(looks)
+    count = looks.picture_of[-1] + 1
     assert group(count, [(pair.first, pair.second) for pair in pairs]).tolist() == [0] * count
 
-    groups = group(count, unchained(looks, pairs, CHOICES.min_centre_correlation))
+    groups = group(count, unchained(looks, pairs, CHOICES.min_centre_agreement))
     assert 1 < len(set(groups)) < count
     assert groups[0] != groups[-1]
     for number in set(groups):
@@ -75,8 +83,61 @@ def test_a_chain_of_likenesses_does_not_join_what_is_unlike() -> None:
 def test_crops_of_one_picture_stay_together() -> None:
     """Crops at opposite edges are less like each other than each is like the whole."""
     looks = panorama([(0, 300), (0, 270), (30, 300), (15, 285)])
-    pairs = near_pairs(looks, CHOICES)
-    assert group(4, unchained(looks, pairs, CHOICES.min_centre_correlation)).tolist() == [0] * 4
+    pairs = near(looks)
+    assert group(4, unchained(looks, pairs, CHOICES.min_centre_agreement)).tolist() == [0] * 4
+    # ... unless a person has said otherwise of one and the centre.
+    apart = group(4, unchained(looks, [Pair(0, 1, 1.0, False)], 0, [(0, 1)]))
+    assert apart.tolist() == [0, 0, 1, 2]  # a pair that the audit found is not in question here
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
+    """Different pictures of the sample, many alike: the same classes, roads and skies."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_sample(folder, 20, 5)
+    planted = plan(20, 5)
+    copies = {link.copy for link in (*planted.exact_copies, *planted.near_copies)}
+    names = sorted(set(planted.files) - copies - set(planted.undecodable) - set(planted.rotated))
+    return [Image.open(folder / name).convert("RGB") for name in names]
+
+
+def test_edits_of_the_web_are_found_and_no_strangers(drawn: list[Image.Image]) -> None:
+    """Copies of each kind of eight pictures: nearly all are found, and nothing else is."""
+    names = [name for name in EDITS if name not in ("cropped by 20 %", "screenshot in a frame")]
+    originals = random.Random(1).sample(range(len(drawn)), 8)
+    copies = [(number, name) for name in names for number in originals]
+    pictures = [*drawn, *(edited(name, drawn[number], number, 0) for number, name in copies)]
+    truth = [*range(len(drawn)), *(number for number, _ in copies)]
+    looks = gather(map(look, pictures))
+
+    # With as many neighbours as a picture has copies here, no copy is crowded out by another.
+    choices = CHOICES.model_copy(update={"neighbours": 2 * len(names)})
+    pairs = {(pair.first, pair.second) for pair in near(looks, choices)}
+    assert all(truth[first] == truth[second] for first, second in pairs)
+    found = Counter(
+        kind for place, (number, kind) in enumerate(copies) if (number, len(drawn) + place) in pairs
+    )
+    assert found.total() >= 0.96 * len(copies), found
+    assert min(found[name] for name in names) >= 6, found
+
+
+def test_what_shares_a_backdrop_is_not_the_same_picture(drawn: list[Image.Image]) -> None:
+    """Another car before the same wall: the margins agree to the pixel, the middle does not."""
+    pictures = [drawn[0].resize((320, 240)), *(each.resize((320, 240)) for each in drawn[1:21])]
+    before_wall = []
+    for car in pictures[1:]:
+        picture = pictures[0].copy()
+        picture.paste(car.crop((70, 60, 250, 190)), (70, 60))
+        before_wall.append(picture)
+    looks = gather(map(look, [pictures[0], *before_wall]))
+    others = np.arange(1, len(before_wall) + 1)
+    assert (agreement_between(looks, np.zeros_like(others), others) < CHOICES.min_agreement).all()
+
+
+def test_pictures_without_edges_are_never_near_duplicates() -> None:
+    looks = gather(look(Image.new("RGB", (80, 60), (shade,) * 3)) for shade in (10, 11, 200))
+    assert near(looks) == []
+    assert compare(gather([]), CHOICES) == []
 
 
 def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
@@ -90,7 +151,7 @@ def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (shade, 0, 0)).save(tmp_path / name)
     groups, first_of = [0, 1, 0, 2, 2, 1, 3], [0, 1, 0, 3, 4, 5, 6]
-    pairs = [Pair(1, 5, 4, 0.97, True), Pair(3, 4, 2, 0.99, False)]
+    pairs = [Pair(1, 5, 0.97, True), Pair(3, 4, 0.99, False)]
     shown = rows(manifest, groups, first_of, pairs, 12)
     assert sorted([[member.image for member in row] for row in shown]) == [
         [names[0], names[2]],
@@ -100,8 +161,8 @@ def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
     told = {row[1].image: row[1].likeness for row in shown}
     assert told == {
         names[2]: "identical bytes",
-        names[5]: "mirrored, 4 bits, 0.97",
-        names[4]: "near duplicate, 2 bits, 0.99",
+        names[5]: "mirrored, 0.97",
+        names[4]: "near duplicate, 0.99",
     }
     assert len(rows(manifest, groups, first_of, pairs, 2)) == 2
     assert draw(shown, tmp_path).height > draw(shown[:1], tmp_path).height
@@ -116,6 +177,128 @@ def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
     assert (tmp_path / "one.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
     assert rows(manifest, list(range(7)), list(range(7)), [], 12) == []
     assert len(draw([], tmp_path).getcolors()) > 1
+
+
+IMAGES = ["a.jpg", "b.jpg", "copy of a.jpg", "c, or so.jpg"]
+FIRST_OF = [0, 1, 0, 3]
+
+
+def judged(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_person_s_verdicts_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    path = judged(
+        tmp_path / "reviewed.csv",
+        "\ufeffimage;twin;agreement;verdict\nb.jpg;copy of a.jpg;0,93; Same\n"
+        "c, or so.jpg;a.jpg;0,9;different\nb.jpg;c, or so.jpg;0,8;\na.jpg;copy of a.jpg;1;same\n",
+    )
+    reviewed = read_reviewed(str(path), IMAGES, FIRST_OF)
+    assert reviewed.pairs("same") == [(0, 1)]  # identical bytes need no verdict
+    assert reviewed.pairs("different") == [(0, 3)]
+    assert read_reviewed("presets/none", IMAGES, FIRST_OF).pairs("same") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("image,twin\na.jpg,b.jpg", ["line 1", "no column verdict"]),
+        ("image,twin,verdict\na.jpg,b.jpg,twins", ["line 2", "'twins'", "same or different"]),
+        ("image,twin,verdict\na.jpg,d.jpg,same", ["line 2", "twin 'd.jpg'", "manifest.csv"]),
+        ("image,twin,verdict\na.jpg,a.jpg,same", ["line 2", "the same bytes"]),
+        ("image,twin,verdict\na.jpg,copy of a.jpg,different", ["line 2", "the same bytes"]),
+        (
+            "image,twin,verdict\na.jpg,b.jpg,same\nb.jpg,copy of a.jpg,different",
+            ["line 3", "'different'", "'same' in line 2"],
+        ),
+    ],
+)
+def test_a_wrong_review_is_refused(tmp_path: Path, lines: str, told: list[str]) -> None:
+    path = judged(tmp_path / "reviewed.csv", lines)
+    with pytest.raises(CarbenchError) as refused:
+        read_reviewed(str(path), IMAGES, FIRST_OF)
+    assert all(words in str(refused.value) for words in [str(path), *told])
+    with pytest.raises(CarbenchError, match=r"No such file"):
+        read_reviewed(str(tmp_path / "none.csv"), IMAGES, FIRST_OF)
+
+
+def test_groups_split_and_leak_follow_a_person_s_verdicts(
+    study: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A false pair is taken apart, a missed one joined, and what contradicts the bytes refused."""
+    size = {"data.sample.images_per_class": 20, "data.sample.seed": 3}
+    params = study(size)
+    before = fetch_and_audit(params, tmp_path)
+    pairs = table(tmp_path / "audit/candidates.csv")
+    assert {row["kind"] for row in pairs} <= {"found", "doubtful", "other"}
+    groups = list(before.values())
+    wrong = next(
+        row for row in pairs if row["kind"] == "found" and groups.count(before[row["first"]]) == 2
+    )
+    missed = next(
+        row
+        for row in pairs
+        if row["kind"] != "found"
+        and "test/" in row["first"]
+        and "train/" in row["second"]
+        and groups.count(before[row["first"]]) == 1
+    )
+    verdicts = [wrong | {"verdict": "different"}, missed | {"verdict": "same"}]
+    review = tmp_path / "reviewed.csv"
+    write_table(
+        review,
+        ["image", "twin", "verdict"],
+        [
+            {"image": row["first"], "twin": row["second"], "verdict": row["verdict"]}
+            for row in verdicts
+        ],
+    )
+    params = study(size | {"audit.reviewed": str(review), "split.method": "published"})
+    after = fetch_and_audit(params, tmp_path)
+    assert after[wrong["first"]] != after[wrong["second"]]
+    assert after[missed["first"]] == after[missed["second"]]
+    findings = json.loads((tmp_path / "audit/audit.json").read_text())
+    assert findings["reviewed"] == {"same": 1, "different": 1}
+
+    done = run_script(
+        *("split", "--params", params, "--audit", tmp_path / "audit"),
+        *("--output", tmp_path / "split"),
+    )
+    assert done.returncode == 0, done.stderr
+    split = {row["image"]: row for row in table(tmp_path / "split/split.csv")}
+    assert split[missed["first"]]["leaked"] == "1"
+    doubtful = {row["image"]: row for row in table(tmp_path / "split/doubtful.csv")}
+    assert doubtful[missed["first"]]["verdict"] == "same"
+    clean = {name for name, row in split.items() if (row["split"], row["leaked"]) == ("test", "0")}
+    assert clean >= doubtful.keys() - {missed["first"]}
+    residual = json.loads((tmp_path / "split/residual.json").read_text())
+    assert residual["confirmed"] == 1
+    assert residual["files"] - 1 == len(doubtful) - 1 + residual["without_candidate"]
+
+    # What is laid out for a person keeps the verdicts, and is what the audit reads.
+    for found in (False, True):
+        laid = lay_out(tmp_path, tmp_path / "review", review, 5, found)
+        written = table(tmp_path / "review/reviewed.csv")
+        judged = [row["verdict"] for row in written if row["verdict"]]
+        assert judged == ["different", "same"] and laid.judged == 2
+        assert len(written) - 2 == laid.waiting > 0
+        assert [sheet.stat().st_size > 1000 for sheet in laid.sheets] == [True] * len(laid.sheets)
+        images = list(before)
+        path = str(tmp_path / "review/reviewed.csv")
+        assert len(read_reviewed(path, images, range(len(images))).verdicts) == 2
+
+    # One group through a third picture: the verdicts contradict what else is the same.
+    third = next(name for name in before if groups.count(before[name]) == 1)
+    with review.open("a") as file:
+        for name in (wrong["first"], wrong["second"]):
+            file.write(f"{name},{third},same\n")
+    done = run_script(
+        *("audit", "--params", params, "--data", tmp_path / "data", "--output", tmp_path / "again")
+    )
+    assert done.returncode == 1
+    assert "as different, but each is the same picture as" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_path: Path) -> None:
@@ -171,7 +354,7 @@ def test_the_real_pictures_agree_with_what_is_known_of_them(
 ) -> None:
     """Of 4,165 pictures and 3,455 unique files this archive lacks 200 unique test pictures.
 
-    Known: 188 test pictures have a byte-identical twin in train, 226 to 235 a near one; five files
+    Known: 188 test pictures have a byte-identical twin in train, 250 to 265 any; five files
     named .jpg are palette PNGs; the leak is uneven between classes.
     """
     default = yaml.safe_load((ROOT / "presets/archive.yaml").read_text())["audit"]
@@ -184,7 +367,7 @@ def test_the_real_pictures_agree_with_what_is_known_of_them(
     leak = findings["leak"]
     assert leak["test_pictures"] == 813 - 200
     assert leak["exact"] == 188
-    assert 226 <= leak["near_or_exact"] <= 235
+    assert 250 <= leak["near_or_exact"] <= 265
     assert [row["mode"] for row in findings["misnamed"]] == ["P"] * 5
     shares = {
         label: counts["near_or_exact"] / counts["test_pictures"]

@@ -15,16 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbench.commands import compare
-from carbench.errors import CarbenchError
-from carbench.experiments.wording import changed_params, remarks, text, verdict
-from carbench.interop.revisions import open_revision
-from carbench.params.aggregate import AggregateParams
-from carbench.statistics.answers import align
+from carbench.cli.commands import compare
+from carbench.cli.experiments.wording import changed_params, remarks, text, verdict
+from carbench.core.errors import CarbenchError
+from carbench.engines.revisions import open_revision
 from carbench.statistics.experiments import Experiment, compare_experiments, merge_groups
+from carbench.statistics.predictions import align
 from conftest import Project
 
-PARAMS = AggregateParams(confidence=0.95, resamples=400, seed=0)
+RULE = {"confidence": 0.95, "margin": 0.01}
 
 
 def table(right: Any, first: int = 0, leaked: int = 0) -> pd.DataFrame:
@@ -66,11 +65,11 @@ def first_wrong(count: int, of: int = 400) -> Any:
     return np.arange(of) >= count
 
 
-def test_a_real_difference_is_told_with_its_size_and_sign() -> None:
+def test_a_real_difference_is_reported_with_its_size_and_sign() -> None:
     (found,) = compare_experiments(
         experiment("main", {"net": first_wrong(40)}),
         [experiment("short", {"net": first_wrong(120)})],
-        PARAMS,
+        **RULE,
     )
     difference = found.chosen.comparison.difference
     assert difference.value == pytest.approx(-0.2)
@@ -78,18 +77,18 @@ def test_a_real_difference_is_told_with_its_size_and_sign() -> None:
     assert (found.images, found.groups) == (400, 200)
     said = verdict(found)
     assert said.startswith("short is worse than main by 20.0 points (1")
-    assert said.endswith("on 400 shared clean test pictures.")
+    assert said.endswith("on 400 shared clean test images.")
     assert "One seed does not show" in " ".join(remarks(found, 0.95))
 
 
 def test_another_chosen_backbone_is_compared_beside_those_that_both_have() -> None:
     one = experiment("main", {"large": first_wrong(40), "old": first_wrong(40)})
     two = experiment("wide", {"small": first_wrong(44), "large": first_wrong(38)})
-    (found,) = compare_experiments(one, [two], PARAMS)
+    (found,) = compare_experiments(one, [two], **RULE)
     assert (found.chosen.reference, found.chosen.other) == ("large", "small")
     assert [pair.other for pair in found.backbones] == ["large"]
     assert (found.reference_only, found.other_only) == (["old"], ["small"])
-    assert verdict(found).startswith("wide (small) and main (large) cannot be told apart")
+    assert verdict(found).startswith("wide (small) and main (large) do not differ significantly")
     assert "large -> small" in text(found, [], 0.95)
 
 
@@ -97,8 +96,8 @@ def test_p_values_are_corrected_for_all_experiments_together() -> None:
     dice = np.random.default_rng(0)
     reference = experiment("main", {"net": dice.uniform(size=300) < 0.8})
     others = [experiment(f"e{n}", {"net": dice.uniform(size=300) < 0.75}) for n in range(6)]
-    alone = compare_experiments(reference, others[:1], PARAMS)[0].chosen.comparison
-    family = compare_experiments(reference, others, PARAMS)[0].chosen.comparison
+    alone = compare_experiments(reference, others[:1], **RULE)[0].chosen.comparison
+    family = compare_experiments(reference, others, **RULE)[0].chosen.comparison
     assert family.p_value == alone.p_value
     assert family.p_adjusted > alone.p_adjusted
     assert family.difference.low < alone.difference.low
@@ -107,14 +106,16 @@ def test_p_values_are_corrected_for_all_experiments_together() -> None:
 def test_of_splits_that_overlap_the_shared_pictures_count() -> None:
     one = experiment("main", {"net": np.ones(300, bool)})
     two = experiment("other", {"net": np.arange(300) < 200}, first=100, leaked=20)
-    (found,) = compare_experiments(one, [two], PARAMS)
+    (found,) = compare_experiments(one, [two], **RULE)
     # 100 to 299 are in both, of which 100 to 119 are leaked in the second.
     assert (found.images, found.reference_images, found.other_images) == (180, 300, 280)
     assert found.chosen.comparison.difference.value == 0
     assert found.tested_apart == 200
     said = " ".join(remarks(found, 0.95))
-    assert "of 300 clean test pictures in main and 280 in other, 180 are in both" in said
-    assert "200 were tested in one only: the other may have trained on them." in said
+    assert (
+        "of 300 clean test images in main and 280 in other, only the 180 that are in both" in said
+    )
+    assert "200 images were tested in only one of the two: the other may have been trained" in said
 
 
 def test_pictures_of_one_name_but_another_class_or_content_do_not_count() -> None:
@@ -122,18 +123,18 @@ def test_pictures_of_one_name_but_another_class_or_content_do_not_count() -> Non
     tables = {"net": [table(first_wrong(10, 60)).replace({"class": {"a": "b"}})]}
     two = of_tables("moved", tables, "net")
     two.content.iloc[:6] = "other"
-    (found,) = compare_experiments(one, [two], PARAMS)
+    (found,) = compare_experiments(one, [two], **RULE)
     assert (found.relabelled, found.replaced, found.images) == (30, 6, 27)
     nothing = replace(two, content=two.content.map(lambda _: "other"))
     with pytest.raises(CarbenchError, match="no clean test picture that both have"):
-        compare_experiments(one, [nothing], PARAMS)
+        compare_experiments(one, [nothing], **RULE)
 
 
 def test_a_family_of_different_overlaps_is_judged_on_each_overlap() -> None:
     one = experiment("main", {"net": first_wrong(40)})
     same = experiment("same", {"net": first_wrong(60)})
     half = experiment("half", {"net": first_wrong(50, 200)}, first=20)
-    found = compare_experiments(one, [same, half], PARAMS)
+    found = compare_experiments(one, [same, half], **RULE)
     assert [each.images for each in found] == [400, 200]
     assert found[1].chosen.reference_accuracy.value == pytest.approx(0.9)
     assert found[1].chosen.comparison.difference.value == pytest.approx(0.75 - 0.9)
@@ -144,7 +145,7 @@ def test_each_picture_counts_once_however_many_folds_tested_it() -> None:
     easy, hard = table(np.ones(40, bool)), table(np.zeros(40, bool), first=40)
     two_folds = of_tables("two", {"net": [easy, hard]}, "net")
     more = of_tables("more", {"net": [easy, easy, easy, hard]}, "net")
-    (found,) = compare_experiments(two_folds, [more], PARAMS)
+    (found,) = compare_experiments(two_folds, [more], **RULE)
     assert found.chosen.comparison.difference.value == pytest.approx(0)
     assert found.chosen.other_accuracy.value == pytest.approx(0.5)
 
@@ -169,22 +170,22 @@ answers = st.integers(0, 2**31).map(
 @given(answers)
 def test_an_experiment_does_not_differ_from_itself(right: Any) -> None:
     one = experiment("one", {"net": right, "other": right[:, ::-1]})
-    (found,) = compare_experiments(one, [replace(one, name="two")], PARAMS)
+    (found,) = compare_experiments(one, [replace(one, name="two")], **RULE)
     for pair in [found.chosen, *found.backbones]:
         assert pair.comparison.difference.value == 0
         assert pair.comparison.difference.low < 0 < pair.comparison.difference.high
         assert not pair.comparison.significant
         assert pair.identical
-    assert "cannot be told apart" in verdict(found)
-    assert "same answers" in text(found, [], 0.95)
+    assert "do not differ significantly" in verdict(found)
+    assert "same predictions" in text(found, [], 0.95)
 
 
 @settings(max_examples=30, deadline=None)
 @given(answers, answers)
 def test_swapping_two_experiments_flips_the_sign_and_nothing_else(first: Any, second: Any) -> None:
     one, two = experiment("one", {"net": first}), experiment("two", {"net": second})
-    forth = compare_experiments(one, [two], PARAMS)[0].chosen
-    back = compare_experiments(two, [one], PARAMS)[0].chosen
+    forth = compare_experiments(one, [two], **RULE)[0].chosen
+    back = compare_experiments(two, [one], **RULE)[0].chosen
     a, b = forth.comparison.difference, back.comparison.difference
     assert (a.value, a.low, a.high) == pytest.approx((-b.value, -b.high, -b.low))
     assert forth.comparison.p_adjusted == back.comparison.p_adjusted
@@ -199,20 +200,20 @@ def test_the_order_of_rows_does_not_matter(right: Any, random: Any) -> None:
     tables = [table(row) for row in right]
     shuffled = [own.sample(frac=1, random_state=random.randrange(2**31)) for own in tables]
     found = [
-        compare_experiments(of_tables("one", {"net": own}, "net"), [other], PARAMS)[0].chosen
+        compare_experiments(of_tables("one", {"net": own}, "net"), [other], **RULE)[0].chosen
         for own in (tables, shuffled)
     ]
     assert found[0] == found[1]
 
 
-def test_changed_parameters_are_told_by_key() -> None:
+def test_changed_parameters_are_listed_by_key() -> None:
     old = {"train": {"epochs": 2, "lr": 0.1}, "seeds": [0], "backbones": {"a": {"train": {}}}}
     new = {"train": {"epochs": 1, "lr": 0.1}, "seeds": [0, 1], "backbones": {}}
     assert changed_params(old, new) == [
         ("train.epochs", 2, 1),
         ("seeds", [0], [0, 1]),
-        ("backbones.a.train", {}, "(not there)"),
-        ("backbones", "(not there)", {}),
+        ("backbones.a.train", {}, "(not set)"),
+        ("backbones", "(not set)", {}),
     ]
     assert changed_params({"on": True}, {"on": 1}) == [("on", True, 1)]
     assert changed_params(old, old) == []
@@ -220,7 +221,7 @@ def test_changed_parameters_are_told_by_key() -> None:
 
 def write_study(root: Path, wrong: int, epochs: int) -> None:
     """What `carbench compare` reads of a study with one backbone."""
-    section = "aggregate: {confidence: 0.95, resamples: 400, seed: 0}\n"
+    section = "aggregate: {confidence: 0.95}\nchoose: {margin: 0.01}\n"
     head = f"backbones: {{net: {{}}}}\nseeds: [0]\ntrain: {{epochs: {epochs}}}\n"
     (root / "params.yaml").write_text(head + section)
     own = table(first_wrong(wrong))

@@ -22,12 +22,16 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import binomtest, chi2_contingency, energy_distance, hypergeom
 
-from carbench.commands import drift as command
-from carbench.deployed.folder import ABOUT, REFERENCE
-from carbench.deployed.observations import Observations, read_observations, write_observations
-from carbench.drift import testing
-from carbench.drift.page import as_json, in_words, render, sentence
-from carbench.drift.testing import (
+from carbench.cli.commands import drift as command
+from carbench.core.errors import CarbenchError
+from carbench.core.provenance import file_hash
+from carbench.data.image_statistics import IMAGE_STATISTICS, image_statistics
+from carbench.deploy.bundle.folder import ABOUT, REFERENCE
+from carbench.deploy.bundle.observations import Observations, read_observations, write_observations
+from carbench.deploy.drift import testing
+from carbench.deploy.drift.page import as_json, in_words, render, sentence, verdict
+from carbench.deploy.drift.resampling import false_alarms
+from carbench.deploy.drift.testing import (
     FEWEST,
     Drift,
     class_test,
@@ -37,9 +41,7 @@ from carbench.drift.testing import (
     rarity,
     smirnov_test,
 )
-from carbench.errors import CarbenchError
-from carbench.pictures.statistics import IMAGE_STATISTICS, image_statistics
-from carbench.serve.log import PredictionLog, Record, new_id
+from carbench.deploy.serve.log import PredictionLog, Record, new_id
 
 ODD = "<script>alert('x')</script>"
 CLASSES = ["Audi", ODD, "Škoda & Söhne"]
@@ -102,7 +104,7 @@ def test_no_more_false_alarms_than_promised(
 ) -> None:
     dice, windows, alpha = np.random.default_rng(0), 150, 0.2
     alarms = sum(
-        compare(draw(dice, 35), draw(dice, 30), CLASSES, alpha, number).alarm
+        compare(draw(dice, 35), draw(dice, 30), CLASSES, alpha, number).different
         for number in range(windows)
     )
     assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
@@ -131,7 +133,11 @@ def blurrier(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def changed(drift: Drift) -> set[str]:
-    return {test.name for test in drift.tests if test.alarm}
+    return {test.name for test in drift.tests if test.different}
+
+
+def changed_by(drift: Drift) -> float:
+    return max(test.effect for test in drift.tests if test.alarm)
 
 
 def test_each_change_is_found_by_its_own_family() -> None:
@@ -148,6 +154,63 @@ def test_each_change_is_found_by_its_own_family() -> None:
     assert found(mix=(0.2, 0.3, 0.5)) == {"predicted class"}
     assert found(sure=4.0) == {"confidence"}
     assert found(shift=1.0) == {"embedding"}
+
+
+def test_a_difference_is_told_apart_from_drift() -> None:
+    """Other input of which the model makes the same is no alarm, nor is a small effect."""
+    dice = np.random.default_rng(20)
+    reference = observe(dice, 300)
+    dark = compare(
+        reference, observe(dice, 100, pixels=darker(pictures(dice, 100))), CLASSES, 0.01, 0
+    )
+    assert dark.different and not dark.alarm
+    assert verdict(dark) == "different"
+    assert sentence(dark).startswith("Pictures are different, but the model makes about the same")
+    assert "The accuracy may be what it was" in render(dark, "v1")
+    large, shifted = observe(dice, 200), observe(dice, 200, shift=0.8)
+    (effect,) = (
+        test.effect
+        for test in compare(large, shifted, CLASSES, 0.01, 0).tests
+        if test.name == "embedding"
+    )
+    for least, expected in ((effect - 0.01, "drift"), (effect + 0.01, "different")):
+        drift = compare(large, shifted, CLASSES, 0.01, 0, least)
+        assert verdict(drift) == expected == as_json(drift, "v1")["verdict"]
+        assert f"{effect:.2f}" in sentence(drift)
+
+
+@pytest.mark.parametrize("count", [60, 600])
+def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
+    """0 for the same images, 1 for such as have nothing in common, and between them as defined."""
+    dice = np.random.default_rng(21)
+    same = continuous(dice, count)
+    apart = Observations(
+        {name: column + 99 for name, column in same.statistics.items()},
+        np.full(count, 1),
+        same.confidence + 2,
+        same.embedding + np.float32(1e6),
+    )
+    same = replace(same, predicted=np.zeros(count, np.int64))
+    effects = [test.effect for test in compare(same, same, CLASSES, 0.01, 0).tests]
+    assert effects == pytest.approx([0] * 7, abs=1e-6)
+    effects = [test.effect for test in compare(same, apart, CLASSES, 0.01, 0).tests]
+    assert effects == pytest.approx([1.0] * 7, abs=1e-3)
+    half = replace(same, predicted=np.arange(count) % 2)
+    classes = [test.effect for test in compare(same, half, CLASSES, 0.01, 0).tests][5]
+    assert classes == pytest.approx(0.5)
+
+
+def test_false_alarms_of_one_reference() -> None:
+    """On average as promised, more or less for each; an unusual window size is refused."""
+    dice = np.random.default_rng(22)
+    known = continuous(dice, 160)
+    found = false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
+    assert found.pictures == 40 and len(found.rates) == 12
+    assert found.mean <= 0.2 + 3 * (0.2 * 0.8 / 144) ** 0.5
+    assert found.quantile(0.1) < found.quantile(0.9)
+    assert false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
+    with pytest.raises(CarbenchError, match="at least 120"):
+        false_alarms(continuous(dice, 100), CLASSES, 0.2, 0, 500)
 
 
 def test_what_a_person_may_compare() -> None:
@@ -245,10 +308,12 @@ def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPa
         )
         return float(2 * between - within - without)
 
-    statistic, p = energy_test(before, after, 4000, dice)
+    statistic, p, effect = energy_test(before, after, 4000, dice)
     assert statistic == pytest.approx(energy([6, 7, 8, 9]))
     assert p == pytest.approx(share_as_far(energy, 10, 4), abs=0.03)
-    line, _ = energy_test(before[:, :1], after[:, :1], 1, dice)
+    between = distances[:6, 6:].mean()
+    assert effect == pytest.approx(np.sqrt(statistic / (2 * between)))
+    line, *_ = energy_test(before[:, :1], after[:, :1], 1, dice)
     assert line == pytest.approx(energy_distance(before[:, 0], after[:, 0]) ** 2)
     assert energy_test(np.ones((40, 2), np.float32), np.ones((30, 2), np.float32), 99, dice)[1] == 1
 
@@ -378,7 +443,10 @@ def test_the_page_escapes_names_and_asks_for_nothing() -> None:
     assert not [name for name, _ in page.attributes if name in ("src", "href", "style")]
     assert not re.findall(r"https?:|url\(|@import", html)
     assert "&lt;script&gt;" in html and "&lt;b&gt;v1&lt;/b&gt;" in html
-    assert sentence(drift) == "Pictures have changed: predicted class differs by more than chance."
+    assert sentence(drift) == (
+        "Pictures have changed: predicted class differs by more than chance, by up to "
+        f"{changed_by(drift):.2f} on a scale from 0 to 1."
+    )
     assert sentence(drift) in html
     assert page.tags.count("figure") == len(IMAGE_STATISTICS) + 2
     calm = compare(window, window, CLASSES, 0.01, 0)
@@ -421,13 +489,19 @@ def record(seen: Observations, row: int, when: float) -> Record:
     )
 
 
+def write_reference(folder: Path, reference: Observations) -> None:
+    """An exported folder, as far as drift detection reads it."""
+    write_observations(folder / REFERENCE, reference)
+    about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
+    hashes = {REFERENCE: file_hash(folder / REFERENCE)}
+    (folder / ABOUT).write_text(json.dumps(about | {"sha256": hashes}))
+
+
 @pytest.fixture
 def ask(tmp_path: Path) -> Callable[..., int]:
     """Run `carbench drift`: 100 pictures of 2001 that have not changed, 100 of today that have."""
     dice = np.random.default_rng(17)
-    about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
-    (tmp_path / ABOUT).write_text(json.dumps(about))
-    write_observations(tmp_path / REFERENCE, continuous(dice, 300))
+    write_reference(tmp_path, continuous(dice, 300))
     log = PredictionLog(tmp_path / "log.sqlite")
     for when, shift in ((1e9, 0), (time.time(), 2)):
         seen = continuous(dice, 100)
@@ -452,6 +526,14 @@ def test_the_command_says_it_by_its_status(
 ) -> None:
     assert ask("--last", "100") == 2
     assert "embedding differs" in capsys.readouterr().out
+    assert ask("--last", "100", "--min-effect", "0.99") == 4
+    assert "the model makes about the same" in capsys.readouterr().out
+    monkeypatch.setattr(
+        "carbench.deploy.drift.resampling.compare",
+        lambda *_: Drift([], 0.1, 0.0, *([continuous(np.random.default_rng(0), 3)] * 2), CLASSES),
+    )
+    assert ask("--false-alarms", "--last", "50") == 0
+    assert "0.0\N{NO-BREAK SPACE}% on average" in capsys.readouterr().out
     assert ask("--last", "20") == 3
     assert "Not enough pictures" in capsys.readouterr().out
     assert ask("--html", str(tmp_path / "new/drift.html"), "--json", "-") == 2
@@ -464,6 +546,9 @@ def test_the_command_says_it_by_its_status(
     known = continuous(np.random.default_rng(18), 300)
     known = replace(known, embedding=known.embedding + np.float32(2))
     write_observations(tmp_path / REFERENCE, known)
+    with pytest.raises(CarbenchError, match="another file than was exported"):
+        ask("--last", "100")
+    write_reference(tmp_path, known)
     assert ask("--last", "100", "--json", str(tmp_path / "drift.json")) == 0
     assert json.loads((tmp_path / "drift.json").read_text())["verdict"] == "no drift"
 
@@ -478,6 +563,7 @@ def test_the_command_says_it_by_its_status(
         ("--last", "many"),
         ("--since", "yesterday"),
         ("--seed", "-1"),
+        ("--min-effect", "2"),
         ("--html", "/dev/null/page.html"),
     ],
     ids="=".join,

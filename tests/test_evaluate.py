@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from carbench.judging.explaining import MIN_CELLS, explain, mapped_stage
-from carbench.judging.mistakes import most_confident
-from carbench.judging.slices import TERCILES, sliced, terciles
+from carbench.data.corruptions import CORRUPTIONS, CROP, DARKNESS
+from carbench.evaluation.explaining import MIN_CELLS, explain, mapped_stage
+from carbench.evaluation.mistakes import most_confident
+from carbench.evaluation.slices import TERCILES, sliced, terciles
 from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import Corruption
-from carbench.pictures.corruptions import CORRUPTIONS, CROP, DARKNESS
 from conftest import Project, run_script
 
 

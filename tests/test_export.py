@@ -15,14 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from carbench.deployed.folder import ABOUT, CARD, INT8_ONNX, LABELS, ONNX
-from carbench.deployed.observations import read_observations
-from carbench.errors import CarbenchError
-from carbench.exporting.card import render_card
-from carbench.exporting.parity import compare_models, refuse_difference
+from carbench.core.errors import CarbenchError
+from carbench.data.pack_files import open_array, rows_of
+from carbench.data.split_table import read_split
+from carbench.deploy.bundle.folder import ABOUT, CARD, INT8_ONNX, LABELS, ONNX
+from carbench.deploy.bundle.observations import read_observations
+from carbench.deploy.export.card import render_card
+from carbench.deploy.export.measuring import measure_decisions
+from carbench.deploy.export.parity import compare_models, refuse_difference
 from carbench.params.study import check
-from carbench.parts import read_split
-from carbench.pictures.pack import open_array, rows_of
+from carbench.statistics.deciding import Thresholds
 from conftest import Project, copy_project, set_key
 
 
@@ -74,8 +76,8 @@ def test_timm_loads_the_folder(smoke_run: Project, about: dict[str, Any]) -> Non
     import timm
     import torch
 
-    from carbench.pictures.augment import resample, whole
-    from carbench.pictures.packed import Normalizer
+    from carbench.data.augment import resample, whole
+    from carbench.data.batches import Normalizer
 
     folder = smoke_run.root / "results"
     model = timm.create_model(f"local-dir:{folder / 'export'}", pretrained=True).eval()
@@ -114,6 +116,42 @@ def test_it_claims_what_the_report_claims(smoke_run: Project, about: dict[str, A
     (row,) = (row for row in rows if row["backbone"] == about["backbone"])
     claimed = [float(row[column]) for column in ("accuracy", "accuracy_low", "accuracy_high")]
     assert list(about["accuracy"].values()) == pytest.approx(claimed, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_it_is_as_sure_as_val_found_and_the_test_shows(
+    smoke_run: Project, about: dict[str, Any]
+) -> None:
+    """One seed: what the model card says is what stage aggregate says of the backbone."""
+    decision = about["decision"]
+    with (smoke_run.root / "results/decisions.csv").open(newline="") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["backbone"] == about["backbone"])
+    assert decision["threshold"] == pytest.approx(float(row["thresholds"]), rel=1e-5)
+    assert decision["set_threshold"] == pytest.approx(float(row["set_thresholds"]), rel=1e-5)
+    for name in ("answered", "covered", "set_size"):
+        for key, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
+            assert decision[name][key] == pytest.approx(float(row[column]), rel=1e-5)
+    assert decision["error"] is None  # of so few val pictures no threshold keeps 5 %
+    assert "the model is never sure" in (smoke_run.root / f"results/export/{CARD}").read_text()
+
+
+def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
+    shares = [0.95, 0.9, 0.7, 0.6, 0.99]
+    lines = [
+        f"{n}.jpg,a,{n},{'a' if n else 'b'},{1 - share if n == 0 else share},"
+        f"{share if n == 0 else 1 - share},{int(n == 4)}"
+        for n, share in enumerate(shares)
+    ]
+    path = tmp_path / "predictions.csv"
+    path.write_text("\n".join(["image,class,group,predicted,p:a,p:b,leaked", *lines]) + "\n")
+    found = measure_decisions(path, 1.0, Thresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
+    assert found["threshold"] == 0.8
+    assert found["answered"]["value"] == 0.5  # of four clean pictures, two
+    assert found["error"]["value"] == 0.5
+    assert found["covered"]["value"] == 0.75
+    assert found["set_size"]["value"] == 1.25  # 0.6 and 0.4
+    off = measure_decisions(path, 1.0, Thresholds(None, None, None, None, None), 0.95)
+    assert set(off.values()) == {None}
 
 
 @pytest.mark.slow
@@ -222,10 +260,10 @@ def test_the_card_has_its_numbers_and_strange_names_are_letters(
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
-    from carbench.deployed.classifier import Classifier
+    from carbench.deploy.bundle.loading import load_bundle
 
     with pytest.raises(CarbenchError, match=r"no model\.json"):
-        Classifier(tmp_path)
+        load_bundle(tmp_path)
     shutil.rmtree(tmp_path)
     with pytest.raises(CarbenchError, match=r"no model\.json"):
-        Classifier(tmp_path)
+        load_bundle(tmp_path)

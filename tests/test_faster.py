@@ -17,17 +17,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from carbench.errors import CarbenchError
-from carbench.gpus import PLACES, lease
-from carbench.images import Fit, PictureFacts, decode, resize, shrink
-from carbench.judging.predict import predict_logits
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table
+from carbench.data import batches as packed
+from carbench.data import packing
+from carbench.data.augment import draw_crops, draw_patches, erase, resample
+from carbench.data.batches import PackedPictures
+from carbench.data.images import Fit, PictureFacts, decode, resize, shrink
 from carbench.models import devices
+from carbench.models.gpus import PLACES, lease
+from carbench.models.predict import predict_logits
 from carbench.params.pack import PackParams
-from carbench.pictures import packed, packing
-from carbench.pictures.augment import draw_crops, draw_patches, erase, resample
-from carbench.pictures.packed import PackedPictures
-from carbench.tables import read_table
-from carbench.training.engine import Trained, fit
+from carbench.training.loop import TrainingResult, fit
 from toy import CLASSES, CPU, NORMALIZE, pictures, recipe
 
 
@@ -142,7 +143,7 @@ class Small(nn.Module):
         return logits
 
 
-def trained(made: Path, most: int, **changes: object) -> Trained:
+def trained(made: Path, most: int, **changes: object) -> TrainingResult:
     changes = {"precision": "float32", "val_batch_size": 2, **changes}
     params = recipe(epochs=2, warmup_epochs=0.5, **changes)
     return fit(Small(most), pictures(made, "train"), pictures(made, "val"), NORMALIZE, params, 0)
@@ -156,9 +157,9 @@ def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
     assert parts.micro_batch == 4
     for one, other in zip(whole.history, parts.history, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
-    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 16 pictures at a time"):
+    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 16 images at a time"):
         trained(made, 5)
-    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 1 pictures at a time"):
+    with pytest.raises(CarbenchError, match=r"train\.batch_size: found 1 images at a time"):
         trained(made, 0, out_of_memory="halve")
 
 
@@ -202,7 +203,7 @@ def test_rounding_to_tf32_moves_a_crop_by_less_than_half_a_grey_level(
 
 def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=3)
-    val = pictures(made, "val").pictures
+    val = pictures(made, "val").images
     exact, rounded = (predict_logits(model, val, NORMALIZE, 32, 5, half) for half in (False, True))
     assert rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)
@@ -214,7 +215,7 @@ def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
 
 JOB = """
 import time
-from carbench.gpus import lease
+from carbench.models.gpus import lease
 print(lease(["GPU-a", "GPU-b"], lambda sentence: print(sentence, flush=True)), flush=True)
 time.sleep(60)
 """

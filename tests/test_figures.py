@@ -12,15 +12,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from carbench.errors import CarbenchError
-from carbench.figures import accuracy, differences, pareto
-from carbench.figures.explanations import overlay
-from carbench.figures.style import Style, save
-from carbench.figures.summary import read_summary
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.base import read_section
 from carbench.params.plot import PlotParams
-from carbench.tables import write_json, write_table
+from carbench.report.figures import accuracy, differences, pareto
+from carbench.report.figures.colours import contrast, legible
+from carbench.report.figures.explanations import overlay
+from carbench.report.figures.style import Style, save
+from carbench.report.figures.summary import read_summary
 
 ROOT = Path(__file__).parents[1]
 DRAWINGS = runpy.run_path(str(ROOT / "scripts/plot.py"))["DRAWINGS"]
@@ -33,11 +36,13 @@ TABLES = {
     "recall": "recall.csv",
     "curves": "curves.csv",
     "reliability": "reliability.csv",
+    "risk_coverage": "risk_coverage.csv",
     "leak": "summary.csv",
     "robustness": "robustness.csv",
     "classes": "audit/audit.json",
     "mistakes": "mistakes.csv",
     "screening": "shortlist/shortlist.csv",
+    "learning_curve": "learning_curve.csv",
 }
 ODD = '<b>&"x'
 CLASSES = [ODD, "$1 $2", "Škoda"]
@@ -53,6 +58,7 @@ def write_tables(
     corruptions: bool = True,
     mistakes: int = MISTAKES,
     candidates: int = 20,
+    curve: bool = True,
 ) -> None:
     """Write what aggregate and shortlist would: the n-th backbone is n points worse than the first.
 
@@ -73,24 +79,34 @@ def write_tables(
                 **around("accuracy", "accuracy", mean),
                 "confidence": 0.95,
                 "training_noise": int(seeds > 1),
+                "training_part": 0.3,
+                "deployment_mix": "an equal mix of all classes",
+                "exported_seed": 0,
+                **around("exported_accuracy", "exported", mean - 0.004),
                 "accuracy_by_seed": " ".join(
                     str(mean + (seed - (seeds - 1) / 2) / 100) for seed in range(seeds)
                 ),
                 **around("balanced_accuracy", "balanced_accuracy", 0.5),
                 **around("macro_f1", "macro_f1", 0.5),
-                **{"nll": 0.7, "nll_calibrated": 0.6, "ece": 0.1, "ece_calibrated": 0.05},
+                **around("nll", "nll", 0.7),
+                **around("nll_calibrated", "nll_calibrated", 0.6),
+                **around("ece", "ece", 0.1),
+                **around("ece_calibrated", "ece_calibrated", 0.05),
                 "temperature": 1.3,
                 "test_images": 100,
                 "test_groups": 90,
                 "leaked_images": 40 if leak else 0,
                 **around("leaked_accuracy", "leaked", 0.95 if leak else ""),
                 **around("published_accuracy", "published", mean + 0.07 if leak else ""),
+                **around("clean_as_published", "clean_as_published", mean if leak else ""),
                 **around("leak_gap", "leak_gap", 0.07 if leak else ""),
                 "parameters": 1_000_000 * (n + 1),
                 "macs": 5_000_000 * (n + 1),
-                "latency_ms": 4 - n % 3,
-                **dict.fromkeys(("throughput", "peak_memory_mb"), 100),
-                "device": "cpu",
+                **{"onnx_bytes": 4e6, "onnx_memory_mb": 100},
+                **around("onnx_ms", "onnx_ms", 4 - n % 3),
+                **around("onnx_end_to_end_ms", "onnx_end_to_end_ms", 7.2 - n % 3),
+                **around("torch_ms", "torch_ms", 9),
+                **{"runtime": "ONNX Runtime 1.2, CPU, 1 thread", "machine": "Abacus"},
             }
         )
         tables.setdefault("curves", []).extend(
@@ -109,6 +125,7 @@ def write_tables(
         )
         tables.setdefault("recall", []).extend(
             {"backbone": name, "class": label, "images": 4, **around("recall", "", mean - m / 10)}
+            | {"training_part": 0.2}
             for m, label in enumerate(CLASSES)
         )
         tables.setdefault("reliability", []).extend(
@@ -116,6 +133,27 @@ def write_tables(
             | {"confidence": bin / 4, **around("accuracy", "", bin / (4 if calibrated else 5))}
             for calibrated in (0, 1)
             for bin in range(1, 4)
+        )
+        tables.setdefault("risk_coverage", []).extend(
+            {"backbone": name, "coverage": share / 10, "images": 10 * share}
+            | {"threshold": 1 - share / 20, **around("error", "", 0.03 + (1 - mean) * share / 10)}
+            | {"max_error": 0.1, "fitted": int(share == 7)}
+            for share in (*range(1, 11), 7)
+        )
+        tables.setdefault("decisions", []).append(
+            {"backbone": name, "max_error": 0.1, "guaranteed": 0.95}
+            | {"thresholds": " ".join(f"0.{6 + seed}5" for seed in range(seeds))}
+            | around("answered", "answered", 0.7 - n / 50)
+            | around("error", "error", 0.08)
+            | {"set_coverage": 0.95}
+            | around("covered", "covered", 0.96)
+            | around("set_size", "set_size", 1.5)
+            | {"single": 0.6}
+        )
+        tables.setdefault("sets", []).extend(
+            {"backbone": name, "class": label, "images": 4, **around("covered", "", 0.9 - m / 10)}
+            | {"set_size": 1.5}
+            for m, label in enumerate(CLASSES)
         )
         tables.setdefault("robustness", []).extend(
             {"backbone": name, "corruption": corruption, **around("accuracy", "", mean - m / 20)}
@@ -127,18 +165,41 @@ def write_tables(
             | around("accuracy", "", mean + m / 50)
             for m, value in enumerate(("small (< 9,000)", "medium", "large (> 20,000)"))
         )
+        tables.setdefault("learning_curve", []).extend(
+            {"backbone": name, "fraction": fraction, "pictures": 400 * fraction, "steps": 90}
+            | {"kind": "measured" if fraction <= 1 else "extrapolated", "seeds": "0 1"}
+            | around("accuracy", "", mean - 0.05 / fraction)
+            | {"fitted": mean - 0.05 / fraction, "accuracy_by_seed": "0.7 0.8"}
+            | {"val_images": 50, "confidence": 0.95}
+            for fraction in ((0.25, 0.5, 1, 2) if curve else ())
+        )
+        tables.setdefault("extrapolation", []).extend(
+            {"backbone": name, "factor": 2, "pictures": 800, "training_noise": 1, "fits": 1}
+            | {"reason": ""}
+            | around("accuracy", "accuracy", mean + 0.01)
+            | around("gain", "gain", 0.035)
+            | {"exponent": 0.3}
+            for _ in ((0,) if curve else ())
+        )
+        tables.setdefault("variance_parts", []).extend(
+            {"backbone": name, "part": part, **around("deviation", "", 0.05)}
+            | {"degrees_of_freedom": 3, "note": ""}
+            for part in ("pictures", "seed", "split")
+        )
         tables.setdefault("choice", []).append(
             {
                 **{"backbone": name, "chosen": int(n == 0), "tied": int(n < 2)},
                 **{"eligible": int(n < 2)},
                 **around("val_accuracy", "val", mean + 0.05),
                 **around("difference", "difference", n / 100),
-                **{"p_adjusted": 0.5 if n < 2 else 0.01, "cost": 1 + n, "cost_by": "macs"},
+                **{"p_adjusted": 0.5 if n < 2 else 0.01, "loses_margin": 0.4, "seed": 0},
+                **{"cost": 1 + n, "cost_tied": int(n == 0), "cost_by": "macs"},
             }
         )
         tables.setdefault("comparisons", []).extend(
             {"backbone": name, "other": other, **around("difference", "difference", (m - n) / 100)}
             | {"p_value": 0.2, "p_adjusted": 0.4, "significant": int(m - n > 1)}
+            | {"better": 0.7, "equivalent": 0.3, "detectable": 0.031, "detectable_half": 0.023}
             for m, other in enumerate(names)
             if m > n
         )
@@ -147,12 +208,19 @@ def write_tables(
         | {"confidence": 0.9 - m / 100, "seeds_wrong": seeds, "row": m}
         for m in range(mistakes)
     ]
-    empty = {"mistakes": MISTAKE_COLUMNS, "comparisons": COMPARISON_COLUMNS}
+    tables["label_errors"] = [
+        {"rank": m + 1, "image": f"{ODD}/{m}.png", "class": ODD, "suggested": "$1 $2"}
+        | {"score": 0.01 + m / 100, "suggested_score": 0.9, "trainings": seeds, "part": "val"}
+        | {"group": min(m, 1)}
+        for m in range(min(mistakes, 3))
+    ]
+    empty = {"label_errors": LABEL_ERROR_COLUMNS}
+    empty |= {"mistakes": MISTAKE_COLUMNS, "comparisons": COMPARISON_COLUMNS}
     empty["robustness"] = ["backbone", "corruption", *around("accuracy", "", 0)]
     empty["robustness"] += around("drop", "drop", 0)
+    empty |= {name: ["backbone"] for name in ("learning_curve", "extrapolation")}
     for name, rows in tables.items():
         write_table(folder / f"{name}.csv", list(rows[0]) if rows else empty[name], rows)
-    write_json(folder / "metrics.json", {"detectable": 0.031})
     (folder / "shortlist").mkdir(exist_ok=True)
     screened = [candidate(n) for n in range(candidates)]
     write_table(folder / "shortlist/shortlist.csv", list(candidate(0)), screened)
@@ -186,8 +254,11 @@ def candidate(n: int) -> dict[str, Any]:
 
 
 MISTAKE_COLUMNS = ["seed", "image", "class", "predicted", "confidence", "seeds_wrong", "row"]
+LABEL_ERROR_COLUMNS = ["rank", "image", "class", "suggested", "score", "suggested_score"]
+LABEL_ERROR_COLUMNS += ["trainings", "part", "group"]
 COMPARISON_COLUMNS = ["backbone", "other", "difference", "difference_low", "difference_high"]
-COMPARISON_COLUMNS += ["p_value", "p_adjusted", "significant"]
+COMPARISON_COLUMNS += ["p_value", "p_adjusted", "significant", "better", "equivalent"]
+COMPARISON_COLUMNS += ["detectable", "detectable_half"]
 
 
 def around(name: str, prefix: str, value: Any) -> dict[str, Any]:
@@ -199,16 +270,23 @@ def around(name: str, prefix: str, value: Any) -> dict[str, Any]:
 
 
 def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
-    """Draw with the study's parameters, some of them changed, and return SVG and PNG as one."""
+    """Draw with the study's parameters, some of them changed, and return all files as one."""
     params = getattr(PLOT, figure).model_copy(update=changes)
-    save(DRAWINGS[figure](tables / TABLES[figure], Style(PLOT.style), params), output / figure, 50)
-    return (output / f"{figure}.svg").read_bytes() + (output / f"{figure}.png").read_bytes()
+    for narrow, name in ((False, figure), (True, f"{figure}-narrow")):
+        drawn = DRAWINGS[figure](tables / TABLES[figure], Style(PLOT.style, narrow), params)
+        save(drawn, output / name, None if narrow else 50)
+    return b"".join((output / file).read_bytes() for file in files(figure))
+
+
+def files(figure: str) -> list[str]:
+    """The files of a figure."""
+    return [f"{figure}.svg", f"{figure}-narrow.svg", f"{figure}.png"]
 
 
 def svg(figure: str, tables: Path, **changes: object) -> str:
-    """Draw and return the SVG's text."""
+    """Draw and return the SVG's text, of the narrow one too."""
     draw(figure, tables, tables, **changes)
-    return (tables / f"{figure}.svg").read_text(encoding="utf-8")
+    return "".join((tables / file).read_text(encoding="utf-8") for file in files(figure)[:2])
 
 
 @pytest.mark.slow
@@ -222,7 +300,7 @@ def test_another_process_draws_the_same_bytes(figure, tmp_path):
     command += ["--figure", figure, "--table", tmp_path / TABLES[figure]]
     subprocess.run([*command, "--output", tmp_path / "script"], check=True, cwd=tmp_path)
     drawn = draw(figure, tmp_path, tmp_path)
-    made = [(tmp_path / "script" / f"{figure}.{kind}").read_bytes() for kind in ("svg", "png")]
+    made = [(tmp_path / "script" / file).read_bytes() for file in files(figure)]
     assert drawn == b"".join(made)
 
 
@@ -237,6 +315,7 @@ def test_another_process_draws_the_same_bytes(figure, tmp_path):
         ("recall", {"order": "name"}),
         ("curves", {"metric": "train_loss"}),
         ("reliability", {"show": "after"}),
+        ("risk_coverage", {"others": not PLOT.risk_coverage.others}),
         ("leak", {"show_leaked": not PLOT.leak.show_leaked}),
         ("robustness", {"show": "drop"}),
         ("classes", {"order": "name"}),
@@ -250,27 +329,50 @@ def test_an_option_redraws_its_figure(figure, changes, tmp_path):
 
 def test_names_stay_text_whatever_they_contain(tmp_path):
     write_tables(tmp_path)
-    drawn = ElementTree.fromstring(svg("confusion", tmp_path))
+    draw("confusion", tmp_path, tmp_path)
+    drawn = ElementTree.parse(tmp_path / "confusion.svg").getroot()
     texts = {element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")}
     assert set(CLASSES) <= texts
 
 
 @pytest.mark.parametrize("backbones", [2, 12])
-@pytest.mark.parametrize(
-    "figure", [name for name in TABLES if name not in ("classes", "mistakes", "screening")]
-)
+@pytest.mark.parametrize("figure", ["accuracy", "pareto", "differences", "curves", "leak"])
 def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
     write_tables(tmp_path, backbones=backbones, seeds=1)
     drawn = svg(figure, tmp_path)
     for backbone in read_summary(tmp_path / "summary.csv"):
-        assert f">{backbone.backbone}" in drawn
+        assert drawn.count(backbone.backbone) >= 2  # wide and narrow
+
+
+@pytest.mark.parametrize(("figure", "most"), [("recall", 5), ("robustness", 5), ("confusion", 9)])
+def test_the_chosen_backbone_has_few_beside_it(figure, most, tmp_path):
+    write_tables(tmp_path, backbones=12, seeds=1)
+    drawn = svg(figure, tmp_path)
+    named = [
+        each.backbone
+        for each in read_summary(tmp_path / "summary.csv")
+        if f">{each.backbone}" in drawn
+    ]
+    assert named == ["alpha", "beta", "gamma", *(f"backbone-{n}" for n in range(3, most))]
+
+
+@pytest.mark.parametrize("figure", [name for name in TABLES if name != "mistakes"])
+def test_letters_are_large_enough_on_a_phone(figure, tmp_path):
+    """At 320 pixels none is lower than 8."""
+    write_tables(tmp_path, backbones=8)
+    draw(figure, tmp_path, tmp_path)
+    drawn = ElementTree.parse(tmp_path / f"{figure}-narrow.svg").getroot()
+    width = float(drawn.attrib["viewBox"].split()[2])
+    text = (tmp_path / f"{figure}-narrow.svg").read_text(encoding="utf-8")
+    sizes = [float(size) for size in re.findall(r"font-size: ([0-9.]+)px", text)]
+    assert sizes and min(sizes) * 320 / width >= 8
 
 
 def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
     write_tables(tmp_path)  # alpha 80 % in 4 ms, beta 79 % in 3 ms, gamma 78 % in 2 ms
     backbones = read_summary(tmp_path / "summary.csv")
     accuracies = {each.backbone: each.accuracy for each in backbones}
-    costs = {each.backbone: each.latency_ms for each in backbones}
+    costs = {each.backbone: each.onnx_ms for each in backbones}
     assert pareto.frontier(accuracies, costs) == ["gamma", "beta", "alpha"]
     assert pareto.frontier(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
     assert pareto.frontier(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
@@ -279,10 +381,10 @@ def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
 @pytest.mark.parametrize(
     ("figure", "said"),
     [
-        ("leak", "no leak"),
-        ("robustness", "no corruptions were tried"),
-        ("mistakes", "no mistakes to show"),
-        ("differences", "one backbone only"),
+        ("leak", "no duplicate of a test image was found"),
+        ("robustness", "no corruptions were tested"),
+        ("mistakes", "no errors to show"),
+        ("differences", "only one backbone"),
     ],
 )
 def test_a_figure_without_data_says_why(figure, said, tmp_path):
@@ -300,7 +402,7 @@ def test_many_classes_are_shortened_and_said_so(tmp_path):
     write_tables(tmp_path)
     rows = [
         {"backbone": "alpha", "class": f"class {n:03}", "images": 9}
-        | {"recall": n / 200, "low": 0, "high": 1}
+        | {"recall": n / 200, "low": 0, "high": 1, "training_part": 0.1}
         for n in range(100)
     ]
     write_table(tmp_path / "recall.csv", list(rows[0]), rows)
@@ -309,15 +411,62 @@ def test_many_classes_are_shortened_and_said_so(tmp_path):
     assert "class 000" in drawn and "class 040" not in drawn
 
 
-def test_only_significant_differences_are_coloured(tmp_path):
-    """Of alpha, beta and gamma only alpha and gamma are told apart: two cells of the matrix."""
+def test_only_significant_differences_are_filled(tmp_path):
+    """Of alpha, beta and gamma only alpha and gamma differ significantly: one row of three."""
     write_tables(tmp_path)
     style = Style(PLOT.style)
     axes = differences.draw(tmp_path / "comparisons.csv", style, PLOT.differences).axes[0]
-    shades = axes.collections[0].get_array()
-    shades = np.asarray(shades).reshape(3, 3)
-    assert [tuple(place) for place in np.argwhere(shades != 0.5)] == [(0, 2), (2, 0)]
-    assert shades[0, 2] == 1 and shades[2, 0] == 0
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["alpha − beta", "alpha − gamma", "beta − gamma"]
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    filled = [line.get_markerfacecolor() == style.focus for line in marks]
+    assert filled == [False, True, False]
+
+
+def test_of_many_pairs_those_of_the_chosen_one_are_drawn(tmp_path):
+    write_tables(tmp_path, backbones=5)
+    drawn = differences.draw(tmp_path / "comparisons.csv", Style(PLOT.style), PLOT.differences)
+    names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert names == ["beta", "gamma", "backbone-3", "backbone-4"]
+    assert "alpha minus each other backbone" in drawn.get_suptitle()
+
+
+def test_an_interval_that_says_nothing_is_not_drawn_as_if_it_did(tmp_path):
+    write_tables(tmp_path)
+    assert "dotted" not in svg("recall", tmp_path)
+    rows = read_table(tmp_path / "recall.csv")
+    rows[0] |= {"low": "0.11", "high": "1.0"}
+    write_table(tmp_path / "recall.csv", list(rows[0]), rows)
+    drawn = svg("recall", tmp_path)
+    assert drawn.count("dotted") == 2  # wide and narrow
+
+
+def test_a_matrix_of_many_classes_shows_those_with_the_most_errors(tmp_path):
+    names = [f"class {n:03}" for n in range(120)]
+    rows = [
+        {"backbone": "alpha", "class": true, "predicted": said, "count": count}
+        for n, true in enumerate(names)
+        for said, count in ((true, 50), (names[n - 1], n % 120))
+    ]
+    rows += [
+        {"backbone": "alpha", "class": true, "predicted": said, "count": 0}
+        for true in names
+        for said in names
+        if said not in (true, names[names.index(true) - 1])
+    ]
+    write_table(tmp_path / "confusion.csv", list(rows[0]), rows)
+    drawn = svg("confusion", tmp_path)
+    assert "of 120 classes with the most errors" in " ".join(drawn.split())
+    assert ">class 118<" in drawn and ">class 010<" not in drawn
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#15171a"])
+@given(colour=st.integers(0, 0xFFFFFF).map("#{:06x}".format))
+def test_a_colour_becomes_legible_and_no_more(paper, colour):
+    found = legible(colour, paper, 4.5)
+    assert contrast(found, paper) >= 4.5
+    if contrast(colour, paper) >= 4.5:
+        assert found == colour
 
 
 def test_a_map_warms_the_picture_where_it_is_high():
@@ -341,6 +490,11 @@ def test_the_shortlist_is_named_and_crowds_are_not(tmp_path):
     assert drawn.count(">candidate_") <= 12
     assert svg("screening", tmp_path, cost="parameters") != drawn
     assert svg("screening", tmp_path, log_scale=False) != drawn
+
+
+def test_a_study_without_a_learning_curve_says_so(tmp_path):
+    write_tables(tmp_path, curve=False)
+    assert "learning_curve.fractions is empty" in svg("learning_curve", tmp_path)
 
 
 def test_a_study_without_screening_says_so(tmp_path):

@@ -18,11 +18,11 @@ import pytest
 import yaml
 from safetensors.numpy import save
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table, write_table
 from carbench.models.checkpoints import read_about
 from carbench.params.train import WeightsHub
 from carbench.screening.candidates import read_weights
-from carbench.tables import read_table, write_table
 from conftest import ROOT
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -246,9 +246,9 @@ def test_unpinned_weights_are_refused_and_can_be_pinned(desk: Desk) -> None:
     assert "carbench pin" in done.stderr
     assert not desk.hub.requests
 
-    done = desk.run("-m", "carbench.cli", "pin", REPOSITORY)
+    done = desk.run("-m", "carbench.cli.main", "pin", REPOSITORY)
     assert yaml.safe_load(done.stdout) == desk.hub.pin
-    done = desk.run("-m", "carbench.cli", "pin", "somebody/else")
+    done = desk.run("-m", "carbench.cli.main", "pin", "somebody/else")
     assert done.returncode == 1
     assert "no such repository" in done.stderr
 
@@ -257,7 +257,7 @@ def test_pins_are_written_where_they_belong(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the file nothing else changes; the repositories are timm's."""
-    from carbench import pin
+    from carbench.models import pinning as pin
 
     asked = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.images import TURNS, BadPictureError, decode, resize
+from carbench.data.images import TURNS, BadPictureError, decode, resize
 
 
 def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
@@ -184,24 +185,116 @@ def test_an_interrupt_is_no_bad_picture(
         decode(encoded(PICTURE, "JPEG"))
 
 
-def test_sixteen_bits_of_grey_are_scaled_not_clipped() -> None:
-    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(8, 0)
-    picture, facts = decode(encoded(Image.fromarray(ramp), "PNG"))
-    assert facts.mode == "I;16"
-    grey = np.asarray(picture)[0, :, 0].astype(int)
-    assert np.abs(grey - ramp[0] / 256).max() < 2
+def png(depth: int, colour: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of one row, written by hand: Pillow writes neither odd depths nor odd chunks."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
+    middle = b"".join(chunk(*each) for each in chunks)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + middle + pixels + chunk(b"IEND", b"")
+
+
+def tiff(values: np.ndarray, sample_format: int, white: int = 1) -> bytes:
+    """A grey TIFF, stored as ``values`` are (format 1: unsigned, 2: signed, 3: float)."""
+    order, mark = (">", b"MM\0*") if values.dtype.byteorder == ">" else ("<", b"II*\0")
+    height, width = values.shape
+    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: white, 273: 8, 277: 1}
+    tags |= {278: height, 279: values.nbytes, 339: sample_format}
+    entries = (
+        struct.pack(f"{order}HHI", tag, 3, 1) + struct.pack(f"{order}HH", value, 0)
+        for tag, value in tags.items()
+    )
+    directory = struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
+    return mark + struct.pack(f"{order}I", 8 + values.nbytes) + values.tobytes() + directory
+
+
+RAMP = np.linspace(0, 65535, 64)[None].repeat(8, 0)
+WHITE = (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (encoded(Image.fromarray(RAMP.astype(np.uint16)), "PNG"), RAMP),
+        (tiff(RAMP.astype("<u2"), 1), RAMP),
+        (tiff(RAMP.astype(">u2"), 1), RAMP),
+        (tiff(RAMP.astype("<u2"), 1, white=0), 65535 - RAMP),
+    ],
+)
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(content: bytes, expected: np.ndarray) -> None:
+    picture, facts = decode(content)
+    assert facts.mode.startswith("I;16")
+    grey = np.asarray(picture)[:, :, 0].astype(int)
+    assert np.abs(grey - expected / 256).max() < 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tiff(RAMP.astype("<f4") / 65535, 3),
+        tiff(RAMP.astype("<u4"), 1),
+        tiff((RAMP / 2).astype("<i2"), 2),
+    ],
+)
+def test_values_whose_range_is_not_stated_are_refused(content: bytes) -> None:
+    with pytest.raises(BadPictureError, match="convert it to 8 or 16 bits"):
+        decode(content)
 
 
 def test_transparency_lies_on_white() -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
-    assert decode(encoded(clear, "PNG"))[0].getpixel((4, 4)) == (255, 255, 255)
+    assert decode(encoded(clear, "PNG"))[0].getpixel((4, 4)) == WHITE
+
+
+@pytest.mark.parametrize(
+    ("content", "colours"),
+    [
+        (png(1, 0, b"\x80", 2, (b"tRNS", b"\0\1")), [WHITE, (0, 0, 0)]),
+        (png(2, 0, b"\x18", 3, (b"tRNS", b"\0\1")), [(0, 0, 0), WHITE, (170, 170, 170)]),
+        (png(4, 0, b"\x30", 2, (b"tRNS", b"\0\3")), [WHITE, (0, 0, 0)]),
+        (png(8, 0, b"\x07\x08", 2, (b"tRNS", b"\0\7")), [WHITE, (8, 8, 8)]),
+        (png(16, 0, b"\x40\0\x40\1", 2, (b"tRNS", b"\x40\0")), [WHITE, (64, 64, 64)]),
+        (
+            png(8, 2, b"\xff\0\0\0\xff\0", 2, (b"tRNS", b"\0\xff\0\0\0\0")),
+            [WHITE, (0, 255, 0)],
+        ),
+        (
+            png(8, 3, b"\0\1", 2, (b"PLTE", b"\xff\0\0\0\xff\0"), (b"tRNS", b"\0")),
+            [WHITE, (0, 255, 0)],
+        ),
+    ],
+)
+def test_one_transparent_colour_lies_on_white(
+    content: bytes, colours: list[tuple[int, int, int]]
+) -> None:
+    picture, _ = decode(content)
+    assert [picture.getpixel((x, 0)) for x in range(picture.width)] == colours
+
+
+def test_a_transparent_colour_that_eight_bits_cannot_tell_is_refused() -> None:
+    content = png(16, 2, bytes(12), 2, (b"tRNS", bytes(6)))
+    with pytest.raises(BadPictureError, match="transparent colour of 16 bits"):
+        decode(content)
+
+
+def test_text_and_broken_metadata_do_not_cost_a_png() -> None:
+    text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
+    content = png(8, 2, b"\1\2\3", 1, text, (b"pHYs", b"\0"), (b"iCCP", b"x"), (b"cHRM", b"y"))
+    assert decode(content)[0].getpixel((0, 0)) == (1, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "empty file"),
-        (b"hello", "not a picture"),
+        (b"hello", "^not an image$"),
+        (b"<!DOCTYPE html><html>404</html>", "not an image but HTML"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC; convert it"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "a damaged PNG"),
         (encoded(PICTURE, "JPEG")[:300], "Truncated"),
         (encoded(PICTURE, "PNG")[:60], "truncated|broken"),
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too many pixels"),

@@ -5,19 +5,26 @@ from __future__ import annotations
 import inspect
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from carbench.interop import internals
-from carbench.interop.cache import cache_folder
-from carbench.interop.jobs import dvc_jobs
-from carbench.ledger.definition import read_jobs
+from carbench.core.errors import CarbenchError
+from carbench.engines import dvc_internals, internals, snakemake_internals
+from carbench.engines import forcing as forced
+from carbench.engines.dvc_cache import cache_folder, dvc_setting, dvc_switch
+from carbench.engines.dvc_yaml import JobSpec, one_line, read_definition, read_jobs
+from carbench.engines.jobs import dvc_jobs
+from carbench.engines.session import refuse_a_lone_job, refuse_blindness
 from conftest import ROOT, Project
 
 MOVED = (
-    "moved: look at src/carbench/interop/internals.py, the only module that uses it, then raise "
-    "the versions there and in pyproject.toml"
+    "moved: look at src/carbench/engines/*internals.py, the only modules that use it, then raise "
+    "the versions in internals.py and in pyproject.toml"
 )
+
+
+JOB = JobSpec("x@1", "x", "command", (), (), ("results/x",), frozenset())
 
 
 class Bare:
@@ -39,7 +46,9 @@ def test_snakemakes_records() -> None:
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
     from snakemake.persistence.file import FilePersistence
 
-    assert RECORD_FORMAT_VERSION == internals.RECORD_FORMAT, f"Snakemake's records {MOVED}"
+    assert RECORD_FORMAT_VERSION == snakemake_internals.RECORD_FORMAT, (
+        f"Snakemake's records {MOVED}"
+    )
     fields = {"rule", "input", "params", "code", "shellcmd", "incomplete", "input_checksums"}
     assert fields <= set(MetadataRecord.model_fields), f"Snakemake's MetadataRecord {MOVED}"
     for name in ("_read_record", "_write_record", "_record_path", "_unmark_incomplete"):
@@ -49,7 +58,7 @@ def test_snakemakes_records() -> None:
 def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path: Path) -> None:
     from snakemake.io import _IOFile
 
-    records = internals.Records(tmp_path)
+    records = snakemake_internals.Records(tmp_path)
     rule = Bare(shellcmd="new command", name="x")
     output = _IOFile("results/x", None)
     job = Bare(
@@ -57,12 +66,12 @@ def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path:
     )
     answers = {}
     for name, write in (
-        ("accepted", lambda: records.accept("results/x", "x", "command", 1.0)),
-        ("refused", lambda: records.refuse("results/x", "x", "because")),
-        ("accepted again", lambda: records.accept("results/x", "x", "command", 1.0)),
+        ("accepted", lambda: records.accept("results/x", JOB, (1.0, 2.0))),
+        ("refused", lambda: records.refuse("results/x", JOB, "because")),
+        ("accepted again", lambda: records.accept("results/x", JOB, (1.0, 2.0))),
     ):
         write()
-        asked = internals.Records(tmp_path)._files  # as another process sees it
+        asked = snakemake_internals.Records(tmp_path)._files  # as another process sees it
         assert asked.has_metadata(job)
         assert not asked.has_outdated_metadata(job)
         assert not any(asked.input_changed(job)), f"Snakemake's input_changed {MOVED}"
@@ -72,17 +81,116 @@ def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path:
     assert not answers["accepted again"], f"Snakemake's params_changed {MOVED}"
     assert answers["refused"], f"Snakemake's params_changed {MOVED}"
     assert "because" in str(answers["refused"])
+    record = records._files._read_record("results/x")
+    assert (record.starttime, record.endtime) == (1.0, 2.0), "times are kept through a refusal"
     records._files._mark_incomplete("results/x", None)
-    internals.Records(tmp_path).complete("results/x")
-    marked = internals.Records(tmp_path)._files._filter_incomplete_keys(["results/x"])
+    snakemake_internals.Records(tmp_path).complete("results/x")
+    marked = snakemake_internals.Records(tmp_path)._files._filter_incomplete_keys(["results/x"])
     assert not marked, f"Snakemake's marks of incomplete files {MOVED}"
 
 
-def test_dvcs_locks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["written elsewhere", "renamed", "another format"])
+def test_a_record_that_snakemake_does_not_read_back_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """As another version may do it: in a sentence, and before a stale result counts as current."""
+    from snakemake.persistence import file
+
+    if how == "written elsewhere":
+        monkeypatch.setattr(file.FilePersistence, "_write_record", lambda *_: None)
+    elif how == "renamed":
+        monkeypatch.delattr(file.FilePersistence, "_write_record")
+    else:
+        monkeypatch.setattr("snakemake.persistence.RECORD_FORMAT_VERSION", 7)
+
+    def write() -> None:
+        snakemake_internals.Records(tmp_path).refuse("results/x", JOB, "because")
+
+    with pytest.raises(CarbenchError, match=r"^snakemake .*an interior .*Fix: install"):
+        write()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"starttime": "yesterday"}', "\udcff"])
+def test_an_unreadable_record_is_written_again(tmp_path: Path, content: str) -> None:
+    records = snakemake_internals.Records(tmp_path)
+    records.accept("results/x", JOB, (1.0, 2.0))
+    (place,) = (tmp_path / ".snakemake/metadata").iterdir()
+    place.write_bytes(content.encode(errors="surrogateescape"))
+    snakemake_internals.Records(tmp_path).refuse("results/x", JOB, "because")
+    assert "because" in place.read_text()
+
+
+def options(words: list[str] | None) -> snakemake_internals.SnakemakeOptions:
+    return snakemake_internals.snakemake_options(words)
+
+
+def workflow(**settings: object) -> Bare:
+    """What of Snakemake's workflow is there while its Snakefile is read."""
+    from snakemake.settings.types import StorageSettings, WorkflowSettings
+
+    storage = StorageSettings(default_storage_provider=settings.pop("provider", None))
+    return Bare(workflow_settings=WorkflowSettings(**settings), storage_settings=storage)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "found"),
+    [
+        (["--rerun-triggers", "mtime"], {}, "--rerun-triggers mtime"),
+        (["-n", "--rerun-trigger", "input", "code"], {}, "--rerun-triggers code input"),
+        (["--profile", "PROFILE"], {}, "--rerun-triggers mtime"),
+        ([], {"persistence_backend": "DB"}, "--persistence-backend db"),
+        ([], {"cache": ["train"]}, "--cache"),
+        ([], {"consider_ancient": {"train": {"pack"}}}, "--consider-ancient train"),
+        ([], {"provider": "fs"}, "--default-storage-provider fs"),
+    ],
+)
+def test_what_would_hide_a_stale_result_is_refused(
+    words: list[str], settings: dict[str, Any], found: str, tmp_path: Path
+) -> None:
+    from snakemake.settings.enums import PersistenceBackend
+
+    (tmp_path / "config.yaml").write_text("rerun-triggers: mtime\n")
+    words = [str(tmp_path) if word == "PROFILE" else word for word in words]
+    if "persistence_backend" in settings:
+        settings["persistence_backend"] = PersistenceBackend[settings["persistence_backend"]]
+    with pytest.raises(CarbenchError, match=f"^snakemake: found {found};"):
+        refuse_blindness(options(words), workflow(**settings))
+
+
+def test_what_hides_nothing_is_not_refused() -> None:
+    for words in (["--touch"], ["--ignore-incomplete", "--nolock", "--no-hooks"], None):
+        refuse_blindness(options(words), workflow())
+    refuse_a_lone_job(["snakemake", "--mode", "subprocess", "--target-jobs", "split:"])
+    with pytest.raises(CarbenchError, match="--mode"):
+        refuse_a_lone_job(["snakemake", "--mode", "subprocess"])
+
+
+@pytest.mark.parametrize(
+    ("words", "again", "looks"),
+    [
+        ("-kR cost", {"cost"}, False),
+        ("--forcerun cost train -n", {"cost", "train"}, True),
+        ("-kn", set(), True),
+        ("-j 2 results/report.html -f", {"results/report.html"}, False),
+        ("-F", {"all"}, False),
+        ("--summary", set(), True),
+        ("--report page.html", set(), True),
+        ("--report page.html --report-after-run", set(), False),
+        ("--touch", set(), False),
+    ],
+)
+def test_a_command_line_is_read_as_snakemake_reads_it(
+    words: str, again: set[str], looks: bool
+) -> None:
+    found = options(words.split())
+    assert (found.forced, found.looks) == (again, looks)
+
+
+def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While results/ are written, a stage of DVC that writes there stops and names the process."""
     from dvc.exceptions import DvcException
     from dvc.fs import localfs
-    from dvc.lock import LockError
+    from dvc.lock import LockError, make_lock
     from dvc.rwlock import rwlock
 
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
@@ -92,29 +200,65 @@ def test_dvcs_locks(tmp_path: Path) -> None:
     written = [str(tmp_path / "results/split/split.csv")]
 
     def write() -> None:
-        with internals.writing_results(tmp_path, "snakemake"):
+        with dvc_internals.writing_results(tmp_path, "snakemake"):
             pass
 
     with (
-        internals.writing_results(tmp_path, "snakemake"),
+        dvc_internals.writing_results(tmp_path, "snakemake"),
         pytest.raises(LockError, match="snakemake"),
         rwlock(*stage, written, False),
     ):
         pass
     with rwlock(*stage, written, False), pytest.raises(BlockingIOError, match="dvc repro"):
         write()
-    with internals.dvc_lock(tmp_path), pytest.raises(BlockingIOError):
-        write()
+    with dvc_internals.dvc_lock(tmp_path):
+        monkeypatch.setattr(dvc_internals, "DVC_PATIENCE", 0.0)
+        monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.0)
+        with pytest.raises(BlockingIOError):
+            write()
+        with pytest.raises(LockError):
+            make_lock(str(tmp_path / ".dvc/tmp/lock")).lock()
+    theirs = make_lock(str(tmp_path / ".dvc/tmp/lock"))
+    theirs.lock()
+    with pytest.raises(BlockingIOError), dvc_internals.dvc_lock(tmp_path):
+        pass
+    theirs.unlock()
     with rwlock(*stage, written, False):
-        assert not internals.mend_rwlock(tmp_path)
+        assert not dvc_internals.mend_rwlock(tmp_path)
     (tmp_path / ".dvc/tmp/rwlock").write_text("")  # as a kill may leave it
     with pytest.raises(DvcException, match="corrupted"), rwlock(*stage, written, False):
         pass
-    assert internals.mend_rwlock(tmp_path)
-    (tmp_path / ".dvc/tmp/rwlock").write_text("")
-    write()
+    assert dvc_internals.mend_rwlock(tmp_path)
+    for content in ("", "[]", '{"write": 3}', "\udcff"):
+        (tmp_path / ".dvc/tmp/rwlock").write_bytes(content.encode(errors="surrogateescape"))
+        write()
     with rwlock(*stage, written, False):
         pass
+    for left in (tmp_path / ".dvc/tmp").iterdir():  # of the other kind of lock
+        left.unlink()
+    (tmp_path / ".dvc/config").write_text("[core]\n    hardlink_lock = true\n")
+    with (
+        dvc_internals.writing_results(tmp_path, "snakemake"),
+        pytest.raises(LockError, match="snakemake"),
+        rwlock(*stage, written, True),
+    ):
+        pass
+
+
+def test_what_is_forced_reaches_jobs_without_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a cluster: the job's own Snakemake reads it from a file. Looking changes nothing."""
+    monkeypatch.delenv(forced.AGAIN, raising=False)
+    forced.pass_on(tmp_path, {"cost"}, looks=False)
+    forced.pass_on(tmp_path, {"train"}, looks=True)
+    monkeypatch.delenv(forced.AGAIN)
+    forced.take_over(tmp_path)
+    assert forced.is_forced({"cost", "cost.csv"})
+    assert not forced.is_forced({"train"})
+    forced.pass_on(tmp_path, set(), looks=False)
+    forced.take_over(tmp_path)
+    assert not forced.is_forced({"cost"})
 
 
 def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
@@ -125,6 +269,77 @@ def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
         assert set(job.deps) == theirs[name].inputs
         assert set(job.outs) == theirs[name].outputs
         assert set(job.params) == set(theirs[name].params)
+
+
+# Stages of somebody's own, with all that DVC knows.
+OWN = """
+vars:
+  - folder: results
+stages:
+  plots: {cmd: a, plots: [p.csv: {x: a}, r.csv], outs: [o1: {}, o2: {persist: true}]}
+  git: {cmd: a, metrics: [m.json: {cache: false}], deps: [./x/, y]}
+  block:
+    cmd: |
+      one
+      two
+    outs: [b]
+  files: {cmd: a, params: [report.title, own.yaml: [low, deep.er]], outs: [f]}
+  each: {foreach: [true, 0.5, word], do: {cmd: "a ${item}", outs: ["e/${item}"]}}
+  named: {foreach: {a: {n: 1}}, do: {cmd: "a ${key} ${item.n}", outs: ["n/${key}"]}}
+  numbered: {foreach: [{n: 1}, {n: 2}], do: {cmd: "a ${item.n}", outs: ["c/${item.n}"]}}
+  grid:
+    matrix: {size: [1, 2], kind: [{n: x}, {n: y}], name: "${backbones}"}
+    cmd: a ${item.size} ${item.kind.n} ${item.name}
+    outs: ["g/${item.size}/${item.kind.n}/${item.name}"]
+  templated: {cmd: "a ${data.source} ${train.ema} ${train.fused}", outs: ["t/${data.source}.csv"]}
+  left_list: {cmd: [a, b], outs: [l1]}
+  left_wdir: {cmd: a, wdir: src, outs: [l2]}
+  left_vars: {cmd: "a ${folder}", outs: ["${folder}/l3"]}
+  left_own_vars: {cmd: "a ${x}", vars: [{x: 1}], outs: [l4]}
+  left_frozen: {cmd: a, frozen: true, outs: [l5]}
+  left_always: {cmd: a, always_changed: true, outs: [l6]}
+  left_index: {cmd: "a ${seeds[0]}", outs: [l7]}
+  left_dict: {cmd: "a ${pack}", outs: [l8]}
+  left_nothing: {cmd: a, deps: [z]}
+  left_far: {cmd: a, deps: ["https://example.org/x"], outs: [l9]}
+  left_escaped: {cmd: 'a \\${b}', outs: [l10]}
+  left_params: {cmd: a, params: [own.yaml: ], outs: [l11]}
+"""
+
+
+def test_stages_of_ones_own_are_those_of_dvc_or_left_alone(tmp_path: Path) -> None:
+    from dvc.repo import Repo
+
+    Repo.init(str(tmp_path), no_scm=True).close()
+    (tmp_path / "src").mkdir()
+    (tmp_path / "dvc.yaml").write_text(OWN)
+    (tmp_path / "own.yaml").write_text("low: 1\ndeep: {er: 2}\n")
+    (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
+    found = read_definition(tmp_path)
+    theirs = dvc_jobs(tmp_path)
+    stages = {name.split("@")[0] for name in theirs}
+    assert set(found.left_alone) == {name for name in stages if name.startswith("left_")}
+    assert set(found.jobs) == {name for name in theirs if not name.startswith("left_")}
+    for name, job in found.jobs.items():
+        assert one_line(job.command) == theirs[name].command, name
+        assert set(job.deps) == theirs[name].inputs, name
+        assert set(job.outs) == theirs[name].outputs, name
+        assert set(job.params) == set(theirs[name].params), name
+    assert found.jobs["git"].cached == set()
+    assert found.jobs["plots"].cached == {"p.csv", "r.csv", "o1", "o2"}
+
+
+@pytest.mark.parametrize(
+    "stages",
+    ["", "[]", "{s: }", "{s: a}", "{s: {}}", "{s: {cmd: a, outs: [1]}}"],
+)
+def test_a_stage_without_form_is_left_to_dvc_or_told(tmp_path: Path, stages: str) -> None:
+    (tmp_path / "dvc.yaml").write_text(f"stages: {stages}\n")
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    try:
+        assert read_definition(tmp_path).left_alone.keys() == {"s"}
+    except CarbenchError as error:
+        assert "dvc.yaml: stages: found a" in str(error)
 
 
 @pytest.mark.parametrize("place", ["default", "repository", "clone", "user"])
@@ -149,3 +364,23 @@ def test_the_cache_is_where_dvc_says(
     with Repo(str(root)) as repo:
         theirs = Path(repo.cache.local.path)
         assert (cache_folder(root) / "files/md5").resolve() == theirs.resolve()
+
+
+def test_options_are_those_that_dvc_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc.repo import Repo
+
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    Repo.init(str(tmp_path), no_scm=True).close()
+    (tmp_path / ".dvc/config").write_text(
+        "[core]\n    no_scm = True\n    hardlink_lock = True\n"
+        "[cache]\n    type = 'hardlink,symlink'\n"
+    )
+    (tmp_path / ".dvc/config.local").write_text("[cache]\n    shared = Group\n")
+    with Repo(str(tmp_path)) as repo:
+        cache = repo.config["cache"]
+        assert dvc_setting(tmp_path, "cache", "type").split(",") == cache["type"]
+        assert dvc_setting(tmp_path, "cache", "shared") == cache["shared"]
+        assert dvc_switch(tmp_path, "core", "hardlink_lock") == repo.config["core"]["hardlink_lock"]
+    (tmp_path / ".dvc/config").write_text("[core\n")
+    with pytest.raises(CarbenchError, match="expected DVC's configuration"):
+        cache_folder(tmp_path)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from carbench.collecting import collect
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.data.ingest import collect
+from carbench.data.sources import kaggle
+from carbench.data.sources.select import open_source
 from carbench.params.base import read_section
 from carbench.params.data import DataParams
-from carbench.sources import kaggle
-from carbench.sources.select import open_source
 from test_sources import tree
 
 

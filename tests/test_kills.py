@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kills import finish, problems, run_and_kill
 
-from carbench.ledger.definition import read_jobs
+from carbench.engines.dvc_yaml import read_jobs
 from conftest import Project, copy_project, repeatable
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,8 @@ def test_after_kills_the_results_are_the_same(
     expected = repeatable(project)
     jobs = read_jobs(project.root)
     for name in AGAIN:
-        shutil.rmtree(project.root / ".carbench/receipts" / name)
+        for folder in (".carbench", ".dvc/cache/carbench"):
+            shutil.rmtree(project.root / folder / "receipts" / name)
         for path in jobs[name].outs:
             (project.root / path).unlink()
     (project.root / "dvc.lock").unlink()

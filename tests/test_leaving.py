@@ -16,9 +16,9 @@ import atexit, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from operator import neg
 from pathlib import Path
-from carbench.errors import CarbenchError
-from carbench.parallel import in_order_by_processes
-from carbench.stage import log, run_stage, stage_parser
+from carbench.core.errors import CarbenchError
+from carbench.core.parallel import in_order_by_processes
+from carbench.engines.stage import log, run_stage, stage_parser
 
 place = Path(sys.argv.pop())
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbench.errors import CarbenchError
-from carbench.ledger.definition import JobSpec
-from carbench.ledger.differences import differences
-from carbench.ledger.hashing import Content, Hashes
-from carbench.ledger.lockfile import read_lock, write_lock
-from carbench.ledger.receipts import Ingredients, Receipt, find_receipt, now, save_receipt
-from carbench.ledger.store import Store
-from carbench.ledger.workspace import Workspace
+from carbench.core.errors import CarbenchError
+from carbench.engines.differences import differences
+from carbench.engines.dvc_lock import read_lock, write_lock
+from carbench.engines.dvc_yaml import JobSpec
+from carbench.engines.hashing import Content, Hashes
+from carbench.engines.plain import record_plain
+from carbench.engines.records import Ingredients, Receipt, find_receipt, save_receipt
+from carbench.engines.run_cache import Store
+from carbench.engines.snakemake_internals import Records
+from carbench.engines.why import explain, upstream
+from carbench.engines.workspace import Proof, Workspace
 from conftest import ROOT
 
 NAMES = st.text("abcxyz._- é", min_size=1, max_size=6).filter(
@@ -94,6 +102,64 @@ def test_a_damaged_object_is_not_brought_back_and_goes(tmp_path: Path) -> None:
     assert not store.has(content)
 
 
+@pytest.mark.parametrize("kind", ["hardlink", "symlink", "copy", "reflink"])
+def test_results_hang_together_with_the_cache_as_dvc_is_told(tmp_path: Path, kind: str) -> None:
+    """What git keeps is a file of its own in any case; where no link is possible, all is copied."""
+    fill(tmp_path, {"model": b"weights", "data/a/1": b"1", "data/2": b"2"})
+    store = Store(tmp_path / "cache", links=[kind])
+    hashes = Hashes(tmp_path)
+    for name in ("model", "data"):
+        content = hashes.of(name)
+        assert content is not None
+        listing = hashes.listing("data") if name == "data" else None
+        store.put(tmp_path / name, content, listing)
+        store.link(tmp_path / name, [(path, each.md5) for path, each in listing or [("", content)]])
+        assert store.bring(content, tmp_path / "back" if listing else tmp_path / "own")
+        assert store.bring(content, tmp_path / f"copy of {name}", own=True)
+        assert Hashes(tmp_path).of(name) == Hashes(tmp_path).of(f"copy of {name}") == content
+    for path in ("model", "data/a/1", "data/2", "own"):
+        place = tmp_path / path
+        assert place.is_symlink() == (kind == "symlink"), path
+        assert (place.stat().st_nlink > 1) == (kind == "hardlink"), path
+    assert not (tmp_path / "copy of model").is_symlink()
+    assert (tmp_path / "copy of model").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_the_cache_is_open_to_whom_dvc_opens_it(tmp_path: Path, group: bool) -> None:
+    """DVC's ``cache.shared``: a group writes into all folders; else the umask counts."""
+    (tmp_path / "model").write_bytes(b"weights")
+    content = Hashes(tmp_path).of("model")
+    assert content is not None
+    store = Store(tmp_path / "cache", group=group)
+    before = os.umask(0o027)
+    try:
+        store.put(tmp_path / "model", content, None)
+        save_receipt(tmp_path, Receipt("train", Ingredients("c", {}, {}), {}), store)
+        assert store.bring(content, tmp_path / "back")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "cache").rglob("*"):
+        mode = path.stat().st_mode & 0o7777
+        if path.is_dir():
+            assert mode == (0o2775 if group else 0o750), path
+        elif path.suffix == ".json":
+            assert mode == (0o664 if group else 0o640), path
+        else:
+            assert mode == 0o444, path  # as DVC's, which takes only this for protected
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_receipt_is_found_by_all_clones_on_one_cache(tmp_path: Path) -> None:
+    store = Store(tmp_path / "cache")
+    receipt = Receipt("train", Ingredients("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
+    key = receipt.ingredients.key
+    save_receipt(tmp_path / "one", receipt, store)
+    assert find_receipt(tmp_path / "two", "train", key) is None
+    assert find_receipt(tmp_path / "two", "train", key, store) == receipt
+    assert find_receipt(tmp_path / "two", "test", key, store) is None
+
+
 @given(PARAMS, PARAMS)
 def test_a_key_tells_parameters_apart_and_the_reason_names_them(
     before: dict[str, Any], after: dict[str, Any]
@@ -120,7 +186,7 @@ def test_swapped_values_and_renamed_files_change_the_key() -> None:
 def test_hashes_are_remembered_until_the_kernel_sees_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carbench.ledger.hashing.UNSETTLED_NS", 0)
+    monkeypatch.setattr("carbench.engines.hashing.UNSETTLED_NS", 0)
     path = tmp_path / "model"
     path.write_bytes(b"before")
     first = Hashes(tmp_path)
@@ -128,7 +194,7 @@ def test_hashes_are_remembered_until_the_kernel_sees_a_change(
     first.save()
     found = path.stat()
     read: list[Path] = []
-    monkeypatch.setattr("carbench.ledger.hashing.file_md5", lambda path: read.append(path) or "x")
+    monkeypatch.setattr("carbench.engines.hashing.file_md5", lambda path: read.append(path) or "x")
     assert Hashes(tmp_path).of("model") == known
     assert read == []
     path.write_bytes(b"behind")
@@ -155,12 +221,130 @@ def test_a_damaged_memory_costs_time_only(tmp_path: Path) -> None:
     hashes = Hashes(tmp_path)
     assert hashes.of("model") is not None
     hashes.save()
-    receipt = Receipt("train", Ingredients("c", {}, {}), {}, now())
+    receipt = Receipt("train", Ingredients("c", {}, {}), {}, (1.0, 2.0))
     save_receipt(tmp_path, receipt)
     assert find_receipt(tmp_path, "train", receipt.ingredients.key) == receipt
     (file,) = (tmp_path / ".carbench/receipts/train").iterdir()
     file.write_text(file.read_text()[:-20])
     assert find_receipt(tmp_path, "train", receipt.ingredients.key) is None
+
+
+OTHER = [
+    b"",
+    b"[]",
+    b"null",
+    b"\xff",
+    b"[" * 100_000,
+    b'{"version": 0, "content": {}}',
+]
+
+
+@pytest.mark.parametrize("content", [*OTHER, None], ids=lambda content: str(content)[:12])
+def test_what_is_remembered_may_hold_anything(
+    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]], content: bytes | None
+) -> None:
+    """Of another version, damaged, or a folder (None): it is as if it were not there."""
+    job, receipt, contents = made
+    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    save_receipt(tmp_path, receipt)
+    proof = Workspace(tmp_path, Store(tmp_path / "cache")).prove(job)
+    assert (proof.proven, proof.locked, proof.witness) == (True, True, receipt)
+    files = [path for path in (tmp_path / ".carbench").rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"dvc-lock.json"}
+    for path in [*files, tmp_path / ".carbench/hashes.sqlite"]:
+        path.unlink(missing_ok=True)
+        path.mkdir() if content is None else path.write_bytes(content)
+    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    again = workspace.prove(job)
+    assert (again.proven, again.locked) == (True, True)
+    workspace.hashes.save()
+    save_receipt(tmp_path, receipt)
+    assert find_receipt(tmp_path, "split", receipt.ingredients.key) == (
+        receipt if content is not None else None
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"job": "train"},
+        {"outs": {"results/split/split.csv": {"md5": 5, "size": 1}}},
+        {"times": [1e300, 1e300]},
+        {"ingredients": {"command": "other", "params": {}, "deps": {}}},
+    ],
+    ids=str,
+)
+def test_a_receipt_that_was_edited_is_none(tmp_path: Path, damage: dict[str, Any]) -> None:
+    receipt = Receipt("split", Ingredients("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
+    save_receipt(tmp_path, receipt)
+    (file,) = (tmp_path / ".carbench/receipts/split").iterdir()
+    document = json.loads(file.read_text())
+    document["content"] |= damage
+    file.write_text(json.dumps(document))
+    assert find_receipt(tmp_path, "split", receipt.ingredients.key) is None
+
+
+def test_hashes_of_another_form_are_forgotten(tmp_path: Path) -> None:
+    (tmp_path / ".carbench").mkdir()
+    (tmp_path / "model").write_bytes(b"weights")
+    os.utime(tmp_path / "model", (0, 0))
+    expected = Hashes(tmp_path, trust=False).of("model")
+    for statement in (
+        "CREATE TABLE hashes (name TEXT)",
+        "CREATE TABLE hashes (path, signature, md5)",
+        "PRAGMA user_version = 1; CREATE TABLE hashes (path, signature)",
+        "PRAGMA user_version = 1; CREATE TABLE hashes (path, signature, md5);"
+        "INSERT INTO hashes VALUES ('model', x'00', 7), (NULL, 1, 2), ('model', 'a', 'b')",
+        "PRAGMA user_version = 9; CREATE TABLE hashes (path, signature, md5)",
+    ):
+        (tmp_path / ".carbench/hashes.sqlite").unlink(missing_ok=True)
+        with closing(sqlite3.connect(tmp_path / ".carbench/hashes.sqlite")) as database:
+            database.executescript(statement)
+        for _ in range(2):
+            hashes = Hashes(tmp_path)
+            assert hashes.of("model") == expected
+            hashes.save()
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "found"),
+    [
+        (b"link.jpg", b"nowhere", "a link that leads nowhere"),
+        (b"link.jpg", b"link.jpg", "symbolic links"),
+        (b"loop", b".", "a link to a folder"),
+        (b"\xff.jpg", None, "a name that is not UTF-8"),
+        (b"pipe", None, "neither a file nor a folder"),
+    ],
+)
+def test_what_dvc_cannot_compare_is_told(
+    tmp_path: Path, name: bytes, target: bytes | None, found: str
+) -> None:
+    place = tmp_path / "data/audi" / os.fsdecode(name)
+    fill(tmp_path, {"data/audi/1.jpg": b"1"})
+    if target:
+        place.symlink_to(os.fsdecode(target))
+    elif name == b"pipe":
+        os.mkfifo(place)
+    else:
+        place.write_bytes(b"2")
+    with pytest.raises(CarbenchError, match=rf"^data/audi/.*: found .*{found}"):
+        Hashes(tmp_path).of("data")
+
+
+def test_a_reason_names_all_causes(
+    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]]
+) -> None:
+    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    above = upstream(workspace.jobs)
+    proofs = {name: Proof(job, True, made[1], True) for name, job in workspace.jobs.items()}
+    for name in ("fetch", "tune@resnet", "tune@mobilenet"):
+        proofs[name] = Proof(workspace.jobs[name], False, None, False)
+    lines = explain(workspace, proofs, "train@resnet-0", above).splitlines()
+    assert lines[0] == "train@resnet-0 would run again if one of these changes what it reads:"
+    assert [line.split(":")[0] for line in lines[1:]] == ["  fetch", "  tune@resnet"]
+    lines = explain(workspace, proofs, "choose", above).splitlines()
+    assert "tune@resnet" in "".join(lines)
+    assert "tune@mobilenet" in "".join(lines)
 
 
 @pytest.fixture
@@ -176,7 +360,7 @@ def made(tmp_path: Path) -> tuple[JobSpec, Receipt, dict[str, Content]]:
     contents = {path: workspace.content(path) for path in (*job.deps, *job.outs)}
     return (
         job,
-        Receipt("split", wanted, {path: contents[path] for path in job.outs}, now()),
+        Receipt("split", wanted, {path: contents[path] for path in job.outs}, (1.0, 2.0)),
         contents,
     )
 
@@ -187,20 +371,18 @@ def test_the_lock_keeps_what_others_wrote(
     """Replacing one job's text leaves all other text as it was; what was written reads back."""
     job, receipt, contents = made
     wanted = receipt.ingredients
-    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
+    write_lock(tmp_path, {"split": (job, receipt, contents)})
     first = (tmp_path / "dvc.lock").read_text()
     assert read_lock(tmp_path).entries["split"].ingredients.key == wanted.key
     assert Workspace(tmp_path, Store(tmp_path / "cache")).prove(job).locked
 
     other = JobSpec("other", "other", "echo 'a: b'", job.deps, job.params, job.outs, job.cached)
-    named = Receipt(
-        "other", Ingredients("echo 'a: b'", wanted.params, wanted.deps), receipt.outs, ""
-    )
-    write_lock(tmp_path, {"other": (other, named, contents)}, whole=True)
+    named = Receipt("other", Ingredients("echo 'a: b'", wanted.params, wanted.deps), receipt.outs)
+    write_lock(tmp_path, {"other": (other, named, contents)})
     text = (tmp_path / "dvc.lock").read_text()
     assert text.startswith(first)
     assert set(read_lock(tmp_path).entries) == {"split", "other"}
-    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
+    write_lock(tmp_path, {"split": (job, receipt, contents)})
     assert (tmp_path / "dvc.lock").read_text() == text
 
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n")
@@ -214,15 +396,60 @@ def test_a_lock_that_a_kill_cut_short_is_mended(
 ) -> None:
     """DVC empties the file before it writes it. What was read before is still known."""
     job, receipt, contents = made
-    write_lock(tmp_path, {"split": (job, receipt, contents)}, whole=True)
+    write_lock(tmp_path, {"split": (job, receipt, contents)})
     assert read_lock(tmp_path).whole
     before = (tmp_path / "dvc.lock").read_text()
     (tmp_path / "dvc.lock").write_text(left)
     found = read_lock(tmp_path)
     assert not found.whole
     assert found.entries["split"].ingredients.key == receipt.ingredients.key
-    write_lock(tmp_path, {"split": (job, receipt, contents)}, found.whole)
+    write_lock(tmp_path, {"split": (job, receipt, contents)})
     assert (tmp_path / "dvc.lock").read_text() == before
     (tmp_path / "dvc.lock").write_text(left)
-    write_lock(tmp_path, {}, read_lock(tmp_path).whole)
+    write_lock(tmp_path, {})
     assert not (tmp_path / "dvc.lock").exists()
+
+
+PLAIN = """
+stages:
+  own: {cmd: "program data own.csv", deps: [data], params: [a, b.yaml: [c]], outs: [own.csv]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("edited", "recorded"),
+    [
+        (None, True),
+        ("params.yaml", False),
+        ("b.yaml", False),
+        ("data", False),
+        ("command", False),
+        ("later", False),
+    ],
+)
+def test_a_plain_stage_is_recorded_if_nothing_changed_while_it_ran(
+    tmp_path: Path, edited: str | None, recorded: bool
+) -> None:
+    """After Snakemake has run a program that records nothing by itself."""
+    files = {
+        "dvc.yaml": PLAIN,
+        "params.yaml": "a: 1",
+        "b.yaml": "c: 1",
+        "data": "1",
+        "own.csv": "2",
+    }
+    fill(tmp_path, {name: text.encode() for name, text in files.items()})
+    before = Workspace(tmp_path, Store(tmp_path / "cache"))
+    job = before.jobs["own"]
+    time.sleep(0.02)
+    began = time.time()
+    Records(tmp_path).accept("own.csv", job, (began, began + 1))
+    time.sleep(0.02)
+    if edited in files:
+        (tmp_path / edited).write_text(files[edited].replace("1", "3"))
+    command = "program  data own.csv" if edited != "command" else "program data own.csv --more"
+    ran = SimpleNamespace(output=["own.csv"], shellcmd=command)
+    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    jobs = [] if edited == "later" else [ran]
+    assert record_plain(workspace, before, jobs) == recorded
+    assert Workspace(tmp_path, Store(tmp_path / "cache")).prove(job).proven == recorded

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from carbench.interop.jobs import dvc_jobs, dvc_plan, snakemake_plan
+from carbench.engines.jobs import dvc_jobs, dvc_plan, snakemake_plan
 from conftest import Project, active_environment, copy_project, repeatable
 
 pytestmark = pytest.mark.slow
 
 MODEL = "results/train/resnet/0/model.safetensors"
-# What follows the choice: all figures but that of the classes, the report, and what is exported.
+# What follows the choice: figures of the test pictures, the report, and what is exported.
 ANSWERS = {"choose", "aggregate", "report", "export"}
+CURVE = {"learning_curve", "plot@learning_curve"}
 
 
 @pytest.fixture
@@ -39,6 +40,7 @@ def by_dvc(dvc_run: Project, tmp_path: Path) -> Project:
     """A copy of what DVC has made, without a word of carbench's own."""
     project = copy_project(dvc_run, tmp_path / "study")
     shutil.rmtree(project.root / ".carbench")
+    shutil.rmtree(project.root / ".dvc/cache/carbench")
     return project
 
 
@@ -55,7 +57,7 @@ def plans(project: Project) -> tuple[set[str], set[str]]:
 
 def figures(project: Project) -> set[str]:
     named = {name for name in dvc_jobs(project.root) if name.startswith("plot@")}
-    return named - {"plot@classes", "plot@screening"}
+    return named - {"plot@classes", "plot@screening", "plot@learning_curve"}
 
 
 def edit(project: Project, key: str, value: object) -> None:
@@ -132,7 +134,8 @@ def test_a_change_reruns_what_depends_on_it(made: Project) -> None:
     assert plans(made) == (expected, expected)
     edit(made, "train.lr", 0.005)
     names = set(dvc_jobs(made.root))
-    expected |= {n for n in names if n.split("@")[0] in ("tune", "train", "evaluate")}
+    trained = ("tune", "train", "evaluate", "subset", "calibrate")
+    expected |= CURVE | {n for n in names if n.split("@")[0] in trained}
     assert plans(made) == (expected, expected)
     assert "train.lr changed from 0.006 to 0.005" in made.run("carbench", "why", MODEL).stdout
     shown = made.run("snakemake", "-n").stdout
@@ -167,6 +170,18 @@ def test_two_clones_on_one_remote(by_snakemake: Project, tmp_path: Path) -> None
     by_snakemake.run("dvc", "pull", "--quiet")
     assert plans(by_snakemake) == (set(), set())
     assert snakemake(by_snakemake) == set()
+
+
+def test_clones_on_one_cache_make_nothing_twice(by_snakemake: Project, tmp_path: Path) -> None:
+    """Of a clone that knows nothing but DVC's cache, as the folder of a `dvc exp run --temp`."""
+    clone = copy_project(by_snakemake, tmp_path / "clone")
+    for name in (".carbench", ".dvc/cache", "results/split", "results/choose"):
+        shutil.rmtree(clone.root / name)
+    (clone.root / "dvc.lock").unlink()
+    clone.run("dvc", "config", "--local", "cache.dir", str(by_snakemake.root / ".dvc/cache"))
+    assert dvc(clone, "--single-item", "split") == set()
+    assert snakemake(clone, "results/choose/choice.csv") == set()
+    assert repeatable(clone) == repeatable(by_snakemake)
 
 
 # ---- going back and forth between states
@@ -254,7 +269,9 @@ def test_edited_code_reruns_its_stages_also_when_outputs_are_touched(made: Proje
         if path.is_file():
             path.touch()
     assert plans(made) == (expected, expected)
-    made.run("snakemake", "--touch")
+    touched = made.run("snakemake", "--touch", check=False)
+    assert touched.returncode
+    assert "report (scripts/report.py changed)" in touched.stdout + touched.stderr
     assert plans(made) == (expected, expected)
 
 
@@ -325,7 +342,7 @@ def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> 
     assert "train@resnet-0" in plans(by_snakemake)[1]
 
 
-@pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/judging/calibration.py"])
+@pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/evaluation/calibration.py"])
 def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edited: str) -> None:
     before = (by_snakemake.root / MODEL).read_bytes()
     edit(by_snakemake, "backbones.resnet.train", {"epochs": 20})
@@ -359,9 +376,9 @@ def test_a_removed_backbone_leaves_and_comes_back_untrained(by_dvc: Project) -> 
     params = by_dvc.params
     removed = params["backbones"].pop("mobilenet")
     by_dvc.set_params(params)
-    expected = ANSWERS | figures(by_dvc)
+    expected = ANSWERS | {"calibrate", "cost"} | figures(by_dvc) | CURVE
     assert plans(by_dvc) == (expected, expected)
-    assert dvc(by_dvc, "choose") == {"choose"}
+    assert dvc(by_dvc, "choose") == {"cost", "choose"}
     assert not (root / "results/train/mobilenet").exists()
     assert "choose" not in plans(by_dvc)[0] | {*dvc_plan(root)}
     assert snakemake(by_dvc, choice) == set()
@@ -519,8 +536,8 @@ def test_a_pasted_job_waits_for_its_twin_and_makes_nothing(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("snakemake", MODEL)
-    job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
     with paused(first):
+        job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
         second = start(by_snakemake, "bash", "-c", job.command)
         assert "train@resnet-0 is being made by process" in second.stdout.readline()
     assert "brought back, not made again" in second.communicate(timeout=120)[0]

@@ -91,10 +91,26 @@ def test_a_picked_picture_gets_its_names(page: Any, service: Any) -> None:
         assert parts == sorted(parts, reverse=True)
         assert sum(parts) <= 100 + 0.15  # each is rounded
         heading = page.get_by_role("status").get_by_role("heading").inner_text()
-        assert heading == f"{'Most likely' if parts[0] >= 50 else 'Perhaps'} {rows[0][0]}"
+        assert heading == "Not sure"  # no threshold keeps the smoke study's wanted error
         bars = page.get_by_role("listitem").locator(".bar div").evaluate_all(WIDTHS)
         assert bars == pytest.approx(parts, abs=1)
     assert said == []
+
+
+@pytest.mark.parametrize("sure", [True, False, None])
+def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | None) -> None:
+    top = [{"class": name, "probability": part} for name, part in (("one", 0.6), ("two", 0.3))]
+    answer = {"top": top, "sure": sure, "prediction_set": ["one", "two"], "notes": [], "model": "m"}
+    answer |= {"milliseconds": {"decode": 1.0, "model": 1.0, "total": 2.0}}
+    answer |= {"picture": {"format": "JPEG", "width": 4, "height": 3}}
+    page.route("**/predict", lambda route: route.fulfill(json=answer))
+    give(page, service.pictures[0])
+    assert shown(page) == [("one", 60.0), ("two", 30.0)]
+    headings = {True: "Most likely one", False: "Not sure", None: "Most likely one"}
+    status = page.get_by_role("status")
+    assert status.get_by_role("heading").inner_text() == headings[sure]
+    assert status.get_by_text("Not sure enough to answer").count() == (sure is False)
+    assert status.get_by_text("It may be any of 2: one, two.").is_visible()
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 
-from carbench.errors import CarbenchError
-from carbench.params.base import read_yaml
+from carbench.core.errors import CarbenchError
 from carbench.params.study import check
 from carbench.params.train import recipe_of
 from conftest import ROOT, run_script, set_key
+
+# Each line has ten times the values of the one before.
+NAMES = "abcdefghi"
+MULTIPLIED = "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in pairwise(NAMES)
+)
 
 
 def test_presets_are_valid_and_the_default_is_the_sample() -> None:
@@ -31,6 +38,11 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("train.epochs", 10**21, ["train.epochs: found 1000", "at most 2,147,483,647"]),
+        ("seeds", [2**43], ["seeds: found 8796093022208", "at most 2,147,483,647"]),
+        ("train.weight_decay", float("inf"), ["train.weight_decay: found inf", "finite number"]),
+        ("report.title", "a\nb", ["report.title", "text on one line"]),
+        ("report.title", datetime.date(2024, 1, 1), ["report.title", "expected a valid string"]),
         ("train.epoch", 3, ["train.epoch: unknown key", "did you mean 'epochs'"]),
         ("train.augment.flips", True, ["train.augment.flips", "did you mean 'flip'"]),
         ("train.epochs", 0, ["train.epochs: found 0", "greater than or equal to 1"]),
@@ -46,17 +58,23 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("tune.learning_rates", [0.1], ["tune.learning_rates", "two or more different"]),
         ("backbones.resnet.train", {"lr": 0.1}, ["resnet.train.lr: found 0.1 beside tune"]),
         ("split.test", 0.9, ["split", "must leave a part for train"]),
+        ("split.repeats", 2, ["seeds: found [0]", "2 splits [1, 0] times", "write seeds: [0, 1]"]),
+        ("learning_curve.fractions", [1.0], ["learning_curve.fractions", "less than 1"]),
+        ("learning_curve.fractions", [0.5, 0.5], ["each of fractions once"]),
+        ("learning_curve.seeds", [], ["fractions need at least one of seeds"]),
+        ("learning_curve.seeds", [0, 7], ["learning_curve.seeds: found 7", "some of seeds: [0]"]),
         (
             "split.method",
             "kfold",
             ["seeds: found [0]", "[1, 0, 0, 0, 0] times", "write seeds: [0, 1, 2, 3, 4]"],
         ),
+        ("audit.reviewed", "a{b}.csv", ["audit.reviewed", "braces in the path a{b}.csv"]),
         ("data.path", "cars.zip", ["data", "write presets/none"]),
         ("data", {"source": "archive"}, ["data.path: missing", "data.sample: missing"]),
         ("data.source", "archive", ["reads a local path: name it"]),
         ("data.exclude", "Audi", ["data.exclude", "list"]),
         ("choose.margin", 2.0, ["choose.margin: found 2.0", "less than or equal to 1"]),
-        ("aggregate.confidence", 0.9999, ["aggregate", "needs more resamples"]),
+        ("aggregate.confidence", 0.99999, ["aggregate.confidence", "less than or equal to 0.9999"]),
         ("seeds", [1, 1], ["seeds: found [1, 1]", "each seed once"]),
         ("seeds", [], ["seeds", "at least 1 item"]),
         ("backbones", {}, ["backbones: found none"]),
@@ -105,13 +123,20 @@ def test_a_backbone_name_that_cannot_be_a_folder_is_refused(study: Callable[...,
         ("data: [", "unreadable YAML"),
         ("- a\n- b\n", "a list"),
         ("seeds: [0]\nseeds: [1]\n", "duplicate key"),
+        ("", "an empty file"),
+        ("a: b\0", "control characters"),
+        ("seeds: [0]".encode("utf-16"), "not UTF-8.* Fix: save it as UTF-8"),
+        ("a: " + "[" * 3000 + "]" * 3000, "more than 20 levels"),
+        ("".join(f"{' ' * depth}a:\n" for depth in range(2000)), "more than 20 levels"),
+        ("a: &a [*a]", "more than 20 levels"),
+        ("a: &a [x,x,x]\n" + MULTIPLIED, "more than 100,000 values"),
     ],
 )
-def test_unreadable_files_are_explained(tmp_path: Path, text: str, words: str) -> None:
+def test_unreadable_files_are_explained(tmp_path: Path, text: str | bytes, words: str) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(CarbenchError, match=words):
-        read_yaml(path)
+        check(path)
 
 
 def test_a_stage_refuses_a_mistake_in_another_stages_section(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from carbench.interop.jobs import dvc_plan, snakemake_plan
+from carbench.engines.jobs import dvc_plan, snakemake_plan
 from conftest import (
     Project,
     active_environment,
@@ -78,7 +78,7 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     assert "accuracy_of.resnet" in difference
     compare = ("carbench", "compare")
     said = made.run(*compare, "main", "short", "--json", "numbers.json").stdout
-    assert re.match(r"short.* (than|and) main.* on \d+ shared clean test pictures", said)
+    assert re.match(r"short.* (than|and) main.* (on|to) \d+ shared clean test images", said)
     assert "train.epochs: 2 -> 1" in said
     (compared,) = json.loads((made.root / "numbers.json").read_text())["comparisons"]
     assert set(compared["backbones"]) == {"resnet", "mobilenet"}
@@ -97,8 +97,8 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     made.run("dvc", "checkout")
     assert dvc_plan(made.root) == set()
     same = made.run(*compare, "main").stdout
-    assert "cannot be told apart" in same
-    assert same.count("same answers") == 2
+    assert "do not differ significantly" in same
+    assert same.count("same predictions") == 3
     assert "No parameter differs." in same
 
 
@@ -120,6 +120,34 @@ def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
     shutil.copy(first, pictures / "SUV/added.jpg")
     assert "fetch" in snakemake_plan(project.root)
     assert "fetch" in dvc_plan(project.root)
+
+
+def test_both_engines_follow_what_a_person_says_of_pairs(
+    smoke_run: Project, tmp_path: Path
+) -> None:
+    project = copy_project(smoke_run, tmp_path / "reviewed")
+    assert "pairs to judge" in project.run("carbench", "audit", "review").stdout
+    table = project.root / "review/reviewed.csv"
+    rows = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert rows and (project.root / "review/sheet-1.jpg").is_file()
+
+    params = project.params
+    params["audit"]["reviewed"] = "review/reviewed.csv"
+    project.set_params(params)
+    refused = project.run("carbench", "audit", "review", check=False)
+    assert refused.returncode == 1 and "audit" in refused.stderr
+    lines = [f"{row['image']},{row['twin']},different" for row in rows]
+    table.write_text("\n".join(["image,twin,verdict", *lines]))
+    project.run("snakemake", "results/split/split.csv")
+    project.run("carbench", "sync")
+    residual = json.loads((project.root / "results/split/residual.json").read_text())
+    assert (residual["different"], residual["doubtful_waiting"]) == (len(rows), 0)
+    assert residual["missed"] is not None
+    assert not {"audit", "split"} & (snakemake_plan(project.root) | dvc_plan(project.root))
+
+    table.write_text(table.read_text().replace("different", "same", 1))
+    assert "audit" in snakemake_plan(project.root)
+    assert "audit" in dvc_plan(project.root)
 
 
 def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:

@@ -17,19 +17,18 @@ from scipy.special import log_softmax
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from carbench.errors import CarbenchError
-from carbench.judging.calibration import fit_temperature
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table
+from carbench.data.augment import draw_mixing, mix
+from carbench.evaluation.calibration import fit_temperature
 from carbench.models.backbones import create
 from carbench.models.checkpoints import read_about
 from carbench.models.heads import head_of
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
-from carbench.pictures.augment import draw_mixing, mix
-from carbench.tables import read_table
-from carbench.training import engine, tuning
-from carbench.training.averaging import Average
-from carbench.training.engine import Epoch, Trained, fit
-from carbench.training.optimizing import make_optimizer, set_rate
+from carbench.training import loop, tuning
+from carbench.training.loop import Epoch, TrainingResult, fit
+from carbench.training.optim import MovingAverage, make_optimizer, set_learning_rate
 from conftest import ROOT, run_script
 from toy import CLASSES, COUNT, NORMALIZE, pictures, recipe
 
@@ -43,7 +42,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def trained(made: Path, params: TrainParams) -> tuple[nn.Module, dict[str, torch.Tensor], Trained]:
+def trained(
+    made: Path, params: TrainParams
+) -> tuple[nn.Module, dict[str, torch.Tensor], TrainingResult]:
     """The model after its last epoch, its tensors before the first, and what was kept."""
     torch.manual_seed(0)
     model = create("test_resnet", len(CLASSES), 32)
@@ -60,13 +61,13 @@ def test_a_frozen_body_keeps_weights_and_statistics(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[dict[str, torch.Tensor]] = []
-    real = engine.predict_logits
+    real = loop.predict_logits
 
     def spy(model: nn.Module, *arguments: Any) -> torch.Tensor:
         seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return real(model, *arguments)
 
-    monkeypatch.setattr(engine, "predict_logits", spy)
+    monkeypatch.setattr(loop, "predict_logits", spy)
     _, start, _ = trained(made, recipe(epochs=2, freeze_epochs=1))
     first, second = seen
     head = {"fc.weight", "fc.bias"}
@@ -81,7 +82,7 @@ def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
     model = create("test_resnet", 3, 32)
     params = recipe(backbone_lr_scale=0.1, optimizer=optimizer)
     made = make_optimizer(model, params)
-    set_rate(made, 0.5)
+    set_learning_rate(made, 0.5)
     head = {id(each) for module in head_of(model) for each in module.parameters()}
     rates = {id(each): group["lr"] for group in made.param_groups for each in group["params"]}
     assert set(rates) == {id(each) for each in model.parameters()}
@@ -141,20 +142,20 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     assert not changed(plain.state_dict(), model.state_dict())
     losses = [[row.train_loss for row in each.history] for each in (result, without)]
     assert losses[0] == losses[1]
-    assert result.chosen.val_loss != without.chosen.val_loss
+    assert result.best.val_loss != without.best.val_loss
     kept = create("test_resnet", len(CLASSES), 32)
     kept.load_state_dict(result.tensors)
     val = pictures(made, "val")
-    logits = engine.predict_logits(kept, val.pictures, NORMALIZE, params.image_size, 8)
+    logits = loop.predict_logits(kept, val.images, NORMALIZE, params.image_size, 8)
     loss = torch.nn.functional.cross_entropy(logits, val.labels).item()
-    assert loss == pytest.approx(result.chosen.val_loss, rel=1e-4)
+    assert loss == pytest.approx(result.best.val_loss, rel=1e-4)
 
 
 def test_the_average_is_timms() -> None:
     """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
     torch.manual_seed(0)
     model = create("test_efficientnet", 3, 32)
-    ours, timms = Average(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
+    ours, timms = MovingAverage(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(1, 6):
         model(torch.rand(4, 3, 32, 32)).square().sum().backward()
@@ -174,12 +175,12 @@ def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -
     accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
 
     def judged(epoch: int, lr: float, loss: float, *_: Any) -> Epoch:
-        return Epoch(epoch + 1, lr, loss, 1.0, next(accuracies))
+        return Epoch(epoch, lr, loss, 1.0, next(accuracies))
 
-    monkeypatch.setattr(engine, "_judge", judged)
+    monkeypatch.setattr(loop, "_evaluate", judged)
     result = trained(made, recipe(epochs=6, patience=2))[2]
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
-    assert result.chosen.epoch == 2
+    assert result.best.epoch == 2
 
 
 def logits_of(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The report: says the answer, shows what it rests on, trusts no name, loads nothing."""
+"""The report: recommendation and evidence; it trusts no name and loads nothing."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from carbench.figures.summary import read_summary
+from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.report import ReportParams
-from carbench.report.evidence import gather
+from carbench.report.figures.colours import contrast
+from carbench.report.figures.summary import read_summary
+from carbench.report.inline import DARK
 from carbench.report.page import render
-from carbench.tables import read_json, read_table, write_json, write_table
+from carbench.report.pages.templates import THEME
+from carbench.report.sections import SECTIONS
+from carbench.report.study import Sources
+from costs import HARDWARE, write_costs
 from test_figures import CLASSES, ODD, TABLES, draw, write_tables
 
 ROOT = Path(__file__).parents[1]
-PARAMS = ReportParams(title=ODD, duplicate_pairs=4, mistakes=4)
-HARDWARE = {"processor": "Abacus", "cores": 2, "memory_gb": 1.0, "gpus": [], "system": "Linux"}
+PARAMS = ReportParams(
+    title=ODD, duplicate_pairs=4, mistakes=4, label_errors=4, price_per_core_hour=0.0
+)
 
 
 class Page(HTMLParser):
@@ -52,6 +58,12 @@ class Page(HTMLParser):
         self.text += " ".join(data.split()) + " "
         if self.lasttag == "data" and self.numbers and not self.numbers[-1][1]:
             self.numbers[-1] = (self.numbers[-1][0], data)
+
+
+RESIDUAL = {
+    **{"files": 10, "without_candidate": 0, "doubtful": 1, "doubtful_waiting": 0, "rest": 9},
+    **{"sample": 0, "confirmed": 1, "different": 2, "missed": None, "examples": []},
+}
 
 
 def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Path:
@@ -85,6 +97,8 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
     }
     write_json(folder / "audit/audit.json", audit)
     save_picture(folder / "audit/groups.jpg", 0)
+    doubt = {"image": images[0], "twin": images[5], "agreement": 0.91, "mirrored": True}
+    write_json(folder / "residual.json", RESIDUAL | {"doubtful_waiting": 1, "examples": [doubt]})
     for n, row in enumerate(read_table(folder / "mistakes.csv")):
         save_picture(folder / "data/images" / row["image"], n)
     (folder / "screen/all").mkdir(parents=True)
@@ -93,11 +107,9 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
         folder / "screen/all/candidates.csv", ["status"], [{"status": each} for each in statuses]
     )
     write_table(folder / "screen/all/cost.csv", ["seconds"], [{"seconds": 12.0}] * 22)
-    (folder / "cost").mkdir()
+    names = [each.backbone for each in read_summary(folder / "summary.csv")]
+    write_costs(folder / "cost", dict.fromkeys(names, range(2, 8)))
     for backbone in read_summary(folder / "summary.csv"):
-        cost = {"latency_ms": {"p10": 1.0, "p90": 5.0}, "image_size": 48, "batch_size": 32}
-        cost |= {"device": "cpu", "threads": 1, "hardware": HARDWARE}
-        write_json(folder / f"cost/{backbone.backbone}.json", cost)
         for seed in backbone.seeds:
             record = {"params": {"lr": 0.1, "device": "cpu"}, "inputs": {"a.csv": "ab12"}}
             record |= {"code": "cd34", "git": {"commit": None, "dirty": None}, "seconds": 3.0}
@@ -132,11 +144,12 @@ def figures(tmp_path_factory) -> Path:
     return folder
 
 
-def evidence_of(folder: Path):
-    return gather(
+def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
+    sources = Sources(
         data=folder / "data",
         audit=folder / "audit",
         split=folder / "split.csv",
+        residual=folder / "residual.json",
         train=folder / "train",
         choice=folder / "choice.csv",
         evaluate=folder / "evaluate",
@@ -144,19 +157,17 @@ def evidence_of(folder: Path):
         tables=folder,
         screen=folder / "screen",
         shortlist=folder / "shortlist",
+        figures=figures,
+        learning_curve=folder,
     )
-
-
-def page_of(folder: Path, figures: Path) -> str:
-    images, sheet = folder / "data/images", folder / "audit/groups.jpg"
-    return render(evidence_of(folder), images, sheet, figures, PARAMS)
+    return render(sources, params)
 
 
 def text_of(folder: Path, figures: Path) -> str:
-    return Page(page_of(folder, figures)).text.replace("\N{NO-BREAK SPACE}", " ")
+    return " ".join(Page(page_of(folder, figures)).text.split())
 
 
-def test_the_script_writes_the_same_answer_twice(figures, tmp_path):
+def test_the_script_writes_the_same_page_twice(figures, tmp_path):
     folder = study(tmp_path)
     pages = []
     for name in ("one.html", "two.html"):
@@ -164,16 +175,24 @@ def test_the_script_writes_the_same_answer_twice(figures, tmp_path):
         command += ["--params", ROOT / "presets/sample.yaml"]
         for option in ("data", "audit", "train", "evaluate", "cost", "screen", "shortlist"):
             command += [f"--{option}", folder / option]
-        command += ["--figures", figures, "--choice", folder / "choice.csv"]
+        command += [
+            "--learning-curve",
+            folder,
+            "--figures",
+            figures,
+            "--choice",
+            folder / "choice.csv",
+        ]
         command += ["--split", folder / "split.csv", "--tables", folder]
+        command += ["--residual", folder / "residual.json"]
         subprocess.run([*command, "--output", folder / name], check=True)
         pages.append((folder / name).read_text(encoding="utf-8"))
     assert pages[0] == pages[1]
-    text = Page(pages[0]).text.replace("\N{NO-BREAK SPACE}", " ")
-    assert "Deploy alpha : it names 80.0 % of new pictures correctly" in text
-    assert "between 77.0 and 82.5 %" in text
-    assert "on 100 clean test pictures" in text
-    assert "4.00 ms Abacus (2 cores), 1 thread" in text
+    text = " ".join(Page(pages[0]).text.split())
+    assert "Deploy alpha : it classifies 80.0 % of new images correctly" in text
+    assert "(95 % interval 77.0 to 82.5 % )" in text
+    assert "on 100 clean test images" in text
+    assert "4.00 ms model only, ONNX Runtime 1.2, CPU, 1 thread, Abacus;" in text
 
 
 def test_numbers_are_those_of_the_tables(figures, tmp_path):
@@ -186,19 +205,22 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
         "robustness": ("backbone", "corruption"),
         "slices": ("backbone", "slice", "value"),
         "mistakes": ("image",),
+        "label_errors": ("image",),
+        "sets": ("backbone", "class"),
         "shortlist": ("model",),
+        "measured": ("backbone", "runtime", "threads", "images", "decoding"),
+        "learning_curve": ("backbone", "fraction"),
+        "extrapolation": ("backbone",),
+        "variance_parts": ("backbone", "part"),
     }
     found = set()
     for given, shown in page.numbers:
         name, column = given["data-table"], given["data-column"]
-        if name == "metrics":
-            value = read_json(folder / "metrics.json")[column]
-        else:
-            rows = {
-                "\t".join(row[key] for key in keys.get(name, ("backbone",))): row
-                for row in read_table(next(folder.rglob(f"{name}.csv")))
-            }
-            value = float(rows[given["data-row"]][column])
+        rows = {
+            "\t".join(row[key] for key in keys.get(name, ("backbone",))): row
+            for row in read_table(next(folder.rglob(f"{name}.csv")))
+        }
+        value = float(rows[given["data-row"]][column])
         assert float(given["value"]) == value
         number = shown.replace("−", "-").replace(",", "").split("\N{NO-BREAK SPACE}")
         scale = {"%": 0.01, "thousand": 1e3, "k": 1e3, "million": 1e6, "M": 1e6}
@@ -211,27 +233,102 @@ def test_numbers_are_those_of_the_tables(figures, tmp_path):
             "published",
             "detectable",
             "behind",
+            "clean_as",
+            "gain",
+            "deviation",
         )
-        unit = 0.01 if any(part in column for part in parts) else 1
+        plain = column.startswith(("nll", "set_size"))
+        unit = 0.01 if any(part in column for part in parts) and not plain else 1
         unit = scale.get(number[-1], unit)
         digits = len(number[0].partition(".")[2])
         assert abs(float(number[0]) * unit - value) <= 0.501 * 10**-digits * unit, (given, shown)
         found.add((name, column))
     for column in ("accuracy", "accuracy_low", "leak_gap_high", "ece_calibrated", "macs"):
         assert ("summary", column) in found
-    assert {name for name, _ in found} == {"summary", "choice", "metrics", *keys}
+    assert {name for name, _ in found} == {"summary", "choice", "decisions", *keys}
 
 
-def test_screening_is_told_where_there_was_one(figures, tmp_path):
+def test_selective_prediction_is_reported(figures, tmp_path):
+    for name in ("sure", "never", "off"):
+        (tmp_path / name).mkdir()
+    text = text_of(study(tmp_path / "sure"), figures)
+    assert (
+        "Answering only above a confidence of 0.65 to 0.75 (each training run has its own" in text
+    )
+    assert "answers 70.0 % of the clean test images ( 67.0 to 72.5 )" in text
+    assert (
+        "is wrong on 8.0 % of those ( 5.0 to 10.5 ); answering all of them, it is wrong on 20.0 %"
+        in text
+    )
+    assert "coverage of 95 % , the sets of alpha contain the true class for 96.0 %" in text
+    never = study(tmp_path / "never")
+    empty = dict.fromkeys(("error", "error_low", "error_high"), "")
+    change(never / "decisions.csv", thresholds="1 1", answered=0, **empty)
+    text = text_of(never, figures)
+    assert "alpha always abstains" in text
+    assert "Answering only" not in text
+    off = study(tmp_path / "off")
+    names = ("max_error", "guaranteed", "thresholds", "answered", "answered_low", "answered_high")
+    names += ("set_coverage", "covered", "covered_low", "covered_high", "set_size", "set_size_low")
+    change(off / "decisions.csv", **empty | dict.fromkeys((*names, "set_size_high", "single"), ""))
+    (off / "sets.csv").write_text("backbone,class,images,covered,low,high,set_size\n")
+    text = text_of(off, figures)
+    assert "alpha answers every image" in text
+    assert "Coverage of the sets" not in text
+
+
+def test_doubtful_labels_are_shown_once_a_group(figures, tmp_path):
+    text = text_of(study(tmp_path), figures)
+    assert (
+        "3 of the validation and clean test images have a label that is confidently contradicted"
+        in text
+    )
+    assert text.count("probably $1 $2") == 2
+
+
+def test_screening_is_reported_where_there_was_one(figures, tmp_path):
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
     text = text_of(study(tmp_path / "with"), figures)
-    assert "20 candidates took part" in text
+    assert "20 candidates were compared" in text
     assert "put 3 of them on the shortlist" in text
     assert "in 4.40 minutes" in text
-    assert "2 candidates more took no part" in text
+    assert "2 more candidates were not screened" in text
     text = text_of(study(tmp_path / "without", candidates=0), figures)
     assert "candidates" not in text
+
+
+def test_more_images_are_discussed_where_there_is_a_learning_curve(figures, tmp_path):
+    for name in ("with", "few", "without"):
+        (tmp_path / name).mkdir()
+    text = text_of(study(tmp_path / "with"), figures)
+    assert (
+        "Twice as many training images would change the accuracy of alpha by about +3.5 points"
+        in text
+    )
+    assert "( +0.5 to +6.0 ), if the curve continues as it has so far." in text
+    folder = study(tmp_path / "few")
+    change(folder / "extrapolation.csv", reason="it needs 3 fractions")
+    text = text_of(folder, figures)
+    assert "This cannot be estimated: it needs 3 fractions." in text
+    assert "more training images" not in text_of(study(tmp_path / "without", curve=False), figures)
+
+
+def test_the_parts_of_the_variance_are_reported(figures, tmp_path):
+    folder = study(tmp_path)
+    assert "Another split: 5.0 points ( 2.0 – 7.5 ; 3 degrees of freedom)" in text_of(
+        folder, figures
+    )
+    rows = read_table(folder / "split.csv")
+    for row in rows:
+        row["split_1"] = "train"
+    write_table(folder / "split.csv", list(rows[0]), rows)
+    text = text_of(folder, figures)
+    assert "The images were split 2 times" in text
+    assert (
+        "An image that is used for testing in one split may be used for selection in another"
+        in text
+    )
 
 
 def test_tables_are_offered_as_they_are(figures, tmp_path):
@@ -254,39 +351,89 @@ def test_the_policy_allows_the_pages_own_script_and_no_other(figures, tmp_path):
     assert re.findall(r"script-src ([^;\"]*)", html) == [f"'sha256-{digests[0]}'"]
 
 
-def test_ties_on_test_are_told(figures, tmp_path):
+def test_ties_on_test_are_reported(figures, tmp_path):
     """Of three, beta is tied and gamma is worse; then gamma is better."""
     folder = study(tmp_path)
     text = text_of(folder, figures)
-    assert "cannot tell alpha from beta" in text
-    assert "gamma is worse by more than chance. This is corrected" in text.replace(
-        "gamma  is", "gamma is"
+    assert "beta is not significantly different from alpha ( tied )" in text
+    assert "gamma is significantly worse. Significance is corrected" in text
+    assert (
+        "Detectable difference 3.1 points from beta, in 80 of 100 such studies; 2.3 points in 50"
+        in text
     )
-    assert "Smallest visible difference 3.1 points" in text
+    assert "beta alone, alpha is the better of the two with a probability of 70 %" in text
     change(folder / "comparisons.csv", difference=-0.02)
-    assert "gamma was better by more than chance" in text_of(folder, figures)
+    assert "gamma is significantly better" in text_of(folder, figures)
     change(folder / "summary.csv", tied=1)
-    assert "cannot tell alpha from beta and gamma" in text_of(folder, figures)
+    assert "beta and gamma are not significantly different from alpha" in text_of(folder, figures)
 
 
-def test_the_choice_is_told_with_its_rule(figures, tmp_path):
+def test_the_choice_is_reported_with_its_rule(figures, tmp_path):
     folder = study(tmp_path)
     text = text_of(folder, figures)
-    assert "Of 3 backbones alpha was the best on the" in text
-    assert "Validation alone did not tell beta from alpha" in text
+    assert "Of 3 backbones , alpha was the best on the" in text
+    assert "On the validation set alone, beta is not significantly different from alpha" in text
     rows = read_table(folder / "choice.csv")
     rows[0]["backbone"], rows[1]["backbone"] = "beta", "alpha"
     rows[0]["chosen"], rows[1]["chosen"] = "0", "1"
     rows[0]["cost"] = "9"
     write_table(folder / "choice.csv", list(rows[0]), rows)
     text = text_of(folder, figures)
-    assert "beta came first" in text
-    assert "the cheapest, with 2.00 multiply-adds against 9.00 : that was the rule" in text
+    assert "beta was the best of 3 backbones" in text
+    assert "alpha, with 2.00 multiply-adds per image instead of 9.00 ." in text
+    assert "with a probability of 40 % it is larger than the rule allows" in text
 
 
-@pytest.mark.parametrize(("low", "advice"), [(0.34, "Deploy alpha"), (0.33, "Deploy none")])
+def test_the_headline_says_for_which_mix_and_of_which_training_it_is(figures, tmp_path):
+    for name in ("two", "one"):
+        (tmp_path / name).mkdir()
+    text = text_of(study(tmp_path / "two"), figures)
+    assert "This is the mean of its 2 training runs. The run that is deployed, seed 0" in text
+    assert "its own accuracy on the clean test images is 79.6 %" in text
+    assert "The accuracy assumes an equal mix of all classes." in text
+    assert "In simulated studies with 2 seeds, 95 % intervals contained the true value in 9" in text
+    alone = text_of(study(tmp_path / "one", seeds=1), figures)
+    assert "mean of its" not in alone
+
+
+def test_a_wide_interval_says_what_it_comes_from(figures, tmp_path):
+    folder = study(tmp_path)
+    change(folder / "recall.csv", low=0.2)
+    assert "few images" in text_of(folder, figures)
+    change(folder / "recall.csv", training_part=0.8)
+    assert "few training runs" in text_of(folder, figures)
+
+
+def test_costs_name_their_runtime_and_their_price(figures, tmp_path):
+    folder = study(tmp_path)
+    text = text_of(folder, figures)
+    assert "served, ONNX Runtime 1.2, CPU, 1 thread, on Abacus (2 cores), 2026-01-01" in text
+    assert "from a JPEG file of 40 × 30 pixels" in text
+    assert "ONNX Runtime, 2 threads" in text
+    assert "Price" not in text
+    params = PARAMS.model_copy(update={"price_per_core_hour": 0.5})
+    paid = page_of(folder, figures, params)
+    # 7.2 ms are 2 core-hours a million, of which each costs a half.
+    assert re.search(r"2\.00</data>.*?\n.*?1\.00</data>", paid)
+    assert "Price per million images" in Page(paid).text
+
+
+def test_latencies_that_cannot_be_distinguished_are_reported(figures, tmp_path):
+    folder = study(tmp_path)
+    rows = read_table(folder / "choice.csv")
+    rows[0] |= {"backbone": "beta", "chosen": "0", "cost_tied": "0", "cost": "9"}
+    rows[1] |= {"backbone": "alpha", "chosen": "1", "cost_tied": "1"}
+    rows[2] |= {"eligible": "1", "cost_tied": "1"}
+    rows = [row | {"cost_by": "latency_ms"} for row in rows]
+    write_table(folder / "choice.csv", list(rows[0]), rows)
+    text = text_of(folder, figures)
+    assert "with 2.00 milliseconds per image in ONNX Runtime instead of 9.00" in text
+    assert "cannot distinguish its latency from that of gamma, which was ranked lower" in text
+
+
+@pytest.mark.parametrize(("low", "advice"), [(0.34, "Deploy alpha"), (0.33, "Do not deploy any")])
 def test_a_winner_must_beat_a_constant_answer(low, advice, figures, tmp_path):
-    # Each class is 4 of 12 clean pictures: 33.3 %.
+    # Each class is 4 of 12 clean images: 33.3 %.
     folder = study(tmp_path)
     change(folder / "summary.csv", accuracy_low=low)
     assert advice in text_of(folder, figures)
@@ -312,18 +459,67 @@ def test_every_reference_inside_the_page_has_one_target(figures, tmp_path):
     assert references and set(references) <= set(ids)
 
 
-def test_audit_findings_are_told(figures, tmp_path):
+def test_every_section_is_in_the_contents_and_every_word_explained(figures, tmp_path):
+    html = page_of(study(tmp_path), figures)
+    ids = set(re.findall(r'\bid="([^"]+)"', html))
+    assert html.count('aria-label="Contents"') == 2  # a bar on a phone, a side where there is room
+    for section in SECTIONS:
+        assert html.count(f'<li><a href="#{section.name}">') == 2
+        assert section.name in ids
+    words = {name for name in ids if name.startswith("word-")}
+    assert {"word-clean", "word-leaked", "word-seed", "word-tied", "word-interval"} <= words
+    used = {link.removeprefix("#") for link in Page(html).loads if link.startswith("#word-")}
+    assert words == used
+
+
+def test_a_section_names_its_figures_and_tables(figures, tmp_path):
+    """What a section shows is what it says it shows."""
+    page = Page(page_of(study(tmp_path), figures))
+    assert {each for section in SECTIONS for each in section.figures} == set(TABLES) - {"mistakes"}
+    offered = {f"{each}.csv" for section in SECTIONS for each in section.tables}
+    assert offered == set(page.downloads)
+
+
+def test_every_colour_of_a_figure_has_a_dark_counterpart(figures, tmp_path):
+    html = page_of(study(tmp_path), figures)
+    body = html[html.index("<body>") :]
+    assert not re.search(r"(?:fill|stroke): #", body)
+    used = set(re.findall(r"var\(--c-([0-9a-f]{6}), #\1\)", body))
+    dark = dict(re.findall(r"--c-([0-9a-f]{6}): (#[0-9a-f]{6});", html))
+    assert used and used == set(dark)
+    paper = re.findall(r"--page: (#[0-9a-f]{6})", THEME.read_text(encoding="utf-8"))[1]
+    assert paper == DARK
+    assert all(contrast(colour, paper) >= 4.5 for colour in dark.values())
+
+
+def test_audit_findings_are_reported(figures, tmp_path):
     text = text_of(study(tmp_path), figures)
-    assert "Of the 4 published test pictures 2 (50 %) have a twin" in text
-    assert "would have claimed 87.0 % : +7.0 points ( +4.0 to +9.5 )" in text
+    assert "Of the 4 published test images, 2 (50 %) have a duplicate" in text
+    assert "would have reached 87.0 % ; on the clean ones, reweighted to the same class mix" in text
+    assert "it reaches 80.0 % : a leak gap of +7.0 points ( +4.0 to +9.5 )" in text
     assert "1 file in quarantine" in text and "empty file" in text
-    assert "labelled differently" in text
+    assert "Duplicates with different labels" in text
+    assert "for which the audit finds no duplicate" in text
+    assert "Not reviewed: 1 doubtful pair" in text and "agreement 0.91" in text
+    assert "1 duplicate that the audit had missed, 2 pairs of different images" in text
+
+
+def test_what_the_audit_may_have_missed_follows_from_the_review(figures, tmp_path):
+    folder = study(tmp_path)
+    write_json(folder / "residual.json", RESIDUAL)
+    assert "no sample of the other 9 pairs was reviewed" in text_of(folder, figures)
+    missed = {"expected": 0.0, "low": 0, "high": 2, "confidence": 0.95}
+    write_json(folder / "residual.json", RESIDUAL | {"sample": 5, "missed": missed})
+    text = text_of(folder, figures)
+    assert "a random sample of 5 of the other 9" in text
+    assert "Of the 4 that nobody has reviewed, 0 to 2 may still be duplicates" in text
+    assert "Not reviewed" not in text
 
 
 def test_mistakes_say_how_they_were_explained(figures, tmp_path):
     text = text_of(study(tmp_path), figures)
-    assert "what spoke for the wrong answer (tea leaves)" in text
-    assert "with 90 % confidence, wrong in 2 of 2 trainings" in text.replace(" ,", ",")
+    assert "what contributed to the wrong prediction (tea leaves)" in text
+    assert "with 90 % confidence, wrong in 2 of 2 training runs" in text.replace(" ,", ",")
 
 
 def test_without_leak_or_rivals_nothing_is_said_of_them(figures, tmp_path):
@@ -331,19 +527,19 @@ def test_without_leak_or_rivals_nothing_is_said_of_them(figures, tmp_path):
     change(folder / "summary.csv", training_noise=0)
     write_json(folder / "metrics.json", {"detectable": None})
     text = text_of(folder, figures)
-    assert "only backbone of this study" in text
-    assert "trained once only" in text
-    assert "No corruptions were tried" in text
-    words = ("test set leaks", "Leak gap", "Then tested", "quarantine", "None", "nan ")
-    for word in (*words, "confident mistakes", "Smallest visible difference"):
+    assert "the only backbone of the study" in text
+    assert "trained only once" in text
+    assert "No corruptions were tested" in text
+    words = ("Leakage in", "Leak gap", "Comparison on the test set", "quarantine", "None", "nan ")
+    for word in (*words, "Most confident errors", "Detectable difference"):
         assert word not in text, word
 
 
-def test_folds_are_told(figures, tmp_path):
+def test_folds_are_reported(figures, tmp_path):
     text = text_of(study(tmp_path, leak=False, folds=3), figures)
-    assert "dealt into 3 folds by duplicate group" in text
+    assert "divided into 3 folds by duplicate group" in text
     assert "Fold 0 Fold 1 Fold 2" in text
-    assert "Clean test pictures" in text and "Validation Clean test" not in text
+    assert "Clean test images" in text and "Validation Clean test" not in text
 
 
 def test_the_report_loads_neither_torch_nor_pandas():

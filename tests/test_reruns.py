@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from carbench.closure import code_of
-from carbench.interop.jobs import dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
+from carbench.core.code_dependencies import code_of
+from carbench.engines.jobs import dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
 from conftest import ROOT, Project, set_key
 
 pytestmark = pytest.mark.slow
@@ -32,6 +32,8 @@ OTHER = {
     "screen.features.precision": "float32",
     "shortlist.prefer": "cheap",
     "tune.learning_rates": [0.001, 0.002],
+    "split.repeats": 3,
+    "choose.deployment_mix": "equal",
     "choose.ties": "best",
     "export.backbone": "resnet",
     "plot.style.palette": "deep",
@@ -43,6 +45,13 @@ OTHER = {
     "plot.classes.order": "name",
     "plot.screening.cost": "parameters",
 }
+
+# What reads the results of all trainings.
+LATE = {"choose", "calibrate", "aggregate", "report", "export"}
+
+
+CURVE = {"learning_curve", "plot@learning_curve"}
+OTHER_FIGURES = ("plot@classes", "plot@screening", "plot@learning_curve")
 
 
 def leaves(params: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -92,7 +101,7 @@ def promised(key: str, names: set[str]) -> tuple[str, set[str]]:
 
 def is_job(name: str, token: str) -> bool:
     if token == "figures":
-        return name.startswith("plot@") and name not in ("plot@classes", "plot@screening")
+        return name.startswith("plot@") and name not in OTHER_FIGURES
     return name == token or name.startswith((f"{token}@", f"{token}-"))
 
 
@@ -109,8 +118,8 @@ def test_every_key(smoke: Project) -> None:
     rows: set[str] = set()
     walked = 0
     for key, value in leaves(before):
-        if key == "seeds":
-            continue  # has tests of its own
+        if key in ("seeds", "learning_curve.seeds", "learning_curve.fractions"):
+            continue  # have tests of their own
         row, expected = promised(key, set(jobs))
         direct = {name for name, job in jobs.items() if depends(job.params, key)}
         assert direct | following(direct, jobs) == expected, key
@@ -144,7 +153,7 @@ def test_a_comment_reruns_nothing(smoke: Project) -> None:
 
 
 def figures_of_results(project: Project) -> set[str]:
-    """All figures but those of the classes and of screening, which trainings do not change."""
+    """All figures but those that the test pictures do not change."""
     return {name for name in snakemake_jobs(project.root) if is_job(name, "figures")}
 
 
@@ -154,18 +163,34 @@ def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
         f"{stage}@{name}-7" for stage in ("train", "evaluate") for name in ("resnet", "mobilenet")
     }
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report", "export"}),) * 2
+    assert plans(smoke) == ((expected | figures | LATE),) * 2
+
+
+def test_an_added_fraction_trains_only_the_new(smoke: Project) -> None:
+    params = smoke.params
+    params["learning_curve"]["fractions"] = [0.25, 0.5]
+    smoke.set_params(params)
+    expected = {f"subset@{name}-0.25-0" for name in ("resnet", "mobilenet")}
+    assert plans(smoke) == ((expected | CURVE | {"report"}),) * 2
+
+
+def test_no_fractions_train_nothing(smoke: Project) -> None:
+    params = smoke.params
+    params["learning_curve"]["fractions"] = []
+    smoke.set_params(params)
+    assert plans(smoke) == (CURVE | {"report"},) * 2
+    assert not any(name.startswith("subset@") for name in dvc_jobs(smoke.root))
 
 
 def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
     params = smoke.params
     params["backbones"]["convnext"] = {"model": "test_convnext", "weights": "random", "train": {}}
     smoke.set_params(params)
-    stages = ("weights", "tune", "cost")
-    expected = {f"{stage}@convnext" for stage in stages}
+    expected = {f"{stage}@convnext" for stage in ("weights", "tune")}
     expected |= {"train@convnext-0", "evaluate@convnext-0"}
+    expected |= {"subset@convnext-0.5-0", *CURVE}
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((expected | figures | {"choose", "aggregate", "report", "export"}),) * 2
+    assert plans(smoke) == ((expected | figures | LATE | {"cost"}),) * 2
 
 
 def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
@@ -173,7 +198,7 @@ def test_a_removed_backbone_trains_nothing(smoke: Project) -> None:
     del params["backbones"]["mobilenet"]
     smoke.set_params(params)
     figures = figures_of_results(smoke)
-    assert plans(smoke) == ((figures | {"choose", "aggregate", "report", "export"}),) * 2
+    assert plans(smoke) == ((figures | LATE | CURVE | {"cost"}),) * 2
 
 
 def test_edited_code_reruns_the_stages_that_import_it(smoke: Project) -> None:

@@ -18,10 +18,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carbench import stage
+from carbench.engines import stage
 from carbench.params.train import TrainParams
-from carbench.training import resuming, trainer
-from carbench.training.engine import Trained, fit
+from carbench.training import checkpoint as checkpoints
+from carbench.training import loop
+from carbench.training.loop import TrainingResult, fit
 from carbench.training.tuning import COLUMNS
 from conftest import ROOT
 from toy import CLASSES, NORMALIZE, pictures, recipe
@@ -50,7 +51,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def trained(made: Path, params: TrainParams, checkpoint: Path | None) -> Trained:
+def trained(made: Path, params: TrainParams, checkpoint: Path | None) -> TrainingResult:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=len(CLASSES), drop_rate=0.3)
     model = model.to(memory_format=torch.channels_last)
@@ -59,10 +60,10 @@ def trained(made: Path, params: TrainParams, checkpoint: Path | None) -> Trained
     )
 
 
-def assert_same_bits(one: Trained, other: Trained) -> None:
+def assert_same_bits(one: TrainingResult, other: TrainingResult) -> None:
     assert one.history == other.history
-    assert one.chosen == other.chosen
-    assert [row is one.chosen for row in one.history].count(True) == 1
+    assert one.best == other.best
+    assert [row is one.best for row in one.history].count(True) == 1
     assert one.val_logits.numpy().tobytes() == other.val_logits.numpy().tobytes()
     assert list(one.tensors) == list(other.tensors)
     for name, tensor in one.tensors.items():
@@ -70,21 +71,21 @@ def assert_same_bits(one: Trained, other: Trained) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(made: Path, one_thread: None) -> dict[str, Trained]:
+def undisturbed(made: Path, one_thread: None) -> dict[str, TrainingResult]:
     return {name: trained(made, params, None) for name, params in RECIPES.items()}
 
 
 def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
     """Let a training stop in its ``step``-th step from now."""
     left = iter(range(step - 1))
-    real = trainer.Trainer._step
+    real = loop.Trainer.step
 
     def count(self: Any, *arguments: Any) -> torch.Tensor:
         if next(left, None) is None:
             raise StoppedError
         return real(self, *arguments)
 
-    patch.setattr(trainer.Trainer, "_step", count)
+    patch.setattr(loop.Trainer, "step", count)
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
 )
 def test_stopped_at_any_step_it_ends_with_the_same_bits(
     made: Path,
-    undisturbed: dict[str, Trained],
+    undisturbed: dict[str, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
     name: str,
     stops: list[int],
@@ -106,7 +107,7 @@ def test_stopped_at_any_step_it_ends_with_the_same_bits(
 ) -> None:
     checkpoint = tmp_path_factory.mktemp("scratch") / "new/training.pt"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resuming, "SPACING", spacing)
+        patch.setattr(checkpoints, "SPACING", spacing)
         done, expected = 0, []
         for step in stops:
             with pytest.MonkeyPatch.context() as stopping, pytest.raises(StoppedError):
@@ -127,13 +128,13 @@ def test_stopped_at_any_step_it_ends_with_the_same_bits(
 @pytest.mark.parametrize("after", range(1, EPOCHS))
 def test_it_goes_on_after_the_epoch_that_was_saved(
     made: Path,
-    undisturbed: dict[str, Trained],
+    undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     after: int,
 ) -> None:
-    monkeypatch.setattr(resuming, "SPACING", 0.0)
+    monkeypatch.setattr(checkpoints, "SPACING", 0.0)
     checkpoint = tmp_path / "training.pt"
     params = RECIPES["frozen"]
     with pytest.MonkeyPatch.context() as stopping, pytest.raises(StoppedError):
@@ -144,7 +145,7 @@ def test_it_goes_on_after_the_epoch_that_was_saved(
         end = trained(made, params, checkpoint)
     assert_same_bits(end, undisturbed["frozen"])
     assert end.resumed_after == [after]
-    assert caplog.messages[0] == f"going on after epoch {after}"
+    assert caplog.messages[0] == f"resuming after epoch {after}"
     assert len(caplog.messages) == 1 + EPOCHS - after
     assert list(tmp_path.iterdir()) == [checkpoint]
 
@@ -153,7 +154,7 @@ def test_a_finished_training_is_not_trained_again(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Be it at its last epoch or because patience was at its end."""
-    monkeypatch.setattr(resuming, "SPACING", NEVER)
+    monkeypatch.setattr(checkpoints, "SPACING", NEVER)
     slow = recipe(epochs=8, patience=1, lr=1e-12)  # nothing gets better
     for name, params, epochs in (("all", RECIPES["frozen"], EPOCHS), ("patience", slow, 2)):
         first = trained(made, params, tmp_path / name)
@@ -180,7 +181,7 @@ def change_a_byte(content: bytes) -> bytes:
 )
 def test_a_damaged_checkpoint_is_ignored(
     made: Path,
-    undisturbed: dict[str, Trained],
+    undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     damage: Callable[[bytes], bytes],
@@ -196,7 +197,7 @@ def test_a_damaged_checkpoint_is_ignored(
 )
 def test_a_checkpoint_of_another_training_is_ignored(
     made: Path,
-    undisturbed: dict[str, Trained],
+    undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     changes: dict[str, Any],
@@ -208,18 +209,21 @@ def test_a_checkpoint_of_another_training_is_ignored(
 
 
 def assert_ignored(
-    made: Path, checkpoint: Path, expected: Trained, caplog: pytest.LogCaptureFixture
+    made: Path, checkpoint: Path, expected: TrainingResult, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.clear()
     end = trained(made, RECIPES["frozen"], checkpoint)
     assert_same_bits(end, expected)
     assert end.resumed_after == []
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
-    assert f"{checkpoint} is ignored, training starts anew" in caplog.text
+    assert f"{checkpoint} is ignored, training starts again" in caplog.text
 
 
 def test_what_cannot_be_saved_ends_no_training(
-    made: Path, undisturbed: dict[str, Trained], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    made: Path,
+    undisturbed: dict[str, TrainingResult],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "file").touch()
     end = trained(made, RECIPES["frozen"], tmp_path / "file/training.pt")
@@ -238,9 +242,9 @@ def test_saves_take_a_small_part_of_the_time(
         now += 1.0
         saved.append(document["epoch"])
 
-    monkeypatch.setattr(resuming.time, "perf_counter", lambda: now)
-    monkeypatch.setattr(resuming, "_write", write)
-    kept = resuming.Checkpoint(tmp_path / "training.pt", {})
+    monkeypatch.setattr(checkpoints.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(checkpoints, "_write", write)
+    kept = checkpoints.Checkpoint(tmp_path / "training.pt", {})
     for epoch in range(1, 51):
         now += 1.0
         kept.save(epoch, {}, always=epoch == 50)
@@ -252,14 +256,14 @@ def test_saves_take_a_small_part_of_the_time(
 
 def train_in_a_process(made: Path, name: str, checkpoint: Path, result: Path) -> None:
     torch.set_num_threads(1)
-    resuming.SPACING = 0.0
+    checkpoints.SPACING = 0.0
     torch.save(trained(made, RECIPES[name], checkpoint), result)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
-    made: Path, undisturbed: dict[str, Trained], tmp_path: Path, name: str
+    made: Path, undisturbed: dict[str, TrainingResult], tmp_path: Path, name: str
 ) -> None:
     context = multiprocessing.get_context("forkserver")  # loads torch once for all processes
     context.set_forkserver_preload(["toy", "timm"])
@@ -308,20 +312,20 @@ def run_stage(name: str, made: Path, params: Path, place: Path | None, *options:
 def interrupt(after: int, patch: pytest.MonkeyPatch) -> None:
     """Let the epoch after so many epochs be interrupted."""
     epochs = iter(range(after))
-    real = trainer.Trainer.train_epoch
+    real = loop.Trainer.train_epoch
 
     def count(self: Any, epoch: int) -> tuple[float, float]:
         if next(epochs, None) is None:
             raise KeyboardInterrupt
         return real(self, epoch)
 
-    patch.setattr(trainer.Trainer, "train_epoch", count)
+    patch.setattr(loop.Trainer, "train_epoch", count)
 
 
 def test_train_writes_the_same_bytes(
     made: Path, study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resuming, "SPACING", 0.0)
+    monkeypatch.setattr(checkpoints, "SPACING", 0.0)
     params = study({"train.epochs": 4, "train.ema": 0.9, "train.augment.mixup": 0.4})
     tuned = tmp_path / "tune.csv"
     tuned.write_text(",".join(COLUMNS) + "\n")
@@ -361,7 +365,7 @@ def test_tune_does_not_try_a_finished_rate_again(
     with pytest.MonkeyPatch.context() as patch:
         interrupt(4, patch)  # two epochs of the first, one or two that diverge, the rest
         assert run("killed.csv", tmp_path / "scratch") == 130
-    real = trainer.Trainer.train_epoch
+    real = loop.Trainer.train_epoch
     trained_at = []
 
     def note(self: Any, epoch: int) -> tuple[float, float]:
@@ -369,7 +373,7 @@ def test_tune_does_not_try_a_finished_rate_again(
         return real(self, epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer.Trainer, "train_epoch", note)
+        patch.setattr(loop.Trainer, "train_epoch", note)
         assert run("killed.csv", tmp_path / "scratch") == 0
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "calm.csv").read_bytes()
     assert 0.002 not in {rate for rate, _ in trained_at}

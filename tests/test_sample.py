@@ -7,7 +7,7 @@ import imagehash
 import pytest
 from PIL import Image
 
-from carbench.sample import CLASSES, Planted, draw_sample, plan
+from carbench.data.sample import CLASSES, Planted, draw_sample, plan
 
 SEED = 7
 # 12 pictures per class with seed 7. A new Pillow may change it: then look at the pictures, and

@@ -19,7 +19,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table, write_table
 from carbench.params.base import read_section
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 from carbench.params.shortlist import ShortlistParams
@@ -28,7 +29,6 @@ from carbench.screening.backbones import write_backbones
 from carbench.screening.candidates import find_candidates, read_weights
 from carbench.screening.probing import PENALTIES, neighbour_probe, ridge_probe
 from carbench.statistics.shortlisting import rank
-from carbench.tables import read_table, write_table
 from conftest import ROOT, Project, active_environment, copy_repository
 
 SHA = "ab" * 32

@@ -1,23 +1,12 @@
-"""The service: what it says is what was evaluated; bad input, load and kills do it no harm."""
+"""The service: its answers are what was evaluated; wrong requests and bad images are explained."""
 
 from __future__ import annotations
 
-import asyncio
 import csv
-import io
-import os
 import random
 import re
-import signal
-import socket
-import sqlite3
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +15,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from carbench.deployed.folder import read_model
-from carbench.serve.app import create_app
-from carbench.serve.headers import HeaderLimits
-from carbench.serve.log import read_window
-from carbench.serve.settings import Settings
+from attacks import encoded
+from bundles import write_bundle
+from carbench.deploy.bundle.folder import read_model
+from carbench.deploy.serve.settings import Settings
 from conftest import TURNED_ODDLY, Project
-from running import Running, children, running
+from running import Running, served
 
 pytestmark = pytest.mark.slow
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
 
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
 def post(url: str, content: bytes, field: str = "image", name: str = "a.jpg") -> httpx.Response:
-    return httpx.post(f"{url}/predict", files={field: (name, content)}, timeout=60)
+    return httpx.post(f"{url}/v1/predict", files={field: (name, content)}, timeout=60)
 
 
-def test_it_says_what_was_evaluated(service: Running) -> None:
+def test_it_says_what_was_evaluated(smoke_run: Project, tmp_path: Path) -> None:
     """Image by image, with the probabilities that val's temperature makes of evaluate's."""
-    about = httpx.get(f"{service.url}/model").json()
-    results = service.study / "results"
+    settings = Settings(model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite")
+    with served(settings) as url:
+        compare_with_evaluation(url, smoke_run.root / "results")
+
+
+def compare_with_evaluation(url: str, results: Path) -> None:
+    about = httpx.get(f"{url}/v1/model").json()
     run = f"{about['backbone']}/{about['seed']}"
     with (results / "evaluate" / run / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert about["parity"]["same_top1"] == len(rows)
     for row in rows:
-        answer = post(service.url, (results / "data/images" / row["image"]).read_bytes()).json()
+        answer = post(url, (results / "data/images" / row["image"]).read_bytes()).json()
         shares = np.array([float(row[f"p:{name}"]) for name in about["classes"]])
         tempered = shares ** (1 / about["temperature"])
         tempered /= tempered.sum()
@@ -81,11 +68,11 @@ ANIMATED = encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 BAD: dict[str, tuple[bytes, int, str]] = {
-    "no picture": (b"hello", 415, "not a picture"),
+    "no picture": (b"hello", 415, "not an image"),
     "a program that draws": (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         415,
-        "not a pict",
+        "not an image",
     ),
     "empty": (b"", 422, "empty"),
     "truncated": (encoded(PICTURE, "JPEG")[:300], 422, "decoded"),
@@ -103,7 +90,7 @@ ODD: dict[str, tuple[bytes, str | None]] = {
     "turned, with odd metadata": (encoded(PICTURE, "JPEG", exif=TURNED_ODDLY), None),
     "transparent": (encoded(PICTURE.convert("RGBA"), "WEBP"), None),
     "huge JPEG": (encoded(Image.new("L", (9_000, 9_000)), "JPEG"), None),
-    "animated": (ANIMATED, "several pictures"),
+    "animated": (ANIMATED, "several images"),
 }
 
 
@@ -114,6 +101,42 @@ def test_what_is_wrong_is_said(service: Running, kind: str) -> None:
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "member"), [(None, None), (0.92, 0.06), (0.93, 0.0), (0.93, 1.0)]
+)
+def test_it_says_whether_it_is_sure(
+    tmp_path: Path, threshold: float | None, member: float | None
+) -> None:
+    """By the thresholds of the exported folder; without them both are null."""
+    decision = {"threshold": threshold, "set_threshold": member}
+    folder = write_bundle(tmp_path / "export", decision=decision)
+    with served(Settings(model=folder, log=tmp_path / "log.sqlite")) as url:
+        answer = post(url, (folder / "example.jpg").read_bytes()).json()
+    first = answer["top"][0]["probability"]
+    assert first == pytest.approx(0.928, abs=0.001)
+    assert answer["sure"] is (None if threshold is None else first > threshold)
+    if member is None:
+        assert answer["prediction_set"] is None
+        return
+    # The most probable class is always in the set.
+    expected = [each["class"] for each in answer["top"] if each["probability"] > member]
+    expected = expected or [answer["top"][0]["class"]]
+    assert answer["prediction_set"][: len(expected)] == expected
+    assert (len(answer["prediction_set"]) == 4) == (member == 0.0)
+
+
+def test_the_body_may_be_the_image_itself(service: Running) -> None:
+    content = service.pictures[0].read_bytes()
+    expected = post(service.url, content).json()["top"]
+    for kind in ("image/jpeg", "image/png", "application/octet-stream"):
+        headers = {"content-type": kind}
+        answer = httpx.post(f"{service.url}/v1/predict", content=content, headers=headers)
+        assert answer.json()["top"] == expected
+    for path, count in (("/v1/predict?top_k=1", 1), ("/predict?top_k=50", 4)):
+        answer = httpx.post(service.url + path, content=content, headers=JPEG)
+        assert len(answer.json()["top"]) == count
 
 
 def test_bad_pictures_do_not_cost_their_neighbours_an_answer(service: Running) -> None:
@@ -135,6 +158,9 @@ def test_odd_pictures_are_answered(service: Running, kind: str) -> None:
     assert note is None or note in answer.json()["notes"][0]
 
 
+JPEG = {"content-type": "image/jpeg"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "options", "status", "words"),
     [
@@ -150,7 +176,9 @@ def test_odd_pictures_are_answered(service: Running, kind: str) -> None:
             "boundary",
         ),
         ("GET", "/predict", {}, 405, "does not take GET"),
-        ("PUT", "/classes", {}, 405, "does not take PUT"),
+        ("PUT", "/v1/classes", {}, 405, "does not take PUT"),
+        ("POST", "/v1/predict?top_k=0", {"files": {"image": b"x"}}, 422, "top_k"),
+        ("POST", "/v1/predict_batch", {"content": b"x", "headers": JPEG}, 415, "multipart"),
         ("GET", "/nothing", {}, 404, "/docs"),
         ("GET", "/monitoring?format=xml", {}, 422, "format"),
     ],
@@ -235,297 +263,3 @@ def test_monitoring_holds_what_came_against_what_is_known(service: Running) -> N
     assert found["model"] == read_model(service.study / "results/export").version
     page = httpx.get(f"{service.url}/monitoring")
     assert page.headers["content-type"].startswith("text/html")
-
-
-def test_the_log_has_numbers_and_no_pictures(smoke_run: Project, tmp_path: Path) -> None:
-    export = smoke_run.root / "results/export"
-    version = read_model(export).version
-    for keep in (False, True):
-        log = tmp_path / f"{keep}.sqlite"
-        with served(Settings(model=export, log=log, keep_pictures=keep)) as url:
-            for size in (20, 30, 30):
-                content = encoded(PICTURE.resize((size, size)), "PNG")
-                assert post(url, content).status_code == 200
-        with closing(sqlite3.connect(log)) as connection:
-            pictures = [row[0] for row in connection.execute("SELECT picture FROM predictions")]
-        assert len(pictures) == 3
-        assert (pictures[-1] == content) == keep
-        assert keep or pictures == [None] * 3
-        assert len(read_window(log, version, None, None)) == 2  # a file sent twice is one picture
-        assert len(read_window(log, version, 1, None)) == 1
-        assert len(read_window(log, "another", None, None)) == 0
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Seconds that the model takes for a picture."""
-    from carbench.deployed.classifier import OnnxModel
-
-    seconds, predict = 0.2, OnnxModel.predict
-
-    def predict_slowly(self: OnnxModel, pixels: Any) -> Any:
-        time.sleep(seconds)
-        return predict(self, pixels)
-
-    monkeypatch.setattr(OnnxModel, "predict", predict_slowly)
-    return seconds
-
-
-def test_under_load_it_says_so_in_time(smoke_run: Project, tmp_path: Path, slow: float) -> None:
-    settings = Settings(
-        model=smoke_run.root / "results/export",
-        log=tmp_path / "log.sqlite",
-        waiting=6,
-        patience=2.5 * slow,
-    )
-    content = encoded(PICTURE, "JPEG")
-
-    def ask(url: str) -> tuple[httpx.Response, float]:
-        started = time.monotonic()
-        answer = post(url, content)
-        return answer, time.monotonic() - started
-
-    with served(settings) as url, ThreadPoolExecutor(16) as clients:
-        answers = [each.result() for each in [clients.submit(ask, url) for _ in range(16)]]
-    by_status: dict[int, list[float]] = {}
-    for answer, seconds in answers:
-        by_status.setdefault(answer.status_code, []).append(seconds)
-        if answer.status_code == 503:
-            assert int(answer.headers["retry-after"]) >= 1
-            assert "try again" in answer.json()["detail"]
-    assert set(by_status) == {200, 503}
-    assert len(by_status[200]) >= 2
-    assert max(by_status[503]) < settings.patience + 2
-
-
-def test_a_slow_client_is_told_and_holds_nobody_up(smoke_run: Project, tmp_path: Path) -> None:
-    settings = Settings(
-        model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite", upload_seconds=0.5
-    )
-    with (
-        served(settings) as url,
-        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
-    ):
-        client.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
-            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-        )
-        assert post(url, encoded(PICTURE, "JPEG")).status_code == 200
-        client.settimeout(10)
-        assert client.recv(1000).startswith(b"HTTP/1.1 408")
-
-
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408"),
-        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\n", b"HTTP/1.1 408"),
-        (b"GET /livez HTTP/1.1\r\nX: ".ljust(HeaderLimits.MOST_BYTES + 1, b"x"), b"HTTP/1.1 431"),
-        (b"", b""),
-    ],
-    ids=["half of them", "of the second request", "too many", "none"],
-)
-def test_headers_that_do_not_end(
-    smoke_run: Project,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    sent: bytes,
-    status: bytes,
-) -> None:
-    monkeypatch.setattr(HeaderLimits, "SECONDS", 0.5)
-    settings = Settings(model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite")
-    with (
-        served(settings) as url,
-        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client,
-    ):
-        client.settimeout(10)
-        client.sendall(sent)
-        said = b"".join(iter(lambda: client.recv(65_536), b""))  # until the service hangs up
-        assert [*re.findall(rb"HTTP/1.1 \d+", said), b""][sent.count(b"\r\n\r\n")] == status
-        assert httpx.get(f"{url}/livez").status_code == 200
-
-
-def served(settings: Settings) -> Any:
-    """The app in a thread of this process."""
-    import uvicorn
-
-    class Served:
-        def __enter__(self) -> str:
-            config = uvicorn.Config(
-                create_app(settings), port=0, log_level="error", http=HeaderLimits
-            )
-            self.server = uvicorn.Server(config)
-            self.thread = threading.Thread(target=self.server.run)
-            self.thread.start()
-            while not self.server.started:
-                assert self.thread.is_alive()
-                time.sleep(0.02)
-            port = self.server.servers[0].sockets[0].getsockname()[1]
-            return f"http://127.0.0.1:{port}"
-
-        def __exit__(self, *_: object) -> None:
-            self.server.should_exit = True
-            self.thread.join(30)
-            assert not self.thread.is_alive()
-
-    return Served()
-
-
-def test_sigterm_answers_what_is_in_flight(smoke_run: Project, tmp_path: Path) -> None:
-    content = encoded(PICTURE, "JPEG")
-    with running(smoke_run.root, "--log", str(tmp_path / "log.sqlite")) as started:
-
-        def trickle() -> Iterator[bytes]:
-            head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-            yield head
-            time.sleep(1)
-            yield content + b"\r\n--b--\r\n"
-
-        with ThreadPoolExecutor(1) as client:
-            kind = {"content-type": "multipart/form-data; boundary=b"}
-            answer = client.submit(
-                httpx.post, f"{started.url}/predict", content=trickle(), headers=kind
-            )
-            time.sleep(0.5)
-            started.process.send_signal(signal.SIGTERM)
-            assert answer.result().status_code == 200
-        started.process.wait(20)
-
-
-def test_no_acknowledged_prediction_is_lost(smoke_run: Project, tmp_path: Path) -> None:
-    """Workers are killed while they are asked; new ones take their place."""
-    log = tmp_path / "log.sqlite"
-    with running(smoke_run.root, "--log", str(log), "--workers", "2") as started:
-        asyncio.run(ask_and_kill(started, 3, acknowledged := []))
-        deadline = time.monotonic() + 20  # until the last that was killed is noticed
-        while inside(started) != 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-    assert len(acknowledged) > 50
-    assert set(acknowledged) <= logged(log)
-
-
-def inside(started: Running) -> float:
-    """Requests that are being answered, as Prometheus sees them."""
-    text = httpx.get(f"{started.url}/metrics").text
-    (value,) = re.findall(r"^carbench_requests_inside (.*)$", text, re.M)
-    return float(value)
-
-
-def test_workers_end_with_a_killed_parent(smoke_run: Project, tmp_path: Path) -> None:
-    log = tmp_path / "log.sqlite"
-    with running(smoke_run.root, "--log", str(log), "--workers", "2") as started:
-        started.process.kill()
-        deadline = time.monotonic() + 20
-        while listens(started.port):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as trial:
-        return trial.connect_ex(("127.0.0.1", port)) == 0
-
-
-async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) -> None:
-    """Ask over eight connections until so many workers were killed."""
-    dice, ended = random.Random(0), False
-    contents = [path.read_bytes() for path in started.pictures[:20]]
-
-    async def ask() -> None:
-        async with httpx.AsyncClient() as client:
-            while not ended:
-                try:
-                    answer = await client.post(
-                        f"{started.url}/predict", files={"image": dice.choice(contents)}
-                    )
-                except httpx.HTTPError:
-                    await asyncio.sleep(0.05)
-                    continue
-                if answer.status_code == 200:
-                    acknowledged.append(answer.json()["id"])
-
-    asking = [asyncio.create_task(ask()) for _ in range(8)]
-    for _ in range(kills):
-        await asyncio.sleep(1 + dice.random())
-        workers = [pid for pid in children(started.process.pid) if is_worker(pid)]
-        if workers:
-            os.kill(dice.choice(workers), signal.SIGKILL)
-    await asyncio.sleep(3)
-    ended = True
-    await asyncio.gather(*asking)
-
-
-def is_worker(pid: int) -> bool:
-    """Is the process one that answers, and not Python's watcher of resources?"""
-    try:
-        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-
-
-def logged(log: Path) -> set[str]:
-    with closing(sqlite3.connect(log)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        return {row[0] for row in connection.execute("SELECT id FROM predictions")}
-
-
-def broken_nothing(folder: Path) -> list[str]:
-    return ["--model", str(folder / "nowhere")]
-
-
-def broken_model(folder: Path) -> list[str]:
-    (folder / "export/model.onnx").write_bytes(b"another model")
-    return ["--model", str(folder / "export")]
-
-
-def broken_int8(folder: Path) -> list[str]:
-    (folder / "export/model.int8.onnx").unlink()
-    return ["--model", str(folder / "export"), "--int8"]
-
-
-def broken_log(folder: Path) -> list[str]:
-    (folder / "log").write_text("this is no log, but somebody's diary, and long enough" * 30)
-    return ["--model", str(folder / "export"), "--log", str(folder / "log")]
-
-
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [
-        (broken_nothing, "expected a model as stage export writes it"),
-        (broken_model, "another file than was exported"),
-        (broken_int8, "Fix"),
-        (broken_log, "file is not a database"),
-    ],
-)
-def test_what_cannot_be_served_is_said(
-    smoke_run: Project, tmp_path: Path, broken: Callable[[Path], list[str]], words: str
-) -> None:
-    import shutil
-
-    shutil.copytree(smoke_run.root / "results/export", tmp_path / "export")
-    done = subprocess.run(
-        [sys.executable, "-m", "carbench.cli", "serve", "--port", "0", *broken(tmp_path)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "carbench.cli", "serve", "--port", str(service.port)),
-            *("--log", str(tmp_path / "log.sqlite")),
-        ],
-        cwd=service.study,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert "take another --port" in done.stderr

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import write_table
+from carbench.data.residual_leak import Candidate, File, doubts, estimate, missed_bounds
+from carbench.data.split_table import read_split
+from carbench.data.splitting import Assignment, Picture, assign
 from carbench.params.split import SplitParams
-from carbench.parts import read_split
-from carbench.splitting import Assignment, Picture, assign
-from carbench.tables import write_table
+from carbench.params.study import check
+from conftest import ROOT, run_script, set_key
 
 
 def params(**changes: object) -> SplitParams:
-    base = {"method": "grouped", "val": 0.15, "test": 0.25, "folds": 4, "seed": 0}
+    base = {"method": "grouped", "val": 0.15, "test": 0.25, "folds": 4, "seed": 0, "repeats": 1}
     return SplitParams.model_validate(base | {"conflicts": "drop"} | changes)
 
 
@@ -157,6 +164,67 @@ def test_every_picture_is_tested_once_in_k_folds(tmp_path: Path) -> None:
     assert tested == Counter(picture.image for picture in pictures)
 
 
+@settings(max_examples=40, deadline=None)
+@given(sets_of_pictures(), st.sampled_from(["grouped", "published"]))
+def test_a_repeat_deals_the_same_pictures_anew(pictures: list[Picture], method: str) -> None:
+    """No group crosses in any of the splits, and who is excluded or leaks is the same in all."""
+    asked = params(method=method, repeats=3)
+    try:
+        dealt = [assign(pictures, asked, repeat) for repeat in range(3)]
+    except CarbenchError as error:
+        assert "at least one group of every class" in str(error)
+        return
+    for result in dealt:
+        assert all(len(parts) == 1 for parts in sides(pictures, result).values())
+    same = [[(a.split == "excluded", a.leaked) for a in result] for result in dealt]
+    assert same[0] == same[1] == same[2]
+    if method == "published":
+        tested = [[a.split == "test" for a in result] for result in dealt]
+        assert tested[0] == tested[1] == tested[2]
+
+
+def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
+    changes = {"seeds": list(range(6)), "tune.learning_rates": [], "screen.candidates.tiny": []}
+    changes |= {"split.method": "grouped", "split.repeats": 3}
+    content = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    for key, value in changes.items():
+        set_key(content, key, value)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    columns = ["image", "class", "published", "group"]
+    rows = [vars(picture) for picture in singles("AB", 30)]
+    table = [dict(zip(columns, row.values(), strict=True)) for row in rows]
+    for number, row in enumerate(table):
+        row["exact"] = number
+    write_table(tmp_path / "groups.csv", list(table[0]), table)
+    pairs = ["first", "second", "kind", "agreement", "mirrored", "verdict"]
+    alike = [
+        {"first": one["image"], "second": two["image"], "kind": "other", "agreement": 0.1}
+        | {"mirrored": 0, "verdict": ""}
+        for one, two in combinations(table, 2)
+    ]
+    write_table(tmp_path / "candidates.csv", pairs, alike)
+    options = ["--params", tmp_path / "params.yaml", "--audit", tmp_path, "--output", tmp_path]
+    done = run_script("split", *options)
+    assert done.returncode == 0, done.stderr
+    assert "split 3 times" in done.stderr
+    splits = [read_split(tmp_path / "split.csv", seed) for seed in range(6)]
+    assert splits[:3] == splits[3:]
+    tests = [frozenset(row.image for row in rows if row.split == "test") for rows in splits[:3]]
+    assert len(set(tests)) == 3
+    assert {len(test) for test in tests} == {len(tests[0])}
+
+
+def test_what_cannot_be_dealt_anew_is_refused(study: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="kfold needs 1"):
+        params(method="kfold", repeats=2)
+    own_val = [*singles("AB", 9), Picture("v", "A", "val", 500), Picture("t", "A", "test", 501)]
+    with pytest.raises(CarbenchError, match=r"split\.repeats: found 2, but .* val folder"):
+        assign(own_val, params(method="published", repeats=2))
+    path = study({"split.method": "grouped", "split.repeats": 2, "seeds": [0, 1]})
+    with pytest.raises(CarbenchError, match=r"candidates, with split\.method: grouped and split"):
+        check(path)
+
+
 @pytest.mark.parametrize(
     ("groups", "method", "words"),
     [
@@ -169,3 +237,77 @@ def test_what_cannot_be_split_is_refused(groups: int, method: str, words: str) -
     pictures = singles("A", 9) + singles("B", groups)
     with pytest.raises(CarbenchError, match=words):
         assign(pictures, params(method=method))
+
+
+def residual_of(
+    files: list[tuple[str, int]], parts: list[str], pairs: list[tuple[str, str, float, bool, str]]
+) -> tuple[list[tuple[str, str, str]], dict]:
+    """Image, twin and verdict of each row of doubtful.csv, and residual.json."""
+    assignments = [Assignment(part.rstrip("!"), part.endswith("!")) for part in parts]
+    candidates = [Candidate(*pair[:3], False, *pair[3:]) for pair in pairs]
+    found, alone = doubts([File(*each) for each in files], assignments, candidates, 0)
+    return [(each.image, each.twin, each.verdict) for each in found], estimate(found, alone)
+
+
+def test_what_judges_is_laid_beside_the_most_like_it_of_the_other_side() -> None:
+    names = ["a", "b", "b2", "c", "d", "e", "f"]
+    # b2 is b's bytes, in train; d is found to be leaked, e by a person; f is like nothing.
+    files = list(zip(names, [0, 1, 1, 3, 4, 5, 6], strict=True))
+    parts = ["test", "excluded", "train", "val", "test!", "test!", "test"]
+    pairs = [
+        ("a", "f", 0.95, True, ""),  # both judge: no leak
+        ("a", "c", 0.91, True, "different"),
+        ("a", "b", 0.90, True, ""),
+        ("c", "d", 0.99, True, ""),
+        ("c", "e", 0.40, False, "same"),
+    ]
+    rows, residual = residual_of(files, parts, pairs)
+    assert rows == [("a", "b2", ""), ("e", "c", "same")]
+    assert (residual["files"], residual["without_candidate"]) == (3, 1)
+    assert (residual["doubtful_waiting"], residual["confirmed"]) == (1, 1)
+    assert residual["missed"] is None
+
+    pairs[2] = ("a", "b", 0.90, True, "different")
+    rows, residual = residual_of(files, parts, pairs)
+    assert rows[0] == ("a", "c", "different")
+    assert residual["missed"] == {"expected": 0.0, "low": 0, "high": 0, "confidence": 0.95}
+
+
+def test_folds_judge_each_other() -> None:
+    files = [("a", 0), ("b", 1), ("c", 2)]
+    pairs = [("a", "b", 0.9, True, ""), ("a", "c", 0.95, True, "")]
+    rows, _ = residual_of(files, ["fold-0", "fold-1", "fold-0"], pairs)
+    assert rows == [("a", "b", ""), ("b", "a", "")]
+
+
+def test_the_rest_is_sampled_from_the_front() -> None:
+    """Only the unbroken run of verdicts at the front of the random order is a random sample."""
+    files = [(str(n), n) for n in range(20)] + [("known", 99)]
+    parts = ["test"] * 20 + ["train"]
+    order, _ = residual_of(files, parts, [(str(n), "known", 0.5, False, "") for n in range(20)])
+    assert [image for image, _, _ in order] != [str(n) for n in range(20)]
+    judged = {image for image, _, _ in (*order[:5], *order[9:12])}
+    pairs = [(str(n), "known", 0.5, False, "different" * (str(n) in judged)) for n in range(20)]
+    again, residual = residual_of(files, parts, pairs)
+    assert [row[:2] for row in again] == [row[:2] for row in order]
+    assert residual["sample"] == 5
+    assert (residual["missed"]["low"], residual["missed"]["high"]) == missed_bounds(20, 5, 0)
+
+
+@pytest.mark.parametrize(("count", "sample"), [(12, 4), (30, 10), (7, 7)])
+def test_bounds_on_missed_twins_hold_as_often_as_they_say(count: int, sample: int) -> None:
+    """For every number of twins, over all samples that there are: exactly, without simulation."""
+    for twins in range(count + 1):
+        held = 0
+        for drawn in range(max(0, sample - (count - twins)), min(sample, twins) + 1):
+            low, high = missed_bounds(count, sample, drawn)
+            if low <= twins - drawn <= high:
+                held += comb(twins, drawn) * comb(count - twins, sample - drawn)
+        assert held >= 0.95 * comb(count, sample)
+    assert missed_bounds(count, count, 3) == (0, 0)
+
+
+def test_where_nothing_is_left_to_judge_no_twin_can_be_missed() -> None:
+    """Pictures without a candidate on the other side: no pair waits, and none was sampled."""
+    assert estimate([], 5)["missed"] == {"expected": 0.0, "low": 0, "high": 0, "confidence": 0.95}
+    assert missed_bounds(7, 7, 2) == (0, 0)

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.data.augment import Crops, draw_crops, resample, whole
 from carbench.models.timm_names import known_names, refuse_unknown
 from carbench.params.base import read_section
 from carbench.params.train import BackboneParams, TrainParams
-from carbench.pictures.augment import Crops, draw_crops, resample, whole
-from carbench.training.engine import Epoch, better
-from carbench.training.optimizing import learning_rates
+from carbench.training.loop import Epoch, better
+from carbench.training.optim import learning_rates
 from conftest import ROOT, Project, run_script
 
 PARAMS = read_section(ROOT / "presets/sample.yaml", "train", TrainParams)

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.models.efficientnet_lite import renamed
 from carbench.models.packages import PackagedFile, read_packaged
 from conftest import ROOT, active_environment, run_script
@@ -30,7 +30,7 @@ SHA256 = {
 
 def carbench_weights(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = active_environment() | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "carbench.cli", "weights", *arguments]
+    command = [sys.executable, "-m", "carbench.cli.main", "weights", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from carbench.core.tables import read_table, write_table
+from carbench.data.batches import Normalizer, PackedPictures
 from carbench.models.checkpoints import save_checkpoint
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.tables import read_table, write_table
-from carbench.training.trainer import LabelledPictures
+from carbench.training.loop import LabelledImages
 from conftest import ROOT
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def recipe(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(params | changes)
 
 
-def pictures(made: Path, part: str) -> LabelledPictures:
+def pictures(made: Path, part: str) -> LabelledImages:
     rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
     labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
-    return LabelledPictures(PackedPictures(made, [row["image"] for row in rows], CPU), labels)
+    return LabelledImages(PackedPictures(made, [row["image"] for row in rows], CPU), labels)

@@ -10,16 +10,15 @@ from pathlib import Path
 import torch
 from common import accuracy, parser, report, spent
 
+from carbench.core.tables import write_table
+from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.packing import write_array
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
 from carbench.params.base import read_section
 from carbench.params.pack import PackParams
 from carbench.params.train import TrainParams
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.pictures.packing import write_array
-from carbench.tables import write_table
-from carbench.training.engine import fit
-from carbench.training.trainer import LabelledPictures
+from carbench.training.loop import LabelledImages, fit
 
 PRESET = Path(__file__).parents[2] / "presets/kaggle-cars.yaml"
 
@@ -45,11 +44,11 @@ def main() -> None:
         device = prepare(params, "train")
         torch.manual_seed(args.seed)
 
-        def part(name: str) -> LabelledPictures:
+        def part(name: str) -> LabelledImages:
             own = [path for path in files if path.parts[-3] == name]
             labels = [classes.index(path.parent.name) for path in own]
             pictures = PackedPictures(pack, [path.as_posix() for path in own], device)
-            return LabelledPictures(pictures, torch.tensor(labels, device=device))
+            return LabelledImages(pictures, torch.tensor(labels, device=device))
 
         model = place(
             create(args.model, len(classes), params.image_size), device, params.channels_last
@@ -59,8 +58,8 @@ def main() -> None:
         costs = spent()
         model.load_state_dict(trained.tensors)
         test = part("test")
-        batches = torch.arange(len(test.pictures)).split(params.val_batch_size)
-        shown = map(normalize, test.pictures.upright(batches, args.size))
+        batches = torch.arange(len(test.images)).split(params.val_batch_size)
+        shown = map(normalize, test.images.upright(batches, args.size))
         labels = test.labels.split(params.val_batch_size)
         report(costs, accuracy(model, zip(shown, labels, strict=True), args.device))
 

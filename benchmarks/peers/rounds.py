@@ -22,11 +22,11 @@ Round = Callable[[dict[str, Any]], None]
 
 def carbench(argv: list[str]) -> tuple[Round, str]:
     """Return what takes carbench's steps, and the precision that it computes in."""
+    from carbench.data.batches import Normalizer, PackedPictures
     from carbench.models.backbones import create, normalization
     from carbench.models.devices import place, prepare
     from carbench.params.train import TrainParams
-    from carbench.pictures.packed import Normalizer, PackedPictures
-    from carbench.training.trainer import LabelledPictures, Trainer
+    from carbench.training.loop import LabelledImages, Trainer
 
     parser = argparse.ArgumentParser()
     parser.add_argument("pack", type=Path)
@@ -42,7 +42,7 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
         create(args.model, max(labels) + 1, params.image_size), device, params.channels_last
     )
     mean, std = normalization(model)
-    pictures = LabelledPictures(
+    pictures = LabelledImages(
         PackedPictures(args.pack, names, device), torch.tensor(labels, device=device)
     )
     normalize = Normalizer(mean, std, device, params.channels_last)

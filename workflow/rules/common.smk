@@ -1,7 +1,8 @@
 # What the rules share: the checked study, and what a job depends on besides its files.
 #
 # Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs()
+# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs(),
+#         all_subsets()
 
 import json
 import os
@@ -13,12 +14,12 @@ from snakemake.exceptions import WorkflowError
 # The code of this clone, also where several share an environment.
 sys.path.insert(0, "src")
 
-from carbench.closure import code_hash
-from carbench.errors import CarbenchError
+from carbench.core.code_dependencies import code_hash
+from carbench.core.errors import CarbenchError
 from carbench.params.base import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import recipe_of
-from carbench.pin import refuse_unpinned
+from carbench.models.pinning import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
@@ -34,6 +35,7 @@ try:
         refuse_unpinned(backbone.weights, name, PARAMS)
     for key, place, what in (
         ("data.path", study.data.path, "the pictures"),
+        ("audit.reviewed", study.audit.reviewed, "the pairs that a person has judged"),
         ("screen.weights", study.screen.weights, "the table of trained weights"),
     ):
         if not os.path.exists(place):
@@ -75,17 +77,20 @@ FIGURES = {
     "recall": ("results/recall.csv", "presets/none"),
     "curves": ("results/curves.csv", "presets/none"),
     "reliability": ("results/reliability.csv", "presets/none"),
+    "risk_coverage": ("results/risk_coverage.csv", "presets/none"),
     "leak": ("results/summary.csv", "presets/none"),
     "robustness": ("results/robustness.csv", "presets/none"),
     "classes": ("results/audit/audit.json", "presets/none"),
     "screening": ("results/shortlist/shortlist.csv", "presets/none"),
     "mistakes": ("results/mistakes.csv", "results/mistakes.npz"),
+    "learning_curve": ("results/learning_curve/learning_curve.csv", "presets/none"),
 }
 
 
 wildcard_constraints:
     backbone="[A-Za-z][A-Za-z0-9_-]*",
     seed="[0-9]+",
+    fraction=r"0\.[0-9]+",
     figure="|".join(FIGURES),
     pool="[A-Za-z][A-Za-z0-9_-]*",
 
@@ -103,6 +108,10 @@ def keys(*names):
     """
 
     def values(wildcards):
+        if workflow.is_main_process:
+            session.confirm(
+                workflow.persistence
+            )  # of sync.smk; read when Snakemake plans
         found = {}
         for name in names:
             key = name.format(**dict(wildcards.items()))
@@ -123,7 +132,7 @@ def recipe(key):
     return value
 
 
-# So many jobs may use GPUs at a time; each leases a place on one (carbench.gpus).
+# So many jobs may use GPUs at a time; each leases a place on one (carbench.models.gpus).
 if workflow.is_main_process and "gpu" in workflow.global_resources:
     os.environ.update(CARBENCH_GPU_PLACES=str(workflow.global_resources["gpu"].value))
 
@@ -141,3 +150,14 @@ def train_gpus(wildcards):
 def all_runs(pattern):
     """A file of every backbone x seed."""
     return expand(pattern, backbone=BACKBONES, seed=SEEDS)
+
+
+def all_subsets(pattern):
+    """A file of every training on a fraction of the train part."""
+    curve = config["learning_curve"]
+    return expand(
+        pattern,
+        backbone=BACKBONES,
+        fraction=curve["fractions"],
+        seed=curve["seeds"],
+    )

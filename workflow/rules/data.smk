@@ -36,8 +36,10 @@ rule audit:
         images=rules.fetch.output.images,
         manifest=rules.fetch.output.manifest,
         quarantine=rules.fetch.output.quarantine,
+        reviewed=config["audit"]["reviewed"],
     output:
         groups="results/audit/groups.csv",
+        candidates="results/audit/candidates.csv",
         findings="results/audit/audit.json",
         sheet="results/audit/groups.jpg",
     log:
@@ -61,8 +63,11 @@ rule audit:
 rule split:
     input:
         groups=rules.audit.output.groups,
+        candidates=rules.audit.output.candidates,
     output:
-        "results/split/split.csv",
+        split="results/split/split.csv",
+        doubtful="results/split/doubtful.csv",
+        residual="results/split/residual.json",
     log:
         "results/logs/split.log",
     benchmark:
@@ -78,7 +83,7 @@ rule split:
         code=code("split"),
         choices=keys("split"),
     shell:
-        "python scripts/split.py --groups {input.groups} --output {output} --log {log}"
+        "python scripts/split.py --audit results/audit --output results/split --log {log}"
 
 
 rule pack:

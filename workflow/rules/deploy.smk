@@ -1,6 +1,6 @@
 # The winner, in the forms that others use.
 #
-# Inputs:  results/choose/ results/train/ results/evaluate/ results/pack/ results/split/
+# Inputs:  results/choose/ results/calibrate/ results/train/ results/evaluate/ results/pack/ results/split/
 # Outputs: results/export/
 # Steps:   export
 
@@ -8,6 +8,7 @@
 rule export:
     input:
         choice=rules.choose.output,
+        thresholds=rules.calibrate.output,
         # Which training is exported only the job can tell: it reads one of these.
         train=all_runs(rules.train.output.model),
         provenance=all_runs(rules.train.output.provenance),
@@ -17,7 +18,7 @@ rule export:
         images=rules.fetch.output.images,
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
-        split=rules.split.output,
+        split=rules.split.output.split,
     output:
         directory("results/export"),
     log:
@@ -33,8 +34,9 @@ rule export:
         runtime=30,
     params:
         code=code("export"),
-        choices=keys("export", "pack", "aggregate", "seeds"),
+        choices=keys("export", "pack", "aggregate.confidence", "choose.deployment_mix"),
     shell:
-        "python scripts/export.py --choice {input.choice} --train results/train"
+        "python scripts/export.py --choice {input.choice} --thresholds {input.thresholds}"
+        " --train results/train"
         " --evaluate results/evaluate --summary {input.summary} --data results/data"
         " --pack results/pack --split {input.split} --output {output} --log {log}"

@@ -1,16 +1,16 @@
 # From numbers to the answer.
 #
 # Inputs:  results/train/ results/evaluate/ results/cost/, and for the report all that came before
-# Outputs: results/choose/ results/*.csv results/mistakes.npz results/metrics.json
+# Outputs: results/choose/ results/calibrate/ results/*.csv results/mistakes.npz results/metrics.json
 #          results/figures/ results/report.html
-# Steps:   choose -> aggregate -> plot -> report
+# Steps:   choose, calibrate -> aggregate -> plot -> report
 
 
 # Reads nothing of evaluate: what is deployed was decided before a test picture was looked at.
 rule choose:
     input:
         val=all_runs(rules.train.output.val),
-        cost=expand(rules.cost.output, backbone=BACKBONES),
+        cost=rules.cost.output,
     output:
         "results/choose/choice.csv",
     log:
@@ -26,25 +26,57 @@ rule choose:
         runtime=30,
     params:
         code=code("choose"),
-        choices=keys("choose", "backbones", "seeds"),
+        choices=keys("choose", "backbones", "seeds", "split.repeats"),
     shell:
         "python scripts/choose.py --train results/train --cost results/cost"
         " --output {output} --log {log}"
 
 
+# Nor does this: thresholds are from val, and aggregate says what they are worth on the test.
+rule calibrate:
+    input:
+        val=all_runs(rules.train.output.val),
+        models=all_runs(rules.train.output.model),
+    output:
+        "results/calibrate/thresholds.csv",
+    log:
+        "results/logs/calibrate.log",
+    benchmark:
+        "results/benchmarks/calibrate.tsv"
+    conda:
+        CONDA
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=2000,
+        runtime=30,
+    params:
+        code=code("calibrate"),
+        choices=keys("calibrate", "backbones", "seeds"),
+    shell:
+        "python scripts/calibrate.py --train results/train --output {output} --log {log}"
+
+
 rule aggregate:
     input:
         train=all_runs(rules.train.output.history),
+        val=all_runs(rules.train.output.val),
         evaluate=all_runs(rules.evaluate.output),
-        cost=expand(rules.cost.output, backbone=BACKBONES),
+        cost=rules.cost.output,
         choice=rules.choose.output,
+        thresholds=rules.calibrate.output,
     output:
         summary="results/summary.csv",
         comparisons="results/comparisons.csv",
+        variance_parts="results/variance_parts.csv",
         recall="results/recall.csv",
         slices="results/slices.csv",
         robustness="results/robustness.csv",
         reliability="results/reliability.csv",
+        risk_coverage="results/risk_coverage.csv",
+        decisions="results/decisions.csv",
+        sets="results/sets.csv",
+        label_errors="results/label_errors.csv",
         curves="results/curves.csv",
         confusion="results/confusion.csv",
         winner="results/winner.csv",
@@ -64,10 +96,19 @@ rule aggregate:
         runtime=30,
     params:
         code=code("aggregate"),
-        choices=keys("aggregate", "backbones", "seeds", "evaluate.calibration_bins"),
+        choices=keys(
+            "aggregate",
+            "backbones",
+            "seeds",
+            "split.repeats",
+            "evaluate.calibration_bins",
+            "choose.deployment_mix",
+            "choose.margin",
+        ),
     shell:
         "python scripts/aggregate.py --train results/train --evaluate results/evaluate"
-        " --cost results/cost --choice {input.choice} --output results --log {log}"
+        " --cost results/cost --choice {input.choice} --thresholds {input.thresholds}"
+        " --output results --log {log}"
 
 
 rule plot:
@@ -81,6 +122,7 @@ rule plot:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
+        narrow="results/figures/{figure}-narrow.svg",
         png="results/figures/{figure}.png",
     log:
         "results/logs/plot/{figure}.log",
@@ -106,15 +148,19 @@ rule report:
         images=rules.fetch.output.images,
         manifest=rules.fetch.output.manifest,
         quarantine=rules.fetch.output.quarantine,
-        audit=rules.audit.output,
-        split=rules.split.output,
+        groups=rules.audit.output.groups,
+        findings=rules.audit.output.findings,
+        sheet=rules.audit.output.sheet,
+        split=rules.split.output.split,
+        residual=rules.split.output.residual,
         train=all_runs(rules.train.output.provenance),
         evaluate=all_runs(rules.evaluate.output),
-        cost=expand(rules.cost.output, backbone=BACKBONES),
+        cost=rules.cost.output,
         choice=rules.choose.output,
         tables=rules.aggregate.output,
         screen=expand(rules.screen.output, pool=POOLS),
         shortlist=rules.shortlist.output,
+        learning_curve=rules.learning_curve.output,
         figures=expand(rules.plot.output, figure=FIGURES),
     output:
         report(
@@ -138,7 +184,8 @@ rule report:
         choices=keys("report"),
     shell:
         "python scripts/report.py --data results/data --audit results/audit"
-        " --split {input.split} --train results/train --choice {input.choice}"
+        " --split {input.split} --residual {input.residual} --train results/train --choice {input.choice}"
         " --evaluate results/evaluate --cost results/cost --tables results"
-        " --screen results/screen --shortlist results/shortlist --figures results/figures"
+        " --screen results/screen --shortlist results/shortlist"
+        " --learning-curve results/learning_curve --figures results/figures"
         " --output {output} --log {log}"

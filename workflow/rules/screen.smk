@@ -9,7 +9,7 @@ rule screen:
     input:
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
-        split=rules.split.output,
+        split=rules.split.output.split,
         weights=config["screen"]["weights"],
     output:
         candidates="results/screen/{pool}/candidates.csv",

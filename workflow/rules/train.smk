@@ -3,7 +3,7 @@
 # Inputs:  results/pack/ results/split/
 # Outputs: results/weights/ results/tune/ results/train/ results/evaluate/ results/cost/
 # Steps:   weights -> tune -> train -> evaluate
-#          weights -> cost
+#          weights -> cost (all backbones together)
 
 
 rule weights:
@@ -35,7 +35,7 @@ rule tune:
     input:
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
-        split=rules.split.output,
+        split=rules.split.output.split,
         weights=rules.weights.output,
     output:
         "results/tune/{backbone}.csv",
@@ -63,7 +63,7 @@ rule train:
     input:
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
-        split=rules.split.output,
+        split=rules.split.output.split,
         weights=rules.weights.output,
         tune=rules.tune.output,
     output:
@@ -95,7 +95,7 @@ rule evaluate:
     input:
         pack=rules.pack.output.images,
         index=rules.pack.output.index,
-        split=rules.split.output,
+        split=rules.split.output.split,
         model=rules.train.output.model,
     output:
         predictions="results/evaluate/{backbone}/{seed}/predictions.csv",
@@ -123,27 +123,35 @@ rule evaluate:
         " --output results/evaluate/{wildcards.backbone}/{wildcards.seed} --log {log}"
 
 
+# One job for all backbones, in turns: times of different moments do not compare.
 rule cost:
     input:
-        split=rules.split.output,
-        weights=rules.weights.output,
+        images=rules.fetch.output.images,
+        manifest=rules.fetch.output.manifest,
+        split=rules.split.output.split,
+        weights=expand(rules.weights.output, backbone=BACKBONES),
     output:
-        "results/cost/{backbone}.json",
+        exact="results/cost/exact.csv",
+        measured="results/cost/measured.csv",
+        rounds="results/cost/rounds.csv",
+        memory="results/cost/memory.csv",
+        conditions="results/cost/conditions.json",
     log:
-        "results/logs/cost/{backbone}.log",
+        "results/logs/cost.log",
     benchmark:
-        "results/benchmarks/cost/{backbone}.tsv"
+        "results/benchmarks/cost.tsv"
     conda:
         CONDA
-    # All local cores, though it computes on cost.threads: a neighbour would spoil the latency.
+    # All local cores: a neighbour would spoil the times.
     threads: workflow.cores or config["cost"]["threads"]
     resources:
         gpu=gpus("cost"),
-        mem_mb=4000,
-        runtime=30,
+        # All backbones are in memory, in every runtime.
+        mem_mb=4000 + 500 * len(BACKBONES),
+        runtime=120,
     params:
         code=code("cost"),
-        choices=keys("cost", "train.image_size"),
+        choices=keys("cost", "pack", "backbones", "train.image_size"),
     shell:
-        "python scripts/cost.py --backbone {wildcards.backbone} --weights {input.weights}"
-        " --split {input.split} --output {output} --log {log}"
+        "python scripts/cost.py --weights results/weights --data results/data"
+        " --split {input.split} --output results/cost --log {log}"

@@ -12,7 +12,7 @@ from timm.data.config import resolve_model_data_config
 from timm.models import resolve_model_input_args
 from torch import Tensor, nn
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.models.checkpoints import read_about, read_tensors
 from carbench.models.devices import place
 from carbench.models.heads import may_be_new

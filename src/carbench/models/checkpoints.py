@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
-from carbench.errors import CarbenchError
-from carbench.tables import damaged, missing
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import damaged, missing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from carbench.errors import CarbenchError
-from carbench.gpus import lease
+from carbench.core.errors import CarbenchError
+from carbench.models.gpus import lease
 from carbench.params.compute import ComputeSection
 
 log = logging.getLogger("carbench")

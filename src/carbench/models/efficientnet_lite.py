@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.models.packages import PackagedFile
 
 if TYPE_CHECKING:

@@ -20,6 +20,16 @@ def head_of(model: nn.Module) -> list[nn.Module]:
     return [found] if isinstance(found, nn.Module) else list(found)
 
 
+def train_mode(model: nn.Module, frozen: bool) -> None:
+    """Put a model into training mode: all of it, or with a frozen body only its head.
+
+    A frozen body keeps its weights and its batch-normalisation statistics, and has no drop-out.
+    """
+    model.train(not frozen).requires_grad_(not frozen)
+    for head in head_of(model):
+        head.train().requires_grad_(True)
+
+
 def may_be_new(model: nn.Module, tensor: str) -> bool:
     """Say whether a tensor of the state dict may be left as it was made, or must be loaded.
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.progress import is_visible
+from carbench.core.provenance import file_hash
 from carbench.params.train import WeightsHub
-from carbench.progress import is_visible
-from carbench.provenance import file_hash
 
 log = logging.getLogger("carbench")
 

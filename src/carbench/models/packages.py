@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.provenance import file_hash
 from carbench.models.hub import fetch
 from carbench.params.train import BackboneParams, WeightsFile, WeightsHub
-from carbench.provenance import file_hash
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,7 +15,7 @@ import torch
 from timm.models import _builder
 from torch import Tensor, nn
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.models.backbones import refuse_unfitting
 
 Convert = Callable[..., dict[str, Tensor]]

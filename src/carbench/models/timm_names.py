@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.params.train import BackboneParams
 
 # What registers a model in timm's source.

@@ -1,9 +1,9 @@
-"""`aggregate:` - how the intervals are computed (stage aggregate)."""
+"""`aggregate:` - how sure the answer is (stage aggregate)."""
 
 from __future__ import annotations
 
-from carbench.params.bootstrap import BootstrapSection
+from carbench.params.intervals import IntervalSection
 
 
-class AggregateParams(BootstrapSection):
-    """The bootstrap over the groups of test pictures."""
+class AggregateParams(IntervalSection):
+    """How sure the intervals of the answer are."""

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from carbench.params.base import Section
 
+Agreement = Annotated[float, Field(ge=0, le=1)]
+
 
 class AuditParams(Section):
-    """Two pictures are near duplicates if hashes *and* aligned edges agree."""
+    """Pictures with similar outlines are near duplicates if their edges agree, too."""
 
-    max_distance: Annotated[int, Field(ge=0, le=32)]
-    min_correlation: Annotated[float, Field(ge=0, le=1)]
-    min_centre_correlation: Annotated[float, Field(ge=0, le=1)]
+    neighbours: Annotated[int, Field(ge=1, le=100)]
+    min_agreement: Agreement
+    min_centre_agreement: Agreement
+    min_doubtful_agreement: Agreement
     mirrored: bool
+    reviewed: Annotated[str, Field(min_length=1)]
     shown_groups: Annotated[int, Field(ge=1, le=200)]
+
+    @model_validator(mode="after")
+    def _doubtful_below_found(self) -> AuditParams:
+        if self.min_doubtful_agreement > self.min_agreement:
+            raise ValueError("min_doubtful_agreement is above min_agreement: lower it")
+        return self

@@ -7,6 +7,9 @@ engines understand alike are accepted.
 
 from __future__ import annotations
 
+import itertools
+import math
+import unicodedata
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +18,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+# Seeds and counts beyond it wrap around or raise in one library or another.
+LARGEST_INTEGER = 2**31 - 1
+MOST_LEVELS = 20
+MOST_VALUES = 100_000
 
 
 class Section(BaseModel):
@@ -32,7 +40,8 @@ class Section(BaseModel):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it holds none."""
     try:
-        content = YAML(typ="safe").load(path)
+        text = path.read_text(encoding="utf-8")
+        content = YAML(typ="safe").load(text)
     except FileNotFoundError:
         raise CarbenchError(
             path,
@@ -40,19 +49,62 @@ def read_yaml(path: Path) -> dict[str, Any]:
             expected="the study's parameters",
             fix="run from the repository's root, or `cp presets/sample.yaml params.yaml`",
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        what = " ".join(str(error).split())
+    except UnicodeDecodeError as error:
+        raise CarbenchError(
+            path,
+            found=f"bytes that are not UTF-8 ({error.reason} at {error.start})",
+            expected="a text file in UTF-8",
+            fix="save it as UTF-8",
+        ) from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        what = (
+            str(error).split("To suppress this check")[0].replace('in "<unicode string>", ', "at ")
+        )
+        what = " ".join(what.split())
         raise CarbenchError(
             path, found=f"unreadable YAML ({what})", expected="YAML", fix="correct that line"
         ) from None
     if not isinstance(content, dict):
         raise CarbenchError(
             path,
-            found=f"a {type(content).__name__}",
+            found=f"a {type(content).__name__}" if content is not None else "an empty file",
             expected="sections such as `data:` and `train:`",
             fix="start again from a file in presets/",
         )
     return content
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a text has line ends, other control characters, or bytes that are not UTF-8."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
+
+
+def refuse_extremes(path: Path, content: dict[str, Any]) -> None:
+    """Refuse values with which no library that a study calls can be trusted to work."""
+    left: list[tuple[str, Any, int]] = [("", content, 0)]  # not by recursion, which has a limit
+    for count in itertools.count(1):
+        if not left:
+            return
+        key, value, depth = left.pop()
+        found, expected = "", ""
+        if count > MOST_VALUES:  # few lines of aliases can stand for billions
+            found, expected = f"more than {MOST_VALUES:,} values", "a study's parameters"
+        elif depth > MOST_LEVELS:
+            found, expected = f"more than {MOST_LEVELS} levels", "sections, keys and lists"
+        elif isinstance(value, dict):
+            left += [(f"{key}.{k}" if key else str(k), v, depth + 1) for k, v in value.items()]
+        elif isinstance(value, list | tuple | set):
+            left += [(key, each, depth + 1) for each in value]
+        elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            found, expected = f"{value}", f"a whole number of at most {LARGEST_INTEGER:,}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            found, expected = f"{value}", "a finite number"
+        elif isinstance(value, str) and has_control_characters(value):
+            found, expected = f"{ascii(value)[:60]}", "text on one line, without control characters"
+        if found:
+            raise CarbenchError(
+                path, key=key[:60], found=found, expected=expected, fix="correct it"
+            )
 
 
 def lookup(content: dict[str, Any], key: str, path: Path) -> Any:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from carbench.params.compute import ComputeSection
 
 
 class CostParams(ComputeSection):
-    """Repeats of the measurements; ``batch_size`` is that of the throughput."""
+    """Rounds and runtimes; ``threads`` are measured beside one, ``batch_size`` beside one image."""
 
-    repeats: Annotated[int, Field(ge=3)]
+    rounds: Annotated[int, Field(ge=3)]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    int8: bool
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _rounds_suffice(self) -> CostParams:
+        """Hold the rounds to what the interval of a median needs: all of them above or below it."""
+        if 2 * 0.5**self.rounds > 1 - self.confidence:
+            raise ValueError(
+                f"{self.rounds} rounds give no interval of {100 * self.confidence:g} %: use more "
+                "rounds, or less confidence"
+            )
+        return self

@@ -15,7 +15,7 @@ NOTHING_LOCAL = "presets/none"
 class SampleParams(Section):
     """The drawn sample: how many pictures of each class, and from which seed."""
 
-    images_per_class: Annotated[int, Field(ge=12)]
+    images_per_class: Annotated[int, Field(ge=12, le=100_000)]
     seed: Annotated[int, Field(ge=0)]
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from carbench.judging.slices import Slice
 from carbench.params.compute import ComputeSection
 
 Corruption = Literal["blur", "jpeg", "dark", "crop", "mirror"]
+Slice = Literal["size", "class"]
 
 
 def _each_once(names: list[str]) -> list[str]:

@@ -71,6 +71,12 @@ class ReliabilityParams(Section):
     show: Literal["both", "before", "after"]
 
 
+class RiskCoverageParams(Section):
+    """Error among the answered pictures against their share."""
+
+    others: bool
+
+
 class LeakParams(Section):
     """Clean, published and leaked accuracy, and the leak gap."""
 
@@ -102,6 +108,12 @@ class MistakesParams(Section):
     count: Annotated[int, Field(ge=1, le=60)]
 
 
+class LearningCurveFigureParams(Section):
+    """Accuracy against the number of training pictures, and where it leads."""
+
+    log_scale: bool
+
+
 class PlotParams(Section):
     """The whole section."""
 
@@ -113,8 +125,10 @@ class PlotParams(Section):
     recall: RecallParams
     curves: CurvesParams
     reliability: ReliabilityParams
+    risk_coverage: RiskCoverageParams
     leak: LeakParams
     robustness: RobustnessParams
     classes: ClassesParams
     mistakes: MistakesParams
     screening: ScreeningParams
+    learning_curve: LearningCurveFigureParams

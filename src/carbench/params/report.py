@@ -10,8 +10,10 @@ from carbench.params.base import Section
 
 
 class ReportParams(Section):
-    """Title and how many pictures of each kind."""
+    """Title, how many pictures of each kind, and what an hour of one core costs (0: not known)."""
 
     title: Annotated[str, Field(min_length=1)]
     duplicate_pairs: Annotated[int, Field(ge=0, le=100)]
+    price_per_core_hour: Annotated[float, Field(ge=0)]
     mistakes: Annotated[int, Field(ge=0, le=100)]
+    label_errors: Annotated[int, Field(ge=0, le=100)]

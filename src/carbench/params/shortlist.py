@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carbench.params.bootstrap import BootstrapSection
+from carbench.params.intervals import IntervalSection
 
 
-class ShortlistParams(BootstrapSection):
+class ShortlistParams(IntervalSection):
     """The rule by which `carbench shortlist` fills ``backbones``."""
 
     size: Annotated[int, Field(ge=1)]

@@ -14,15 +14,17 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
-from carbench.params.base import Section, parse, read_yaml
+from carbench.params.base import Section, parse, read_yaml, refuse_extremes
+from carbench.params.calibrate import CalibrateParams
 from carbench.params.choose import ChooseParams
 from carbench.params.cost import CostParams
 from carbench.params.data import DataParams
 from carbench.params.evaluate import EvaluateParams
 from carbench.params.export import BEST, CHOSEN, ExportParams
+from carbench.params.learning_curve import LearningCurveParams
 from carbench.params.pack import PackParams
 from carbench.params.plot import PlotParams
 from carbench.params.report import ReportParams
@@ -49,9 +51,11 @@ class Study(Section):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     tune: TuneParams
     train: TrainParams
+    learning_curve: LearningCurveParams
     evaluate: EvaluateParams
     cost: CostParams
     choose: ChooseParams
+    calibrate: CalibrateParams
     aggregate: AggregateParams
     export: ExportParams
     plot: PlotParams
@@ -61,6 +65,7 @@ class Study(Section):
 def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
     content = read_yaml(path)
+    refuse_extremes(path, content)
     study = parse(content, Study, "", path)
     _refuse_dialects(path, content)
     if len(set(study.seeds)) < len(study.seeds):
@@ -91,28 +96,48 @@ def check(path: Path) -> Study:
                 expected=f"at least {key} = {size}",
                 fix=f"raise pack.size or lower {key}",
             )
-    if study.split.method == "kfold":
-        _check_folds(path, study)
+    _check_paths(path, study)
+    _check_turns(path, study)
     _check_finetune(path, content["train"])
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
     _check_screening(path, study)
     _check_tuning(path, study)
     _check_export(path, study)
+    _check_learning_curve(path, study)
     return study
 
 
-def _check_folds(path: Path, study: Study) -> None:
-    """Every fold must be tested equally often, or their mean would weigh pictures unequally."""
-    folds = study.split.folds
-    times = [sum(seed % folds == fold for seed in study.seeds) for fold in range(folds)]
+def _check_paths(path: Path, study: Study) -> None:
+    """Refuse braces in paths, which both engines take for names to fill in."""
+    for key, place, fix in (
+        (None, str(path.resolve()), "move the clone to a path without them"),
+        ("data.path", study.data.path, "rename it"),
+        ("audit.reviewed", study.audit.reviewed, "rename it"),
+        ("screen.weights", study.screen.weights, "rename it"),
+    ):
+        if "{" in place or "}" in place:
+            raise CarbenchError(
+                path,
+                key=key,
+                found=f"braces in the path {place}",
+                expected="a path without { and }, which Snakemake and DVC cannot use",
+                fix=fix,
+            )
+
+
+def _check_turns(path: Path, study: Study) -> None:
+    """Folds, and splits that are dealt anew, must have equally many seeds: they weigh equally."""
+    split = study.split
+    turns, what = (split.folds, "fold") if split.method == "kfold" else (split.repeats, "split")
+    times = [sum(seed % turns == turn for seed in study.seeds) for turn in range(turns)]
     if min(times) == 0 or min(times) < max(times):
         raise CarbenchError(
             path,
             key="seeds",
-            found=f"{study.seeds}, which test the {folds} folds {times} times",
-            expected="each fold tested equally often (seed s is tested on fold s mod folds)",
-            fix=f"write seeds: {list(range(folds))}, or a multiple of that",
+            found=f"{study.seeds}, which use the {turns} {what}s {times} times",
+            expected=f"each {what} used equally often (seed s uses {what} s mod {turns})",
+            fix=f"write seeds: {list(range(turns))}, or a multiple of that",
         )
 
 
@@ -209,14 +234,14 @@ def _check_screening(path: Path, study: Study) -> None:
                 expected="letters, digits, - and _ (it names folders and stages)",
                 fix="choose a short name for this pool of candidates",
             )
-    if study.screen.screens and study.split.method == "kfold":
+    if study.screen.screens and study.split.rotates:
         raise CarbenchError(
             path,
             key="screen.candidates",
-            found="candidates, with split.method: kfold",
-            expected="none: what one fold screens on is what another fold tests",
-            fix="screen with split.method: grouped, then run `carbench shortlist` and empty the "
-            "pools",
+            found=f"candidates, with {study.split.rotation}",
+            expected="none: what it screens on is what other trainings are tested on",
+            fix="screen with split.method: grouped and split.repeats: 1, then run "
+            "`carbench shortlist` and empty the pools",
         )
 
 
@@ -224,14 +249,14 @@ def _check_tuning(path: Path, study: Study) -> None:
     """Refuse what contradicts a learning rate that is chosen on val."""
     if not study.tune.learning_rates:
         return
-    if study.split.method == "kfold":
+    if study.split.rotates:
         raise CarbenchError(
             path,
             key="tune.learning_rates",
-            found=f"{study.tune.learning_rates} with split.method: kfold",
-            expected="[]: what one fold tunes on is what another fold tests",
-            fix="tune with split.method: grouped, then write the rates into train.lr and set "
-            "tune.learning_rates: []",
+            found=f"{study.tune.learning_rates} with {study.split.rotation}",
+            expected="[]: what it tunes on is what other trainings are tested on",
+            fix="tune with split.method: grouped and split.repeats: 1, then write the rates into "
+            "train.lr and set tune.learning_rates: []",
         )
     for name, backbone in study.backbones.items():
         if "lr" in backbone.train:
@@ -259,3 +284,17 @@ def _check_export(path: Path, study: Study) -> None:
                 expected=f"{word}, or one that is trained: {', '.join(map(str, trained))}",
                 fix=f"write export.{key}: {word}",
             )
+
+
+def _check_learning_curve(path: Path, study: Study) -> None:
+    """Refuse a curve of seeds that the study lacks: stage train gives its last point."""
+    curve = study.learning_curve
+    unknown = [seed for seed in curve.seeds if seed not in study.seeds]
+    if curve.fractions and unknown:
+        raise CarbenchError(
+            path,
+            key="learning_curve.seeds",
+            found=", ".join(map(str, unknown)),
+            expected=f"some of seeds: {study.seeds}, which stage train trains on all pictures",
+            fix="correct it, or draw no curve with learning_curve.fractions: []",
+        )

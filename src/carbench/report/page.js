@@ -26,3 +26,40 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// A table that does not fit says so above its box.
+const hints = () => {
+  for (const box of document.querySelectorAll(".box")) {
+    const [hint, inside] = box.children;
+    hint.hidden = inside.scrollWidth <= inside.clientWidth + 1;
+  }
+};
+hints();
+addEventListener("resize", hints);
+
+// The contents: the bar closes behind a choice, and the side shows where one is.
+const bar = document.querySelector("details.contents");
+if (bar) {
+  bar.addEventListener("click", (event) => {
+    if (event.target.closest("a")) bar.open = false;
+  });
+  const links = [...document.querySelectorAll(".contents.side a")];
+  const seen = new IntersectionObserver(
+    (entries) => {
+      const entry = entries.find((each) => each.isIntersecting);
+      if (!entry) return;
+      const anchor = `#${entry.target.getAttribute("aria-labelledby")}`;
+      for (const link of links) {
+        if (link.getAttribute("href") === anchor) link.setAttribute("aria-current", "true");
+        else link.removeAttribute("aria-current");
+      }
+    },
+    { rootMargin: "-20% 0px -75% 0px" },
+  );
+  for (const section of document.querySelectorAll("main > section")) seen.observe(section);
+}
+
+// Paper cannot be opened.
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details:not(.contents)")) each.open = true;
+});

@@ -1,28 +1,21 @@
-"""Pictures inside the page: small JPEGs as data URIs, and figures as inline SVG."""
+"""Pictures inside the page: small JPEGs as data URIs."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
 from PIL import Image
 
-from carbench.figures.colours import INK, MUTED, PAPER, RULE
-from carbench.figures.explanations import Pixels, overlay
-from carbench.images import read
-from carbench.tables import missing
+from carbench.data.images import read
+from carbench.report.figures.explanations import Pixels, overlay
 
 # Twice the size that they are shown at, for sharp screens.
 BOX = (336, 252)
 SHEET = (1400, 6000)
-
-# The colours of a figure become those of the page, light or dark; page.css defines them.
-VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
 
 
 def thumbnail(path: Path) -> str:
@@ -51,30 +44,6 @@ def _jpeg(picture: Image.Image, box: tuple[int, int]) -> str:
 def data_uri(content: bytes, kind: str) -> str:
     """Return bytes of a media type as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def inline_figure(path: Path, alt: str) -> Markup:
-    """Return a figure that plot drew as SVG to stand in the page.
-
-    Args:
-        path: the SVG.
-        alt: what it shows, for those who cannot see it.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise missing(path) from None
-    head, _, body = text.partition("<svg ")[2].partition(">")
-    box = re.search(r'viewBox="[^"]*"', head)
-    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-    # Figures on one page must not share ids.
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", body)
-    for colour, variable in VARIABLES.items():
-        body = body.replace(f": {colour}", f": var({variable})")
-    opening = Markup('<svg role="img" aria-label="{}" {}>').format(
-        alt, Markup(box.group() if box else "")
-    )
-    return opening + Markup(body)
 
 
 def pick_pairs(

@@ -10,11 +10,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from carbench.errors import CarbenchError
-from carbench.ledger.whole import write_whole
+from carbench.core.atomic_write import write_whole
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table
 from carbench.params.base import read_yaml
 from carbench.screening.candidates import read_weights
-from carbench.tables import read_table
 
 # The line that opens the section, and the lines below it up to the next section or its comment.
 SECTION = re.compile(r"^(backbones:[^\n]*\n)((?:[ \t]+[^\n]*\n|\n(?=[ \t]))*)", re.M)

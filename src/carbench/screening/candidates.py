@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table
 from carbench.models.timm_names import known_names
 from carbench.params.train import WeightsFile, WeightsHub
-from carbench.tables import read_table
 
 WEIGHTS_COLUMNS = ("model", "file", "hub", "revision", "sha256")
 Weights = WeightsFile | WeightsHub

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from carbench.ledger.whole import write_whole
+from carbench.core.atomic_write import write_whole
+from carbench.core.progress import progress
+from carbench.data.batches import Normalizer, PackedPictures
 from carbench.models.devices import computes_bfloat16
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.progress import progress
 
 
 @dataclass(frozen=True)

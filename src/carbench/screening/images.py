@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from carbench.core.provenance import file_hash
+from carbench.data.batches import PackedPictures
+from carbench.data.pack_files import ARRAY
+from carbench.data.split_table import SplitRow, classes_of, read_split
+from carbench.data.splitting import Picture, deal
 from carbench.params.screen import ProbeParams
-from carbench.parts import SplitRow, classes_of, read_split
-from carbench.pictures.pack import ARRAY
-from carbench.pictures.packed import PackedPictures
-from carbench.provenance import file_hash
 from carbench.screening.screening import Images
-from carbench.splitting import Picture, deal
 
 
 def training_rows(split: Path, most: int, seed: int) -> tuple[list[SplitRow], list[str]]:

@@ -7,15 +7,15 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from carbench.errors import CarbenchError
-from carbench.ledger.whole import write_whole
+from carbench.core.atomic_write import write_whole
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import read_table
 from carbench.models.hub import newest
+from carbench.models.pinning import repository_of
 from carbench.params.base import read_section
 from carbench.params.screen import ScreenParams
 from carbench.params.train import WeightsHub
-from carbench.pin import repository_of
 from carbench.screening.candidates import WEIGHTS_COLUMNS, matches
-from carbench.tables import read_table
 
 # So many repositories in a row that cannot be pinned: then it is not the repositories.
 MOST_FAILURES = 3

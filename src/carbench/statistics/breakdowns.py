@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.judging.slices import sliced
-from carbench.statistics.answers import COLUMNS, read_tables
-from carbench.statistics.bootstrap import Bootstrap
-from carbench.statistics.intervals import Interval, difference_interval, share_interval
+from carbench.evaluation.slices import sliced
+from carbench.statistics.estimates import Estimate, estimate_together
+from carbench.statistics.intervals import Interval, difference_interval, share_error, share_interval
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.predictions import COLUMNS, read_tables
 from carbench.statistics.runs import Runs
 from carbench.statistics.scoring import ClassScores, part_scores
 from carbench.statistics.summarizing import named
@@ -18,11 +19,14 @@ from carbench.statistics.summarizing import named
 def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
     """Return recall.csv: a row a backbone and class that has clean test pictures."""
     counts = np.bincount(runs.answers.labels[runs.clean], minlength=len(runs.answers.classes))
+    estimates = {
+        index: estimate_together({name: scores[name].recall(index) for name in runs.backbones})
+        for index, count in enumerate(counts)
+        if count
+    }
     rows = [
         {"backbone": name, "class": label, "images": counts[index]}
-        | named(
-            "recall", share_interval(scores[name].recall(index).estimate(), confidence), short=True
-        )
+        | _share("recall", estimates[index][name], confidence)
         for name in runs.backbones
         for index, label in enumerate(runs.answers.classes)
         if counts[index]
@@ -30,7 +34,7 @@ def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) 
     return pd.DataFrame(rows)
 
 
-def slice_table(runs: Runs, bootstrap: Bootstrap, confidence: float) -> pd.DataFrame:
+def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
     """Return slices.csv: accuracies on the thirds of the clean pictures by size of their file."""
     clean = np.flatnonzero(runs.clean)
     pictures = runs.answers.pictures.iloc[clean]
@@ -39,32 +43,37 @@ def slice_table(runs: Runs, bootstrap: Bootstrap, confidence: float) -> pd.DataF
     members = np.zeros((len(parts), len(runs.clean)), np.bool_)
     for row, own in zip(members, parts.values(), strict=True):
         row[clean[own]] = True
-    rows = []
+    scores = {}
     for name in runs.backbones:
         tested = members[:, None] & runs.answers.tested(name)
-        scores = part_scores(bootstrap, runs.answers.right(name), tested)
-        for value, row, score in zip(parts, members, scores, strict=True):
-            interval = share_interval(score.estimate(), confidence)
-            rows.append(
-                {"backbone": name, "slice": "size", "value": value, "images": int(row.sum())}
-                | named("accuracy", interval, short=True)
-            )
+        own_scores = part_scores(groups, runs.answers.right(name), tested)
+        scores[name] = dict(zip(parts, own_scores, strict=True))
+    estimates = {
+        value: estimate_together({name: own[value] for name, own in scores.items()})
+        for value in parts
+    }
+    rows = [
+        {"backbone": name, "slice": "size", "value": value, "images": int(row.sum())}
+        | _share("accuracy", estimates[value][name], confidence)
+        for name in runs.backbones
+        for value, row in zip(parts, members, strict=True)
+    ]
     return pd.DataFrame(rows)
 
 
-def robustness_table(runs: Runs, bootstrap: Bootstrap, confidence: float) -> pd.DataFrame:
+def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
     """Return robustness.csv: accuracy under each corruption and the drop to the clean pictures.
 
     Corruption ``none`` stands first. There are no rows where evaluate corrupted nothing.
     """
-    columns = ["backbone", "corruption", "accuracy", "low", "high"]
+    columns = ["backbone", "corruption", "accuracy", "low", "high", "training_part"]
     columns += named("drop", Interval(0.0, 0.0, 0.0))
     places = {
         name: [folder / "robustness.csv" for folder in own] for name, own in runs.folders.items()
     }
     tables = read_tables(places, (*COLUMNS, "corruption"))
     names = list(next(iter(tables.values()))[0]["corruption"].unique())
-    rows = []
+    scores = {}
     for backbone, own in tables.items() if names else ():
         tested = np.broadcast_to(
             runs.clean & runs.answers.tested(backbone),
@@ -73,18 +82,32 @@ def robustness_table(runs: Runs, bootstrap: Bootstrap, confidence: float) -> pd.
         right = [runs.answers.right(backbone)]
         for corruption in names:
             right.append(_right(runs, [table[table["corruption"] == corruption] for table in own]))
-        clean, *corrupted = part_scores(bootstrap, np.stack(right), tested)
-        for corruption, score in zip(["none", *names], [clean, *corrupted], strict=True):
+        found = part_scores(groups, np.stack(right), tested)
+        scores[backbone] = dict(zip(["none", *names], found, strict=True))
+    rows = {}
+    for corruption in ["none", *names] if scores else ():
+        accuracies = estimate_together({name: own[corruption] for name, own in scores.items()})
+        drops = estimate_together(
+            {name: own["none"].minus(own[corruption]) for name, own in scores.items()}
+        )
+        for name in scores:
             drop = Interval(0.0, 0.0, 0.0)
-            if score is not clean:
-                drop = difference_interval(clean.minus(score).estimate(), confidence)
-            accuracy = share_interval(score.estimate(), confidence)
-            rows.append(
-                {"backbone": backbone, "corruption": corruption}
-                | named("accuracy", accuracy, short=True)
+            if corruption != "none":
+                drop = difference_interval(drops[name], confidence)
+            rows[name, corruption] = (
+                {"backbone": name, "corruption": corruption}
+                | _share("accuracy", accuracies[name], confidence)
                 | named("drop", drop)
             )
-    return pd.DataFrame(rows, columns=columns)
+    ordered = [rows[name, corruption] for name in scores for corruption in ["none", *names]]
+    return pd.DataFrame(ordered, columns=columns)
+
+
+def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]:
+    """Return a share, its interval, and how much of its squared width comes from trainings."""
+    return named(name, share_interval(estimate, confidence), short=True) | {
+        "training_part": share_error(estimate).training_part
+    }
 
 
 def confusion_table(runs: Runs) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Whether two experiments differ: the same test pictures, answered by the trainings of both.
 
-A picture counts if both tested it, it is clean in both (no twin in either's train or val), and it
-is the same: name, class and content. Of every experiment's trainings each picture's answers are
-averaged, then the pictures. Differences are paired and corrected for their number as everywhere
+A picture counts if both tested it, it is clean in both (no twin found in either's train or val),
+and it is the same: name, class and content. Of every experiment's trainings each picture's answers
+are averaged, then the pictures. Differences are paired and corrected for their number as everywhere
 (``comparing.py``): all backbones of all experiments that are compared with the reference are one
 family. Trainings of two experiments are taken as independent, also where their seeds are equal.
 """
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from carbench.errors import CarbenchError
-from carbench.params.bootstrap import BootstrapSection
-from carbench.statistics.answers import Answers
-from carbench.statistics.bootstrap import Bootstrap, Estimate
+from carbench.core.errors import CarbenchError
 from carbench.statistics.comparing import Comparison, compare
+from carbench.statistics.estimates import Score, estimate_together
 from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.predictions import Answers
 from carbench.statistics.scoring import part_scores
 
 Flags = NDArray[np.bool_]
@@ -106,7 +106,7 @@ class ExperimentComparison:
 
 
 def compare_experiments(
-    reference: Experiment, others: Sequence[Experiment], params: BootstrapSection
+    reference: Experiment, others: Sequence[Experiment], confidence: float, margin: float
 ) -> list[ExperimentComparison]:
     """Compare each of ``others`` with the reference.
 
@@ -114,17 +114,18 @@ def compare_experiments(
         reference: what the others are compared with; differences are other minus reference, in
             parts of one.
         others: at least one; names are unique, the reference's included.
-        params: confidence, resamples and seed of the bootstrap.
+        confidence: of all intervals together.
+        margin: a difference that does not matter, in parts of one.
 
     Raises:
         CarbenchError: an experiment shares no clean test picture with the reference.
     """
     shared = [_shared(reference, other) for other in others]
-    family = _Family(reference, others, shared, params)
+    family = _Family(reference, others, shared)
     for other, images in zip(others, shared, strict=True):
         for one, two in _pairs(reference, other):
             family.add(reference, one, other, two, images)
-    found = iter(family.compared())
+    found = iter(family.compared(confidence, margin))
     results = []
     for other, images in zip(others, shared, strict=True):
         pairs = [next(found) for _ in _pairs(reference, other)]
@@ -159,29 +160,28 @@ def compare_experiments(
 
 
 class _Family:
-    """All pairs that are judged together, on the same resamples of the same pictures."""
+    """All pairs that are judged together, on the same pictures."""
 
     def __init__(
         self,
         reference: Experiment,
         others: Sequence[Experiment],
         shared: list[pd.Index[str]],
-        params: BootstrapSection,
     ) -> None:
         # Sorted, so that neither the order of rows nor that of experiments decides any draw.
         self._images = pd.Index(sorted(set().union(*shared)), dtype=object)
-        self._groups = merge_groups(
-            [each.answers.pictures["group"] for each in (reference, *others)], self._images
+        self._groups = Groups(
+            merge_groups(
+                [each.answers.pictures["group"] for each in (reference, *others)], self._images
+            )
         )
-        self._bootstrap = Bootstrap(self._groups, params.resamples, params.seed)
-        self._params = params
-        self._estimates: dict[str, Estimate] = {}
+        self._scores: dict[str, Score] = {}
         self._pairs: list[tuple[str, str]] = []
         self._known: list[tuple[str, str, bool]] = []
 
     def count_groups(self, images: pd.Index[str]) -> int:
         """Return how many duplicate groups the pictures belong to."""
-        return len(np.unique(self._groups[self._images.isin(images)]))
+        return self._groups.count(np.asarray(self._images.isin(images)))
 
     def add(
         self, one: Experiment, first: str, two: Experiment, second: str, images: pd.Index[str]
@@ -190,17 +190,20 @@ class _Family:
         identical = np.array_equal(
             _named(one.answers, first, images), _named(two.answers, second, images)
         )
+        mine = self._score(one, first, images)
+        # Trainings that gave the same answers throughout are the same trainings, as far as these
+        # pictures can show; the same seeds are not taken for it.
+        theirs = mine if identical else self._score(two, second, images)
         # The later experiment stands first, as the difference is other minus reference.
-        pair = (self._estimate(two, second, images), self._estimate(one, first, images))
+        pair = (theirs, mine)
         self._pairs.append(pair)
         self._known.append((first, second, identical))
 
-    def compared(self) -> list[Pair]:
+    def compared(self, confidence: float, margin: float) -> list[Pair]:
         """Return all pairs in the order in which they were added."""
         # In alphabetic order, so that swapping two experiments swaps the sign and nothing else.
-        estimates = dict(sorted(self._estimates.items()))
-        confidence = self._params.confidence
-        comparisons = compare(estimates, confidence, self._params.seed, self._pairs)
+        estimates = estimate_together(dict(sorted(self._scores.items())))
+        comparisons = compare(estimates, confidence, margin, self._pairs)
         return [
             Pair(
                 first,
@@ -214,17 +217,18 @@ class _Family:
             for each, (first, second, identical) in zip(comparisons, self._known, strict=True)
         ]
 
-    def _estimate(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
-        """Estimate an accuracy on some of the pictures, once; return what it is called."""
+    def _score(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
+        """Score a backbone on some of the pictures, once; return what the score is called."""
         right, tested = _on(experiment.answers, backbone, self._images)
         tested = tested & self._images.isin(images)
-        # The same trainings on the same pictures are one estimate, for all pairs that it is in.
+        # The same trainings on the same pictures are one score, for all pairs that it is in.
         name = f"{experiment.name}\0{backbone}\0{np.packbits(tested).tobytes().hex()}"
-        if name not in self._estimates:
-            (score,) = part_scores(self._bootstrap, right, tested[None])
+        if name not in self._scores:
+            (score,) = part_scores(self._groups, right, tested[None])
             # Each picture counts once, however many of the trainings were tested on it: folds.
             weights = (tested / np.maximum(tested.sum(axis=0), 1)).sum(axis=1)
-            self._estimates[name] = replace(score, weights=weights).estimate()
+            splits = experiment.answers.splits
+            self._scores[name] = replace(score, weights=weights, splits=splits)
         return name
 
 

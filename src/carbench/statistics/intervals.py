@@ -1,17 +1,27 @@
 """Intervals from estimates: of shares between 0 and 1, and of differences.
 
 Both widen with the doubt of their variance: quantiles are Student's, with Satterthwaite's degrees
-of freedom (Biometrics Bulletin 1946) from pictures and trainings together.
+of freedom (Biometrics Bulletin 1946) from pictures and trainings together. The degrees of freedom
+are never fewer than those of the part that is known worst, where Satterthwaite's formula fails: it
+was made for sums, and the variance between trainings is a difference.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 from scipy.special import stdtr, stdtrit
 
-from carbench.statistics.bootstrap import Estimate
+from carbench.statistics.estimates import Estimate
+
+# A variance is at least this part of the pictures' part, however alike the trainings are.
+LEAST_PART = 0.05
+# Of pictures that are added to a mean of many trainings, whose variance is known worse than a
+# single one's: chosen by the simulation in docs/statistics.md.
+ADDED = 0.2
+# Of the intervals of which the part that comes from trainings is told: 95 %.
+TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -25,18 +35,34 @@ class Interval:
 
 @dataclass(frozen=True)
 class StandardError:
-    """Standard error of an estimate, and the degrees of freedom in which it is known."""
+    """Standard error of an estimate, and the degrees of freedom in which it is known.
+
+    Attributes:
+        size: in the unit of the estimate.
+        freedom: degrees of freedom.
+        training_part: the part of the squared width of an interval that comes from trainings: from
+            how far they differ, and from how little so few of them tell about that.
+    """
 
     size: float
     freedom: float
+    training_part: float
 
     def quantile(self, tail: float) -> float:
         """Return how many standard errors leave ``tail`` of Student's distribution beyond them."""
         return float(-stdtrit(self.freedom, tail))
 
+    def half_width(self, confidence: float) -> float:
+        """Return how far an interval of Student's reaches to either side."""
+        return self.quantile((1 - confidence) / 2) * self.size
+
     def p_value(self, difference: float) -> float:
         """Return how probable at least this difference, of either sign, is where there is none."""
-        return float(2 * stdtr(self.freedom, -abs(difference) / self.size))
+        return float(2 * self.below(-abs(difference)))
+
+    def below(self, difference: float) -> float:
+        """Return how probable an error of at most ``difference`` is."""
+        return float(stdtr(self.freedom, difference / self.size))
 
 
 def share_interval(estimate: Estimate, confidence: float) -> Interval:
@@ -50,8 +76,8 @@ def share_interval(estimate: Estimate, confidence: float) -> Interval:
     ** (1 / n)``; n counts groups, as pictures of one group are one piece of evidence.
     """
     value, tail = estimate.value, (1 - confidence) / 2
-    error = _error(estimate, estimate.picture_variance)
-    if error.size == 0 or not 0 < value < 1:
+    error = share_error(estimate)
+    if estimate.picture_variance == 0 or not 0 < value < 1:
         bound = tail ** (1 / estimate.groups)
         return Interval(value, value * bound, 1 - (1 - value) * bound)
     size = min(value * (1 - value) / error.size**2, estimate.groups * estimate.trainings)
@@ -59,14 +85,28 @@ def share_interval(estimate: Estimate, confidence: float) -> Interval:
     middle = (value + squared / (2 * size)) / (1 + squared / size)
     half = sqrt(squared * value * (1 - value) / size + (squared / (2 * size)) ** 2)
     half /= 1 + squared / size
-    return Interval(value, middle - half, middle + half)
+    # Rounding may leave 0 to 1 by a hair.
+    return Interval(value, max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def share_error(estimate: Estimate) -> StandardError:
+    """Return the error of a share."""
+    return _error(estimate, ADDED * (1 - 1 / estimate.trainings))
+
+
+def standard_error(estimate: Estimate) -> StandardError:
+    """Return the error of a mean that is no share, such as a loss."""
+    return _error(estimate, 0.0)
 
 
 def difference_interval(estimate: Estimate, confidence: float) -> Interval:
     """Return the interval of a difference of shares that were measured on the same pictures."""
-    error = difference_error(estimate)
-    half = error.quantile((1 - confidence) / 2) * error.size
-    return Interval(estimate.value, estimate.value - half, estimate.value + half)
+    return around(estimate.value, difference_error(estimate).half_width(confidence))
+
+
+def around(difference: float, half: float) -> Interval:
+    """Return the interval of a difference of shares, which lies between -1 and 1."""
+    return Interval(difference, max(difference - half, -1.0), min(difference + half, 1.0))
 
 
 def difference_error(estimate: Estimate) -> StandardError:
@@ -74,14 +114,24 @@ def difference_error(estimate: Estimate) -> StandardError:
 
     Where two differ on few pictures the variance is known badly, and where they differ on none it
     would be zero. As Agresti and Min (Statistics in Medicine 2005) do for matched pairs, it is
-    taken as if half a picture had been added to each of the four cells right/wrong by right/wrong.
+    taken as if half a picture had been added to each of the four cells right/wrong by right/wrong;
+    by one training of several, so that it weighs as much less in their mean.
     """
+    return _error(estimate, 1 / estimate.trainings)
+
+
+def _error(estimate: Estimate, added: float) -> StandardError:
+    """Return the error, with ``added`` squared differences of a picture in the pictures' part."""
     groups = estimate.groups
-    pictures = (estimate.picture_variance * groups**2 + 1) / (groups + 2) ** 2
-    return _error(estimate, pictures)
-
-
-def _error(estimate: Estimate, picture_variance: float) -> StandardError:
-    variance = picture_variance + estimate.training_variance
-    doubt = picture_variance**2 / max(estimate.groups - 1, 1) + estimate.training_doubt
-    return StandardError(sqrt(variance), variance**2 / doubt if doubt else 1.0)
+    pictures = (estimate.picture_variance * groups**2 + added) / (groups + 2 * added) ** 2
+    variance = max(pictures + estimate.training_variance, LEAST_PART * pictures)
+    between = float(estimate.training_doubts @ estimate.training_doubts)
+    doubt = pictures**2 / max(groups - 1, 1) + between
+    freedom = variance**2 / doubt if doubt else 1.0
+    if estimate.freedom < inf:
+        freedom = max(freedom, min(estimate.freedom, groups - 1), 1.0)
+    training_part = 0.0
+    if variance:
+        alone = pictures * float(stdtrit(max(groups - 1, 1), TAIL)) ** 2
+        training_part = max(1 - alone / (variance * float(stdtrit(freedom, TAIL)) ** 2), 0.0)
+    return StandardError(sqrt(variance), freedom, training_part)

@@ -8,28 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.statistics.bootstrap import Bootstrap
+from carbench.statistics.estimates import estimate
 from carbench.statistics.intervals import share_interval
+from carbench.statistics.jackknife import Groups
 from carbench.statistics.runs import Runs
 from carbench.statistics.scoring import part_scores
 
-# predictions.csv has six digits: a zero there is anything below half of the last.
-LEAST = 5e-7
 
-
-def temper(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Return (N, K) probabilities at another temperature: ``p ** (1 / T)``, made to sum to one.
-
-    The same as dividing the logits (Guo et al., ICML 2017), of which they are the softmax.
-    """
-    powers = probabilities.clip(min=LEAST) ** (1 / temperature)
-    tempered: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return tempered
-
-
-def reliability_table(
-    runs: Runs, bootstrap: Bootstrap, bins: int, confidence: float
-) -> pd.DataFrame:
+def reliability_table(runs: Runs, groups: Groups, bins: int, confidence: float) -> pd.DataFrame:
     """Return reliability.csv: a row a backbone, uncalibrated or calibrated, and bin.
 
     The clean pictures of all seeds are pooled, sorted by confidence and cut into bins of equal
@@ -40,11 +26,11 @@ def reliability_table(
         given = runs.clean & runs.answers.tested(name)
         right = runs.answers.right(name)
         for calibrated in (0, 1):
-            sure = _confidences(runs, name, bool(calibrated))
+            sure = confidences(runs, name, bool(calibrated))
             members = equal_mass(sure, given, bins)
-            scores = part_scores(bootstrap, right, members)
+            scores = part_scores(groups, right, members)
             for number, (member, score) in enumerate(zip(members, scores, strict=True)):
-                interval = share_interval(score.estimate(), confidence)
+                interval = share_interval(estimate(score), confidence)
                 row: dict[str, Any] = {
                     "backbone": name,
                     "calibrated": calibrated,
@@ -70,15 +56,11 @@ def equal_mass(sure: NDArray[np.float64], given: NDArray[np.bool_], bins: int) -
     return members
 
 
-def _confidences(runs: Runs, backbone: str, calibrated: bool) -> NDArray[np.float64]:
+def confidences(runs: Runs, backbone: str, calibrated: bool) -> NDArray[np.float64]:
     """Return (S, N) the probability of the predicted class; 0 where not tested."""
     sure = np.zeros(runs.answers.predicted[backbone].shape)
-    for row, table, metrics in zip(
-        sure, runs.predictions[backbone], runs.metrics[backbone], strict=True
+    for row, (places, probabilities) in zip(
+        sure, runs.probabilities(backbone, calibrated), strict=True
     ):
-        probabilities = table[[f"p:{label}" for label in runs.answers.classes]].to_numpy(np.float64)
-        if calibrated:
-            probabilities = temper(probabilities, metrics["temperature"])
-        places = runs.answers.places(table["image"])
         row[places] = probabilities.max(axis=1)
     return sure

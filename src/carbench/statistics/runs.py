@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.statistics.answers import COLUMNS, UNTESTED, Answers, align, read_tables
-from carbench.tables import read_json
+from carbench.core.tables import read_json
+from carbench.evaluation.calibration import temper
+from carbench.statistics.predictions import (
+    COLUMNS,
+    UNTESTED,
+    Answers,
+    align,
+    read_tables,
+    splits_of,
+)
 
 
 @dataclass(frozen=True)
@@ -39,27 +48,38 @@ class Runs:
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """(N,) has the picture no twin in train or val?"""
+        """(N,) has the picture no twin in train or val that the audit found?"""
         return (self.answers.pictures["leaked"] == 0).to_numpy()
 
     def clean_answers(self, backbone: str) -> NDArray[np.int64]:
         """Return (S, N) predicted classes of the clean pictures, UNTESTED elsewhere."""
         return np.where(self.clean, self.answers.predicted[backbone], UNTESTED)
 
-    def mean(self, backbone: str, part: str, key: str) -> float | None:
-        """Return the mean over trainings of a number in a part of metrics.json."""
-        documents = [document[part] for document in self.metrics[backbone]]
-        if None in documents:
-            return None
-        return float(np.mean([document[key] for document in documents]))
+    def probabilities(
+        self, backbone: str, calibrated: bool
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Yield of each training where its pictures stand, (n,), and their probabilities, (n, K).
+
+        ``calibrated``: at the temperature of the training.
+        """
+        columns = [f"p:{label}" for label in self.answers.classes]
+        for table, metrics in zip(self.predictions[backbone], self.metrics[backbone], strict=True):
+            probabilities = table[columns].to_numpy(np.float64)
+            if calibrated:
+                probabilities = temper(probabilities, metrics["temperature"])
+            yield self.answers.places(table["image"]), probabilities
 
 
-def read_runs(folder: Path, backbones: list[str], seeds: list[int]) -> Runs:
-    """Read the runs of the study, and only those: removed backbones may still lie there."""
+def read_runs(folder: Path, backbones: list[str], seeds: list[int], repeats: int = 1) -> Runs:
+    """Read the runs of the study, and only those: removed backbones may still lie there.
+
+    ``repeats`` is how often the pictures were dealt.
+    """
     folders = {name: [folder / name / str(seed) for seed in seeds] for name in backbones}
     places = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}
     predictions = read_tables(places, (*COLUMNS, "leaked", "confidence", "width", "height"))
     metrics = {
         name: [read_json(own / "metrics.json") for own in owns] for name, owns in folders.items()
     }
-    return Runs(seeds, folders, predictions, metrics, align(predictions, places))
+    answers = align(predictions, places, splits_of(seeds, repeats))
+    return Runs(seeds, folders, predictions, metrics, answers)

@@ -1,22 +1,33 @@
-"""From answers to scores: what is counted, as it is and in every resample of the pictures."""
+"""From answers to scores: what is counted, with all pictures and without each duplicate group."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.judging.metrics import balanced_accuracy, macro_f1
-from carbench.statistics.answers import UNTESTED
-from carbench.statistics.bootstrap import Bootstrap, Score
+from carbench.evaluation.metrics import macro_f1
+from carbench.statistics.estimates import Score
+from carbench.statistics.jackknife import Groups, Numbers
+from carbench.statistics.predictions import UNTESTED
 
 Flags = NDArray[np.bool_]
+Counts = tuple[Numbers, Numbers, Numbers]  # right, of this class, taken for it: each (..., K)
+# Duplicate groups in work at once: bounds the memory for large test sets.
+CHUNK = 512
 
 
 class ClassScores:
-    """The scores of one backbone that need counts by class.
+    """The scores of one backbone that depend on classes.
+
+    A training that was tested on one fold has only a part of the pictures, and a metric that is no
+    mean over pictures (macro F1, any mean over classes) would be another number on a part. Counts
+    are therefore summed over the trainings that tested all pictures between them. Of several splits
+    each has a test part like that of a single split, and stands for itself.
 
     Args:
-        bootstrap: of the N pictures.
+        groups: of the N pictures.
         labels: (N,) true class indices.
         predicted: (S, N) predicted class indices, or UNTESTED.
         classes: how many classes there are.
@@ -24,80 +35,150 @@ class ClassScores:
 
     def __init__(
         self,
-        bootstrap: Bootstrap,
+        groups: Groups,
         labels: NDArray[np.int64],
         predicted: NDArray[np.int64],
         classes: int,
     ) -> None:
-        tested = predicted.T != UNTESTED
-        true = np.eye(classes, dtype=np.float32)[labels][:, None] * tested[..., None]
-        claimed = np.eye(classes + 1, dtype=np.float32)[predicted.T][..., :classes]
-        columns = np.stack([true * claimed, true, claimed])
-        self._counted = columns.sum(axis=1, dtype=np.float64)
-        resampled = bootstrap.totals(np.moveaxis(columns, 0, 1))
-        self._resampled = np.moveaxis(resampled, 1, 0)
-        self._strata = strata_of(tested.T)
-        self._groups = [
-            count_groups(bootstrap, tested.any(axis=1) & (labels == index))
-            for index in range(classes)
-        ]
-        self._all_groups = count_groups(bootstrap, tested.any(axis=1))
+        self._groups, self._labels, self._predicted = groups, labels, predicted
+        self._classes = classes
+        self._tested = predicted != UNTESTED
+        self._rounds = rounds_of(self._tested, groups.splits)
 
-    def accuracy(self) -> Score:
-        """Return right answers by tested pictures."""
-        (hits, true, _), (hits_drawn, true_drawn, _) = self._counted, self._resampled
-        return self._score(
-            _ratio(hits.sum(axis=-1), true.sum(axis=-1)),
-            _ratio(hits_drawn.sum(axis=-1), true_drawn.sum(axis=-1)),
-        )
+    def alone(self, training: int) -> ClassScores:
+        """Return the scores of a single training."""
+        own = self._predicted[training : training + 1]
+        groups = Groups(self._groups.numbers)  # of one training, which is of one split
+        return ClassScores(groups, self._labels, own, self._classes)
+
+    def accuracy(self, mix: Numbers | None = None) -> Score:
+        """Return right answers by tested pictures.
+
+        Args:
+            mix: (K,) the share of each class among the pictures that are meant; None: as tested.
+        """
+        if mix is None:
+            right = (self._predicted == self._labels) & self._tested
+            return part_scores(self._groups, right, self._tested[None])[0]
+        return self._score(lambda counts: mixed_accuracy(*counts[:2], mix), self._evidence(mix))
 
     def balanced_accuracy(self) -> Score:
-        """Return the mean recall of the classes."""
-        (hits, true, _), (hits_drawn, true_drawn, _) = self._counted, self._resampled
-        return self._score(balanced_accuracy(hits, true), balanced_accuracy(hits_drawn, true_drawn))
+        """Return the mean recall of the classes that have pictures."""
+        return self.accuracy(np.full(self._classes, 1 / self._classes))
 
     def macro_f1(self) -> Score:
         """Return the mean F1 of the classes."""
-        return self._score(macro_f1(*self._counted), macro_f1(*self._resampled))
+        groups = self._groups.count(self._tested.any(axis=0))
+        return self._score(lambda counts: macro_f1(*counts), groups)
 
     def recall(self, index: int) -> Score:
         """Return right answers by tested pictures of one class."""
-        hits, true, _ = self._counted[..., index]
-        drawn_hits, drawn_true, _ = self._resampled[..., index]
+        right = (self._predicted == self._labels) & self._tested
+        return part_scores(self._groups, right, (self._tested & (self._labels == index))[None])[0]
+
+    def _evidence(self, mix: Numbers) -> int:
+        """How many groups, all of equal weight, would tell as much as those of all classes."""
+        by_class = np.array(
+            [
+                self._groups.count(self._tested.any(axis=0) & (self._labels == index))
+                for index in range(self._classes)
+            ]
+        )
+        kept = (by_class > 0) & (mix > 0)
+        shares = mix[kept] / mix[kept].sum()
+        return max(1, round(1 / float((shares**2 / by_class[kept]).sum())))
+
+    def _score(self, statistic: Callable[[Counts], Numbers], groups: int) -> Score:
+        whole = self._count(self._groups.order).sum(axis=1)
+        rounds = whole.shape[1]
+        left_out = np.empty((len(self._groups), rounds))
+        edges = [*self._groups.starts, len(self._labels)]
+        for start in range(0, len(left_out), CHUNK):
+            stop = min(start + CHUNK, len(left_out))
+            pictures = self._groups.order[edges[start] : edges[stop]]
+            sizes = np.diff(edges[start : stop + 1])
+            without = whole[:, None] - self._count(pictures, sizes)
+            left_out[start:stop] = statistic((without[0], without[1], without[2]))
         return Score(
-            _ratio(hits, true),
-            _ratio(drawn_hits, drawn_true),
-            true,
-            self._strata,
-            self._groups[index],
+            by_training=statistic((whole[0], whole[1], whole[2])),
+            left_out=left_out,
+            weights=np.ones(rounds),
+            strata=np.zeros(rounds, np.int64),
+            groups=groups,
+            splits=self._groups.splits,
         )
 
-    def _score(self, by_training: NDArray[np.float64], resampled: NDArray[np.float64]) -> Score:
-        weights = self._counted[1].sum(axis=-1)
-        return Score(by_training, resampled, weights, self._strata, self._all_groups)
+    def _count(self, pictures: NDArray[np.intp], sizes: NDArray[np.int64] | None = None) -> Numbers:
+        """Count (3, G, rounds, K): right, of this class, taken for it, by groups of ``sizes``."""
+        sizes = np.array([len(pictures)]) if sizes is None else sizes
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        counts = np.zeros((3, len(sizes), self._rounds.max() + 1, self._classes))
+        labels = self._labels[pictures]
+        for number, row in zip(self._rounds, self._predicted[:, pictures], strict=True):
+            given = row != UNTESTED
+            right = given & (row == labels)
+            np.add.at(counts[0], (group[right], number, labels[right]), 1)
+            np.add.at(counts[1], (group[given], number, labels[given]), 1)
+            np.add.at(counts[2], (group[given], number, row[given]), 1)
+        return counts
 
 
-def part_scores(bootstrap: Bootstrap, right: Flags, tested: Flags) -> list[Score]:
+def mixed_accuracy(hits: Numbers, true: Numbers, mix: Numbers) -> Numbers:
+    """Return the accuracy on pictures whose classes have the shares of ``mix``.
+
+    Direct standardisation: the recalls of the classes, weighted by their shares. Classes without
+    pictures are left out, and the shares of the others grow to one.
+
+    Args:
+        hits: (..., K) right answers by class.
+        true: (..., K) pictures by class.
+        mix: (K,) shares, at least 0; nan is returned where no class of the mix has pictures.
+    """
+    weights = np.where(true > 0, mix, 0.0)
+    total = weights.sum(axis=-1)
+    recalls = np.divide(hits, true, out=np.zeros(true.shape), where=true > 0)
+    return _ratio((recalls * weights).sum(axis=-1), total)
+
+
+def part_scores(groups: Groups, right: Flags, tested: Flags) -> list[Score]:
     """Return the accuracy on each of M parts of the pictures, such as slices.
 
     Args:
-        bootstrap: of the N pictures.
+        groups: of the N pictures.
         right: (M, S, N), or (S, N) if the same for all parts: is the answer right?
         tested: (M, S, N): does the picture count in this part, for this training?
     """
-    counts = np.stack([right & tested, tested]).astype(np.float32)  # (2, M, S, N)
-    hits, pictures = counts.sum(axis=-1, dtype=np.float64)
-    drawn = np.moveaxis(bootstrap.totals(np.moveaxis(counts, -1, 0)), 1, 0)
-    accuracies = _ratio(drawn[0], drawn[1])
+    return ratio_scores(groups, right & tested, tested, tested)
+
+
+def ratio_scores(
+    groups: Groups, part: Numbers | Flags, whole: Flags, tested: Flags, is_share: bool = True
+) -> list[Score]:
+    """Return the sum of ``part`` by the number in ``whole``, of each of M statistics.
+
+    Args:
+        groups: of the N pictures.
+        part: (M, S, N) what is summed, 0 outside ``whole``.
+        whole: (M, S, N) the pictures that count, which may be others for each training (those that
+            it is sure of).
+        tested: (M, S, N) the pictures that each training was tested on.
+        is_share: whether the ratios lie between 0 and 1.
+    """
+    counts = np.stack([part, np.broadcast_to(whole, part.shape)]).astype(np.float64)  # (2, M, S, N)
+    sums, pictures = counts.sum(axis=-1, dtype=np.float64)
+    by_group = np.moveaxis(groups.sums(np.moveaxis(counts, -1, 0)), 1, 0)  # (2, G, M, S)
+    left_out = _ratio(sums - by_group[0], pictures - by_group[1])
     return [
         Score(
-            _ratio(hits[part], pictures[part]),
-            accuracies[:, part],
-            pictures[part],
-            strata_of(tested[part]),
-            count_groups(bootstrap, tested[part].any(axis=0)),
+            _ratio(sums[row], pictures[row]),
+            left_out[:, row],
+            pictures[row],
+            strata_of(tested[row]),
+            groups.count(whole[row].any(axis=0)),
+            is_share,
+            groups.splits,
         )
-        for part in range(len(tested))
+        for row in range(len(whole))
     ]
 
 
@@ -107,13 +188,32 @@ def strata_of(tested: Flags) -> NDArray[np.int64]:
     return np.array([known.setdefault(row.tobytes(), len(known)) for row in tested])
 
 
-def count_groups(bootstrap: Bootstrap, pictures: Flags) -> int:
-    """Return how many duplicate groups the marked pictures belong to."""
-    return len(np.unique(bootstrap.groups[pictures]))
+def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return (S,) numbers, equal for trainings that tested all of the pictures between them.
+
+    With several ``splits`` every training is a round. Else each training joins the first round that
+    has none of its pictures, (S, N). Where the rounds are not all of the same pictures, as with
+    seven seeds of five folds, all trainings are one round.
+    """
+    if splits is not None:
+        return np.arange(len(tested))
+    covered: list[Flags] = []
+    numbers = []
+    for row in tested:
+        for number, pictures in enumerate(covered):
+            if not (pictures & row).any():
+                pictures |= row
+                numbers.append(number)
+                break
+        else:
+            covered.append(row.copy())
+            numbers.append(len(covered) - 1)
+    alike = all(np.array_equal(pictures, covered[0]) for pictures in covered)
+    return np.array(numbers) if alike else np.zeros(len(tested), np.int64)
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(part: Numbers, whole: Numbers) -> Numbers:
     """Return part by whole; nan where there is nothing."""
-    ratio: NDArray[np.float64] = np.full(whole.shape, np.nan)
+    ratio: Numbers = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio

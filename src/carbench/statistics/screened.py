@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import damaged, read_table
 from carbench.params.screen import SCREENED
 from carbench.params.shortlist import ShortlistParams
 from carbench.statistics.shortlisting import rank
-from carbench.tables import damaged, read_table
 
 COLUMNS = (
     *("rank", "model", "pool", "family", "start", "license", "parameters", "macs", "image_size"),

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.params.shortlist import ShortlistParams
-from carbench.statistics.bootstrap import Bootstrap, Estimate
 from carbench.statistics.comparing import compare
+from carbench.statistics.estimates import EQUAL, Estimate, estimate_together
 from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.jackknife import Groups
 from carbench.statistics.scoring import part_scores
 
 
@@ -60,19 +61,19 @@ def rank(
         macs: multiply-accumulates of each candidate.
         params: the rule.
     """
-    bootstrap = Bootstrap(groups, params.resamples, params.seed)
-    everything = np.ones((1, 1, len(groups)), np.bool_)
-    estimates = {
-        name: part_scores(bootstrap, own[None], everything)[0].estimate()
-        for name, own in right.items()
-    }
-    order = sorted(estimates, key=lambda name: (-estimates[name].value, macs[name], name))
+    known, everything = Groups(groups), np.ones((1, 1, len(groups)), np.bool_)
+    estimates = estimate_together(
+        {name: part_scores(known, own[None], everything)[0] for name, own in right.items()}
+    )
+    order = sorted(
+        estimates, key=lambda name: (-round(estimates[name].value / EQUAL), macs[name], name)
+    )
     best, *others = order
     behind, tied = _behind(estimates, best, others, params)
     within = {
         name
         for name in order
-        if estimates[best].value - estimates[name].value <= params.margin + 1e-9
+        if estimates[best].value - estimates[name].value <= params.margin + EQUAL
     }
     eligible = [name for name in order if name in tied | within]
     listed = _take(eligible, families, macs, params)
@@ -97,7 +98,7 @@ def _behind(
     tied = {best}
     if others:
         pairs = [(best, other) for other in others]
-        for comparison in compare(estimates, params.confidence, params.seed, pairs):
+        for comparison in compare(estimates, params.confidence, params.margin, pairs):
             behind[comparison.other] = comparison.difference
             if not comparison.significant:
                 tied.add(comparison.other)

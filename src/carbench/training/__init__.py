@@ -1,1 +1,1 @@
-"""One training: the recipe at work, and the search for its learning rate."""
+"""One training: data, recipe, loop, checkpoint; and the search for its learning rate."""

@@ -1,52 +1,77 @@
-"""One training, from the files of earlier stages: what the stages tune and train share."""
+"""One training from the files of earlier stages: shared by the stages tune, train and subset."""
 
 from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from carbench.errors import CarbenchError
+from carbench.core.errors import CarbenchError
+from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.split_table import SplitRow, classes_of, read_split
 from carbench.models.backbones import ModelCard, create, load_start, normalization
 from carbench.models.checkpoints import read_about, read_tensors
-from carbench.models.devices import place
+from carbench.models.devices import peak_memory_mb, place
 from carbench.params.train import TrainParams
-from carbench.parts import SplitRow, classes_of, read_split
-from carbench.pictures.packed import Normalizer, PackedPictures
-from carbench.training.engine import DivergedError, Epoch, Trained, better, fit
-from carbench.training.trainer import LabelledPictures, out_of_memory
+from carbench.training.loop import (
+    DivergedError,
+    Epoch,
+    LabelledImages,
+    TrainingResult,
+    better,
+    fit,
+    out_of_memory,
+)
 
 log = logging.getLogger("carbench")
 
 
 @dataclass(frozen=True)
-class Material:
-    """The pictures that a training may see: those it learns from and those that choose."""
+class TrainingData:
+    """The images that a training may see: train, and val, which chooses the epoch."""
 
     classes: list[str]
-    train: LabelledPictures
-    val: LabelledPictures
+    train: LabelledImages
+    val: LabelledImages
     val_rows: list[SplitRow]
     device: torch.device
 
 
-def load_material(pack: Path, split: Path, seed: int, device: torch.device) -> Material:
-    """Read what the trainings of a seed need of the pack and of split.csv, and no test picture."""
+def load_data(
+    pack: Path,
+    split: Path,
+    seed: int,
+    device: torch.device,
+    subset: Callable[[list[SplitRow]], list[SplitRow]] | None = None,
+) -> TrainingData:
+    """Load the train and val images of a seed from the pack; test images are not read.
+
+    Args:
+        pack: what stage pack wrote.
+        split: split.csv.
+        seed: of the training, which decides about the split where there are several.
+        device: of the images.
+        subset: selects training images; an epoch still has as many steps as with all of them.
+    """
     rows = read_split(split, seed)
     classes = classes_of(rows)
 
-    def labelled(own: list[SplitRow]) -> LabelledPictures:
+    def labelled(own: list[SplitRow], shown: int | None = None) -> LabelledImages:
         labels = torch.tensor([classes.index(row.label) for row in own], device=device)
-        return LabelledPictures(PackedPictures(pack, [row.image for row in own], device), labels)
+        pictures = PackedPictures(pack, [row.image for row in own], device)
+        return LabelledImages(pictures, labels, shown)
 
+    train_rows = [row for row in rows if row.split == "train"]
     val_rows = [row for row in rows if row.split == "val"]
-    return Material(
+    return TrainingData(
         classes,
-        labelled([row for row in rows if row.split == "train"]),
+        labelled(subset(train_rows), len(train_rows)) if subset else labelled(train_rows),
         labelled(val_rows),
         val_rows,
         device,
@@ -55,16 +80,16 @@ def load_material(pack: Path, split: Path, seed: int, device: torch.device) -> M
 
 def train_backbone(
     weights: Path,
-    material: Material,
+    data: TrainingData,
     params: TrainParams,
     seed: int,
     backbone: str,
     checkpoint: Path | None = None,
-) -> tuple[Trained, ModelCard, dict[str, Any]]:
-    """Train the model that ``weights`` starts, from one seed; go on from ``checkpoint`` if killed.
+) -> tuple[TrainingResult, ModelCard, dict[str, Any]]:
+    """Train a backbone from its initial weights with one seed; resume from ``checkpoint``.
 
     Returns:
-        What came of it, the card of the model, and where the start is from.
+        The result, the card of the model, and where the initial weights are from.
 
     Raises:
         CarbenchError: weights of another model, or an impossible device.
@@ -73,45 +98,45 @@ def train_backbone(
     torch.manual_seed(seed)
     start = read_about(weights)
     key = f"backbones.{backbone}.model"
-    model = create(start["model"], len(material.classes), params.image_size, key)
+    model = create(start["model"], len(data.classes), params.image_size, key)
     if start["start"] != "random":
         fresh = load_start(model, read_tensors(weights), weights)
         log.info("started from %s; new: %s", start["start"], ", ".join(fresh))
-    # What the weights were trained with, where they say so; else what timm knows of the model.
+    # The normalisation that the weights were trained with, if they say so, else timm's.
     mean, std = (start["mean"], start["std"]) if "mean" in start else normalization(model)
     try:
         trained = fit(
-            place(model, material.device, params.channels_last),
-            material.train,
-            material.val,
-            Normalizer(mean, std, material.device, params.channels_last),
+            place(model, data.device, params.channels_last),
+            data.train,
+            data.val,
+            Normalizer(mean, std, data.device, params.channels_last),
             params,
             seed,
             checkpoint,
         )
-    except torch.OutOfMemoryError:  # a step's own is told by the trainer
+    except torch.OutOfMemoryError:  # in evaluation: a step handles its own
         key = "train.val_batch_size"
-        raise out_of_memory(material.device, params.val_batch_size, key) from None
-    card = ModelCard(start["model"], material.classes, params.image_size, mean, std)
+        raise out_of_memory(data.device, params.val_batch_size, key) from None
+    card = ModelCard(start["model"], data.classes, params.image_size, mean, std)
     return trained, card, start
 
 
 def try_rate(
     weights: Path,
-    material: Material,
+    data: TrainingData,
     params: TrainParams,
     seed: int,
     backbone: str,
     checkpoint: Path | None = None,
 ) -> Epoch:
-    """Train with the rate of ``params`` and return the best epoch.
+    """Train with the learning rate of ``params`` and return the best epoch.
 
-    If ``checkpoint`` is of a trial that was finished, nothing is trained. A rate that diverges gets
-    an epoch 0 that nothing is worse than.
+    If ``checkpoint`` is of a finished trial, nothing is trained. A rate that diverges returns an
+    epoch 0 that is worse than any other.
     """
     log.info("trying learning rate %g", params.lr)
     try:
-        return train_backbone(weights, material, params, seed, backbone, checkpoint)[0].chosen
+        return train_backbone(weights, data, params, seed, backbone, checkpoint)[0].best
     except DivergedError as error:
         log.info("learning rate %g is out: %s", params.lr, error)
         return Epoch(0, params.lr, math.inf, math.inf, 0.0)
@@ -136,3 +161,24 @@ def best_rate(tried: dict[float, Epoch], select: str) -> float:
             fix="add lower rates",
         )
     return best
+
+
+def training_record(
+    result: TrainingResult, device: torch.device, started: float, cpu_started: float
+) -> dict[str, Any]:
+    """Return what provenance.json says of how a training went.
+
+    Args:
+        result: what it came to.
+        device: that it ran on.
+        started: time.perf_counter() before the images were loaded.
+        cpu_started: time.process_time() at that moment.
+    """
+    return {
+        "seconds": round(result.seconds_before + time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - cpu_started, 1),
+        "resumed_after": result.resumed_after,
+        "precision": result.precision,
+        "micro_batch": result.micro_batch,
+        "peak_memory_mb": round(peak_memory_mb(device)),
+    }

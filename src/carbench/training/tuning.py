@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from carbench.core.tables import damaged, read_table
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
-from carbench.tables import damaged, read_table
 
 COLUMNS = ["lr", "epoch", "val_accuracy", "val_loss", "chosen"]
 
@@ -35,3 +35,9 @@ def chosen_rate(path: Path) -> float | None:
     if rows and len(chosen) != 1:
         raise damaged(path, f"{len(chosen)} chosen learning rates")
     return chosen[0] if chosen else None
+
+
+def tuned(path: Path) -> dict[str, float]:
+    """Return what tune's table changes of a recipe: ``lr``, or nothing without a choice."""
+    rate = chosen_rate(path)
+    return {} if rate is None else {"lr": rate}

@@ -1,0 +1,147 @@
+"""How often the intervals of NLL and calibration error hold the truth, over simulated studies.
+
+Run by hand: `python benchmarks/calibration.py` prints the table of docs/statistics.md as markdown;
+`--studies` of each scenario (default 500).
+
+A simulated picture has a probability with which a training is right; what the training says is that
+probability with its logit stretched by a factor: 1 is calibrated, above 1 too sure. Pictures differ
+in how hard they are, trainings by luck; trainings of one backbone are right and wrong together as
+far as a normal copula with correlation 0.6 makes them. Pictures of one duplicate group are alike
+but for a tenth of the variance. The truth is that of 2,000 times as many pictures, binned alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from multiprocessing import Pool
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, ndtr
+from simulating import timed
+
+from carbench.statistics.calibration import (
+    calibration_error_interval,
+    calibration_error_score,
+    loss_interval,
+)
+from carbench.statistics.estimates import estimate
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.scoring import ratio_scores
+
+BINS = 10
+HARDNESS = 2.0  # spread over pictures of the logit of being right
+TOGETHER = 0.6
+ALIKE = 0.9
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of study: ``level`` is the logit of being right of a picture of median hardness."""
+
+    groups: int
+    seeds: int
+    level: float
+    stretch: float
+    luck: float = 0.15
+
+
+def draw(
+    scenario: Scenario, groups: NDArray[np.int64], luck: Numbers, dice: np.random.Generator
+) -> tuple[NDArray[np.bool_], Numbers, Numbers]:
+    """Return (S, N) right, confidence, and loss of two classes."""
+
+    def shared(*shape: int) -> Numbers:
+        """Normal variables that are much alike within a group."""
+        common = dice.normal(size=(*shape, groups.max() + 1))[..., groups]
+        own = dice.normal(size=(*shape, len(groups)))
+        return np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * own
+
+    hard = scenario.level + luck[:, None] + HARDNESS * shared(1)
+    chance = 0.5 + 0.5 * expit(hard)  # two classes: at worst a guess
+    copula = np.sqrt(TOGETHER) * shared(1) + np.sqrt(1 - TOGETHER) * shared(len(luck))
+    right = ndtr(copula) < chance
+    sure = expit(scenario.stretch * np.log(chance / (1 - chance)))
+    return right, sure, -np.log(np.where(right, sure, 1 - sure))
+
+
+def truth(scenario: Scenario, dice: np.random.Generator) -> tuple[float, float]:
+    """Return NLL and calibration error of a training, the mean over the luck of trainings."""
+    alone = np.arange(2000 * 200)
+    lucks = np.linspace(-1.65, 1.65, 12) * scenario.luck if scenario.seeds > 1 else np.zeros(1)
+    weights = np.exp(-((lucks / max(scenario.luck, 1e-9)) ** 2) / 2)
+    found = []
+    for luck in lucks:
+        hard = scenario.level + luck + HARDNESS * dice.normal(size=len(alone))
+        chance = 0.5 + 0.5 * expit(hard)
+        sure = expit(scenario.stretch * np.log(chance / (1 - chance)))
+        loss = -(chance * np.log(sure) + (1 - chance) * np.log(1 - sure)).mean()
+        parts = np.array_split(np.argsort(sure), BINS)
+        gaps = [abs((chance[part] - sure[part]).mean()) / BINS for part in parts]
+        found.append((loss, sum(gaps)))
+    nll, ece = np.average(found, axis=0, weights=weights)
+    return float(nll), float(ece)
+
+
+def judge(task: tuple[Scenario, int]) -> list[float]:
+    """Return truth, coverage and mean width of NLL, then of the calibration error."""
+    scenario, studies = task
+    dice = np.random.default_rng(list(os.fsencode(repr(scenario))))
+    true = truth(scenario, dice)
+    held, widths = np.zeros((studies, 2)), np.zeros((studies, 2))
+    for study in range(studies):
+        sizes = np.ones(scenario.groups, np.int64)
+        twins = dice.random(scenario.groups) < 0.15
+        sizes[twins] = dice.integers(2, 6, twins.sum())
+        groups = np.repeat(np.arange(scenario.groups), sizes)
+        luck = dice.normal(size=scenario.seeds) * scenario.luck * (scenario.seeds > 1)
+        right, sure, loss = draw(scenario, groups, luck, dice)
+        known = Groups(groups)
+        tested = np.ones(right.shape, np.bool_)
+        (score,) = ratio_scores(known, loss[None], tested[None], tested[None], is_share=False)
+        error, noise = calibration_error_score(known, right, sure, tested, BINS)
+        intervals = (
+            loss_interval(estimate(score), 0.95),
+            calibration_error_interval(estimate(error), noise, 0.95),
+        )
+        for column, (interval, value) in enumerate(zip(intervals, true, strict=True)):
+            held[study, column] = interval.low <= value <= interval.high
+            widths[study, column] = interval.high - interval.low
+    return [
+        *(true[0], held[:, 0].mean(), widths[:, 0].mean()),
+        *(true[1], held[:, 1].mean(), widths[:, 1].mean()),
+    ]
+
+
+@timed()
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=500, help="of each scenario")
+    parser.add_argument("--processes", type=int, help="default: one for each core")
+    arguments = parser.parse_args()
+    chosen = [
+        Scenario(groups, seeds, 2.5, stretch)
+        for seeds in (1, 3, 5)
+        for groups in (60, 200, 800)
+        for stretch in (1.0, 1.3, 2.0)
+    ]
+    print("| seeds | groups | stretch | NLL | held | width | ECE, % | held | width, points |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    with Pool(arguments.processes) as pool:
+        tasks = [(each, arguments.studies) for each in chosen]
+        for each, found in zip(chosen, pool.imap(judge, tasks), strict=True):
+            nll, nll_held, nll_width, ece, ece_held, ece_width = found
+            print(
+                f"| {each.seeds} | {each.groups} | {each.stretch:g} | {nll:.3f} | "
+                f"{100 * nll_held:.1f} | {nll_width:.3f} | {100 * ece:.1f} | "
+                f"{100 * ece_held:.1f} | {100 * ece_width:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What the simulations share: their command line, processes, and the time that they took."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import Pool
+from typing import Any
+
+from carbench.core.provenance import hardware
+
+
+@contextmanager
+def timed() -> Iterator[None]:
+    """Print the machine and the seconds that the block took, on stderr."""
+    started = time.perf_counter()
+    yield
+    print(json.dumps(hardware()), f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+def simulate_and_print(
+    description: str | None,
+    scenarios: Sequence[Any],
+    work: Callable[[tuple[Any, int]], Any],
+    table: Callable[[dict[Any, Any]], str],
+) -> None:
+    """Simulate `--studies` studies of each scenario in two processes, and print a table.
+
+    Args:
+        description: of the command.
+        scenarios: hashable.
+        work: a function of a module, from a scenario and a number of studies to a result.
+        table: from the results by scenario to text.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--studies", type=int, default=1000, help="of each scenario")
+    arguments = parser.parse_args()
+    with timed(), Pool(2) as pool:
+        tasks = [(each, arguments.studies) for each in scenarios]
+        print(table(dict(zip(scenarios, pool.map(work, tasks, chunksize=1), strict=True))))

@@ -1,0 +1,154 @@
+"""Are the parts of seeds and splits recovered, and do intervals hold the splits? Simulated studies.
+
+Run by hand: `python benchmarks/variance_parts.py` prints the table of docs/statistics.md as
+markdown; `--studies` of each scenario (default 1000).
+
+A picture is right as in benchmarks/coverage.py, with the luck of the split beside that of the
+training. With `published` all splits share their test pictures; with `grouped` each split tests a
+quarter of the groups, dealt anew. Estimates are the roots of mean variances, in points.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from coverage import CHANCE, CHANCE_APART, OWN, SHARED, WITHIN
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from simulating import simulate_and_print
+
+from carbench.statistics.estimates import estimate
+from carbench.statistics.intervals import share_interval
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.scoring import part_scores
+from carbench.statistics.variance_parts import variance_parts
+
+CONFIDENCE = 0.95
+TESTED = 0.25  # of the groups, by each split of `grouped`
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A kind of study of one backbone; spreads are standard deviations of its accuracy.
+
+    ``groups`` are those of the test part, or with ``grouped`` of all pictures.
+    """
+
+    method: str
+    splits: int
+    seeds: int
+    groups: int
+    seed_spread: float
+    split_spread: float
+    accuracy: float = 0.8
+
+
+@dataclass(frozen=True)
+class Study:
+    """A simulated study: (S, N) right and tested, (N,) groups, (S,) splits."""
+
+    right: NDArray[np.bool_]
+    tested: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    splits: NDArray[np.int64]
+
+
+def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
+    """Draw a study; seed s uses split s mod splits."""
+    sizes = np.ones(scenario.groups, np.int64)
+    twins = dice.random(scenario.groups) < 0.15
+    sizes[twins] = dice.integers(2, 6, twins.sum())
+    groups = np.repeat(np.arange(scenario.groups), sizes)
+    trainings = scenario.splits * scenario.seeds
+    splits = np.arange(trainings) % scenario.splits
+    steepness = np.exp(-(ndtri(scenario.accuracy) ** 2) / 2) / np.sqrt(2 * np.pi * WITHIN)
+    by_seed, by_split = scenario.seed_spread / steepness, scenario.split_spread / steepness
+    ability = ndtri(scenario.accuracy) * np.sqrt(WITHIN + by_seed**2 + by_split**2)
+    level = ability + by_seed * dice.normal(size=trainings)
+    level += by_split * dice.normal(size=scenario.splits)[splits]
+    hardness = np.sqrt(SHARED + OWN) * dice.normal(size=scenario.groups)
+    chance = np.sqrt(CHANCE) * dice.normal(size=(trainings, scenario.groups))
+    apart = np.sqrt(CHANCE_APART) * dice.normal(size=(trainings, len(groups)))
+    right = level[:, None] + (hardness + chance)[:, groups] + apart > 0
+    tested = np.ones_like(right)
+    if scenario.method == "grouped":
+        drawn = dice.random((scenario.splits, scenario.groups)).argsort(axis=1)
+        tested = (drawn < TESTED * scenario.groups)[splits][:, groups]
+    return Study(right & tested, tested, groups, splits)
+
+
+def judge(scenario: Scenario, study: Study) -> list[float]:
+    """Return the variances of seed and split, whether their intervals hold them, and whether that
+    of the accuracy does: with the splits, and as if there were only seeds."""
+    found = []
+    held = []
+    for splits in (study.splits, None):
+        groups = Groups(study.groups, splits)
+        (score,) = part_scores(groups, study.right, study.tested[None])
+        interval = share_interval(estimate(score), CONFIDENCE)
+        held.append(float(interval.low <= scenario.accuracy <= interval.high))
+        if splits is None:
+            continue
+        parts = {part.name: part for part in variance_parts(score, CONFIDENCE)}
+        for name, truth in (("seed", scenario.seed_spread), ("split", scenario.split_spread)):
+            part = parts[name]
+            assert part.variance is not None and part.low is not None and part.high is not None
+            found += [part.variance, float(part.low <= truth**2 <= part.high)]
+    return [*found, *held]
+
+
+def scenarios() -> list[Scenario]:
+    """Return what is tabulated."""
+    return [
+        Scenario(method, splits, seeds, groups, *spreads)
+        for method, groups in (("published", 200), ("published", 3200), ("grouped", 1200))
+        for splits, seeds in ((2, 2), (3, 2), (5, 2), (5, 3))
+        for spreads in ((0.01, 0.0), (0.01, 0.02), (0.02, 0.02))
+    ]
+
+
+def average(scenario: Scenario, studies: int) -> list[float]:
+    """Return the mean of :func:`judge` over many studies of a scenario."""
+    dice = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
+    judged = [judge(scenario, simulate(scenario, dice)) for _ in range(studies)]
+    return [float(mean) for mean in np.mean(judged, axis=0)]
+
+
+def _work(task: tuple[Scenario, int]) -> list[float]:
+    return average(*task)
+
+
+def table(found: dict[Scenario, list[float]]) -> str:
+    """Return a markdown table, a row a scenario."""
+    lines = [
+        "| method | splits x seeds | groups | seed: true | found | held | split: true | found "
+        "| held | accuracy held | splits ignored |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for each, (seed, seed_held, split, split_held, held, ignored) in found.items():
+        cells = [
+            each.method,
+            f"{each.splits} x {each.seeds}",
+            str(each.groups),
+            f"{100 * each.seed_spread:.1f}",
+            f"{100 * seed**0.5:.1f}",
+            f"{100 * seed_held:.0f}",
+            f"{100 * each.split_spread:.1f}",
+            f"{100 * split**0.5:.1f}",
+            f"{100 * split_held:.0f}",
+            f"{100 * held:.0f}",
+            f"{100 * ignored:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate and print."""
+    simulate_and_print(__doc__, scenarios(), _work, table)
+
+
+if __name__ == "__main__":
+    main()

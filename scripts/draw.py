@@ -1,0 +1,32 @@
+"""draw: put the duplicate groups in the order in which fractions of the train set take them.
+
+Writes ``order.csv``, the place of each group on the circle of ``carbench.data.subsets``. The order
+does not depend on the fractions and seeds of the study, so that adding one does not repeat a
+training.
+"""
+
+from pathlib import Path
+
+from carbench.core.tables import write_table
+from carbench.data.split_table import read_split
+from carbench.data.subsets import draw_places
+from carbench.engines.stage import Stage, log, run_stage, stage_parser
+
+
+def draw(stage: Stage) -> None:
+    seed: int = stage.value("learning_curve.draw_seed")
+    places = draw_places((row.group for row in read_split(stage.args.split, 0)), seed)
+    with stage.output(stage.args.output) as path:
+        write_table(
+            path,
+            ["group", "place"],
+            ({"group": group, "place": f"{place:.9g}"} for group, place in places.items()),
+        )
+    log.info("%s duplicate groups", f"{len(places):,}")
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--split", type=Path, required=True, help="split.csv")
+    parser.add_argument("--output", type=Path, required=True, help="CSV file to write")
+    run_stage(parser, draw)

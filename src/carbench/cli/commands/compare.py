@@ -1,0 +1,131 @@
+"""compare: whether experiments really differ, not only by how much.
+
+Takes DVC experiments, branches, tags, commits or ``workspace``. Pairs their answers to the clean
+test pictures that both have, and judges with the statistics of stage aggregate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carbench.core.errors import CarbenchError
+
+if TYPE_CHECKING:
+    from carbench.engines.revisions import Revision
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments of `carbench compare`."""
+    parser.add_argument(
+        "experiments",
+        metavar="EXP",
+        nargs="+",
+        help="a DVC experiment, a branch, tag or commit, or `workspace`. One alone is compared "
+        "with the workspace; of several the first is what the others are compared with",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the numbers to this file, or with `-` print them instead of the text",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print; return the exit status, 0 whether they differ or not.
+
+    Raises:
+        CarbenchError: an experiment is unknown, given twice, its results are missing or out of
+            reach, or it shares no picture with the reference; or the workspace's are not those of
+            its parameters.
+    """
+    # Pandas and scipy take a second to load, which `--help` need not wait for.
+    from carbench.cli.experiments.reading import read_experiment, read_params
+    from carbench.cli.experiments.wording import changed_params, document, text
+    from carbench.engines.dvc_yaml import DEFINITION
+    from carbench.engines.revisions import WORKSPACE, open_revision
+    from carbench.engines.sync import open_workspace, prove_all
+    from carbench.engines.why import refuse_unproven
+    from carbench.params.aggregate import AggregateParams
+    from carbench.params.base import lookup, read_section, read_yaml
+    from carbench.statistics.experiments import compare_experiments
+
+    names = args.experiments if len(args.experiments) > 1 else [WORKSPACE, *args.experiments]
+    _refuse_repeated(names)
+    if WORKSPACE in names and DEFINITION.is_file():
+        workspace = open_workspace(Path())
+        refuse_unproven(workspace, prove_all(workspace))
+    params = read_section(Path("params.yaml"), "aggregate", AggregateParams)
+    margin = float(lookup(read_yaml(Path("params.yaml")), "choose.margin", Path("params.yaml")))
+    revisions = [open_revision(name) for name in names]
+    settings = [read_params(revision) for revision in revisions]
+    experiments = [
+        read_experiment(revision, own) for revision, own in zip(revisions, settings, strict=True)
+    ]
+    comparisons = compare_experiments(experiments[0], experiments[1:], params.confidence, margin)
+    changes = [changed_params(settings[0], own) for own in settings[1:]]
+    if args.json:
+        first, *rest = [_metrics(revision) for revision in revisions]
+        documents = [
+            document(comparison, changed, (first, metrics))
+            for comparison, changed, metrics in zip(comparisons, changes, rest, strict=True)
+        ]
+        _write(
+            args.json,
+            {
+                "unit": "percentage points",
+                "confidence": params.confidence,
+                "margin": 100 * margin,
+                "comparisons": documents,
+            },
+        )
+    if args.json != "-":
+        said = [
+            text(comparison, changed, params.confidence)
+            for comparison, changed in zip(comparisons, changes, strict=True)
+        ]
+        sys.stdout.write("\n\n\n".join(said) + "\n")
+    return 0
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise CarbenchError(
+                f"carbench compare {' '.join(names)}",
+                found=f"{name} twice (one alone is compared with the workspace)",
+                expected="different experiments",
+                fix="name another experiment or commit",
+            )
+
+
+def _metrics(revision: Revision) -> Any:
+    path = "results/metrics.json"
+    try:
+        return json.loads(revision.read(path))
+    except ValueError as error:
+        raise CarbenchError(
+            revision.where(path),
+            found=f"no readable JSON ({error})",
+            expected="what stage aggregate writes",
+            fix="run the study again",
+        ) from None
+
+
+def _write(place: str, content: dict[str, Any]) -> None:
+    said = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if place == "-":
+        sys.stdout.write(said)
+        return
+    try:
+        Path(place).write_text(said, encoding="utf-8")
+    except OSError as error:
+        raise CarbenchError(
+            place,
+            found=f"a place that cannot be written to ({error.strerror})",
+            expected="a file in a folder that exists",
+            fix="name another file, or `--json -` to print the numbers",
+        ) from None

@@ -1,0 +1,55 @@
+"""carbench pin: write down which trained weights are meant, by commit and content.
+
+Asks the hub: for every `weights: pretrained` of params.yaml, of which only the pins change, and for
+the candidates of `screen:`, whose pins are added to the table that `screen.weights` names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from carbench.params.train import WeightsHub
+
+log = logging.getLogger("carbench")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument(
+        "repository",
+        metavar="OWNER/NAME",
+        nargs="?",
+        help="print the pin of this repository (default: pin what params.yaml names)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pin, and say what was pinned; return 1 if a candidate could not be pinned.
+
+    Raises:
+        CarbenchError: params.yaml cannot be read, or the hub not asked; the file is as it was.
+    """
+    from carbench.models.hub import newest
+    from carbench.models.pinning import as_yaml, pin_all
+    from carbench.screening.pinning import pin_candidates
+
+    path = Path("params.yaml")
+    if args.repository:
+        print(as_yaml(newest(args.repository, "weights")))  # noqa: T201
+        return 0
+    pinned = pin_all(path)
+    for name, pin in pinned.items():
+        print(f"{path}: {name}: {as_yaml(pin)}")  # noqa: T201
+    failed = asked = False
+    for model, found in pin_candidates(path):
+        asked = True
+        if isinstance(found, WeightsHub):
+            print(f"{model}: {as_yaml(found)}")  # noqa: T201
+        else:
+            failed = True
+            log.error("%s", found)
+    if not pinned and not asked:
+        print(f"{path}: nothing to pin")  # noqa: T201
+    return int(failed)

@@ -1,0 +1,64 @@
+"""carbench why TARGET...: why a job would run again, in a sentence; the same for both engines.
+
+A target is a job (train@resnet-0), a stage (train) or a file that a job makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from carbench.core.errors import CarbenchError
+from carbench.engines.dvc_yaml import JobSpec
+from carbench.engines.sync import open_workspace, prove_all
+from carbench.engines.why import explain, upstream
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("targets", nargs="*", help="jobs, stages or files (default: what is stale)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a sentence a job."""
+    workspace = open_workspace(Path())
+    proofs = prove_all(workspace)
+    above = upstream(workspace.jobs)
+    targets = [target for target in args.targets if target not in workspace.left_alone]
+    for stage in args.targets:
+        if what := workspace.left_alone.get(stage):
+            print(f"{stage} is left to DVC and Snakemake, each by itself: it has {what}.")  # noqa: T201
+    if args.targets:
+        names = [name for target in targets for name in jobs_at(workspace.jobs, target)]
+    else:
+        names = [name for name, proof in proofs.items() if not proof.proven]
+    for name in dict.fromkeys(names):
+        print(explain(workspace, proofs, name, above))  # noqa: T201
+    if not names and not args.targets:
+        print("Nothing would run again.")  # noqa: T201
+    return 0
+
+
+def jobs_at(jobs: Mapping[str, JobSpec], target: str) -> list[str]:
+    """Return the names of the jobs that a target means.
+
+    Raises:
+        CarbenchError: it means none.
+    """
+    path = target.removeprefix("./").rstrip("/")
+    found = [
+        name
+        for name, job in jobs.items()
+        if target in (name, job.stage)
+        or any(out == path or out.startswith(f"{path}/") for out in job.outs)
+    ]
+    if not found:
+        raise CarbenchError(
+            target,
+            found="no such job",
+            expected=f"a stage ({', '.join(dict.fromkeys(job.stage for job in jobs.values()))}), "
+            "one of its jobs such as train@NAME-SEED, or a file that a job makes",
+            fix="correct the name; `dvc stage list` lists all jobs",
+        )
+    return found

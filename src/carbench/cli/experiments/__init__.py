@@ -1,0 +1,1 @@
+"""Comparison of experiments and commits: reading their results and describing how they differ."""

@@ -1,0 +1,1 @@
+"""What every layer uses: errors, tables, atomic files, progress, provenance."""

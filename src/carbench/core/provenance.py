@@ -1,0 +1,104 @@
+"""Where a result is from: code, data, versions, machine and times."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from carbench.core.code_dependencies import code_hash
+
+PACKAGES = ("carbench", "torch", "timm", "numpy", "pillow", "safetensors", "pandas")
+
+
+def provenance(stage: str, params: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
+    """Return a record of what a result is made from, to be written beside it.
+
+    Args:
+        stage: the stage's name.
+        params: the parameters that were used, overrides applied.
+        inputs: files whose content the result depends on.
+    """
+    return {
+        "stage": stage,
+        "params": params,
+        "inputs": {path.as_posix(): file_hash(path) for path in inputs},
+        "code": code_hash(stage),
+        "git": _git(),
+        "versions": versions("python", *PACKAGES),
+        "hardware": hardware(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def file_hash(path: Path) -> str:
+    """Return a file's sha256, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions(*names: str) -> dict[str, str | None]:
+    """Return the versions of packages, and of ``python``; None of what is not installed."""
+    return {name: _version(name) for name in names}
+
+
+def hardware() -> dict[str, Any]:
+    """Return processor, cores, memory (GB) and GPUs of this machine."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": _gpus(),
+        "system": platform.platform(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _gpus() -> list[str]:
+    """Names of the GPUs, as the driver's own tool tells them: torch may not be loaded."""
+    listing = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return listing.splitlines() if listing else []
+
+
+def _git() -> dict[str, Any]:
+    commit = _output("git", "rev-parse", "HEAD")
+    # What a run itself writes into tracked files is no edit.
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".")
+    edits = [
+        line
+        for line in (changed or "").splitlines()
+        if not line[3:].startswith(("results/", "dvc.lock"))
+    ]
+    return {"commit": commit, "dirty": bool(edits) if commit else None}
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n")
+
+
+def _version(name: str) -> str | None:
+    if name == "python":
+        return platform.python_version()
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

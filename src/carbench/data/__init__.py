@@ -1,0 +1,1 @@
+"""Images: where they come from, duplicates, splits, packing, augmentation."""

@@ -1,0 +1,1 @@
+"""From the chosen model to a running service: export, bundle, service, drift."""

@@ -1,0 +1,134 @@
+"""An exported folder as one thing: all of its files checked against model.json, then in memory.
+
+What is served is what was read here, whatever happens to the folder afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carbench.core.errors import CarbenchError
+from carbench.deploy.bundle.folder import (
+    ABOUT,
+    AGAIN,
+    EXAMPLE,
+    INT8_ONNX,
+    LABELS,
+    ONNX,
+    Deployed,
+    read_checked,
+    read_model,
+)
+from carbench.deploy.bundle.observations import Observations, read_reference
+from carbench.models.onnx_classifier import OnnxModel
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that can be served.
+
+    Attributes:
+        model: what its model.json says.
+        classifier: its ONNX model.
+        reference: the images that new ones are compared with.
+        example: an image file to try; None if the folder has none.
+    """
+
+    model: Deployed
+    classifier: OnnxModel
+    reference: Observations
+    example: bytes | None
+
+
+def load_bundle(folder: Path, int8: bool = False) -> Bundle:
+    """Read and check an exported folder.
+
+    Raises:
+        CarbenchError: a file is missing or is not the one that model.json names, class names differ
+            between files, or the reference is of another model.
+    """
+    model = read_model(folder)
+    contents = {name: read_checked(model, name) for name in model.about.sha256}
+    name = INT8_ONNX if int8 else ONNX
+    if name not in contents:
+        raise CarbenchError(
+            folder,
+            found=f"no {'8-bit' if int8 else 'ONNX'} model",
+            expected=f"a {name} that {ABOUT} names",
+            fix="set export.int8: true in params.yaml and export again, or omit --int8"
+            if int8
+            else AGAIN,
+        )
+    try:
+        classifier = OnnxModel(contents[name], threads=1)
+    except Exception as error:  # onnxruntime raises classes of its own for each kind of damage
+        raise CarbenchError(
+            folder / name, found=f"no ONNX model ({error})", expected="one", fix=AGAIN
+        ) from None
+    _compare_classes(folder, name, classifier.classes, model.classes)
+    if LABELS in contents:
+        _compare_classes(folder, LABELS, json.loads(contents[LABELS]), model.classes)
+    reference = read_reference(model)
+    _check_reference(model, classifier, reference)
+    return Bundle(model, classifier, reference, contents.get(EXAMPLE))
+
+
+def copy_bundle(source: Path, target: Path) -> None:
+    """Copy what is served of an exported folder, so that later changes to it have no effect.
+
+    Raises:
+        CarbenchError: it cannot be read, or there is no space for the copy.
+    """
+    read_model(source)
+    target.mkdir(parents=True)
+    try:
+        for path in source.iterdir():
+            if path.is_file():
+                shutil.copyfile(path, target / path.name)
+    except OSError as error:
+        raise CarbenchError(
+            error.filename2 or error.filename or source,
+            found=f"a copy that failed ({error.strerror})",
+            expected=f"space for a copy of {source}",
+            fix="free space, or set TMPDIR to a folder on another disk",
+        ) from None
+
+
+def _compare_classes(folder: Path, name: str, found: Any, expected: list[str]) -> None:
+    if found != expected:
+        raise CarbenchError(
+            folder / name,
+            key="classes",
+            found=f"{found!r:.200}",
+            expected=f"those of {ABOUT}, {expected!r:.200}",
+            fix=AGAIN,
+        )
+
+
+def _check_reference(model: Deployed, classifier: OnnxModel, reference: Observations) -> None:
+    """Raise if the reference cannot be of this model."""
+    zeros = np.zeros((1, model.size, model.size, 3), np.uint8)
+    probabilities, embedding = classifier.predict(zeros)
+    if probabilities.shape[1] != len(model.classes):
+        raise CarbenchError(
+            model.folder / ABOUT,
+            key="classes",
+            found=f"{len(model.classes)} names",
+            expected=f"one for each of the model's {probabilities.shape[1]} outputs",
+            fix=AGAIN,
+        )
+    width = reference.embedding.shape[1]
+    known = len(reference) and reference.predicted.max() < len(model.classes)
+    if width != embedding.shape[1] or not known:
+        raise CarbenchError(
+            model.reference,
+            found=f"classes or an embedding (of {width} numbers) of another model",
+            expected=f"those of the ONNX model ({embedding.shape[1]} numbers)",
+            fix=AGAIN,
+        )

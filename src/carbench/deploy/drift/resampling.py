@@ -1,0 +1,104 @@
+"""How often a window raises an alarm if nothing has changed, for this one reference.
+
+The chance that is promised, ``alpha``, is an average over references: one that was drawn to be a
+little unusual raises more alarms in every window, another fewer. How much references differ is seen
+by resampling: the reference is dealt into two halves, of which one is the reference and windows are
+drawn from the other, which stands for new images without a change. The rates of many halves are
+spread a little more widely than those of whole references, which are twice as large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carbench.core.errors import CarbenchError
+from carbench.deploy.bundle.observations import Observations
+from carbench.deploy.drift.testing import FEWEST, compare
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Rates of false alarms of windows.
+
+    Attributes:
+        rates: (H,) one for each half that was the reference.
+        pictures: in a window.
+        windows: that each rate is of.
+    """
+
+    rates: list[float]
+    pictures: int
+    windows: int
+
+    def quantile(self, share: float) -> float:
+        """Return the rate that this share of the halves does not exceed."""
+        return float(np.quantile(self.rates, share, method="inverted_cdf"))
+
+    @property
+    def mean(self) -> float:
+        """The average over references, which ``alpha`` bounds."""
+        return float(np.mean(self.rates))
+
+
+def false_alarms(
+    reference: Observations,
+    classes: list[str],
+    alpha: float,
+    seed: int,
+    pictures: int,
+    min_effect: float = 0.0,
+    halves: int = 40,
+    windows: int = 100,
+) -> FalseAlarms:
+    """Return how often windows without a change raise an alarm.
+
+    Args:
+        reference: of a model.
+        classes: the class names.
+        alpha: the promised rate.
+        seed: of the draws.
+        pictures: in a window, at most half as many as in a half of the reference.
+        min_effect: effect size from which a difference is an alarm.
+        halves: references that are tried.
+        windows: that are drawn for each.
+
+    Raises:
+        CarbenchError: the reference is too small for windows of a useful size.
+    """
+    half = len(reference) // 2
+    pictures = min(pictures, half // 2)
+    if pictures < FEWEST:
+        raise CarbenchError(
+            "the reference",
+            found=f"{len(reference)} images",
+            expected=f"at least {4 * FEWEST}, to be dealt into halves and windows",
+            fix="do without --false-alarms, or export with a larger validation part",
+        )
+    dice = np.random.default_rng(seed)
+    rates = []
+    for _ in range(halves):
+        order = dice.permutation(len(reference))
+        known, new = _rows(reference, order[:half]), order[half:]
+        alarms = sum(
+            compare(
+                known,
+                _rows(reference, dice.choice(new, pictures, replace=False)),
+                classes,
+                alpha,
+                int(dice.integers(2**31)),
+                min_effect,
+            ).alarm
+            for _ in range(windows)
+        )
+        rates.append(alarms / windows)
+    return FalseAlarms(rates, pictures, windows)
+
+
+def _rows(seen: Observations, rows: NDArray[np.int64]) -> Observations:
+    statistics = {name: column[rows] for name, column in seen.statistics.items()}
+    return Observations(
+        statistics, seen.predicted[rows], seen.confidence[rows], seen.embedding[rows]
+    )

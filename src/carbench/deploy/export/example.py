@@ -1,0 +1,36 @@
+"""A picture to try the model with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carbench.data.images import read
+from carbench.data.split_table import SplitRow
+from carbench.deploy.bundle.observations import Observations
+
+# Pixels of the longer side, at most.
+SIDE = 640
+
+
+def write_example(
+    images: Path, rows: list[SplitRow], observed: Observations, classes: list[str], path: Path
+) -> None:
+    """Write an ordinary picture of val as a JPEG: of those that are predicted right, the median.
+
+    Args:
+        images: the folder of the pictures.
+        rows: the pictures that were observed.
+        observed: what the model makes of them.
+        classes: the class names.
+        path: the file to write.
+    """
+    right = [
+        index
+        for index, row in enumerate(rows)
+        if classes[int(observed.predicted[index])] == row.label
+    ]
+    candidates = right or list(range(len(rows)))
+    ordered = sorted(candidates, key=lambda index: float(observed.confidence[index]))
+    picture = read(images / rows[ordered[len(ordered) // 2]].image)
+    picture.thumbnail((SIDE, SIDE))
+    picture.save(path, "JPEG", quality=90)

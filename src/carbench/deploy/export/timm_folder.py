@@ -1,0 +1,33 @@
+"""The model as timm loads it: ``timm.create_model("local-dir:results/export")``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import save_for_hf
+from torch import nn
+
+from carbench.models.backbones import ModelCard
+
+# timm's words for carbench.data.images.Fit.
+CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}
+
+
+def write_timm(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> None:
+    """Write ``config.json`` and ``model.safetensors``."""
+    size = (3, card.image_size, card.image_size)
+    data: dict[str, Any] = {
+        "input_size": size,
+        "mean": tuple(card.mean),
+        "std": tuple(card.std),
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": CROP_MODES[fit],
+    }
+    # safetensors takes tensors in the usual order of memory only.
+    plain = model.to(memory_format=torch.contiguous_format)
+    about = {"label_names": card.classes}
+    save_for_hf(plain, str(folder), about, safe_serialization=True, data_config=data)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone

@@ -1,0 +1,238 @@
+"""The store of results by content: DVC's cache, in its documented layout.
+
+A job puts its outputs here before they appear in results/, so that a finished job is never lost: to
+an engine that removes outputs before it runs a job, to a kill, to a change of mind. `dvc push`
+shares what lies here; `dvc gc` may remove it, which costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from pathlib import Path
+
+from carbench.engines.hashing import Content, file_md5, listing_text
+
+CHUNK = 1 << 20
+# Of Linux: let a file share the blocks of another one, where the file system can.
+FICLONE = 0x40049409
+# What a group may write, as in DVC.
+GROUP_FOLDER, GROUP_FILE = 0o2775, 0o664
+
+
+class Store:
+    """Content by md5 below ``<cache>/files/md5``, read-only files that appear complete.
+
+    Args:
+        cache: DVC's cache folder.
+        group: whether a group writes into it (DVC's ``cache.shared``).
+        links: how results may hang together with it, the best first (DVC's ``cache.type``):
+            ``reflink``, ``hardlink``, ``symlink``, ``copy``. Where none is possible, by copy.
+
+    Attributes:
+        shared: a folder for what others who use the cache may know, too.
+    """
+
+    def __init__(
+        self, cache: Path, group: bool = False, links: Sequence[str] = ("reflink", "copy")
+    ) -> None:
+        self._objects = cache / "files/md5"
+        self._group = group
+        self._links = tuple(links)
+        self.shared = cache / "carbench"
+
+    def has(self, content: Content) -> bool:
+        """Whether a file, or a folder's listing and all its files, lie here."""
+        if not self._place(content.md5).exists():
+            return False
+        if content.nfiles is None:
+            return True
+        return all(self._place(md5).exists() for _, md5 in self._listing(content) or [("", "?")])
+
+    def put(self, path: Path, content: Content, files: list[tuple[str, Content]] | None) -> None:
+        """Keep the file, or the folder with the listing ``files``, that lies at ``path``."""
+        if files is None:
+            self._put_file(path, content.md5)
+            return
+        for name, each in files:
+            self._put_file(path / name, each.md5)
+        if not (place := self._place(content.md5)).exists():
+            with self._draft(place) as draft:
+                draft.write_text(listing_text(files), encoding="utf-8")
+
+    def bring(self, content: Content, target: Path, own: bool = False) -> bool:
+        """Put content at ``target``, which must not exist; False if it is not here, whole.
+
+        A damaged object is removed: DVC fetches it again, or the job makes it again.
+
+        Args:
+            content: what to bring.
+            target: where to.
+            own: as a copy of its own, whatever ``links`` say.
+        """
+        if content.nfiles is None:
+            return self._bring_file(content.md5, target, own)
+        listing = self._listing(content)
+        if listing is None:
+            return False
+        target.mkdir()
+        for name, md5 in listing:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            if not self._bring_file(md5, target / name, own):
+                return False
+        return True
+
+    def link(self, path: Path, md5s: Sequence[tuple[str, str]]) -> None:
+        """Let files that are kept here take up no space a second time, where that is asked for.
+
+        Args:
+            path: a file, or a folder.
+            md5s: names below ``path`` ("" for itself) and md5s of what is kept.
+        """
+        kinds = tuple(takewhile(("hardlink", "symlink").__contains__, self._links))
+        for name, md5 in md5s:
+            place = path / name if name else path
+            draft = place.with_name(f".{place.name}-link")
+            if any(self._take(kind, self._place(md5), draft) == md5 for kind in kinds):
+                draft.replace(place)
+
+    @contextmanager
+    def sharing(self, path: Path) -> Iterator[None]:
+        """Make the folders of a file for all who use the cache; let its group write what is made.
+
+        Raises:
+            OSError: this person may not write there.
+        """
+        self._make_folders(path.parent)
+        yield
+        if self._group:
+            path.chmod(GROUP_FILE)
+
+    def damaged(self, content: Content) -> list[str]:
+        """Return and remove a content's objects that are not what their names say."""
+        listing = self._listing(content) if content.nfiles is not None else []
+        md5s = [content.md5, *(md5 for _, md5 in listing or [])]
+        found = []
+        for md5 in dict.fromkeys(md5s):
+            place = self._place(md5)
+            if place.exists() and file_md5(place) != md5.removesuffix(".dir"):
+                place.unlink()
+                found.append(md5)
+        return found
+
+    def _place(self, md5: str) -> Path:
+        return self._objects / md5[:2] / md5[2:]
+
+    def _listing(self, content: Content) -> list[tuple[str, str]] | None:
+        try:
+            text = self._place(content.md5).read_text(encoding="utf-8")
+            return [(entry["relpath"], entry["md5"]) for entry in json.loads(text)]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _put_file(self, path: Path, md5: str) -> None:
+        place = self._place(md5)
+        if place.exists():
+            return
+        with self._draft(place) as draft:
+            cloned = "reflink" in self._links and _clone(path, draft)
+            if (file_md5(draft) if cloned else _copy(path, draft)) != md5:
+                raise OSError(None, "changed while it was being stored", str(path))
+
+    def _bring_file(self, md5: str, target: Path, own: bool) -> bool:
+        place = self._place(md5)
+        for kind in ("copy",) if own else (*self._links, "copy"):
+            try:
+                found = self._take(kind, place, target)
+            except FileNotFoundError:
+                return False
+            if found is not None and found != md5:
+                place.unlink(missing_ok=True)
+            if found is not None:
+                return found == md5
+        return False
+
+    @staticmethod
+    def _take(kind: str, place: Path, target: Path) -> str | None:
+        """Let ``target`` hang together with an object; its md5, or None if that is impossible.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+        """
+        try:
+            match kind:
+                case "reflink":
+                    return file_md5(target) if _clone(place, target) else None
+                case "hardlink":
+                    target.hardlink_to(place)
+                case "symlink":
+                    target.symlink_to(place.absolute())
+                case _:
+                    return _copy(place, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            if kind in ("hardlink", "symlink"):  # another file system, or one without links
+                return None
+            raise
+        return file_md5(place)
+
+    def _draft(self, place: Path) -> _Draft:
+        self._make_folders(place.parent)
+        return _Draft(place)
+
+    def _make_folders(self, folder: Path) -> None:
+        missing = [each for each in [folder, *folder.parents] if not each.exists()]
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            if self._group:  # whoever made it first has set it, and may be somebody else
+                with suppress(PermissionError):
+                    each.chmod(GROUP_FOLDER)
+
+
+class _Draft:
+    """A temporary file beside ``place`` that takes its name, read-only, if all went well."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+
+    def __enter__(self) -> Path:
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self._place.parent)
+        os.close(handle)
+        self._path = Path(name)
+        return self._path
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._path.chmod(0o444)  # as DVC's: what is read-only, DVC need not hash again
+            self._path.replace(self._place)
+        else:
+            self._path.unlink(missing_ok=True)
+
+
+def _clone(source: Path, target: Path) -> bool:
+    """Let a file share another one's blocks; False if the file system cannot."""
+    try:
+        with source.open("rb") as read, target.open("wb") as write:
+            fcntl.ioctl(write, FICLONE, read.fileno())
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _copy(source: Path, target: Path) -> str:
+    """Copy a file's bytes and return their md5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with source.open("rb") as read, target.open("wb") as write:
+        while chunk := read.read(CHUNK):
+            digest.update(chunk)
+            write.write(chunk)
+    return digest.hexdigest()

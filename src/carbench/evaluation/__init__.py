@@ -1,0 +1,1 @@
+"""What a model predicts: metrics, calibration, explanations, and what a prediction costs."""

@@ -1,0 +1,83 @@
+"""Ways to run a backbone: what is timed, from images in memory to probabilities in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from carbench.data.images import Fit
+from carbench.evaluation.cost.graphs import Shape, onnx_path
+from carbench.evaluation.cost.serving import decode_and_predict
+from carbench.models.onnx_classifier import OnnxModel
+from carbench.models.onnx_graph import Deployable
+from carbench.models.timing import Configuration, Runtime
+
+Pixels = NDArray[np.uint8]
+Runs = dict[Configuration, Callable[[], object]]
+
+
+def onnx_runs(
+    backbone: str,
+    folder: Path,
+    shape: Shape,
+    file: bytes,
+    fit: Fit,
+    threads: list[int],
+    images: list[int],
+    int8: bool,
+) -> Runs:
+    """Return what the service does with a backbone: ONNX Runtime, alone and after decoding.
+
+    Args:
+        backbone: its name in the study.
+        folder: of the ONNX files.
+        shape: of the study.
+        file: an image file, to be decoded.
+        fit: how it is brought to the graph's shape.
+        threads: each is timed.
+        images: at a time; each is timed.
+        int8: the 8-bit form.
+    """
+    runtime: Runtime = "onnx-int8" if int8 else "onnx"
+    runs: Runs = {}
+    for count in threads:
+        model = OnnxModel(onnx_path(folder, backbone, int8), count)
+        for many in images:
+            pixels = shape.random_images(many)
+            alone = Configuration(backbone, runtime, count, many, decoding=False)
+            runs[alone] = partial(model.predict, pixels)
+        whole = Configuration(backbone, runtime, count, 1, decoding=True)
+        runs[whole] = partial(decode_and_predict, model, file, shape.side, fit)
+    return runs
+
+
+def torch_runs(
+    backbone: str, model: Deployable, shape: Shape, images: list[int], device: torch.device
+) -> Runs:
+    """Return the same computation in torch, eager: on the CPU, or on a GPU, there and back.
+
+    Args:
+        backbone: its name in the study.
+        model: on the device.
+        shape: of the study.
+        images: at a time; each is timed.
+        device: where it computes.
+    """
+    runtime: Runtime = "torch-cuda" if device.type == "cuda" else "torch"
+    return {
+        Configuration(backbone, runtime, 1, many, decoding=False): partial(
+            _predict, model, shape.random_images(many), device
+        )
+        for many in images
+    }
+
+
+@torch.inference_mode()
+def _predict(model: Deployable, pixels: Pixels, device: torch.device) -> object:
+    probabilities, embedding = model(torch.from_numpy(pixels).to(device))
+    return probabilities.cpu(), embedding.cpu()

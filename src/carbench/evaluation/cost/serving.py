@@ -1,0 +1,71 @@
+"""What a worker of the service does with an image file, and the memory that it takes. No torch."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+import carbench
+from carbench.data.images import Fit, shrink
+from carbench.models.onnx_classifier import OnnxModel
+
+
+def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> object:
+    """Answer an image file as the service does, without HTTP and its log.
+
+    Args:
+        model: whose graph takes images of ``side`` x ``side`` pixels.
+        file: in a format that :func:`carbench.data.images.decode` knows.
+        side: pixels.
+        fit: how it is brought to that shape.
+    """
+    picture, _ = shrink(file, side, fit)
+    return model.predict(np.asarray(picture)[None])
+
+
+def peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:
+    """Return the peak memory of a process that loads a model and answers a file, in MB.
+
+    It is that of the whole process: Python, NumPy, Pillow, ONNX Runtime with one thread, the model.
+    """
+    source = str(Path(carbench.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "carbench.evaluation.cost.serving", onnx, file, str(side), fit],
+        env=os.environ | {"PYTHONPATH": source},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout) / 1e6
+
+
+def _own_peak() -> int:
+    """Return the most bytes that this process has had in memory.
+
+    Linux's getrusage would tell the peak of the process that started this one, if that is higher.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    except (OSError, ValueError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+
+
+def _main(onnx: str, file: str, side: str, fit: str) -> None:
+    (known,) = (each for each in get_args(Fit) if each == fit)
+    model = OnnxModel(Path(onnx), threads=1)
+    for _ in range(3):
+        decode_and_predict(model, Path(file).read_bytes(), int(side), known)
+    sys.stdout.write(f"{_own_peak()}\n")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,1 +1,0 @@
-"""The only room that knows Snakemake and DVC from the inside."""

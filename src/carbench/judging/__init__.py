@@ -1,1 +1,0 @@
-"""What a model says of pictures: predictions, metrics, calibration, explanations."""

@@ -1,1 +1,0 @@
-"""What was made from what: the jobs of the study, hashes, receipts, and the store of results."""

@@ -1,1 +1,0 @@
-"""What all pages share: how templates are read, and how pages look."""

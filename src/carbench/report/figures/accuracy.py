@@ -1,0 +1,47 @@
+"""accuracy: one row per backbone, with mean accuracy, interval and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from carbench.params.plot import AccuracyParams
+from carbench.report.figures.colours import MUTED
+from carbench.report.figures.forest import Key, Panel, forest
+from carbench.report.figures.rows import Point, Row
+from carbench.report.figures.style import Mark, Style
+from carbench.report.figures.summary import Backbone, read_summary
+from carbench.report.figures.words import percent, percents
+
+SEED = Mark(MUTED, "o")
+
+
+def draw(table: Path, style: Style, params: AccuracyParams) -> Figure:
+    """Draw summary.csv."""
+    backbones = read_summary(table)
+    rows = [_row(place, each, style, params) for place, each in enumerate(backbones)]
+    seeds = params.show_seeds and len(backbones[0].seeds) > 1
+    key = [Key("chosen on the validation set", style.mark(0), size=7)]
+    if seeds:
+        key.append(Key("one training run (seed)", SEED, size=3.2))
+    title = "accuracy on clean test images: mean and interval"
+    return forest(style, [Panel(rows, "accuracy")], title, key)
+
+
+def _row(place: int, backbone: Backbone, style: Style, params: AccuracyParams) -> Row:
+    mark = style.mark(place)
+    interval = backbone.accuracy_low, backbone.accuracy_high
+    points = [Point(backbone.accuracy, mark.colour, mark.shape, interval=interval, size=8)]
+    if params.show_seeds and len(backbone.seeds) > 1:
+        points += [
+            Point(value, SEED.colour, SEED.shape, rise=-0.27, size=3)
+            for value in backbone.accuracy_by_seed
+        ]
+    return Row(
+        backbone.backbone,
+        points,
+        percent(backbone.accuracy),
+        percents(*interval),
+        bold=backbone.chosen,
+    )

@@ -1,0 +1,67 @@
+"""mistakes: the most confident errors of the chosen backbone, and where it looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from carbench.params.plot import MistakesParams
+from carbench.report.figures.colours import INK, MUTED
+from carbench.report.figures.explanations import Pixels, overlay, read_explanations
+from carbench.report.figures.layout import nothing, wrapped
+from carbench.report.figures.style import Style, shorten
+from carbench.report.figures.summary import Mistake, read_rows
+
+GAP = 0.12  # inches between mistakes
+
+
+def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
+    """Draw mistakes.csv and, beside it, mistakes.npz."""
+    mistakes = read_rows(table, Mistake)[: params.count]
+    if not mistakes:
+        return nothing(style, "no errors to show: none were made, or evaluate.explanations is 0")
+    pictures, maps = read_explanations(table.with_suffix(".npz"))
+    columns = 1 if style.narrow else min(3, max(2, len(mistakes)))
+    side = (style.width - GAP * (columns - 1)) / columns / 2
+    text, head = style.row_height(3.4), style.row_height(3.2 if style.narrow else 2)
+    rows = -(-len(mistakes) // columns)
+    figure = Figure(figsize=(style.width, head + rows * (side + text)))
+    figure.set_layout_engine("none")
+    width, height = figure.get_size_inches()
+    letters = style.font_size * 0.8
+    room = int(72 * 2 * side / (0.62 * letters))
+    for mistake in mistakes:
+        row, column = divmod(mistakes.index(mistake), columns)
+        left, top = column * (2 * side + GAP), head + row * (side + text)
+        picture, heat = pictures[mistake.row], maps[mistake.row]
+        for place, pixels in ((left, picture), (left + side, overlay(picture, heat))):
+            box = (place / width, 1 - (top + side) / height, side / width, side / height)
+            _show(figure, box, pixels)
+        figure.text(
+            left / width,
+            1 - (top + side + 0.04) / height,
+            f"{shorten(mistake.label, room)}\n"
+            f"→ {shorten(mistake.predicted, room - 8)}, {100 * mistake.confidence:.0f} %",
+            va="top",
+            fontsize=letters,
+            color=INK,
+        )
+    figure.text(
+        0,
+        1,
+        wrapped(
+            "true class → predicted class, confidence; warm: evidence for the prediction", style
+        ),
+        va="top",
+        fontsize=style.font_size * 0.9,
+        color=MUTED,
+    )
+    return figure
+
+
+def _show(figure: Figure, box: tuple[float, float, float, float], pixels: Pixels) -> None:
+    """Show an image with the pixels that it has: viewers scale better than a figure's grid."""
+    axes = figure.add_axes(box)
+    axes.imshow(pixels, interpolation="none", aspect="auto")
+    axes.set_axis_off()

@@ -1,0 +1,33 @@
+"""recall: recall of the chosen backbone, one row per class, and the others for comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from carbench.params.plot import RecallParams
+from carbench.report.figures.compared import Estimate, compared
+from carbench.report.figures.layout import MOST_ROWS
+from carbench.report.figures.style import Style
+from carbench.report.figures.summary import Recall, read_rows
+
+
+def draw(table: Path, style: Style, params: RecallParams) -> Figure:
+    """Draw recall.csv, in which the chosen backbone stands first."""
+    results = read_rows(table, Recall)
+    chosen = results[0].backbone
+    own = {each.label: each for each in results if each.backbone == chosen}
+    order = list(own)
+    if params.order == "weakest":
+        order.sort(key=lambda label: own[label].recall)
+    shown = order[:MOST_ROWS]
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for each in results:
+        estimate = Estimate(each.recall, each.low, each.high)
+        estimates.setdefault(each.backbone, {})[each.label] = estimate
+    title = f"recall of {chosen} by class, on clean test images, with interval"
+    if len(shown) < len(order):
+        title += f"\nthe first {len(shown)} of {len(order)} classes"
+    labels = {label: f"{label} ({own[label].images})" for label in shown}
+    return compared(style, estimates, labels, title, "recall (in parentheses: number of images)")

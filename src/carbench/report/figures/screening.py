@@ -1,0 +1,62 @@
+"""screening: probe accuracy of every screened candidate versus its cost, the shortlist marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from carbench.params.plot import ScreeningParams
+from carbench.report.figures.colours import INK, MUTED
+from carbench.report.figures.labels import Label, place_labels
+from carbench.report.figures.layout import nothing
+from carbench.report.figures.pareto import cost_axes, frontier, frontier_line
+from carbench.report.figures.style import Style
+from carbench.report.figures.summary import Screened, read_rows
+
+# Names beside points, at most: those of the shortlist first, then the best for their cost.
+NAMED = 12
+
+
+def draw(table: Path, style: Style, params: ScreeningParams) -> Figure:
+    """Draw shortlist.csv."""
+    candidates = read_rows(table, Screened)
+    if not candidates:
+        return nothing(style, "no candidates were screened: screen.candidates is empty")
+    figure = Figure(figsize=(style.width, style.width * (1.05 if style.narrow else 0.56)))
+    axes = figure.subplots()
+    if params.log_scale:
+        axes.set_xscale("log")
+    costs = {each.model: float(getattr(each, params.cost)) for each in candidates}
+    accuracies = {each.model: each.accuracy for each in candidates}
+    for each in candidates:
+        x = costs[each.model]
+        colour = style.focus if each.shortlisted else INK if each.trained else MUTED
+        if each.shortlisted:
+            axes.plot([x, x], [each.low, each.high], color=colour, linewidth=1.2)
+        axes.plot(
+            x,
+            each.accuracy,
+            "o",
+            color=colour,
+            markersize=7 if each.shortlisted else 4,
+            fillstyle="full" if each.trained else "none",
+        )
+    axes.margins(x=0.08, y=0.08)
+    title = "accuracy of a linear probe on training images (open: random weights)"
+    cost_axes(axes, title, params.cost, params.log_scale, style)
+    best = frontier(accuracies, costs)
+    frontier_line(axes, [(costs[name], accuracies[name]) for name in best])
+    named = sorted(candidates, key=lambda one: (not one.shortlisted, one.model not in best))
+    labels = [
+        Label(
+            each.model,
+            (costs[each.model], each.accuracy),
+            INK if each.shortlisted else MUTED,
+            bold=each.shortlisted,
+        )
+        for each in named[: NAMED // 2 if style.narrow else NAMED]
+        if each.shortlisted or each.model in best
+    ]
+    place_labels(figure, axes, labels, style)
+    return figure

@@ -1,0 +1,27 @@
+"""Comparison of the backbones: accuracy, differences, cost and training curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from carbench.params.report import ReportParams
+from carbench.report.sections.section import Section
+from carbench.report.study import Study
+
+
+def gather(study: Study, params: ReportParams) -> dict[str, Any]:
+    """What the section needs beside the shared tables: what an hour of one core costs."""
+    return {"core_hour": params.price_per_core_hour}
+
+
+SECTION = Section(
+    "backbones",
+    "Comparison of the backbones",
+    gather,
+    {
+        "differences": "Differences in accuracy between pairs of backbones, with intervals",
+        "pareto": "Accuracy of each backbone versus its cost, with the Pareto front",
+        "curves": "Training curves of each backbone, with the epochs that were kept",
+    },
+    ("summary", "comparisons", "choice", "measured", "curves"),
+)

@@ -1,0 +1,84 @@
+"""Learning curve: accuracy by number of training images, from stage learning_curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from carbench.params.report import ReportParams
+from carbench.report.figures.summary import CurvePoint, Optional, Row, read_rows
+from carbench.report.sections.section import Section
+from carbench.report.study import Study
+
+
+class Extrapolation(Row):
+    """A row of extrapolation.csv: numbers, or in ``reason`` why there are none."""
+
+    backbone: str
+    factor: float
+    gain: Optional
+    gain_low: Optional
+    gain_high: Optional
+    training_noise: str
+    fits: str
+    reason: str
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval of the gain leaves out zero."""
+        low, high = self.gain_low, self.gain_high
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+    @property
+    def knows_trainings(self) -> bool:
+        """Whether the interval holds how much trainings differ."""
+        return self.training_noise == "1"
+
+    @property
+    def times(self) -> str:
+        """How many times as many images, in words."""
+        return "twice" if self.factor == 2 else f"{self.factor:g} times"
+
+
+@dataclass(frozen=True)
+class LearningCurves:
+    """The curves of all backbones, in the order of the study.
+
+    Attributes:
+        counts: the fractions that were trained on, rising, and the number of images of each.
+        points: by backbone, one measured point per fraction.
+        ahead: the extrapolation for each backbone, or why there is none.
+    """
+
+    counts: dict[float, float]
+    points: dict[str, list[CurvePoint]]
+    ahead: dict[str, Extrapolation]
+
+    @property
+    def all_pictures(self) -> CurvePoint:
+        """The first backbone, trained on all images."""
+        return next(iter(self.points.values()))[-1]
+
+
+def gather(study: Study, params: ReportParams) -> LearningCurves | None:
+    """Read what the section needs; None if no fractions were trained on."""
+    folder = study.sources.learning_curve
+    rows = read_rows(folder / "learning_curve.csv", CurvePoint)
+    if not rows:
+        return None
+    ahead = {row.backbone: row for row in read_rows(folder / "extrapolation.csv", Extrapolation)}
+    names = [each.backbone for each in study.backbones]
+    measured = [row for row in rows if row.measured]
+    return LearningCurves(
+        {row.fraction: row.pictures for row in measured},
+        {name: [row for row in measured if row.backbone == name] for name in names},
+        {name: ahead[name] for name in names},
+    )
+
+
+SECTION = Section(
+    "learning_curve",
+    "Learning curve",
+    gather,
+    {"learning_curve": "Validation accuracy of each backbone versus the number of training images"},
+    ("learning_curve", "extrapolation"),
+)

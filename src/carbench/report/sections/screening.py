@@ -1,0 +1,69 @@
+"""Screening: which of many candidates were worth training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from carbench.core.tables import read_table
+from carbench.params.report import ReportParams
+from carbench.params.screen import SCREENED
+from carbench.report.figures.summary import Screened, read_rows
+from carbench.report.sections.section import Section
+from carbench.report.study import Study
+
+SHOWN = 12  # candidates in the table, besides the shortlist
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What stages screen and shortlist found before anything was trained.
+
+    Attributes:
+        ranked: the screened candidates, the most accurate first.
+        left_out: why the other candidates were not screened, and how many for each reason.
+        minutes: measured on one machine, of all candidates together.
+    """
+
+    ranked: list[Screened]
+    left_out: Counter[str]
+    minutes: float
+
+    @property
+    def shortlist(self) -> list[Screened]:
+        """The candidates that were worth training."""
+        return [each for each in self.ranked if each.shortlisted]
+
+    @property
+    def shown(self) -> list[Screened]:
+        """The rows of the report's table: the best ones, and the shortlist."""
+        return [each for each in self.ranked if each.rank <= SHOWN or each.shortlisted]
+
+
+def read_screening(study: Study) -> Screening | None:
+    """Read what was screened; None if nothing was."""
+    ranked = read_rows(study.sources.shortlist / "shortlist.csv", Screened)
+    if not ranked:
+        return None
+    pools = sorted(study.sources.screen.glob("*"))
+    candidates = [row for pool in pools for row in read_table(pool / "candidates.csv")]
+    costs = [row for pool in pools for row in read_table(pool / "cost.csv")]
+    return Screening(
+        ranked,
+        Counter(row["status"] for row in candidates if row["status"] != SCREENED),
+        sum(float(row["seconds"]) for row in costs) / 60,
+    )
+
+
+def gather(study: Study, params: ReportParams) -> Screening | None:
+    """Read what the section needs."""
+    return read_screening(study)
+
+
+SECTION = Section(
+    "screening",
+    "Screening",
+    gather,
+    {"screening": "Linear-probe accuracy of each screened candidate versus its cost"},
+    ("shortlist",),
+)

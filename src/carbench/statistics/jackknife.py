@@ -1,0 +1,63 @@
+"""How much a statistic depends on its pictures: the jackknife over duplicate groups.
+
+A statistic is computed again without each duplicate group in turn; how far these values lie apart
+tells its variance (Tukey 1958; Efron and Stein, Annals of Statistics 1981). Pictures of one group
+are right or wrong together and are one piece of evidence (Field and Welsh, JRSS B 2007). All
+backbones and all statistics leave out the same groups, which makes their differences paired.
+
+The bootstrap would tell the same variance of the smooth statistics used here, but for the luck of
+its draws: with a jackknife the same predictions always give the same verdict.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+class Groups:
+    """The duplicate groups of a set of N pictures.
+
+    Args:
+        numbers: (N,) the group of each picture.
+        splits: (S,) which split each training was made on that is judged by these pictures; None
+            where there is one for all.
+
+    Attributes:
+        numbers, splits: the same.
+        order: (N,) the pictures, group by group.
+        starts: (G,) where each group begins in ``order``.
+    """
+
+    def __init__(self, numbers: NDArray[np.int64], splits: NDArray[np.int64] | None = None) -> None:
+        self.numbers = numbers
+        self.splits = splits
+        self.order = np.argsort(numbers, kind="stable")
+        self.starts = np.unique(numbers[self.order], return_index=True)[1]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def sums(self, columns: NDArray[np.bool_] | Numbers) -> Numbers:
+        """Return (G, ...) the sum over the pictures of each group, from (N, ...) columns."""
+        ordered = columns[self.order].astype(np.float64)
+        return np.asarray(np.add.reduceat(ordered, self.starts, axis=0), np.float64)
+
+    def count(self, pictures: NDArray[np.bool_]) -> int:
+        """Return how many groups the pictures belong to that (N,) marks."""
+        return len(np.unique(self.numbers[pictures]))
+
+
+def jackknife_variance(deviations: Numbers, groups: int) -> Numbers:
+    """Return the variance of a statistic, from its changes where a group is left out.
+
+    Args:
+        deviations: (G, ...) the statistic without each group, minus the statistic.
+        groups: of how many groups the statistic consists; the others do not change it.
+
+    Returns:
+        (...) variances; 0 for one group, whose variance is unknown.
+    """
+    return np.asarray((deviations**2).sum(axis=0) * (groups - 1) / groups, np.float64)

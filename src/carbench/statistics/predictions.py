@@ -1,0 +1,178 @@
+"""What every training said of every picture, side by side: arrays instead of files.
+
+In a k-fold split trainings are tested on different pictures; an answer that was never given is
+:data:`UNTESTED`, and everything after this module is the same for both kinds of split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from carbench.core.errors import CarbenchError
+from carbench.core.tables import damaged, missing
+
+UNTESTED = -1
+Files = dict[str, list[Path]]  # by backbone, a file a seed
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of all trainings to N pictures.
+
+    Attributes:
+        pictures: a row a picture, indexed by its name: class, group and what else does not depend
+            on the training.
+        classes: the K class names.
+        labels: (N,) true class indices.
+        groups: (N,) duplicate groups.
+        predicted: (S, N) predicted class indices by backbone, a row a seed; UNTESTED where that
+            training was not tested on the picture.
+        splits: (S,) which split each seed uses; None where there is one for all.
+    """
+
+    pictures: pd.DataFrame
+    classes: list[str]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    predicted: dict[str, NDArray[np.int64]]
+    splits: NDArray[np.int64] | None = None
+
+    def right(self, backbone: str) -> NDArray[np.bool_]:
+        """Return (S, N): was the training tested on the picture, and right?"""
+        return np.equal(self.predicted[backbone], self.labels)
+
+    def tested(self, backbone: str) -> NDArray[np.bool_]:
+        """Return (S, N): was the training tested on the picture?"""
+        return np.not_equal(self.predicted[backbone], UNTESTED)
+
+    def places(self, images: pd.Series[str]) -> NDArray[np.intp]:
+        """Return where the named pictures stand."""
+        return self.pictures.index.get_indexer(pd.Index(images))
+
+
+# What predictions have at least, of val or test.
+COLUMNS = ("image", "class", "group", "predicted")
+
+
+def read_tables(files: Files, columns: Sequence[str] = COLUMNS) -> dict[str, list[pd.DataFrame]]:
+    """Read the CSV files of all trainings; class names stay text even if they look like numbers.
+
+    Raises:
+        CarbenchError: a file is not there, not readable, or lacks one of ``columns``.
+    """
+    return {
+        name: [parse_predictions(path, path, columns) for path in paths]
+        for name, paths in files.items()
+    }
+
+
+def parse_predictions(
+    source: Path | IO[bytes], where: Path, columns: Sequence[str] = COLUMNS
+) -> pd.DataFrame:
+    """Return the predictions of one training; class names stay text even if they look like numbers.
+
+    Args:
+        source: the CSV file, or its content.
+        where: what to call it in errors.
+        columns: that it must have.
+
+    Raises:
+        CarbenchError: it is not there, not readable, or lacks one of ``columns``.
+    """
+    return parse_csv(source, where, columns, {"image": str, "class": str, "predicted": str})
+
+
+def read_probabilities(
+    path: Path,
+) -> tuple[pd.DataFrame, NDArray[np.float64], NDArray[np.int64]]:
+    """Return a file of predictions, its (N, K) probabilities and the (N,) true class indices.
+
+    Raises:
+        CarbenchError: as :func:`parse_predictions`.
+    """
+    table = parse_predictions(path, path)
+    columns = [column for column in table.columns if column.startswith("p:")]
+    labels = pd.Index(columns).get_indexer(pd.Index("p:" + table["class"]))
+    if not columns or (labels < 0).any():
+        raise damaged(path, "no probability of a class that pictures have")
+    return table, table[columns].to_numpy(np.float64), labels.astype(np.int64)
+
+
+def parse_csv(
+    source: Path | IO[bytes],
+    where: Path,
+    columns: Sequence[str],
+    dtype: type[str] | Mapping[Hashable, type[str]],
+) -> pd.DataFrame:
+    """Return a CSV file with what pandas makes of it, but for the columns that ``dtype`` says.
+
+    Raises:
+        CarbenchError: as :func:`parse_predictions`.
+    """
+    try:
+        table = pd.read_csv(source, keep_default_na=False, dtype=dtype)
+    except FileNotFoundError:
+        raise missing(where) from None
+    except ValueError as error:  # of pandas: no columns, unequal rows, no UTF-8
+        raise damaged(where, str(error)) from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise damaged(where, f"no column {', '.join(lacking)}")
+    return table
+
+
+def splits_of(seeds: Sequence[int], repeats: int) -> NDArray[np.int64] | None:
+    """Return which of the ``split.repeats`` splits each seed uses; None if there is only one."""
+    return np.array(seeds) % repeats if repeats > 1 else None
+
+
+def align(
+    tables: dict[str, list[pd.DataFrame]],
+    files: Files,
+    splits: NDArray[np.int64] | None = None,
+) -> Answers:
+    """Put predictions side by side.
+
+    Args:
+        tables: by backbone, a table a seed: image, class, group, predicted, p:... and others.
+        files: where they come from, for errors.
+        splits: (S,) which split each seed uses; None where there is one for all.
+
+    Raises:
+        CarbenchError: two backbones were tested on different pictures with the same seed.
+    """
+    every = [table for own in tables.values() for table in own]
+    first = next(iter(tables.values()))
+    for name, own in tables.items():
+        for table, reference, path in zip(own, first, files[name], strict=True):
+            if set(table["image"]) != set(reference["image"]):
+                raise CarbenchError(
+                    path,
+                    found="other pictures than another backbone's with the same seed",
+                    expected="the same pictures for all backbones",
+                    fix="delete the folder above it and run again",
+                )
+    pictures = pd.concat(every).drop_duplicates("image").set_index("image")
+    classes = [column[2:] for column in every[0].columns if column.startswith("p:")]
+    codes = pd.Index(classes)
+    answers = {}
+    for name, own in tables.items():
+        answers[name] = np.full((len(own), len(pictures)), UNTESTED, np.int64)
+        for row, table in zip(answers[name], own, strict=True):
+            places = pictures.index.get_indexer(pd.Index(table["image"]))
+            row[places] = codes.get_indexer(pd.Index(table["predicted"]))
+    return Answers(
+        pictures,
+        classes,
+        codes.get_indexer(pd.Index(pictures["class"])).astype(np.int64),
+        pictures["group"].to_numpy(np.int64),
+        answers,
+        splits,
+    )

@@ -1,0 +1,406 @@
+"""The training loop: epochs, batches, forward, backward, step.
+
+`fit` runs the epochs, evaluates on val after each and keeps the best one; `Trainer.train_epoch`
+runs the batches of an epoch, `Trainer.step` trains on one batch. Test images are never read.
+
+All randomness comes from the seed: initial weights and drop-out from torch's global state, order
+and augmentation from a generator that is seeded again for every epoch. A training that was killed
+resumes from its checkpoint and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from carbench.core.errors import CarbenchError
+from carbench.core.progress import progress
+from carbench.data.augment import Augmentation, augment, draw_augmentation
+from carbench.data.batches import Normalizer, PackedPictures
+from carbench.models.devices import tf32, uses_bfloat16
+from carbench.models.heads import train_mode
+from carbench.models.predict import predict_logits
+from carbench.models.without_compiler import use_compiler
+from carbench.params.train import TrainParams
+from carbench.training.checkpoint import Checkpoint
+from carbench.training.optim import (
+    MovingAverage,
+    learning_rates,
+    make_optimizer,
+    set_learning_rate,
+    steps_per_epoch,
+)
+
+log = logging.getLogger("carbench")
+
+
+class DivergedError(CarbenchError):
+    """The loss is no longer finite: the learning rate is too high."""
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their class indices (N,) int64, on the same device.
+
+    ``per_epoch`` is the number of images in an epoch, if not N: a subset is shown as often as the
+    whole set would be, so that the number of steps is the same.
+    """
+
+    images: PackedPictures
+    labels: Tensor
+    per_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv: the head's last learning rate, losses and accuracy.
+
+    Losses are mean cross entropies in nats: on train with smoothed and mixed labels if the recipe
+    asks for them, on val without.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The weights and val logits (N, classes) float32 on the CPU of the best epoch, and all epochs.
+
+    ``precision`` is what was computed in, ``micro_batch`` the largest number of images that were on
+    the device at a time. Of a training that was killed, ``resumed_after`` lists the epochs after
+    which it was resumed, and ``seconds_before`` is how long it had trained until then.
+    """
+
+    tensors: dict[str, Tensor]
+    val_logits: Tensor
+    best: Epoch
+    history: list[Epoch]
+    precision: str = ""
+    micro_batch: int = 0
+    resumed_after: list[int] = field(default_factory=list)
+    seconds_before: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    train: LabelledImages,
+    val: LabelledImages,
+    normalize: Normalizer,
+    params: TrainParams,
+    seed: int,
+    checkpoint: Path | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place and return the weights of the epoch that was best on ``val``.
+
+    Args:
+        model: a timm model on the images' device, initialised from ``seed``.
+        train: the training images.
+        val: the images that choose the epoch.
+        normalize: the model's normalisation of images.
+        params: the recipe.
+        seed: of order and augmentation.
+        checkpoint: file to resume from if this training was killed, and to save to; None: neither.
+
+    Raises:
+        DivergedError: the loss is no longer finite.
+    """
+    trainer = Trainer(model, train, normalize, params, seed)
+    saves = Checkpoint(checkpoint, _identity(model, train, val, params, seed))
+    history: list[Epoch] = []
+    best: TrainingResult | None = None
+    if saved := saves.load():
+        trainer.load_state(saved["trainer"])
+        history = [Epoch(**row) for row in saved["history"]]
+        best = TrainingResult(
+            saved["tensors"], saved["val_logits"], history[saved["best"] - 1], history
+        )
+        log.info("resuming after epoch %d", len(history))
+
+    while best is None or not _is_over(history, best.best, params):
+        lr, train_loss = trainer.train_epoch(len(history))
+        logits = predict_logits(
+            trainer.eval_model,
+            val.images,
+            normalize,
+            params.image_size,
+            params.val_batch_size,
+            trainer.eval_in_bfloat16,
+        )
+        row = _evaluate(len(history) + 1, lr, train_loss, logits, val.labels.cpu())
+        history.append(row)
+        log.info(
+            "epoch %d/%d: train loss %.4f, val loss %.4f, val accuracy %.1f %%",
+            *(row.epoch, params.epochs, row.train_loss, row.val_loss, 100 * row.val_accuracy),
+        )
+        if not math.isfinite(row.train_loss):
+            raise DivergedError(
+                "params.yaml",
+                key="train.lr",
+                found=f"a loss of {row.train_loss} in epoch {row.epoch}",
+                expected="a finite loss",
+                fix=f"lower the learning rate ({params.lr:g}) for this backbone, "
+                "or train in float32",
+            )
+        if best is None or better(row, best.best, params.select):
+            state = trainer.eval_model.state_dict()
+            tensors = {name: value.detach().clone() for name, value in state.items()}
+            best = TrainingResult(tensors, logits, row, history)
+        progressed = {
+            "trainer": trainer.state(),
+            "history": [vars(each) for each in history],
+            "best": best.best.epoch,
+            "tensors": best.tensors,
+            "val_logits": best.val_logits,
+        }
+        # The end is always saved: a job of several trainings does not repeat those it finished.
+        saves.save(len(history), progressed, always=_is_over(history, best.best, params))
+
+    if len(history) < params.epochs:
+        log.info("stopped early: no better epoch since %d", best.best.epoch)
+    return replace(
+        best,
+        precision=trainer.precision,
+        micro_batch=trainer.micro_batch,
+        resumed_after=saves.resumed_after,
+        seconds_before=saves.seconds_before,
+    )
+
+
+class Trainer:
+    """A model in training: its optimiser, and the moving average of its weights if asked for."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: LabelledImages,
+        normalize: Normalizer,
+        params: TrainParams,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._forward: Callable[[Tensor], Tensor] = _compiled(model) if params.compile else model
+        self._train = train
+        self._device = train.labels.device
+        self._normalize = normalize
+        self._params = params
+        self._seed = seed
+        classes: Any = model.num_classes
+        self._one_hot = torch.eye(classes, device=self._device)
+        self._optimizer = make_optimizer(model, params)
+        self._average = MovingAverage(model, params.ema) if params.ema else None
+        self._steps = 0
+        bfloat16 = uses_bfloat16(params.precision, model, self._device)
+        self.precision = "bfloat16" if bfloat16 else "float32"
+        self.micro_batch = params.batch_size
+        """Images on the device at a time: the batch, or less of it if memory ran out."""
+
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Return the last step's learning rate and the epoch's mean loss.
+
+        Raises:
+            CarbenchError: the device's memory is too small, and the recipe keeps batches whole.
+        """
+        params, images = self._params, self._train.images
+        train_mode(self._model, frozen=epoch < params.freeze_epochs)
+        rng = torch.Generator().manual_seed((self._seed << 20) + epoch)
+        order = draw_order(len(images), self._train.per_epoch, rng)
+        steps = steps_per_epoch(len(order), params.batch_size)
+        batches = torch.split(order, params.batch_size)[:steps]
+        # Labels, augmentation and losses stay on the device for the whole epoch: a copy or a value
+        # read back in every step would make a GPU wait.
+        labels = torch.split(self._train.labels[order.to(self._device)], params.batch_size)
+        count = sum(map(len, batches))
+        drawn = draw_augmentation(count, params.batch_size, params.augment, rng)
+        losses = torch.zeros((), device=self._device)
+        rates = list(learning_rates(epoch, steps, params))
+        for pixels, targets, augmentation, lr in zip(
+            progress(images.batches(batches), f"epoch {epoch + 1}", steps),
+            labels[:steps],
+            drawn.to(self._device).split(params.batch_size),
+            rates,
+            strict=True,
+        ):
+            set_learning_rate(self._optimizer, lr)
+            batch, targets = self._augment(pixels, targets, augmentation)
+            losses += self.step(self._normalize(batch), targets)
+        return rates[-1], losses.item() / steps
+
+    def step(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Take one optimiser step on a batch.
+
+        Args:
+            images: (B, 3, S, S) float32, normalised.
+            targets: class indices (B,) int64, or (B, classes) float32 that sum to one.
+
+        Returns:
+            The loss, a scalar on the device.
+
+        Raises:
+            CarbenchError: the device's memory is too small, and the recipe keeps batches whole.
+        """
+        while (loss := self._backward(images, targets)) is None:
+            self._halve_micro_batch()
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._params.clip_norm)
+        self._optimizer.step()
+        self._steps += 1
+        if self._average:
+            self._average.update(self._model, step=self._steps)
+        return loss
+
+    def _augment(
+        self, pixels: Tensor, targets: Tensor, augmentation: Augmentation
+    ) -> tuple[Tensor, Tensor]:
+        """Return (B, 3, S, S) float32 images of (B, S, S, 3) uint8 pixels, and their targets."""
+        params = self._params.augment
+        if params.mixup:
+            targets = self._one_hot[targets]
+        with tf32(self._device):  # errs by less than half a grey level
+            return augment(pixels, targets, augmentation, params, self._params.image_size)
+
+    def _backward(self, images: Tensor, targets: Tensor) -> Tensor | None:
+        """Accumulate the gradients of a batch over micro-batches; return its mean loss.
+
+        Returns None if the device ran out of memory. The caller handles that after this frame and
+        its tensors are gone.
+        """
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=images.device)
+        try:
+            for some_images, some_targets in zip(
+                images.split(self.micro_batch), targets.split(self.micro_batch), strict=True
+            ):
+                with torch.autocast(
+                    images.device.type, torch.bfloat16, self.precision == "bfloat16"
+                ):
+                    logits = self._forward(some_images)
+                loss = functional.cross_entropy(
+                    logits.float(), some_targets, label_smoothing=self._params.label_smoothing
+                )
+                loss = loss * (len(some_images) / len(images))
+                loss.backward()
+                total += loss.detach()
+        except torch.OutOfMemoryError:
+            return None
+        return total
+
+    def _halve_micro_batch(self) -> None:
+        if self._params.out_of_memory == "stop" or self.micro_batch == 1:
+            raise out_of_memory(self._device, self.micro_batch)
+        self.micro_batch = (self.micro_batch + 1) // 2
+        log.warning("out of memory; continuing with %d images at a time", self.micro_batch)
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def eval_model(self) -> nn.Module:
+        """The model that is evaluated on val and kept: the moving average, if there is one."""
+        return self._average.module if self._average else self._model
+
+    @property
+    def eval_in_bfloat16(self) -> bool:
+        """Whether val is predicted in bfloat16: on a GPU that trains in it, never on a CPU."""
+        return self.precision == "bfloat16" and self._device.type == "cuda"
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later epochs depend on; its tensors are not copies."""
+        is_cuda = self._device.type == "cuda"
+        return {
+            "model": self._model.state_dict(),
+            "average": self._average.module.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "steps": self._steps,
+            "micro_batch": self.micro_batch,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self._device) if is_cuda else None,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` returned, in a trainer with the same arguments."""
+        self._model.load_state_dict(state["model"])
+        if self._average:
+            self._average.module.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._steps = state["steps"]
+        self.micro_batch = state["micro_batch"]
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self._device)
+
+
+def better(row: Epoch, than: Epoch, select: str) -> bool:
+    """Whether an epoch is better on val than another; the other metric breaks ties."""
+    if select == "val_loss":
+        return (-row.val_loss, row.val_accuracy) > (-than.val_loss, than.val_accuracy)
+    return (row.val_accuracy, -row.val_loss) > (than.val_accuracy, -than.val_loss)
+
+
+def draw_order(count: int, per_epoch: int | None, rng: torch.Generator) -> Tensor:
+    """Return the images of an epoch, (per_epoch,) int64 below ``count``, in random order.
+
+    Every image comes once before any comes again; None: every image once.
+    """
+    rounds = -(-per_epoch // count) if per_epoch else 1
+    orders = [torch.randperm(count, generator=rng) for _ in range(rounds)]
+    return torch.cat(orders)[:per_epoch]
+
+
+def out_of_memory(device: torch.device, count: int, key: str = "train.batch_size") -> CarbenchError:
+    """Return the error for a device whose memory does not hold ``count`` images at a time."""
+    size = ""
+    if device.type == "cuda":
+        _, total = torch.cuda.mem_get_info(device)
+        size = f" of {total / 1e9:.0f} GB"
+    return CarbenchError(
+        "params.yaml",
+        key=key,
+        found=f"{count} images at a time, for which the memory{size} is too small",
+        expected="a batch that fits beside the model, and beside other jobs on the same GPU",
+        fix="lower it, or set train.out_of_memory: halve, or let fewer jobs share a GPU "
+        "(--resources gpu=N)",
+    )
+
+
+def _is_over(history: list[Epoch], best: Epoch, params: TrainParams) -> bool:
+    """Whether all epochs are done, or patience has run out."""
+    waited = len(history) - best.epoch
+    return len(history) == params.epochs or 0 < params.patience <= waited
+
+
+def _evaluate(epoch: int, lr: float, train_loss: float, logits: Tensor, labels: Tensor) -> Epoch:
+    loss = functional.cross_entropy(logits, labels).item()
+    accuracy = (logits.argmax(1) == labels).float().mean().item()
+    return Epoch(epoch, lr, train_loss, loss, accuracy)
+
+
+def _identity(
+    model: nn.Module, train: LabelledImages, val: LabelledImages, params: TrainParams, seed: int
+) -> dict[str, Any]:
+    """Return what a checkpoint must have in common with this training."""
+    return {
+        "params": params.model_dump(),
+        "seed": seed,
+        "images": [len(train.images), len(val.images), train.per_epoch],
+        "tensors": {name: list(value.shape) for name, value in model.state_dict().items()},
+        "versions": [str(torch.__version__), timm.__version__],
+    }
+
+
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    use_compiler()
+    torch.use_deterministic_algorithms(True)
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model)
+    return compiled

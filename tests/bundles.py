@@ -1,0 +1,109 @@
+"""An exported folder in a moment: a hand-made ONNX model that classifies by the mean colour."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from carbench.deploy.bundle.observations import observe, write_observations
+from carbench.models.onnx_classifier import OnnxModel
+
+CLASSES = ["blue", "green", "red", "grey"]
+SIZE = 32
+
+
+def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
+    """An ONNX file with the inputs, outputs and metadata of those of stage export."""
+    weights = np.array([[-1, -1, 2, 0], [-1, 2, -1, 0], [2, -1, -1, 0]], np.float32) * scale
+    bias = np.array([0, 0, 0, 1], np.float32)
+    nodes = [
+        helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["floats", "255"], ["shares"]),
+        helper.make_node("ReduceMean", ["shares", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("Gemm", ["embedding", "weights", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {
+        "255": np.float32(255),
+        "axes": np.array([1, 2], np.int64),
+        "weights": weights[:, : len(classes)],
+        "bias": bias[: len(classes)],
+    }
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
+        ],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {"classes": json.dumps(classes)})
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def coloured(dice: np.random.Generator, count: int, size: int = SIZE) -> np.ndarray[Any, Any]:
+    """Noisy images (count, size, size, 3), each with more of one colour."""
+    pixels = dice.integers(0, 200, (count, size, size, 3))
+    pixels[np.arange(count), :, :, dice.integers(0, 3, count)] += 40
+    return pixels.astype(np.uint8)
+
+
+def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
+    """Write an exported folder; the scale makes another model of it.
+
+    Args:
+        folder: to be made.
+        scale: of the logits.
+        about: replaces keys of model.json.
+    """
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(colour_model(scale))
+    (folder / "labels.json").write_text(json.dumps(CLASSES))
+    dice = np.random.default_rng(0)
+    model = OnnxModel(folder / "model.onnx", 1)
+    write_observations(folder / "reference.npz", observe(model, [coloured(dice, 60)]))
+    Image.fromarray(coloured(dice, 1, 120)[0]).save(folder / "example.jpg")
+    content = {
+        "version": f"colour-0-{sha256(folder / 'model.onnx')[:12]}",
+        "backbone": "colour",
+        "seed": 0,
+        "classes": CLASSES,
+        "input": {"size": SIZE, "fit": "squash"},
+        "temperature": 1.0,
+        "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
+        "decision": {"threshold": 1.0, "set_threshold": 0.0},
+    }
+    seal(folder, content | about)
+    return folder
+
+
+def write_study(root: Path) -> Path:
+    """Lay a bundle and 12 images out as a finished study would have them."""
+    write_bundle(root / "results/export")
+    for number, pixels in enumerate(coloured(np.random.default_rng(1), 12, 96)):
+        path = root / f"results/data/images/{CLASSES[number % 3]}/{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+def seal(folder: Path, about: dict[str, Any]) -> None:
+    """Write model.json with the hashes of the files that are there."""
+    files = [path for path in sorted(folder.iterdir()) if path.name != "model.json"]
+    hashes = {path.name: sha256(path) for path in files}
+    (folder / "model.json").write_text(json.dumps(about | {"sha256": hashes}))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

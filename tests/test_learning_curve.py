@@ -1,0 +1,223 @@
+"""Subsets are nested, equally long trainings; the law is found again, and refused where unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from extrapolation import Scenario, average
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from variance_parts import Scenario as Design
+from variance_parts import average as average_parts
+
+from carbench.core.tables import read_json, read_table
+from carbench.data.split_table import SplitRow
+from carbench.data.subsets import draw_places, take
+from carbench.statistics.estimates import estimate
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.learning import learning_curve
+from carbench.statistics.power_law import fit_law
+from carbench.statistics.scoring import part_scores
+from carbench.statistics.subset_runs import read_subsets
+from carbench.statistics.variance_parts import variance_parts
+from carbench.training.loop import draw_order
+from carbench.training.run import load_data, train_backbone
+from conftest import Project
+from toy import CPU, recipe
+
+
+@st.composite
+def train_parts(draw: st.DrawFn) -> list[SplitRow]:
+    """Classes and groups of uneven size; some groups hold pictures of two classes."""
+    rows = []
+    for group in range(draw(st.integers(1, 60))):
+        label = draw(st.sampled_from("AABC"))
+        for copy in range(draw(st.integers(1, 5))):
+            own = draw(st.sampled_from("ABC")) if group % 7 == 0 else label
+            rows.append(SplitRow(f"{group}-{copy}", own, group, "train", False))
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    train_parts(),
+    st.lists(st.floats(0.01, 1), min_size=2, max_size=4),
+    st.integers(0, 99),
+    st.integers(0, 99),
+)
+def test_subsets_are_nested_whole_groups_of_every_class(
+    rows: list[SplitRow], fractions: list[float], draw_seed: int, seed: int
+) -> None:
+    places = draw_places((row.group for row in rows), draw_seed)
+    taken = [take(rows, fraction, places, seed) for fraction in sorted(fractions)]
+    for smaller, larger in pairwise(taken):
+        assert {row.image for row in smaller} <= {row.image for row in larger}
+    for own in taken:
+        assert own == [row for row in rows if row.group in {each.group for each in own}]
+        assert {row.label for row in own} == {row.label for row in rows}
+    assert take(rows, 1.0, places, seed) == rows
+
+
+def test_a_fraction_is_met_in_every_class_and_seeds_take_others() -> None:
+    rows = [
+        SplitRow(f"{label}{n}", label, 1000 * "AB".index(label) + n // (1 + n % 2), "train", False)
+        for label, count in (("A", 400), ("B", 100))
+        for n in range(count)
+    ]
+    places = draw_places((row.group for row in rows), 0)
+    first, second = (take(rows, 0.25, places, seed) for seed in (0, 1))
+    for label, count in (("A", 100), ("B", 25)):
+        assert sum(row.label == label for row in first) == pytest.approx(count, abs=2)
+    shared = {row.image for row in first} & {row.image for row in second}
+    assert len(shared) < len(first) / 2
+
+
+def test_an_epoch_shows_a_subset_as_often_as_all() -> None:
+    dice = torch.Generator().manual_seed(0)
+    order = draw_order(10, 25, dice)
+    counts = torch.bincount(order, minlength=10)
+    assert len(order) == 25
+    assert counts.min() == 2 and counts.max() == 3
+    assert sorted(order[:10].tolist()) == list(range(10))
+    plain = torch.randperm(10, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(draw_order(10, None, torch.Generator().manual_seed(0)), plain)
+    assert torch.equal(draw_order(10, 10, torch.Generator().manual_seed(0)), plain)
+
+
+def test_a_subset_is_trained_in_as_many_steps_and_all_of_it_to_the_same_bits(made: Path) -> None:
+    rates = {}
+    tensors = {}
+    for name, subset in (
+        ("all", None),
+        ("whole", lambda rows: rows),
+        ("half", lambda rows: rows[:24]),
+    ):
+        data = load_data(made, made / "split.csv", 0, CPU, subset)
+        start = made / "start.safetensors"
+        trained, _, _ = train_backbone(start, data, recipe(epochs=2), 0, "resnet")
+        rates[name] = [epoch.lr for epoch in trained.history]
+        tensors[name] = trained.tensors
+        assert len(data.train.images) == (24 if name == "half" else 48)
+    # The rate falls with every step: equal rates at equal epochs are equal numbers of steps.
+    assert rates["all"] == rates["whole"] == rates["half"]
+    for name, tensor in tensors["all"].items():
+        assert torch.equal(tensor, tensors["whole"][name])
+    assert any(
+        not torch.equal(each, tensors["half"][name]) for name, each in tensors["all"].items()
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0.1, 1.0), st.floats(0.0, 0.5), st.integers(3, 6))
+def test_a_known_law_is_found_again(exponent: float, share: float, count: int) -> None:
+    pictures = 1000 * 0.5 ** np.arange(count)[::-1]
+    floor = share * 0.2
+
+    def law(n: Any) -> Any:
+        return floor + (0.2 - floor) * (n / 1000) ** -exponent
+
+    errors = law(pictures)[None]
+    found = fit_law(errors, pictures, np.ones(count), share)
+    assert found.exponent[0] == pytest.approx(exponent)
+    assert found.error(2000.0)[0] == pytest.approx(law(2000))
+
+
+def test_too_few_fractions_are_not_continued() -> None:
+    dice = np.random.default_rng(0)
+    right = dice.random((3, 2, 80)) < np.array([0.6, 0.7, 0.8])[:, None, None]
+    scores = part_scores(Groups(np.arange(80)), right, np.ones((3, 2, 80), bool))
+    curve = learning_curve(scores[1:], [0.5, 1.0], [50, 100], 2.0, 0.95)
+    assert curve.ahead is None
+    assert "3 fractions" in curve.reason
+    assert [point.fitted for point in curve.points] == [None, None]
+    ahead = learning_curve(scores, [0.25, 0.5, 1.0], [25, 50, 100], 2.0, 0.95).ahead
+    assert ahead and ahead.gain.low <= ahead.gain.value <= ahead.gain.high
+    assert ahead.pictures == 200
+
+
+def test_the_continued_curve_holds_the_truth_as_often_as_it_says() -> None:
+    """A quick version of benchmarks/extrapolation.py; the bounds allow for 80 studies only."""
+    for scenario in (Scenario(1, 200, 0.0, 0.0), Scenario(2, 200, 0.25, 0.01)):
+        _, _, gain, accuracy = average(scenario, 80)
+        assert gain >= 0.88
+        assert accuracy >= 0.88
+
+
+def test_parts_of_seed_and_split_are_recovered() -> None:
+    """A quick version of benchmarks/variance_parts.py."""
+    for method, groups in (("published", 800), ("grouped", 1200)):
+        design = Design(method, 5, 3, groups, seed_spread=0.02, split_spread=0.03)
+        seed, seed_held, split, split_held, held, _ = average_parts(design, 80)
+        assert seed**0.5 == pytest.approx(0.02, rel=0.25)
+        assert split**0.5 == pytest.approx(0.03, rel=0.3)
+        assert min(seed_held, split_held, held) >= 0.85
+
+
+def test_parts_are_those_of_an_analysis_of_variance() -> None:
+    """Without doubt about the pictures: the textbook's mean squares of a nested design."""
+    values = np.array([0.80, 0.82, 0.74, 0.70, 0.90, 0.88])
+    splits = np.array([0, 0, 1, 1, 2, 2])
+    groups = np.arange(50)
+    right = np.arange(50) < np.round(50 * values)[:, None]
+    (score,) = part_scores(Groups(groups, splits), right, np.ones((1, 6, 50), bool))
+    still = score.left_out * 0 + score.by_training
+    exact = replace(score, left_out=still)
+    pictures, seed, split = variance_parts(exact, 0.95)
+    table = values.reshape(3, 2)
+    within = table.var(axis=1, ddof=1).mean()
+    between = 2 * table.mean(axis=1).var(ddof=1)
+    assert pictures.variance == 0
+    assert seed.variance == pytest.approx(within)
+    assert split.variance == pytest.approx((between - within) / 2)
+    assert estimate(exact).training_variance == pytest.approx(between / 6)
+
+
+@pytest.mark.parametrize(
+    ("splits", "trainings", "said"),
+    [
+        (
+            None,
+            1,
+            {"seed": "not measured (only one seed)", "split": "not measured (only one split)"},
+        ),
+        (None, 3, {"seed": "", "split": "not measured (only one split)"}),
+        ([0, 1, 2], 3, {"seed and split": "not separable with one seed per split"}),
+        ([0, 0, 1, 1], 4, {"seed": "", "split": ""}),
+    ],
+)
+def test_what_was_not_measured_is_said(
+    splits: list[int] | None, trainings: int, said: dict[str, str]
+) -> None:
+    right = np.random.default_rng(1).random((trainings, 60)) < 0.8
+    groups = Groups(np.arange(60), None if splits is None else np.array(splits))
+    (score,) = part_scores(groups, right, np.ones((1, trainings, 60), bool))
+    parts = variance_parts(score, 0.95)
+    assert {part.name: part.note for part in parts} == {"pictures": ""} | said
+    for part in parts:
+        assert (part.variance is None) == part.note.startswith("not measured")
+
+
+@pytest.mark.slow
+def test_the_smoke_study_has_a_curve(smoke_run: Project) -> None:
+    results = smoke_run.root / "results"
+    rows = read_table(results / "learning_curve/learning_curve.csv")
+    assert {(row["backbone"], row["fraction"]) for row in rows} == {
+        (name, fraction) for name in ("resnet", "mobilenet") for fraction in ("0.5", "1")
+    }
+    record = read_json(results / "subset/resnet/0.5/0/provenance.json")
+    history = read_table(results / "train/resnet/0/history.csv")
+    steps = record["all_pictures"] // record["params"]["batch_size"]
+    assert record["steps"] == len(history) * steps
+    assert record["pictures"] == pytest.approx(record["all_pictures"] / 2, abs=6)
+    # The last point is stage train's.
+    runs = read_subsets(results / "subset", "resnet", [0.5], [0])
+    val = read_table(results / "train/resnet/0/val.csv")
+    assert runs.right[-1].sum() == sum(row["predicted"] == row["class"] for row in val)
+    reason = read_table(results / "learning_curve/extrapolation.csv")[0]["reason"]
+    assert "3 fractions" in reason

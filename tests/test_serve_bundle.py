@@ -1,0 +1,238 @@
+"""An exported folder is one thing: checked as a whole, served as it was, replaced on SIGHUP."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from bundles import CLASSES, colour_model, seal, sha256, write_bundle, write_study
+from carbench.core.errors import CarbenchError
+from carbench.deploy.bundle.loading import load_bundle
+from carbench.deploy.bundle.observations import observe, write_observations
+from carbench.models.onnx_classifier import OnnxModel
+from running import Running, children, running
+
+
+def other_model(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(colour_model(3.0))
+
+
+def other_reference(folder: Path) -> None:
+    model = OnnxModel(folder / "model.onnx", 1)
+    write_observations(folder / "reference.npz", observe(model, [np.zeros((40, 32, 32, 3), "u1")]))
+
+
+def no_labels(folder: Path) -> None:
+    (folder / "labels.json").unlink()
+
+
+def another_example(folder: Path) -> None:
+    (folder / "example.jpg").write_bytes(b"")
+
+
+def renamed_classes(folder: Path) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    seal(folder, about | {"classes": CLASSES[::-1]})
+
+
+def renamed_labels(folder: Path) -> None:
+    (folder / "labels.json").write_text(json.dumps(CLASSES[::-1]))
+    seal(folder, json.loads((folder / "model.json").read_text()))
+
+
+def narrow_reference(folder: Path) -> None:
+    seen = observe(OnnxModel(folder / "model.onnx", 1), [np.zeros((40, 32, 32, 3), "u1")])
+    object.__setattr__(seen, "embedding", seen.embedding[:, :2])
+    write_observations(folder / "reference.npz", seen)
+    seal(folder, json.loads((folder / "model.json").read_text()))
+
+
+def no_model(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"not an ONNX file")
+    seal(folder, json.loads((folder / "model.json").read_text()))
+
+
+def no_size(folder: Path) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | {"input": {"fit": "squash"}}))
+
+
+def a_path_outside(folder: Path) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    about["sha256"]["../model.onnx"] = sha256(folder / "model.onnx")
+    (folder / "model.json").write_text(json.dumps(about))
+
+
+def a_list(folder: Path) -> None:
+    (folder / "model.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (other_model, "model.onnx: found another file than was exported"),
+        (other_reference, "reference.npz: found another file than was exported"),
+        (no_labels, "labels.json: found nothing"),
+        (another_example, "example.jpg: found another file than was exported"),
+        (renamed_classes, "model.onnx: classes: found ['blue'"),
+        (renamed_labels, "labels.json: classes: found ['grey'"),
+        (narrow_reference, "reference.npz: found classes or an embedding (of 2 numbers)"),
+        (no_model, "model.onnx: found no ONNX model"),
+        (no_size, "model.json: input.size: found"),
+        (a_path_outside, "model.onnx: found nothing"),
+        (a_list, "model.json: found"),
+    ],
+)
+def test_a_mixed_folder_is_refused(
+    tmp_path: Path, broken: Callable[[Path], None], words: str
+) -> None:
+    folder = write_bundle(tmp_path / "export")
+    assert load_bundle(folder).model.classes == CLASSES
+    broken(folder)
+    with pytest.raises(CarbenchError) as error:
+        load_bundle(folder)
+    assert words in str(error.value)
+
+
+def test_an_8_bit_model_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(CarbenchError, match="no 8-bit model"):
+        load_bundle(write_bundle(tmp_path / "export"), int8=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "nowhere"], "expected a model as stage export writes it"),
+        (["--int8"], "found no 8-bit model"),
+        (["--log", "diary"], "file is not a database"),
+        (["--log", "/dev/null/log"], "give the right to write there"),
+        (["--workers", "0"], "--workers: found '0'; expected a whole number from 1"),
+        (["--workers", "two"], "--workers: found 'two'"),
+        (["--port", "70000"], "--port: found '70000'"),
+        (["--host", "192.0.2.1"], "192.0.2.1:0: found an address that cannot be listened on"),
+        (["--deadline", "nan"], "--deadline: found 'nan'"),
+        (["--allow-origin", "example.org"], "--allow-origin: found 'example.org'"),
+        (["--api-key-file", "nowhere"], "nowhere: found no readable key"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_served_is_said(
+    deployed: Path, tmp_path: Path, options: list[str], words: str
+) -> None:
+    (tmp_path / "diary").write_text("this is no log, but somebody's diary, and long enough" * 30)
+    usual = ["--model", str(deployed / "results/export"), "--port", "0"]
+    done = subprocess.run(
+        [sys.executable, "-m", "carbench.cli.main", "serve", *usual, *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
+    """Also where the variable PORT, which platforms set, names it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "carbench.cli.main", "serve", "--log", str(tmp_path / "log.sqlite")],
+        cwd=service.study,
+        env=os.environ | {"PORT": str(service.port)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"127.0.0.1:{service.port}: found an address that cannot be listened on" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study")
+    folder = study / "results/export"
+    content = (folder / "example.jpg").read_bytes()
+    old = json.loads((folder / "model.json").read_text())["version"]
+    answers: list[tuple[int, str | None]] = []
+    ended = threading.Event()
+
+    def ask(url: str) -> None:
+        with httpx.Client() as client:  # connections that are kept, and must survive
+            while not ended.is_set():
+                answer = client.post(f"{url}/v1/predict", files={"image": content}, timeout=30)
+                answers.append((answer.status_code, answer.json().get("model")))
+
+    options = ["--workers", "2", "--log", str(tmp_path / "log.sqlite")]
+    with running(study, *options) as started:
+        # Whatever lies in the folder: the version that was started is served, also by a worker
+        # that takes the place of another.
+        shutil.rmtree(folder)
+        write_bundle(folder, scale=3.0)
+        new = json.loads((folder / "model.json").read_text())["version"]
+        workers = children(started.process.pid)
+        os.kill(workers[-1], signal.SIGKILL)
+        assert new != old
+        assert eventually(lambda: all(version(started) == old for _ in range(5)))
+        askers = [threading.Thread(target=ask, args=(started.url,)) for _ in range(4)]
+        for each in askers:
+            each.start()
+        time.sleep(0.5)
+        started.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: [model for _, model in answers[-20:]] == [new] * 20)
+        assert eventually(lambda: {version(started) for _ in range(20)} == {new})
+        assert served_versions(started) == {new}
+
+        # A broken folder changes nothing, and that is said.
+        (folder / "reference.npz").write_bytes(b"")
+        started.process.send_signal(signal.SIGHUP)
+        time.sleep(1.5)
+        assert {version(started) for _ in range(10)} == {new}
+        ended.set()
+        for each in askers:
+            each.join()
+        started.process.terminate()
+        said = started.process.communicate(timeout=30)[1]
+    assert {status for status, _ in answers} == {200}
+    assert {model for _, model in answers} == {old, new}
+    assert f"serving {new} from now on" in said
+    assert "goes on being served" in said and "reference.npz" in said
+    assert "Traceback" not in said
+
+
+def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if check():
+                return True
+        except httpx.HTTPError:
+            continue
+        time.sleep(0.1)
+    return False
+
+
+def version(started: Running) -> str:
+    found: str = httpx.get(f"{started.url}/v1/model").json()["version"]
+    return found
+
+
+def served_versions(started: Running) -> set[str]:
+    """As Prometheus sees them."""
+    text = httpx.get(f"{started.url}/metrics").text
+    return set(re.findall(r'^carbench_model\{version="(.*)"\} 1.0$', text, re.M))

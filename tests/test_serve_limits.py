@@ -1,0 +1,300 @@
+"""Work, memory, bodies and headers have limits: what exceeds them is refused, others are served."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
+from carbench.deploy.serve.connections import Connection
+from carbench.deploy.serve.decoder import work_of
+from carbench.deploy.serve.settings import Settings
+from running import children, running, served
+from test_serve import PICTURE, post
+
+pytestmark = pytest.mark.slow
+ORDINARY = encoded(PICTURE, "JPEG")
+
+
+@pytest.fixture
+def limits(deployed: Path, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of the small model, with some limits changed."""
+
+    def change(**changes: Any) -> Settings:
+        return Settings(model=deployed / "results/export", log=tmp_path / "log.sqlite", **changes)
+
+    return change
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def batch(url: str, contents: list[bytes]) -> httpx.Response:
+    files = [("images", content) for content in contents]
+    return httpx.post(f"{url}/v1/predict_batch", files=files, timeout=60)
+
+
+def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> None:
+    """By pixels and scans that headers announce, for an image and for a request."""
+    with served(limits()) as url:
+        for answer in (
+            batch(url, [large_webp()] * 64),
+            post(url, many_scans()),
+            batch(url, [encoded(PICTURE.resize((6000, 5000)), "PNG", compress_level=0)[:9000]] * 3),
+        ):
+            assert answer.status_code == 413, answer.text
+            assert "too much work" in answer.json()["detail"]
+        # One image that is too much does not cost the others their answers.
+        entries = batch(url, [many_scans(), ORDINARY]).json()["predictions"]
+        assert [each.get("status", 200) for each in entries] == [413, 200]
+        assert post(url, ORDINARY).status_code == 200
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["PNG", "GIF", "BMP", "JPEG"]))
+def test_work_is_the_pixels_that_are_decoded(width: int, height: int, kind: str) -> None:
+    content = encoded(PICTURE.convert("L").resize((width, height)), kind)
+    work = work_of(content, 32)
+    if kind == "JPEG":
+        assert width * height / 64 <= work <= 1.1 * width * height
+    else:
+        assert work == width * height
+
+
+def test_memory_has_a_limit(limits: Callable[..., Settings]) -> None:
+    with served(limits(decode_memory=64_000_000)) as url:
+        answer = post(url, transparent_png(8))
+        assert answer.status_code == 413
+        assert "64 MB of memory" in answer.json()["detail"]
+        assert post(url, ORDINARY).status_code == 200
+
+
+def test_a_deadline_ends_the_work(limits: Callable[..., Settings]) -> None:
+    with served(limits(deadline=0.4)) as url:
+        answer = post(url, large_webp(39))
+        assert answer.status_code == 503
+        assert "not done in time" in answer.json()["detail"]
+        assert eventually(lambda: not busy_decoders())
+        assert post(url, ORDINARY).status_code == 200
+
+
+def test_a_client_that_left_cancels_its_work(limits: Callable[..., Settings]) -> None:
+    settings = limits(waiting=1)
+    content = large_webp(39)
+    with served(settings) as url:
+        with socket.create_connection(("127.0.0.1", port_of(url))) as client:
+            client.sendall(
+                b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/webp\r\n"
+                b"Content-Length: %d\r\n\r\n%b" % (len(content), content)
+            )
+            assert eventually(busy_decoders)
+        assert eventually(lambda: not busy_decoders())
+        # The only place is free again.
+        assert eventually(lambda: post(url, ORDINARY).status_code == 200)
+    with closing(sqlite3.connect(settings.log)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
+    assert count == 1
+
+
+def busy_decoders() -> bool:
+    """Is a decoding process of low priority, which takes the large images, computing?"""
+    found = psutil.Process().children()
+    times = {}
+    for process in found:
+        try:
+            if process.nice() > 0:
+                times[process] = process.cpu_times().user
+        except psutil.Error:
+            continue
+    time.sleep(0.15)
+    for process, before in times.items():
+        try:
+            if process.cpu_times().user > before:
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+def eventually(check: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_large_images_wait_for_each_other_and_nobody_for_them(
+    limits: Callable[..., Settings],
+) -> None:
+    content = large_webp(39)
+    with served(limits(large_waiting=2)) as url, ThreadPoolExecutor(12) as clients:
+        large = [clients.submit(post, url, content) for _ in range(8)]
+        ordinary = [post(url, ORDINARY).status_code for _ in range(30)]
+        statuses = {each.result().status_code for each in large}
+    assert ordinary == [200] * 30
+    assert 503 in statuses <= {200, 503}
+
+
+def test_slow_bodies_hold_no_places(limits: Callable[..., Settings]) -> None:
+    """Nor does a client that asks whether it may send, and does not."""
+    with served(limits(waiting=1, receiving=4)) as url:
+        slow = []
+        for number in range(40):
+            slow.append(half_a_body(port_of(url), expect=number % 2 == 0))
+            if number == 3:
+                time.sleep(1.2)  # the first ones have had their time
+        assert eventually(lambda: post(url, ORDINARY).status_code == 200, 5)
+        assert slow[1].recv(1000).startswith(b"HTTP/1.1 503")
+        for client in slow:
+            client.close()
+        assert eventually(lambda: post(url, ORDINARY).status_code == 200)
+
+
+def test_bodies_together_have_a_limit(limits: Callable[..., Settings]) -> None:
+    with served(limits(most_buffered=3_000_000)) as url:
+        slow = [half_a_body(port_of(url), length=5_000_000) for _ in range(4)]
+        time.sleep(1.2)
+        for client in slow:
+            client.sendall(bytes(900_000))
+        assert slow[0].recv(1000).startswith(b"HTTP/1.1 503")
+        assert post(url, ORDINARY).status_code == 200
+        for client in slow:
+            client.close()
+
+
+def test_a_slow_body_has_a_limit(limits: Callable[..., Settings]) -> None:
+    with served(limits(upload_seconds=0.5)) as url, half_a_body(port_of(url)) as client:
+        assert post(url, ORDINARY).status_code == 200
+        assert client.recv(1000).startswith(b"HTTP/1.1 408")
+
+
+def test_expectations_are_answered(limits: Callable[..., Settings]) -> None:
+    """A body is asked for when it may come, and not where the head is refused."""
+    with served(limits()) as url:
+        with half_a_body(port_of(url), expect=True) as client:
+            assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        with half_a_body(port_of(url), expect=True, length=10**9) as client:
+            assert client.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def test_under_load_it_says_so(
+    limits: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from carbench.models.onnx_classifier import OnnxModel
+
+    predict = OnnxModel.predict
+
+    def predict_slowly(self: OnnxModel, *arguments: Any) -> Any:
+        time.sleep(0.2)
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(OnnxModel, "predict", predict_slowly)
+    with served(limits(waiting=6, deadline=0.7)) as url, ThreadPoolExecutor(16) as clients:
+        answers = [each.result() for each in [clients.submit(post, url, ORDINARY)] * 1]
+        asked = [clients.submit(post, url, ORDINARY) for _ in range(16)]
+        answers += [each.result() for each in asked]
+    refused = [each for each in answers if each.status_code != 200]
+    assert {each.status_code for each in refused} == {503}
+    assert all(int(each.headers["retry-after"]) >= 1 for each in refused)
+    assert all("again" in each.json()["detail"] for each in refused)
+    assert len(answers) - len(refused) >= 2
+
+
+LIMIT = Settings.model_fields["header_bytes"].default
+HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        ([HEAD], [b"408"]),
+        ([HEAD + b"\r\n", HEAD], [b"200", b"408"]),
+        ([HEAD + b"\r\n" + HEAD], [b"200"]),
+        ([HEAD + b"X: ".ljust(LIMIT + 1, b"x")], [b"431"]),
+        ([HEAD + b"X: ".ljust(LIMIT + 1, b"x") + b"\r\n\r\n"], [b"431"]),
+        ([HEAD + b"X: x\r\n" * (LIMIT // 3) + b"\r\n"], [b"431"]),
+        ([b"GET /" + b"x" * (LIMIT + 1) + b" HTTP/1.1\r\n\r\n"], [b"400"]),
+        ([], []),
+    ],
+    ids=["half", "half of the second", "pipelined", "long", "whole", "many", "path", "none"],
+)
+def test_headers_have_limits(
+    limits: Callable[..., Settings], sent: list[bytes], statuses: list[bytes]
+) -> None:
+    """Also where they arrive complete, in one piece."""
+    with served(limits(header_seconds=0.7)) as url:
+        with socket.create_connection(("127.0.0.1", port_of(url))) as client:
+            client.settimeout(20)
+            for part in sent:
+                client.sendall(part)
+                time.sleep(0.2)
+            said = b"".join(iter(lambda: client.recv(65_536), b""))  # until the service hangs up
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == statuses
+        headers = {"x": "x" * (LIMIT - 1000)}
+        assert httpx.get(f"{url}/livez", headers=headers).status_code == 200
+
+
+def test_idle_connections_make_room(limits: Callable[..., Settings]) -> None:
+    with served(limits(connections=20)) as url:
+        idle = [socket.create_connection(("127.0.0.1", port_of(url))) for _ in range(40)]
+        assert httpx.get(f"{url}/livez").status_code == 200
+        assert eventually(lambda: Connection.count <= 21)
+        assert idle[0].recv(10) == b""
+        for client in idle:
+            client.close()
+
+
+@pytest.fixture
+def attacked(deployed: Path, tmp_path: Path) -> Iterator[Any]:
+    """A service that is sent large images by clients who do not stop."""
+    contents = [large_webp(39), many_scans(150), transparent_png(20)]
+    options = ["--log", str(tmp_path / "log.sqlite"), "--grace", "6", "--workers", "2"]
+    ended: list[bool] = []
+
+    def attack(url: str, number: int) -> None:
+        while not ended:
+            try:
+                post(url, contents[number % len(contents)])
+            except httpx.HTTPError:
+                time.sleep(0.05)
+
+    with running(deployed, *options) as started, ThreadPoolExecutor(8) as clients:
+        for number in range(8):
+            clients.submit(attack, started.url, number)
+        try:
+            yield started
+        finally:
+            ended.append(True)
+
+
+def test_sigterm_ends_it_in_time_whatever_it_does(attacked: Any) -> None:
+    process, port = attacked.process, attacked.port
+    slow = [half_a_body(port) for _ in range(20)]
+    time.sleep(1.5)
+    assert post(attacked.url, ORDINARY).status_code == 200
+    workers = children(process.pid)
+    decoders = [child for pid in workers for child in children(pid)]
+    assert decoders
+    process.send_signal(signal.SIGTERM)
+    process.wait(6 + 1)
+    assert eventually(lambda: not any(psutil.pid_exists(pid) for pid in [*workers, *decoders]))
+    for client in slow:
+        client.close()
