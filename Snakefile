@@ -1,4 +1,4 @@
-# carbench: from car pictures to the backbone to deploy.
+# carbench: from car images to the backbone to deploy.
 #
 #   snakemake --cores 8 --resources gpu=1     everything, up to results/report.html
 #   snakemake -n                              what would run, and why

@@ -1,12 +1,12 @@
 """What the audit finds and what it costs: the tables of docs/audit.md.
 
-Run by hand, in the repository's root, with real pictures (the archive that CARBENCH_ARCHIVE names):
+Run by hand, in the repository's root, with real images (the archive that CARBENCH_ARCHIVE names):
 
-- `python benchmarks/audit.py peers` plants changed copies of real pictures (edits.py) and
+- `python benchmarks/audit.py peers` plants changed copies of real images (edits.py) and
   prints what carbench, imagededup, fastdup and cleanvision find of each kind, and wrong pairs;
 - `python benchmarks/audit.py settings` prints recall and wrong pairs by `audit.min_agreement` and
-  `audit.neighbours`, and what the settings say of the real pictures;
-- `python benchmarks/audit.py scale` prints time and memory for many generated pictures.
+  `audit.neighbours`, and what the settings say of the real images;
+- `python benchmarks/audit.py scale` prints time and memory for many generated images.
 
 The other tools are no dependencies: `python -m venv /tmp/peers && /tmp/peers/bin/pip install
 imagededup cleanvision`, the same with fastdup in an environment of its own, and CARBENCH_PEERS set
@@ -54,7 +54,7 @@ ARCHIVE = Path(
 CARBENCH = "carbench"
 PEERS = (CARBENCH, "imagededup PHash", "imagededup CNN", "fastdup at 0.90", "cleanvision")
 DEFAULT = read_section(ROOT / "presets/archive.yaml", "audit", AuditParams)
-# An original may be like no other picture even at this setting, or a true pair would seem wrong.
+# An original may be like no other image even at this setting, or a true pair would seem wrong.
 LOOSEST = DEFAULT.model_copy(update={"neighbours": 40})
 UNLIKE = 0.85
 AGREEMENTS = (0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98)
@@ -71,7 +71,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 @dataclass
 class Real:
-    """The archive's pictures: parts of the path and bytes; which are the first of their bytes."""
+    """The archive's images: parts of the path and bytes; which are the first of their bytes."""
 
     paths: list[tuple[str, ...]]
     contents: list[bytes]
@@ -82,10 +82,10 @@ class Real:
 
     @classmethod
     def read(cls) -> Real:
-        """Read the archive and look at its pictures."""
+        """Read the archive and look at its images."""
         with archive_files(ARCHIVE, 10) as files:
-            pictures = [(file.path.parts, file.read()) for file in files]
-        paths, contents = [list(column) for column in zip(*pictures, strict=True)]
+            images = [(file.path.parts, file.read()) for file in files]
+        paths, contents = [list(column) for column in zip(*images, strict=True)]
         first: dict[str, int] = {}
         first_of = [
             first.setdefault(hashlib.sha256(content).hexdigest(), index)
@@ -95,7 +95,7 @@ class Real:
         looks = gather(in_order(lambda index: look(decode(contents[index])[0]), unique))
         return cls(paths, contents, first_of, unique, looks)
 
-    def picture(self, number: int) -> Image.Image:
+    def image(self, number: int) -> Image.Image:
         """Decode a different file."""
         return decode(self.contents[self.unique[number]])[0]
 
@@ -111,7 +111,7 @@ class Real:
         singles = [index for index in range(len(self.unique)) if index not in alike]
         drawn = random.Random(seed).sample(singles, count)
         print(
-            f"{len(self.contents):,} real pictures, {len(self.unique):,} different files, "
+            f"{len(self.contents):,} real images, {len(self.unique):,} different files, "
             f"{len(singles):,} of them like no other; {count} originals, seed {seed}\n"
         )
         return drawn
@@ -120,22 +120,22 @@ class Real:
 def joined(one: Looks, other: Looks) -> Looks:
     """Two sets of looks as one."""
     return Looks(
-        np.concatenate((one.picture_of, other.picture_of + one.picture_of[-1] + 1)),
+        np.concatenate((one.image_of, other.image_of + one.image_of[-1] + 1)),
         np.concatenate((one.thumbnails, other.thumbnails)),
         np.concatenate((one.outlines, other.outlines)),
     )
 
 
 def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> Looks:
-    """The looks of all real pictures and of one kind of copies."""
+    """The looks of all real images and of one kind of copies."""
     copies = in_order(
-        lambda number: look(edited(name, real.picture(number), number, seed)), originals
+        lambda number: look(edited(name, real.image(number), number, seed)), originals
     )
     return joined(real.looks, gather(copies))
 
 
 def across(pairs: Iterable[Pair], count: int) -> list[Pair]:
-    """The pairs of a real picture and a copy."""
+    """The pairs of a real image and a copy."""
     return [pair for pair in pairs if pair.first < count <= pair.second]
 
 
@@ -158,7 +158,7 @@ def peers(arguments: argparse.Namespace) -> None:
         notes.append(f"{system}: {note}")
         for name, cell in found.items():
             cells[name].append(cell)
-    print("Recall in percent / wrong pairs of a copy and another real picture:\n")
+    print("Recall in percent / wrong pairs of a copy and another real image:\n")
     table(["copy", *(arguments.only or PEERS)], ((name, *row) for name, row in cells.items()))
     print(*notes, sep="\n")
     if arguments.sheet and wrong:
@@ -199,8 +199,8 @@ def by_peer(
         for kind, name in enumerate(EDITS):
             for copy, number in enumerate(originals):
                 quality = int(name.split()[-1]) if name.startswith("JPEG") else 85
-                picture = edited(name, real.picture(number), number, seed)
-                picture.save(folder / f"c{kind}-{copy}.jpg", quality=quality)
+                image = edited(name, real.image(number), number, seed)
+                image.save(folder / f"c{kind}-{copy}.jpg", quality=quality)
         result = searched(peer, folder)
     files = len(real.unique) + len(EDITS) * len(originals)
     right: list[set[int]] = [set() for _ in EDITS]
@@ -267,7 +267,7 @@ def show_wrong(
         rows = []
         for pair, names in pairs.items():
             for number in pair:
-                real.picture(number).save(Path(folder) / f"{number}.png")
+                real.image(number).save(Path(folder) / f"{number}.png")
             rows.append(
                 [
                     Member(
@@ -277,11 +277,11 @@ def show_wrong(
                 ]
             )
         save(draw(rows, Path(folder)), path)
-    print(f"{len(wrong)} wrong pairs, of {len(pairs)} pairs of pictures: {path}")
+    print(f"{len(wrong)} wrong pairs, of {len(pairs)} pairs of images: {path}")
 
 
 def settings(arguments: argparse.Namespace) -> None:
-    """Recall and wrong pairs by setting, and what the settings say of the real pictures."""
+    """Recall and wrong pairs by setting, and what the settings say of the real images."""
     real = Real.read()
     originals = real.originals(arguments.originals, arguments.seed)
     count = len(real.unique)
@@ -373,7 +373,7 @@ def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
 
 
 def consequences(real: Real, pairs: list[Pair], least: float) -> tuple[int, int, int, int]:
-    """Published test pictures with a twin in train; groups of several classes; largest; cut."""
+    """Published test images with a twin in train; groups of several classes; largest; cut."""
     kept = [pair for pair in pairs if pair.agreement >= least]
     links = [(origin, index) for index, origin in enumerate(real.first_of)]
     links += [
@@ -396,23 +396,23 @@ def consequences(real: Real, pairs: list[Pair], least: float) -> tuple[int, int,
 
 
 def scale(arguments: argparse.Namespace) -> None:
-    """Time and memory for many generated pictures, one in ten of them a copy of another."""
+    """Time and memory for many generated images, one in ten of them a copy of another."""
     print(json.dumps(hardware()))
-    dice = np.random.default_rng(arguments.seed)
-    count = arguments.pictures
+    rng = np.random.default_rng(arguments.seed)
+    count = arguments.images
     rows = []
 
     def generated() -> Iterable[list[np.ndarray]]:
         blots: list[np.ndarray] = []
         for number in range(count):
             if number % 10 == 9:  # a brighter copy of one of the last nine
-                blot = np.clip(blots[dice.integers(9)] * 1.1, 0, 255).astype(np.uint8)
+                blot = np.clip(blots[rng.integers(9)] * 1.1, 0, 255).astype(np.uint8)
                 blots.clear()
             else:
-                blot = dice.integers(0, 256, (10, 10), np.uint8)
+                blot = rng.integers(0, 256, (10, 10), np.uint8)
                 blots.append(blot)
-            picture = Image.fromarray(blot).resize((192, 192), Image.Resampling.BICUBIC)
-            yield look(picture)
+            image = Image.fromarray(blot).resize((192, 192), Image.Resampling.BICUBIC)
+            yield look(image)
 
     def timed(work: Callable[[], object]) -> tuple[object, str]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -435,7 +435,7 @@ def scale(arguments: argparse.Namespace) -> None:
     rows.append((f"look at {len(paths):,} files of 640 x 480", spent))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     rows.append(("most memory, all of it", f"{memory:.2f} GB"))
-    table([f"{count:,} generated pictures", "measured"], rows)
+    table([f"{count:,} generated images", "measured"], rows)
 
 
 def main() -> None:
@@ -450,13 +450,13 @@ def main() -> None:
         ("settings", settings, "recall and wrong pairs by setting"),
     ):
         planted = tables.add_parser(name, help=summary)
-        planted.add_argument("--originals", type=int, default=300, help="real pictures to copy")
+        planted.add_argument("--originals", type=int, default=300, help="real images to copy")
         planted.set_defaults(measure=measure)
         if name == "peers":
             planted.add_argument("--only", nargs="*", choices=PEERS, help="these alone")
             planted.add_argument("--sheet", type=Path, help="a JPEG of carbench's wrong pairs")
     many = tables.add_parser("scale", help="time and memory")
-    many.add_argument("--pictures", type=int, default=100_000)
+    many.add_argument("--images", type=int, default=100_000)
     many.add_argument("--files", type=int, default=2_000, help="generated files to decode")
     many.set_defaults(measure=scale)
     arguments = parser.parse_args()

@@ -3,11 +3,11 @@
 Run by hand: `python benchmarks/calibration.py` prints the table of docs/statistics.md as markdown;
 `--studies` of each scenario (default 500).
 
-A simulated picture has a probability with which a training is right; what the training says is that
-probability with its logit stretched by a factor: 1 is calibrated, above 1 too sure. Pictures differ
+A simulated image has a probability with which a training is right; what the training says is that
+probability with its logit stretched by a factor: 1 is calibrated, above 1 too sure. Images differ
 in how hard they are, trainings by luck; trainings of one backbone are right and wrong together as
-far as a normal copula with correlation 0.6 makes them. Pictures of one duplicate group are alike
-but for a tenth of the variance. The truth is that of 2,000 times as many pictures, binned alike.
+far as a normal copula with correlation 0.6 makes them. Images of one duplicate group are alike
+but for a tenth of the variance. The truth is that of 2,000 times as many images, binned alike.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from carbench.statistics.jackknife import Groups
 from carbench.statistics.scoring import ratio_scores
 
 BINS = 10
-HARDNESS = 2.0  # spread over pictures of the logit of being right
+HARDNESS = 2.0  # spread over images of the logit of being right
 TOGETHER = 0.6
 ALIKE = 0.9
 Numbers = NDArray[np.float64]
@@ -40,7 +40,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of study: ``level`` is the logit of being right of a picture of median hardness."""
+    """A kind of study: ``level`` is the logit of being right of an image of median hardness."""
 
     groups: int
     seeds: int
@@ -50,14 +50,14 @@ class Scenario:
 
 
 def draw(
-    scenario: Scenario, groups: NDArray[np.int64], luck: Numbers, dice: np.random.Generator
+    scenario: Scenario, groups: NDArray[np.int64], luck: Numbers, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], Numbers, Numbers]:
     """Return (S, N) right, confidence, and loss of two classes."""
 
     def shared(*shape: int) -> Numbers:
         """Normal variables that are much alike within a group."""
-        common = dice.normal(size=(*shape, groups.max() + 1))[..., groups]
-        own = dice.normal(size=(*shape, len(groups)))
+        common = rng.normal(size=(*shape, groups.max() + 1))[..., groups]
+        own = rng.normal(size=(*shape, len(groups)))
         return np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * own
 
     hard = scenario.level + luck[:, None] + HARDNESS * shared(1)
@@ -68,14 +68,14 @@ def draw(
     return right, sure, -np.log(np.where(right, sure, 1 - sure))
 
 
-def truth(scenario: Scenario, dice: np.random.Generator) -> tuple[float, float]:
+def truth(scenario: Scenario, rng: np.random.Generator) -> tuple[float, float]:
     """Return NLL and calibration error of a training, the mean over the luck of trainings."""
     alone = np.arange(2000 * 200)
     lucks = np.linspace(-1.65, 1.65, 12) * scenario.luck if scenario.seeds > 1 else np.zeros(1)
     weights = np.exp(-((lucks / max(scenario.luck, 1e-9)) ** 2) / 2)
     found = []
     for luck in lucks:
-        hard = scenario.level + luck + HARDNESS * dice.normal(size=len(alone))
+        hard = scenario.level + luck + HARDNESS * rng.normal(size=len(alone))
         chance = 0.5 + 0.5 * expit(hard)
         sure = expit(scenario.stretch * np.log(chance / (1 - chance)))
         loss = -(chance * np.log(sure) + (1 - chance) * np.log(1 - sure)).mean()
@@ -89,16 +89,16 @@ def truth(scenario: Scenario, dice: np.random.Generator) -> tuple[float, float]:
 def judge(task: tuple[Scenario, int]) -> list[float]:
     """Return truth, coverage and mean width of NLL, then of the calibration error."""
     scenario, studies = task
-    dice = np.random.default_rng(list(os.fsencode(repr(scenario))))
-    true = truth(scenario, dice)
+    rng = np.random.default_rng(list(os.fsencode(repr(scenario))))
+    true = truth(scenario, rng)
     held, widths = np.zeros((studies, 2)), np.zeros((studies, 2))
     for study in range(studies):
         sizes = np.ones(scenario.groups, np.int64)
-        twins = dice.random(scenario.groups) < 0.15
-        sizes[twins] = dice.integers(2, 6, twins.sum())
+        twins = rng.random(scenario.groups) < 0.15
+        sizes[twins] = rng.integers(2, 6, twins.sum())
         groups = np.repeat(np.arange(scenario.groups), sizes)
-        luck = dice.normal(size=scenario.seeds) * scenario.luck * (scenario.seeds > 1)
-        right, sure, loss = draw(scenario, groups, luck, dice)
+        luck = rng.normal(size=scenario.seeds) * scenario.luck * (scenario.seeds > 1)
+        right, sure, loss = draw(scenario, groups, luck, rng)
         known = Groups(groups)
         tested = np.ones(right.shape, np.bool_)
         (score,) = ratio_scores(known, loss[None], tested[None], tested[None], is_share=False)

@@ -1,7 +1,7 @@
 """What a training pays for being able to go on after a kill.
 
 Run by hand in the repository's root: `python benchmarks/checkpoints.py`. Trainings of the sample's
-size on random pictures, with and without a checkpoint, alternating; ratios of their wall seconds,
+size on random images, with and without a checkpoint, alternating; ratios of their wall seconds,
 which the wait for the disk is part of.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from input import CLASSES, MODELS, pack
 
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.backbones import create
 from carbench.models.devices import place, prepare
 from carbench.params.base import read_section
@@ -28,7 +28,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--pictures", type=int, default=900)
+    parser.add_argument("--images", type=int, default=900)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     params = read_section(Path("presets/sample.yaml"), "train", TrainParams)
@@ -37,10 +37,10 @@ def main() -> None:
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device)
     with tempfile.TemporaryDirectory() as place_of_files:
         folder = Path(place_of_files)
-        names = pack(folder, args.pictures, 56)
-        labels = torch.arange(args.pictures, device=device) % CLASSES
-        train = LabelledImages(PackedPictures(folder, names, device), labels)
-        val = LabelledImages(PackedPictures(folder, names[:200], device), labels[:200])
+        names = pack(folder, args.images, 56)
+        labels = torch.arange(args.images, device=device) % CLASSES
+        train = LabelledImages(PackedImages(folder, names, device), labels)
+        val = LabelledImages(PackedImages(folder, names[:200], device), labels[:200])
         for name in MODELS["cpu"]:
             ratios = []
             for repeat in range(args.repeats + 1):

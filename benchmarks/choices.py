@@ -1,7 +1,7 @@
 """Each choice of a training step against its default: which is faster, for which backbone.
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/choices.py`. The
-sample's recipe on random pictures; rounds of the default and of the other choice alternate. Prints
+sample's recipe on random images; rounds of the default and of the other choice alternate. Prints
 the CPU seconds of the other as multiples of the default's (on a GPU wall seconds), medians and
 range, and for two threads the wall seconds too.
 """
@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
         images = pack(Path(folder), count, args.size + args.size // 8)
-        pictures = labelled(Path(folder), images, device)
+        inputs = labelled(Path(folder), images, device)
 
         def seconds(one: Trainer, params: TrainParams, epoch: int) -> tuple[float, float]:
             torch.set_num_threads(params.threads)
@@ -66,7 +66,7 @@ def main() -> None:
             other = default.model_copy(update=change)
             cells, first = [], []
             for name in names:
-                pair = [(make_trainer(name, pictures, each), each) for each in (default, other)]
+                pair = [(make_trainer(name, inputs, each), each) for each in (default, other)]
                 first.append(seconds(*pair[1], 0)[1])
                 seconds(*pair[0], 0)
                 rounds = [

@@ -3,11 +3,11 @@
 Run by hand: `python benchmarks/coverage.py` prints the tables of docs/statistics.md as markdown;
 `--studies` of each scenario (default 1000), `--write` the file that the report cites.
 
-A simulated picture is right where a sum of normal variables is positive: how able the backbone is,
-how lucky the training, how hard the picture is for all backbones, how hard for this one, and chance
+A simulated image is right where a sum of normal variables is positive: how able the backbone is,
+how lucky the training, how hard the image is for all backbones, how hard for this one, and chance
 that is new with every training. Of the variance within a training half is hardness for all, a
 quarter hardness for one backbone, a quarter chance: two trainings of one backbone are then right
-and wrong together with a phi coefficient of 0.47 at 80 %, two backbones with 0.26. Pictures of one
+and wrong together with a phi coefficient of 0.47 at 80 %, two backbones with 0.26. Images of one
 duplicate group share all but a fortieth.
 """
 
@@ -119,11 +119,11 @@ class Found:
         return float(np.mean(self.held))
 
 
-def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
+def simulate(scenario: Scenario, rng: np.random.Generator) -> Study:
     """Draw a study. With one seed the truth is the expected accuracy of that very training."""
     sizes = np.ones(scenario.groups, np.int64)
-    twins = dice.random(scenario.groups) < 0.15
-    sizes[twins] = dice.integers(2, 6, twins.sum())
+    twins = rng.random(scenario.groups) < 0.15
+    sizes[twins] = rng.integers(2, 6, twins.sum())
     groups = np.repeat(np.arange(scenario.groups), sizes)
     backbones, seeds = len(OFFSETS), scenario.seeds
     accuracies = np.minimum(scenario.accuracy + np.array(OFFSETS), 0.98)
@@ -131,17 +131,17 @@ def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
     steepness = np.exp(-(ndtri(accuracies) ** 2) / 2) / np.sqrt(2 * np.pi * WITHIN)
     luck_spread = np.array(scenario.spreads) / steepness
     ability = ndtri(accuracies) * np.sqrt(WITHIN + luck_spread**2)
-    luck = dice.normal(size=(backbones, seeds)) * luck_spread[:, None]
+    luck = rng.normal(size=(backbones, seeds)) * luck_spread[:, None]
 
     def draw(variance: float, *shape: int) -> NDArray[np.float64]:
-        return np.sqrt(variance) * dice.normal(size=shape)
+        return np.sqrt(variance) * rng.normal(size=shape)
 
     hardness = draw(SHARED, 1, 1, scenario.groups) + draw(OWN, backbones, 1, scenario.groups)
     chance = draw(CHANCE, backbones, seeds, scenario.groups)
     apart = draw(CHANCE_APART, backbones, seeds, len(groups))
     level = (ability[:, None] + luck)[..., None]
     right = level + (hardness + chance)[..., groups] + apart > 0
-    fold_of_group = dice.permutation(scenario.groups) % scenario.folds
+    fold_of_group = rng.permutation(scenario.groups) % scenario.folds
     fold_of_seed = np.arange(seeds) % scenario.folds
     tested = fold_of_group[groups] == fold_of_seed[:, None]
     alone = ndtr((ability + luck[:, 0]) / np.sqrt(WITHIN))
@@ -200,8 +200,8 @@ def coverage(
     scenario: Scenario, studies: int, prior_freedom: float = PRIOR_FREEDOM, seed: int = 0
 ) -> list[Found]:
     """Judge many studies of a scenario."""
-    dice = np.random.default_rng([seed, *map(int, os.fsencode(repr(scenario)))])
-    return [judge(simulate(scenario, dice), prior_freedom) for _ in range(studies)]
+    rng = np.random.default_rng([seed, *map(int, os.fsencode(repr(scenario)))])
+    return [judge(simulate(scenario, rng), prior_freedom) for _ in range(studies)]
 
 
 def scenarios() -> list[Scenario]:
@@ -238,21 +238,21 @@ def losses(
     """Return for many studies what rule `cheapest` truly gave up, and how probable it called that.
 
     A backbone is the dearer the better it truly is, and its trainings vary by 1 point. The first of
-    each pair is what the chosen backbone is truly behind the one that was best on these pictures,
+    each pair is what the chosen backbone is truly behind the one that was best on these images,
     the second how probable the choice says that this is more than the margin.
     """
     params = ChooseParams(
         confidence=CONFIDENCE, deployment_mix="tested", ties="cheapest", cost="macs", margin=margin
     )
     scenario = Scenario(groups, seeds, 0.8, (0.01,) * 4)
-    dice = np.random.default_rng([groups, seeds])
+    rng = np.random.default_rng([groups, seeds])
     found = []
     for _ in range(studies):
-        study = simulate(scenario, dice)
+        study = simulate(scenario, rng)
         count = len(study.groups)
-        pictures = pd.DataFrame({"class": ["a"] * count})
+        images = pd.DataFrame({"class": ["a"] * count})
         answers = Answers(
-            pictures,
+            images,
             ["a", "b"],
             np.zeros(count, np.int64),
             study.groups,

@@ -1,22 +1,22 @@
 """How often drift detection raises an alarm: where nothing has changed, and where something has.
 
 Run by hand in the root of a finished study: `python benchmarks/drift.py`, or with `--study FOLDER`
-for one elsewhere; ten minutes for the pictures of presets/archive.yaml. The clean test pictures,
-one of each duplicate group, stand for new ones. Windows of them, in which no picture occurs twice,
+for one elsewhere; ten minutes for the images of presets/archive.yaml. The clean test images,
+one of each duplicate group, stand for new ones. Windows of them, in which no image occurs twice,
 are held against the reference in results/export. Prints a markdown table: in how many windows there
 was an alarm, and by which tests; the largest effect size of each family, on average; the accuracy
 on the images of the row, where their classes are known.
 
-- As they are: nothing was done to them. Where the publisher has split the pictures, test pictures
+- As they are: nothing was done to them. Where the publisher has split the images, test images
   may show other cars than the reference; dealt anew, reference and window are drawn each time from
-  all pictures that the model has not learned from.
-- Blurred: by a Gaussian, its standard deviation a part of the picture's side; 1.5 % is the blur of
+  all images that the model has not learned from.
+- Blurred: by a Gaussian, its standard deviation a part of the image's side; 1.5 % is the blur of
   stage evaluate.
 - Night: values times a factor, and noise that grows as it falls, 6 of 255 at 0.4.
 - One class: a part of the window is of one class, drawn anew for each window from those that have
-  enough pictures. Where none has, the window is smaller.
+  enough images. Where none has, the window is smaller.
 - JPEG: the image files are compressed again, at this quality.
-- Unseen: a part of the window is of pictures in the folder `--unseen`, such as of a class that
+- Unseen: a part of the window is of images in the folder `--unseen`, such as of a class that
   `data.exclude` kept from the study.
 """
 
@@ -61,7 +61,7 @@ class Scenario:
     """
 
     name: str
-    pictures: int
+    images: int
     draw: Callable[[np.random.Generator], Pair]
     accuracy: float | None = None
 
@@ -79,7 +79,7 @@ def night(pixels: Pixels, light: float) -> Pixels:
 
 
 def taken(seen: Observations, rows: NDArray[np.int64]) -> Observations:
-    """Some of the pictures."""
+    """Some of the images."""
     statistics = {name: column[rows] for name, column in seen.statistics.items()}
     return Observations(
         statistics, seen.predicted[rows], seen.confidence[rows], seen.embedding[rows]
@@ -87,7 +87,7 @@ def taken(seen: Observations, rows: NDArray[np.int64]) -> Observations:
 
 
 def joined(first: Observations, second: Observations) -> Observations:
-    """The pictures of both."""
+    """The images of both."""
     return Observations(
         {
             name: np.concatenate([column, second.statistics[name]])
@@ -100,20 +100,20 @@ def joined(first: Observations, second: Observations) -> Observations:
 
 
 def held_out(study: Path, seed: int) -> list[SplitRow]:
-    """The clean test pictures, the first of each duplicate group."""
+    """The clean test images, the first of each duplicate group."""
     rows = read_split(study / "results/split/split.csv", seed)
     return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
 
 
 def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
-    """All pictures in a folder, a batch at a time, as the service would show them to the model."""
+    """All images in a folder, a batch at a time, as the service would show them to the model."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for start in range(0, len(files), BATCH):
         shown = [
             shrink(file.read_bytes(), bundle.model.size, bundle.model.fit)[0]
             for file in files[start : start + BATCH]
         ]
-        yield np.stack([np.asarray(picture) for picture in shown])
+        yield np.stack([np.asarray(each) for each in shown])
 
 
 def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> Iterator[Pixels]:
@@ -124,11 +124,11 @@ def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> 
             file = io.BytesIO()
             read(study / "results/data/images" / image).save(file, "JPEG", quality=quality)
             shown.append(shrink(file.getvalue(), bundle.model.size, bundle.model.fit)[0])
-        yield np.stack([np.asarray(picture) for picture in shown])
+        yield np.stack([np.asarray(each) for each in shown])
 
 
 def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> Iterator[Scenario]:
-    """Yield what is tabulated; windows have ``size`` pictures, or as many as there are."""
+    """Yield what is tabulated; windows have ``size`` images, or as many as there are."""
     reference = bundle.reference
     new = held_out(study, bundle.model.about.seed)
     pixels = list(read_batches(study / "results/pack", [row.image for row in new], BATCH))
@@ -139,19 +139,19 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
     def right(seen: Observations) -> float:
         return float((names[seen.predicted] == labels).mean())
 
-    def from_all(seen: Observations, dice: np.random.Generator) -> Pair:
-        return reference, taken(seen, dice.choice(len(seen), size, replace=False))
+    def from_all(seen: Observations, rng: np.random.Generator) -> Pair:
+        return reference, taken(seen, rng.choice(len(seen), size, replace=False))
 
-    def anew(dice: np.random.Generator) -> Pair:
+    def anew(rng: np.random.Generator) -> Pair:
         every = joined(reference, plain)
-        order = dice.permutation(len(every))
+        order = rng.permutation(len(every))
         return taken(every, order[size:]), taken(every, order[:size])
 
-    def of_one(names: list[str], one: int, others: int, dice: np.random.Generator) -> Pair:
-        inside = labels == dice.choice(names)
+    def of_one(names: list[str], one: int, others: int, rng: np.random.Generator) -> Pair:
+        inside = labels == rng.choice(names)
         rows = [
-            dice.choice(np.flatnonzero(inside), one, replace=False),
-            dice.choice(np.flatnonzero(~inside), others, replace=False),
+            rng.choice(np.flatnonzero(inside), one, replace=False),
+            rng.choice(np.flatnonzero(~inside), others, replace=False),
         ]
         return reference, taken(plain, np.concatenate(rows))
 
@@ -183,9 +183,9 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
         return
     others = observe(bundle.classifier, read_folder(unseen, bundle))
 
-    def with_unseen(strangers: int, dice: np.random.Generator) -> Pair:
-        new = taken(others, dice.choice(len(others), strangers, replace=False))
-        old = taken(plain, dice.choice(len(plain), size - strangers, replace=False))
+    def with_unseen(strangers: int, rng: np.random.Generator) -> Pair:
+        new = taken(others, rng.choice(len(others), strangers, replace=False))
+        old = taken(plain, rng.choice(len(plain), size - strangers, replace=False))
         return reference, joined(old, new)
 
     for share in UNSEEN_SHARES:
@@ -197,27 +197,27 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path(), help="folder of a finished study")
-    parser.add_argument("--unseen", type=Path, help="folder of pictures of something else")
-    parser.add_argument("--pictures", type=int, default=100, help="of a window")
+    parser.add_argument("--unseen", type=Path, help="folder of images of something else")
+    parser.add_argument("--images", type=int, default=100, help="of a window")
     parser.add_argument("--windows", type=int, default=100, help="of each scenario")
     parser.add_argument("--alpha", type=float, default=0.01)
     parser.add_argument("--min-effect", type=float, default=0.0)
     args = parser.parse_args()
-    if args.pictures < FEWEST:
-        parser.error(f"windows have at least {FEWEST} pictures")
+    if args.images < FEWEST:
+        parser.error(f"windows have at least {FEWEST} images")
     bundle = load_bundle(args.study / "results/export")
     families = " | ".join(FAMILIES)
     effects = " | ".join(f"{family} effect" for family in FAMILIES)
     head = f"| new images | in a window | alarms in {args.windows} | different | {families}"
     print(f"{head} | {effects} | right |")
     print("|---|--:|--:|--:|" + "--:|" * (2 * len(FAMILIES) + 1))
-    for scenario in scenarios(args.study, bundle, args.pictures, args.unseen):
-        dice = np.random.default_rng(0)
+    for scenario in scenarios(args.study, bundle, args.images, args.unseen):
+        rng = np.random.default_rng(0)
         alarms = different = 0
         by_family: Counter[str] = Counter()
         effects_of: dict[str, list[float]] = {family: [] for family in FAMILIES}
         for number in range(args.windows):
-            reference, window = scenario.draw(dice)
+            reference, window = scenario.draw(rng)
             drift = compare(
                 reference, window, bundle.model.classes, args.alpha, number, args.min_effect
             )
@@ -227,7 +227,7 @@ def main() -> None:
             for family in FAMILIES:
                 found = [test.effect for test in drift.tests if test.family == family]
                 effects_of[family].append(max(found))
-        cells = [scenario.name, str(scenario.pictures), f"**{alarms}**", str(different)]
+        cells = [scenario.name, str(scenario.images), f"**{alarms}**", str(different)]
         cells += [str(by_family[family]) for family in FAMILIES]
         cells += [f"{np.mean(effects_of[family]):.2f}" for family in FAMILIES]
         cells.append("" if scenario.accuracy is None else f"{100 * scenario.accuracy:.1f} %")

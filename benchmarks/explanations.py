@@ -1,10 +1,10 @@
 """Do the heat maps of evaluate point to what matters? Hides the hottest places and predicts again.
 
 Run by hand after a study, in the repository's root: `python benchmarks/explanations.py`. For every
-backbone and its first seed, the clean test pictures' hottest fifth (13 of 8 x 8 squares) is painted
-in the picture's mean colour; printed is by how much that lowers the probability of the predicted
+backbone and its first seed, the clean test images' hottest fifth (13 of 8 x 8 squares) is painted
+in the image's mean colour; printed is by how much that lowers the probability of the predicted
 class, on average, for each way to make the map. A way that does no better than random squares, or
-than the centre of the picture, explains nothing.
+than the centre of the image, explains nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.data.split_table import read_split
 from carbench.evaluation.explaining import mapped_stage
 from carbench.models.backbones import load_trained
@@ -54,9 +54,9 @@ def ways(model: nn.Module, inputs: Tensor, classes: Tensor) -> Iterator[tuple[st
     yield "pixels times gradients", parts.detach().sum(1)
 
 
-def hide_hottest(pictures: Tensor, maps: Tensor) -> Tensor:
-    """Paint the hottest squares of (N, 3, S, S) pictures in each picture's mean colour."""
-    size = pictures.shape[-1]
+def hide_hottest(images: Tensor, maps: Tensor) -> Tensor:
+    """Paint the hottest squares of (N, 3, S, S) images in each image's mean colour."""
+    size = images.shape[-1]
     if min(maps.shape[1:]) >= size:
         heat = adaptive_avg_pool2d(maps, SQUARES).relu()
     else:
@@ -69,7 +69,7 @@ def hide_hottest(pictures: Tensor, maps: Tensor) -> Tensor:
     hottest = heat.flatten(1).topk(HIDDEN, dim=1).indices
     hidden = torch.zeros(len(maps), SQUARES**2).scatter(1, hottest, 1)
     mask = interpolate(hidden.view(-1, 1, SQUARES, SQUARES), (size, size), mode="nearest")
-    return torch.where(mask > 0, pictures.mean(dim=(2, 3), keepdim=True), pictures)
+    return torch.where(mask > 0, images.mean(dim=(2, 3), keepdim=True), images)
 
 
 def main() -> None:
@@ -80,17 +80,17 @@ def main() -> None:
     images = [row.image for row in rows if not row.leaked]
     for backbone in lookup(params, "backbones", Path("params.yaml")):
         model, card = load_trained(RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU)
-        (pictures,) = PackedPictures(RESULTS / "pack", images, CPU).upright(
+        (shown,) = PackedImages(RESULTS / "pack", images, CPU).upright(
             [torch.arange(len(images))], card.image_size
         )
         normalize = Normalizer(card.mean, card.std, CPU)
-        inputs = normalize(pictures)
+        inputs = normalize(shown)
         with torch.inference_mode():
             before, classes = model(inputs).softmax(1).max(dim=1)
         torch.manual_seed(0)
         for name, maps in ways(model, inputs, classes.clone()):
             with torch.inference_mode():
-                after = model(normalize(hide_hottest(pictures, maps))).softmax(1)
+                after = model(normalize(hide_hottest(shown, maps))).softmax(1)
             lost = before - after.gather(1, classes[:, None])[:, 0]
             print(f"{backbone:>14}  {name:<24} {lost.mean():.2f} of {before.mean():.2f}")
 

@@ -3,8 +3,8 @@
 Run by hand: `python benchmarks/extrapolation.py` prints the table of docs/learning_curve.md as
 markdown; `--studies` of each scenario (default 1000).
 
-The true error falls as error(n) = floor + b * n ** -0.35 and is 20 % with all pictures; val
-pictures differ in hardness, which all trainings share, and a quarter of the variance is chance.
+The true error falls as error(n) = floor + b * n ** -0.35 and is 20 % with all images; val
+images differ in hardness, which all trainings share, and a quarter of the variance is chance.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from carbench.statistics.learning import learning_curve
 from carbench.statistics.subset_runs import SubsetRuns
 
 FRACTIONS = (0.25, 0.5, 1.0)
-PICTURES, ERROR, EXPONENT = 1000, 0.2, 0.35
+IMAGES, ERROR, EXPONENT = 1000, 0.2, 0.35
 HARDNESS, CHANCE = 3.0, 1.0
 FACTOR, CONFIDENCE = 2.0, 0.95
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """``floor`` is a part of the error on all pictures, ``spread`` that of trainings there."""
+    """``floor`` is a part of the error on all images, ``spread`` that of trainings there."""
 
     seeds: int
     images: int
     floor: float
     spread: float
 
-    def error(self, pictures: float) -> float:
+    def error(self, images: float) -> float:
         """Return the true error."""
-        falling = (1 - self.floor) * (pictures / PICTURES) ** -EXPONENT
+        falling = (1 - self.floor) * (images / IMAGES) ** -EXPONENT
         return float(ERROR * (self.floor + falling))
 
 
-def simulate(scenario: Scenario, dice: np.random.Generator) -> SubsetRuns:
+def simulate(scenario: Scenario, rng: np.random.Generator) -> SubsetRuns:
     """Draw a study of one backbone."""
-    counts = [fraction * PICTURES for fraction in FRACTIONS]
+    counts = [fraction * IMAGES for fraction in FRACTIONS]
     errors = np.array([scenario.error(count) for count in counts])
     within = HARDNESS + CHANCE
     steepness = np.exp(-(ndtri(errors) ** 2) / 2) / np.sqrt(2 * np.pi * within)
     luck = scenario.spread * errors / ERROR / steepness
     ability = ndtri(1 - errors) * np.sqrt(within + luck**2)
     shape = (len(FRACTIONS), scenario.seeds, scenario.images)
-    level = ability[:, None] + luck[:, None] * dice.normal(size=shape[:2])
-    hardness = np.sqrt(HARDNESS) * dice.normal(size=scenario.images)
-    right = level[..., None] + hardness + np.sqrt(CHANCE) * dice.normal(size=shape) > 0
+    level = ability[:, None] + luck[:, None] * rng.normal(size=shape[:2])
+    hardness = np.sqrt(HARDNESS) * rng.normal(size=scenario.images)
+    right = level[..., None] + hardness + np.sqrt(CHANCE) * rng.normal(size=shape) > 0
     groups, tested = np.arange(scenario.images), np.ones(shape[1:], np.bool_)
     return SubsetRuns(list(FRACTIONS), counts, 0, groups, right, tested)
 
 
 def judge(scenario: Scenario, runs: SubsetRuns) -> list[float]:
     """Return the gain that was found, its interval's width, and whether it holds the true one."""
-    curve = learning_curve(runs.scores(), runs.fractions, runs.pictures, FACTOR, CONFIDENCE)
+    curve = learning_curve(runs.scores(), runs.fractions, runs.images, FACTOR, CONFIDENCE)
     assert curve.ahead
     gain, accuracy = curve.ahead.gain, curve.ahead.accuracy
-    after = scenario.error(FACTOR * PICTURES)
+    after = scenario.error(FACTOR * IMAGES)
     return [
         gain.value,
         gain.high - gain.low,
@@ -83,8 +83,8 @@ def scenarios() -> list[Scenario]:
 
 def average(scenario: Scenario, studies: int) -> list[float]:
     """Return the mean of :func:`judge` over many studies of a scenario."""
-    dice = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
-    judged = [judge(scenario, simulate(scenario, dice)) for _ in range(studies)]
+    rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
+    judged = [judge(scenario, simulate(scenario, rng)) for _ in range(studies)]
     return [float(mean) for mean in np.mean(judged, axis=0)]
 
 
@@ -95,12 +95,12 @@ def _work(task: tuple[Scenario, int]) -> list[float]:
 def table(found: dict[Scenario, list[float]]) -> str:
     """Return a markdown table, a row a scenario."""
     lines = [
-        "| seeds | val pictures | floor | spread | true gain | found | width | gain held "
+        "| seeds | val images | floor | spread | true gain | found | width | gain held "
         "| accuracy held |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for each, (gain, width, held, accuracy) in found.items():
-        true = ERROR - each.error(FACTOR * PICTURES)
+        true = ERROR - each.error(FACTOR * IMAGES)
         points = [
             f"{100 * value:.1f}" for value in (each.spread, true, gain, width, held, accuracy)
         ]

@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
 from running import Running, children, running
-from test_serve import BAD, ODD, PICTURE, mutated
+from test_serve import BAD, IMAGE, ODD, mutated
 
 CONNECTIONS = 4
 GRACE = 15
@@ -81,7 +81,7 @@ def report_malformed(statuses: Counter[int], levels: list[float]) -> None:
 
 def attacked(started: Running, seconds: float) -> bool:
     """Attack the service, end it, and return whether ordinary images were answered meanwhile."""
-    ordinary = [path.read_bytes() for path in started.pictures[:50]]
+    ordinary = [path.read_bytes() for path in started.images[:50]]
     calm, _ = ask_in_turn(started.url, ordinary, min(seconds, 10))
     statuses: Counter[str] = Counter()
     ended = threading.Event()
@@ -228,9 +228,9 @@ async def send_all(
     started: Running, count: int, seed: int, statuses: Counter[int], levels: list[float]
 ) -> None:
     """Send so many requests; note each status, and the memory every hundred."""
-    dice = random.Random(seed)
-    sound = [path.read_bytes() for path in started.pictures[:50]]
-    sound += [encoded(PICTURE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
+    rng = random.Random(seed)
+    sound = [path.read_bytes() for path in started.images[:50]]
+    sound += [encoded(IMAGE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
     odd = [content for content, _ in ODD.values()] + [content for content, *_ in BAD.values()]
     workers = [psutil.Process(pid) for pid in children(started.process.pid)]
     left = iter(range(count))
@@ -238,7 +238,7 @@ async def send_all(
     async def send() -> None:
         async with httpx.AsyncClient(base_url=started.url, timeout=60) as client:
             for number in left:
-                answer = await client.post(**malformed(dice, sound, odd))
+                answer = await client.post(**malformed(rng, sound, odd))
                 statuses[answer.status_code] += 1
                 if number % 100 == 0:
                     levels.append(max(each.memory_info().rss for each in workers) / 1e6)
@@ -246,31 +246,29 @@ async def send_all(
     await asyncio.gather(*(send() for _ in range(CONNECTIONS)))
 
 
-def malformed(dice: random.Random, sound: list[bytes], odd: list[bytes]) -> dict[str, object]:
+def malformed(rng: random.Random, sound: list[bytes], odd: list[bytes]) -> dict[str, object]:
     """Return the arguments of a request that is hardly ever right."""
-    content = mutated(dice.choice(sound), dice)
-    match dice.randrange(20):
+    content = mutated(rng.choice(sound), rng)
+    match rng.randrange(20):
         case 0:
-            return {"url": "/v1/predict", "files": {"image": dice.choice(odd)}}
+            return {"url": "/v1/predict", "files": {"image": rng.choice(odd)}}
         case 1:
             return {
                 "url": "/v1/predict",
-                "files": {dice.choice(["", "picture", "image\r\n"]): content},
+                "files": {rng.choice(["", "image", "image\r\n"]): content},
             }
         case 2:
-            kind = dice.choice(
+            kind = rng.choice(
                 ["multipart/form-data", "multipart/form-data; boundary=x", "image/png"]
             )
             return {"url": "/v1/predict", "content": content, "headers": {"content-type": kind}}
         case 3:
             form = httpx.Request("POST", "http://x", files={"image": content})
-            body = mutated(form.read(), dice)
+            body = mutated(form.read(), rng)
             headers = {"content-type": form.headers["content-type"]}
             return {"url": "/v1/predict", "content": body, "headers": headers}
         case 4:
-            files = [
-                ("images", mutated(dice.choice(sound), dice)) for _ in range(dice.randrange(5))
-            ]
+            files = [("images", mutated(rng.choice(sound), rng)) for _ in range(rng.randrange(5))]
             return {"url": "/v1/predict_batch", "files": files}
         case _:
             return {"url": "/v1/predict", "files": {"image": content}}

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from carbench.data.images import TURNS, BadPictureError, decode
+from carbench.data.images import TURNS, BadImageError, decode
 
 Make = Callable[[random.Random], tuple[bytes, int]]
 ORIENTATION = 0x0112
@@ -53,7 +53,7 @@ def outcome(name: str, make: Make, rng: random.Random) -> str:
     content, orientation = make(rng)
     try:
         pixels = np.asarray(decode(content)[0])
-    except BadPictureError as reason:
+    except BadImageError as reason:
         return "refused" if str(reason) else "uncaught"
     except Exception as error:
         print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """The rows that `gpu.py` measures, the most valuable first.
 
 All trainings follow `presets/kaggle-cars.yaml` (bfloat16, mixup, average of the weights), from
-random weights, none of them frozen, on random pictures that are cut and resampled from 8/7 of the
+random weights, none of them frozen, on random images that are cut and resampled from 8/7 of the
 size that the model sees.
 """
 
@@ -43,7 +43,7 @@ class Sizes:
     image_size: int
     batch: int
     large_batch: int
-    pictures: int
+    images: int
     """Of an epoch: that many, whatever the batch."""
     repeats: int
     jpegs: int
@@ -72,7 +72,7 @@ class Bench:
 
     device: torch.device
     params: TrainParams
-    pictures: LabelledImages
+    images: LabelledImages
     sizes: Sizes
     folder: Path
 
@@ -98,7 +98,7 @@ def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
 
 def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Sizes) -> list[Job]:
     """Return the rows to measure, in order; the seconds are guesses for one H100."""
-    names = pack(folder, sizes.pictures, sizes.image_size * 8 // 7)
+    names = pack(folder, sizes.images, sizes.image_size * 8 // 7)
     bench = Bench(device, params, labelled(folder, names, device), sizes, folder)
     small, large = sizes.batch, sizes.large_batch
 
@@ -132,9 +132,9 @@ def step(bench: Bench, batch: int, name: str) -> Row:
     if bench.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(bench.device)
-    trainer = make_trainer(name, bench.pictures, params)
-    ceiling = make_ceiling(trainer, bench.pictures, params)
-    steps = bench.sizes.pictures // batch
+    trainer = make_trainer(name, bench.images, params)
+    ceiling = make_ceiling(trainer, bench.images, params)
+    steps = bench.sizes.images // batch
     now = partial(clock, bench.device)
     both = list(rounds_of(trainer, ceiling, steps, bench.sizes.repeats, now))
     memory = peak_memory_mb(bench.device)
@@ -157,18 +157,18 @@ def step(bench: Bench, batch: int, name: str) -> Row:
 
 
 def kernels(bench: Bench, name: str) -> Row:
-    """What a step launches, how long that takes, and which part of it is the pictures' path."""
-    trainer = make_trainer(name, bench.pictures, bench.params)
-    ceiling = make_ceiling(trainer, bench.pictures, bench.params)
-    steps = bench.sizes.pictures // bench.params.batch_size
+    """What a step launches, how long that takes, and which part of it is the images' path."""
+    trainer = make_trainer(name, bench.images, bench.params)
+    ceiling = make_ceiling(trainer, bench.images, bench.params)
+    steps = bench.sizes.images // bench.params.batch_size
     trainer.train_epoch(0)
     whole = traced(lambda: trainer.train_epoch(1), bench.device)
     alone = traced(lambda: ceiling.steps(steps), bench.device)
     return {
         "launches a step": round(whole.kernels / steps),
-        "without the pictures": round(alone.kernels / steps),
+        "without the images": round(alone.kernels / steps),
         "kernel ms a step": round(1000 * whole.seconds / steps, 2),
-        "the pictures' part": round(1 - alone.seconds / whole.seconds, 3),
+        "the images' part": round(1 - alone.seconds / whole.seconds, 3),
         "busy, profiled": round(whole.busy, 3),
         "waits an epoch": whole.waits,
     }
@@ -181,7 +181,7 @@ def twice(bench: Bench, name: str) -> Row:
     def tensors() -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = place(create(name, CLASSES, params.image_size), bench.device, params.channels_last)
-        parts = (bench.pictures, bench.pictures)
+        parts = (bench.images, bench.images)
         trained = fit(model, *parts, normalizer(bench.device, params), params, 0)
         return {**trained.tensors, "val_logits": trained.val_logits}
 
@@ -216,9 +216,9 @@ def as_graph(bench: Bench, name: str) -> Row:
     """What a CUDA graph of forward, backward, optimiser and average would give."""
     if bench.device.type != "cuda":
         raise RuntimeError("a CPU has no CUDA graphs")
-    steps = bench.sizes.pictures // bench.params.batch_size
+    steps = bench.sizes.images // bench.params.batch_size
     ceiling = make_ceiling(
-        make_trainer(name, bench.pictures, bench.params), bench.pictures, bench.params
+        make_trainer(name, bench.images, bench.params), bench.images, bench.params
     )
     ceiling.steps(3)
     started = clock(bench.device)
@@ -240,8 +240,8 @@ def as_graph(bench: Bench, name: str) -> Row:
 def compare(bench: Bench, choice: Choice, name: str) -> Row:
     """Seconds of an epoch with another choice, as multiples of the default's, alternating."""
     other_params = bench.params.model_copy(update=choice.changes)
-    default = make_trainer(name, bench.pictures, bench.params)
-    other = make_trainer(name, bench.pictures, other_params)
+    default = make_trainer(name, bench.images, bench.params)
+    other = make_trainer(name, bench.images, other_params)
 
     def epoch(trainer: loop.Trainer, number: int) -> float:
         started = clock(bench.device)

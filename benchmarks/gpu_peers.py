@@ -26,7 +26,7 @@ WIDTH, HEIGHT = 640, 480
 
 
 def write_jpegs(folder: Path, count: int, classes: int) -> None:
-    """Write pictures of smooth colours with some noise, as large as a phone's small ones.
+    """Write images of smooth colours with some noise, as large as a phone's small ones.
 
     ``folder/part/class/number.jpg``; every class is in every part.
     """
@@ -35,8 +35,8 @@ def write_jpegs(folder: Path, count: int, classes: int) -> None:
     noise = np.random.default_rng(0).integers(-12, 13, (HEIGHT, WIDTH, 3), np.int16)
 
     def write(number: int) -> None:
-        dice = np.random.default_rng(number)
-        coarse = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8))
+        rng = np.random.default_rng(number)
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8))
         smooth = np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), np.int16)
         noisy = smooth + np.roll(noise, number, axis=(0, 1))
         part = parts[number // classes % len(parts)]

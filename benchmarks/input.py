@@ -1,9 +1,9 @@
 """The input path against its ceiling: trainings on real batches and on one that never changes.
 
 Run by hand in the repository's root: `python benchmarks/input.py`, on a GPU `--device cuda
---size 224 --batch 128`. A step is whole: pictures gathered from the pack, cut, resampled,
+--size 224 --batch 128`. A step is whole: images gathered from the pack, cut, resampled,
 recoloured and normalised, then forward, backward, clipping and optimiser; at the ceiling the last
-four only. Rounds of both alternate. `--stream` reads pictures from the memory map instead of the
+four only. Rounds of both alternate. `--stream` reads images from the memory map instead of the
 device's memory.
 """
 
@@ -45,14 +45,14 @@ def main() -> None:
     )
     device = prepare(params, "train")
 
-    print("| backbone | pictures a second | ceiling | of the ceiling |\n|---|---|---|---|")
+    print("| backbone | images a second | ceiling | of the ceiling |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
         names = pack(Path(folder), count, args.size + args.size // 8)
-        pictures = labelled(Path(folder), names, device)
+        images = labelled(Path(folder), names, device)
         for name in MODELS[args.device]:
-            trainer = make_trainer(name, pictures, params)
-            ceiling = make_ceiling(trainer, pictures, params)
+            trainer = make_trainer(name, images, params)
+            ceiling = make_ceiling(trainer, images, params)
             now = partial(clock, device)
             both = list(rounds(trainer, ceiling, args.steps, args.repeats, now))
             real, best = (statistics.median(each) for each in zip(*both, strict=True))

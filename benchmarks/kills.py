@@ -40,7 +40,7 @@ VICTIMS = ("engine", "job", "all")
 CUT_SHORT = re.compile(r"Unable to read RWLock-file|dvc\.lock' validation failed|dvc\.lock', YAML")
 
 
-def run_and_kill(project: Project, engine: str, dice: random.Random) -> tuple[str, str]:
+def run_and_kill(project: Project, engine: str, rng: random.Random) -> tuple[str, str]:
     """Start an engine and kill at a random moment; return the victim and what the engine said.
 
     The victim is "" if the engine ended by itself before.
@@ -54,25 +54,25 @@ def run_and_kill(project: Project, engine: str, dice: random.Random) -> tuple[st
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        victim = dice.choice(VICTIMS)
+        victim = rng.choice(VICTIMS)
         # Long enough for a job or two, so that a study is finished after some kills.
-        moment = time.monotonic() + dice.uniform(0.3, 9.0)
+        moment = time.monotonic() + rng.uniform(0.3, 9.0)
         while time.monotonic() < moment and process.poll() is None:
             time.sleep(0.02)
-        victim = _kill(process, victim, dice) if process.poll() is None else ""
+        victim = _kill(process, victim, rng) if process.poll() is None else ""
         process.wait(300)
         output.seek(0)
         return victim, output.read()
 
 
-def _kill(process: psutil.Popen, victim: str, dice: random.Random) -> str:
+def _kill(process: psutil.Popen, victim: str, rng: random.Random) -> str:
     jobs = [
         child
         for child in process.children(recursive=True)
         if any("scripts/" in word for word in _words(child)) and "python" in _words(child)[0]
     ]
     if victim == "job" and jobs:
-        dice.choice(jobs).kill()
+        rng.choice(jobs).kill()
     elif victim == "all":
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     arguments = parser.parse_args()
-    dice = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     counts: Counter[str] = Counter()
     studies = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -147,8 +147,8 @@ def main() -> None:
             forget(project)
             ended = False
             while not ended and kills(counts) < arguments.kills:
-                engine = dice.choice(list(ENGINES))
-                victim, said = run_and_kill(project, engine, dice)
+                engine = rng.choice(list(ENGINES))
+                victim, said = run_and_kill(project, engine, rng)
                 ended = not victim
                 if CUT_SHORT.search(said):
                     counts["a file of DVC cut short"] += 1
@@ -159,7 +159,7 @@ def main() -> None:
                     counts[f"{engine}: {victim}"] += 1
                 if ended and "Traceback" in said:
                     sys.exit(f"{engine} ended by itself with a traceback:\n{said[-4000:]}")
-            finish(project, dice.choice(list(ENGINES)))
+            finish(project, rng.choice(list(ENGINES)))
             studies += 1
             finish(project, "snakemake")
             if wrong := problems(project, expected):

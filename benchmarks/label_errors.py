@@ -1,7 +1,7 @@
 """How well the list of probable label errors finds labels that were changed on purpose.
 
 Run by hand in the folder of a finished study: `python benchmarks/label_errors.py` changes the
-labels of a part of the judged pictures (val and clean test) to another class at random, lists
+labels of a part of the judged images (val and clean test) to another class at random, lists
 suspects by the chosen backbone's probabilities, and prints precision and recall as markdown. What
 the models learned from stays as it is. Suspects before any change are counted, too; some may be
 errors of the publisher, so that the precision is a lower bound.
@@ -58,19 +58,19 @@ def main() -> None:
         given |= dict(zip(table["image"], table["class"], strict=True))
         val = read_table(results / "train" / backbone / str(seed) / "val.csv")
         given |= {row["image"]: row["class"] for row in val}
-    leaked = runs.answers.pictures["leaked"]
+    leaked = runs.answers.images["leaked"]
     judged = [image for image in given if not leaked.get(image, 0)]
     classes = runs.answers.classes
-    dice = np.random.default_rng(0)
-    print(f"{backbone}, {len(judged)} judged pictures, {len(classes)} classes\n")
+    rng = np.random.default_rng(0)
+    print(f"{backbone}, {len(judged)} judged images, {len(classes)} classes\n")
     print("| labels changed | listed | of these changed | of the changed, listed | first ten |")
     print("|--:|--:|--:|--:|--:|")
     for share in (0.0, 0.01, 0.03, 0.1):
         found = []
         for _ in range(arguments.repeats if share else 1):
-            changed = set(dice.permutation(judged)[: round(share * len(judged))])
+            changed = set(rng.permutation(judged)[: round(share * len(judged))])
             labels = given | {
-                image: dice.choice([name for name in classes if name != given[image]])
+                image: rng.choice([name for name in classes if name != given[image]])
                 for image in sorted(changed)
             }
             with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("results/export"))
-    parser.add_argument("--pictures", type=Path, default=Path("results/data/images"))
+    parser.add_argument("--images", type=Path, default=Path("results/data/images"))
     parser.add_argument("--users", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128])
     parser.add_argument("--seconds", type=int, default=10, help="for each number of users")
     args = parser.parse_args()
@@ -30,11 +30,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pictures = collect(args.pictures, folder / "pictures", 200)
+        images = collect(args.images, folder / "images", 200)
         with serving("carbench", args.model, folder):
-            ask(pictures, folder / "warm", 2, 3)
+            ask(images, folder / "warm", 2, 3)
             for users in args.users:
-                found = ask(pictures, folder / f"{users}", users, args.seconds)
+                found = ask(images, folder / f"{users}", users, args.seconds)
                 refused = float(found["Failure Count"])
                 answered = float(found["Request Count"]) - refused
                 times = [f"{float(found[key]):.0f}" for key in ("50%", "95%", "99%")]
@@ -43,7 +43,7 @@ def main() -> None:
                 print(f"| {users} | {rate:.0f} | {' | '.join(times)} | {share:.1f} % |", flush=True)
 
 
-def ask(pictures: Path, prefix: Path, users: int, seconds: int) -> dict[str, str]:
+def ask(images: Path, prefix: Path, users: int, seconds: int) -> dict[str, str]:
     """Return locust's row of all requests."""
     done = subprocess.run(
         [
@@ -52,7 +52,7 @@ def ask(pictures: Path, prefix: Path, users: int, seconds: int) -> dict[str, str
             *("--users", str(users), "--spawn-rate", str(max(users, 10))),
             *("--run-time", f"{seconds}s", "--csv", str(prefix), "--exit-code-on-error", "0"),
         ],
-        env=os.environ | {"PICTURES": str(pictures)},
+        env=os.environ | {"IMAGES": str(images)},
         capture_output=True,
         text=True,
     )

@@ -1,4 +1,4 @@
-"""Users of the service for locust: each sends one picture after the other and checks the answer.
+"""Users of the service for locust: each sends one image after the other and checks the answer.
 
 `make load` runs it by benchmarks/load.py; alone: `locust -f benchmarks/locustfile.py`.
 """
@@ -13,20 +13,20 @@ from locust import FastHttpUser, task
 
 from carbench.data.image_formats import SUFFIXES
 
-PICTURES = [
+IMAGES = [
     path.read_bytes()
-    for path in sorted(Path(os.environ.get("PICTURES", "results/data/images")).rglob("*"))
+    for path in sorted(Path(os.environ.get("IMAGES", "results/data/images")).rglob("*"))
     if path.suffix in SUFFIXES
 ]
 
 
 class Visitor(FastHttpUser):
-    """Somebody who wants to know what a picture shows, and at once the next."""
+    """Somebody who wants to know what an image shows, and at once the next."""
 
     @task
     def predict(self) -> None:
-        """Send a picture; an answer without three classes is a failure."""
-        files = {"image": ("car.jpg", random.choice(PICTURES), "image/jpeg")}
+        """Send an image; an answer without three classes is a failure."""
+        files = {"image": ("car.jpg", random.choice(IMAGES), "image/jpeg")}
         with self.client.post("/predict", files=files, catch_response=True) as answer:
             if answer.status_code == 200 and len(answer.json()["top"]) != 3:
                 answer.failure("not three classes")

@@ -1,8 +1,8 @@
-"""pack: one core against all of them, and memory against the number of pictures.
+"""pack: one core against all of them, and memory against the number of images.
 
-Run by hand in the repository's root: `python benchmarks/pack.py`. Packs the archive's pictures with
+Run by hand in the repository's root: `python benchmarks/pack.py`. Packs the archive's images with
 one core and with two, alternating, in fresh processes; then sets of 1,000, 10,000 and 100,000
-pictures, of which each file is used several times.
+images, of which each file is used several times.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ print(len(paths), wall, cpu, (own.ru_maxrss + int(cores) * theirs.ru_maxrss) / 1
 
 
 def run(cores: int, count: int, size: int, source: Path) -> tuple[int, float, float, float]:
-    """Pack in a fresh process: pictures, wall seconds, CPU seconds, MB."""
+    """Pack in a fresh process: images, wall seconds, CPU seconds, MB."""
     with tempfile.TemporaryDirectory() as target:
         arguments = [str(each) for each in (cores, count, size, source, target)]
         done = subprocess.run(
@@ -52,8 +52,8 @@ def run(cores: int, count: int, size: int, source: Path) -> tuple[int, float, fl
             text=True,
             env=os.environ | {"CARBENCH_PROGRESS": "plain"},
         )
-    pictures, *numbers = map(float, done.stdout.split())
-    return int(pictures), numbers[0], numbers[1], numbers[2]
+    images, *numbers = map(float, done.stdout.split())
+    return int(images), numbers[0], numbers[1], numbers[2]
 
 
 def main() -> None:
@@ -71,19 +71,19 @@ def main() -> None:
         walls: dict[int, list[float]] = {1: [], args.cores: []}
         for _ in range(args.repeats):
             for cores, wall in walls.items():
-                pictures, seconds, *_ = run(cores, 0, args.size, source)
+                images, seconds, *_ = run(cores, 0, args.size, source)
                 wall.append(seconds)
         ratios = [one / more for one, more in zip(*walls.values(), strict=True)]
         for cores, wall in walls.items():
-            rate = pictures / statistics.median(wall)
-            print(f"{cores} cores: {statistics.median(wall):.2f} s, {rate:,.0f} pictures a second")
+            rate = images / statistics.median(wall)
+            print(f"{cores} cores: {statistics.median(wall):.2f} s, {rate:,.0f} images a second")
         print(
             f"times one core: {statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f})"
         )
         for count in args.counts:
-            pictures, seconds, cpu, memory = run(args.cores, count, args.size, source)
-            print(f"{pictures:,} pictures: {seconds:.1f} s, {cpu:.1f} CPU s, {memory:.0f} MB")
+            images, seconds, cpu, memory = run(args.cores, count, args.size, source)
+            print(f"{images:,} images: {seconds:.1f} s, {cpu:.1f} CPU s, {memory:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ presets/archive.yaml, after `snakemake results/split/split.csv results/weights/l
     python benchmarks/recipes.py --output recipes.csv --backbones lite0 --seeds 0
 
 Every training is one row of the CSV file, with its best epoch on val and its CPU seconds; rows that
-are there already are not trained again, so that a killed search goes on. The test pictures are not
+are there already are not trained again, so that a killed search goes on. The test images are not
 read. Prints a Markdown table: mean val accuracy and loss of each recipe over backbones and seeds.
 """
 

@@ -2,7 +2,7 @@
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/scheduling.py`.
 Four backbones from three seeds each, the sample's recipe, or with `--source archive` that of
-presets/archive.yaml on the real pictures. All that comes before the trainings is made first; then
+presets/archive.yaml on the real images. All that comes before the trainings is made first; then
 `snakemake` trains on all cores. Its wall seconds are held against the CPU seconds that the
 trainings themselves took, without start-up, divided by the cores.
 """

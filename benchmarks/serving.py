@@ -1,8 +1,8 @@
-"""How many pictures a second `carbench serve` answers, against what the cores could do at all.
+"""How many images a second `carbench serve` answers, against what the cores could do at all.
 
 Run by hand in a finished study, where nothing else works (Debian: wrk):
 
-    python benchmarks/serving.py --model results/export --pictures results/data/images
+    python benchmarks/serving.py --model results/export --images results/data/images
 
 Side by side, alternating: *bare*, a loop without HTTP in one process a core (decode, shrink, ONNX
 Runtime); *carbench*, `carbench serve` with a worker a core; *plain*, FastAPI and torch as they come
@@ -47,7 +47,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("results/export"))
-    parser.add_argument("--pictures", type=Path, default=Path("results/data/images"))
+    parser.add_argument("--images", type=Path, default=Path("results/data/images"))
     parser.add_argument("--timm", help="a model of timm, with random weights, at 224 pixels")
     parser.add_argument("--int8", action="store_true", help="also carbench with the 8-bit form")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
@@ -58,7 +58,7 @@ def main() -> None:
         folder = Path(name)
         if args.timm:
             args.model = export_random(args.timm, folder / "export")
-        pictures = collect(args.pictures, folder / "pictures", 200)
+        images = collect(args.images, folder / "images", 200)
         systems = ["bare", "carbench", "plain, 1 worker", f"plain, {CORES} workers"]
         if args.int8:
             systems.insert(2, "carbench, 8 bits")
@@ -67,17 +67,17 @@ def main() -> None:
         for _ in range(args.repeats):
             for system in systems:
                 if system == "bare":
-                    rates[system].append(bare(args.model, pictures, args.seconds))
+                    rates[system].append(bare(args.model, images, args.seconds))
                     continue
                 with serving(system, args.model, folder):
-                    ask(pictures, args.connections, 2)  # warms up
-                    found = ask(pictures, args.connections, args.seconds)
+                    ask(images, args.connections, 2)  # warms up
+                    found = ask(images, args.connections, args.seconds)
                 if found["errors"]:
                     sys.exit(f"{system}: {found['errors']} requests failed")
                 rates[system].append(found["requests"] / found["seconds"])
                 latencies[system].append(found)
     print(f"{args.timm or args.model}, {CORES} cores, {args.connections} connections")
-    print("| system | pictures a second | of bare | p50 ms | p95 ms | p99 ms |")
+    print("| system | images a second | of bare | p50 ms | p95 ms | p99 ms |")
     print("|---|---|---|---|---|---|")
     for system in systems:
         ratio = statistics.median(
@@ -94,23 +94,23 @@ def main() -> None:
         print(f"| {system} | {rate:.0f} ({spread}) | {ratio:.2f} | {' | '.join(times)} |")
 
 
-def bare(model: Path, pictures: Path, seconds: float) -> float:
-    """Return pictures a second of a loop in each of as many processes as there are cores."""
+def bare(model: Path, images: Path, seconds: float) -> float:
+    """Return images a second of a loop in each of as many processes as there are cores."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(CORES) as pool:
-        pool.map(_loop, [(model, pictures, 0.5)] * CORES)
-        return sum(pool.map(_loop, [(model, pictures, seconds)] * CORES, chunksize=1))
+        pool.map(_loop, [(model, images, 0.5)] * CORES)
+        return sum(pool.map(_loop, [(model, images, seconds)] * CORES, chunksize=1))
 
 
 def _loop(work: tuple[Path, Path, float]) -> float:
-    folder, pictures, seconds = work
+    folder, images, seconds = work
     bundle = load_bundle(folder)
     size, fit = bundle.model.size, bundle.model.fit
-    contents = [path.read_bytes() for path in sorted(pictures.iterdir())]
+    contents = [path.read_bytes() for path in sorted(images.iterdir())]
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        picture, _ = shrink(contents[count % len(contents)], size, fit)
-        bundle.classifier.predict(np.asarray(picture)[None])
+        image, _ = shrink(contents[count % len(contents)], size, fit)
+        bundle.classifier.predict(np.asarray(image)[None])
         count += 1
     return count / (time.perf_counter() - started)
 
@@ -148,11 +148,11 @@ def serving(system: str, model: Path, folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def ask(pictures: Path, connections: int, seconds: float) -> dict[str, float]:
+def ask(images: Path, connections: int, seconds: float) -> dict[str, float]:
     """Return what wrk has measured."""
     done = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", HERE / "upload.lua", URL],
-        env=os.environ | {"PICTURES": str(pictures)},
+        env=os.environ | {"IMAGES": str(images)},
         capture_output=True,
         text=True,
         check=True,
@@ -162,7 +162,7 @@ def ask(pictures: Path, connections: int, seconds: float) -> dict[str, float]:
 
 
 def collect(source: Path, target: Path, count: int) -> Path:
-    """Copy some pictures of a tree, evenly chosen, into one folder."""
+    """Copy some images of a tree, evenly chosen, into one folder."""
     target.mkdir()
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     for number, path in enumerate(files[:: max(len(files) // count, 1)][:count]):

@@ -1,7 +1,7 @@
-"""What training steps cost: carbench's against timm's, with the reading of their pictures.
+"""What training steps cost: carbench's against timm's, with the reading of their images.
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/step_cost.py
---sizes 64 160 224`. Both learn from the same pictures of the study with the same recipe, both with
+--sizes 64 160 224`. Both learn from the same images of the study with the same recipe, both with
 channels_last and a fused optimiser; carbench reads them from its pack, timm from the files. Each
 system has a process of its own, and their rounds alternate. timm's numbers of workers, and bfloat16
 where carbench computes in it, are tried out in one round: the setting that takes the fewest CPU
@@ -52,16 +52,16 @@ ENDLESS = 10_000  # epochs of a schedule that no measurement comes to the end of
 class Stepper:
     """A process of peers/rounds.py that takes a round of steps when it is asked to."""
 
-    def __init__(self, system: str, words: list[object], pictures: int) -> None:
+    def __init__(self, system: str, words: list[object], images: int) -> None:
         command = [sys.executable, PEERS / "rounds.py", system, *words]
         self._process = subprocess.Popen(
             list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self._thousands = pictures / 1000
+        self._thousands = images / 1000
         self.precision: str = self._read()["precision"]
 
     def take(self, setting: dict[str, Any]) -> dict[str, float]:
-        """Return the CPU and wall seconds per 1,000 pictures of a round."""
+        """Return the CPU and wall seconds per 1,000 images of a round."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(setting) + "\n")
         self._process.stdin.flush()
@@ -82,7 +82,7 @@ class Stepper:
 def prepare(
     project: Project, folder: Path, params: dict[str, Any], args: argparse.Namespace
 ) -> Any:
-    """Pack the pictures at a size, and choose those that the steps learn from.
+    """Pack the images at a size, and choose those that the steps learn from.
 
     Returns:
         Their names in the pack and their class indices; they are linked in ``folder``.
@@ -94,8 +94,8 @@ def prepare(
     rows = [row for row in rows if row.split == "train"]
     count = args.steps * args.batch
     if len(rows) < count:
-        sys.exit(f"--steps {args.steps} --batch {args.batch}: there are {len(rows)} pictures")
-    # Evenly spread: every class has its part, and both systems see the same pictures.
+        sys.exit(f"--steps {args.steps} --batch {args.batch}: there are {len(rows)} images")
+    # Evenly spread: every class has its part, and both systems see the same images.
     rows = [rows[place * len(rows) // count] for place in range(count)]
     for row in rows:
         link(project, row, folder / "train")
@@ -162,8 +162,8 @@ def main() -> None:
         for size in args.sizes:
             params["train"] |= {"image_size": size}
             params["pack"]["size"] = pack_size(size)
-            chosen = prepare(project, folder / "pictures", params, args)
-            (folder / "pictures.json").write_text(json.dumps(chosen))
+            chosen = prepare(project, folder / "images", params, args)
+            (folder / "images.json").write_text(json.dumps(chosen))
             with (project.root / "results/benchmarks/pack.tsv").open(newline="") as file:
                 packing.append(float(next(csv.DictReader(file, delimiter="\t"))["cpu_time"]))
             models = dict.fromkeys(models_of(args, size))
@@ -177,9 +177,9 @@ def main() -> None:
                 recipe |= {"epochs": ENDLESS, "freeze_epochs": 0, "device": args.device}
                 recipe |= {"lr": RATES.get(model, OTHER_RATE), "threads": args.threads[0]}
                 common = ["--model", model]
-                words = [project.root / "results/pack", folder / "pictures.json", *common]
+                words = [project.root / "results/pack", folder / "images.json", *common]
                 ours = Stepper("carbench", [*words, "--recipe", json.dumps(recipe)], len(chosen[0]))
-                words = [folder / "pictures", *common, "--lr", recipe["lr"], "--epochs", ENDLESS]
+                words = [folder / "images", *common, "--lr", recipe["lr"], "--epochs", ENDLESS]
                 words += ["--size", size, "--batch", args.batch, "--seed", 0, "--workers", 0]
                 words += ["--device", args.device, "--channels-last", *same_recipe_flags(recipe)]
                 words += augmentation_flags(recipe, preset["pack"]["fit"])
@@ -194,7 +194,7 @@ def main() -> None:
     decoding = ", ".join(
         f"{seconds:.1f} at {size} px" for size, seconds in zip(args.sizes, packing, strict=True)
     )
-    print(f"\nPacking all pictures once, for all of carbench's trainings, in CPU s: {decoding}.")
+    print(f"\nPacking all images once, for all of carbench's trainings, in CPU s: {decoding}.")
     print(f"Medians of {args.rounds} rounds of {args.steps} steps, batches of {args.batch}.")
     if args.json:
         settings = {key: str(value) for key, value in vars(args).items()}

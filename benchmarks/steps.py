@@ -1,7 +1,7 @@
-"""What the benchmarks of single training steps share: random pictures, trainers, and the ceiling.
+"""What the benchmarks of single training steps share: random images, trainers, and the ceiling.
 
 The ceiling of a trainer is the same step on a batch that never changes and lies on the device:
-forward, backward, clipping, optimiser and average, without the path that pictures take.
+forward, backward, clipping, optimiser and average, without the path that images take.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from carbench.core.tables import write_table
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.backbones import create
 from carbench.models.devices import place
 from carbench.params.train import TrainParams
@@ -42,7 +42,7 @@ class Ceiling(Trainer):
 
 
 def pack(folder: Path, count: int, size: int) -> list[str]:
-    """Write a pack of random pictures, whose content costs nothing, and return their names."""
+    """Write a pack of random images, whose content costs nothing, and return their names."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     np.save(folder / "images.npy", pixels)
     names = [f"{row}.png" for row in range(count)]
@@ -52,9 +52,9 @@ def pack(folder: Path, count: int, size: int) -> list[str]:
 
 
 def labelled(folder: Path, names: list[str], device: torch.device) -> LabelledImages:
-    """Return the pictures of a pack; their classes take turns."""
+    """Return the images of a pack; their classes take turns."""
     labels = torch.arange(len(names), device=device) % CLASSES
-    return LabelledImages(PackedPictures(folder, names, device), labels)
+    return LabelledImages(PackedImages(folder, names, device), labels)
 
 
 def normalizer(device: torch.device, params: TrainParams) -> Normalizer:
@@ -62,22 +62,22 @@ def normalizer(device: torch.device, params: TrainParams) -> Normalizer:
     return Normalizer([0.5] * 3, [0.25] * 3, device, params.channels_last)
 
 
-def make_trainer(name: str, pictures: LabelledImages, params: TrainParams) -> Trainer:
+def make_trainer(name: str, images: LabelledImages, params: TrainParams) -> Trainer:
     """Return a trainer of a timm model with random weights, always the same ones."""
-    device = pictures.labels.device
+    device = images.labels.device
     torch.manual_seed(0)
     model = place(create(name, CLASSES, params.image_size), device, params.channels_last)
-    return Trainer(model, pictures, normalizer(device, params), params, 0)
+    return Trainer(model, images, normalizer(device, params), params, 0)
 
 
-def make_ceiling(trainer: Trainer, pictures: LabelledImages, params: TrainParams) -> Ceiling:
+def make_ceiling(trainer: Trainer, images: LabelledImages, params: TrainParams) -> Ceiling:
     """Return the ceiling of a trainer; both train the same model.
 
-    Its labels are of the trainer's kind: one-hot rows if the recipe mixes pictures.
+    Its labels are of the trainer's kind: one-hot rows if the recipe mixes images.
     """
-    device, side = pictures.labels.device, params.image_size
+    device, side = images.labels.device, params.image_size
     batch = torch.rand((params.batch_size, 3, side, side), device=device)
-    targets = pictures.labels[: params.batch_size]
+    targets = images.labels[: params.batch_size]
     if params.augment.mixup:
         targets = torch.eye(CLASSES, device=device)[targets]
     return Ceiling(trainer, normalizer(device, params)(batch), targets)

@@ -62,7 +62,7 @@ def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[
 
 
 def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[str, Any]]:
-    """Return a copy of the repository, and the parameters of a study of the source's pictures."""
+    """Return a copy of the repository, and the parameters of a study of the source's images."""
     params = yaml.safe_load((ROOT / f"presets/{args.source}.yaml").read_text())
     if args.source == "archive":
         params["data"]["path"] = str(ARCHIVE)
@@ -76,7 +76,7 @@ def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[
 
 
 def pack_size(size: int) -> int:
-    """Return the size of packed pictures for crops that a model sees at ``size`` pixels."""
+    """Return the size of packed images for crops that a model sees at ``size`` pixels."""
     return size + size // 8
 
 
@@ -88,10 +88,10 @@ def weights_of(folder: Path | None, model: str) -> str | dict[str, str]:
     return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def link_pictures(project: Project, folder: Path) -> list[SplitRow]:
-    """Link the pictures of the split as ImageFolder wants them, and return its rows.
+def link_images(project: Project, folder: Path) -> list[SplitRow]:
+    """Link the images of the split as ImageFolder wants them, and return its rows.
 
-    Test pictures that leaked into train are left out.
+    Test images that leaked into train are left out.
     """
     rows = read_split(project.root / "results/split/split.csv", 0)
     rows = [row for row in rows if not (row.leaked and row.split == "test")]
@@ -101,7 +101,7 @@ def link_pictures(project: Project, folder: Path) -> list[SplitRow]:
 
 
 def link(project: Project, row: SplitRow, folder: Path) -> None:
-    """Link a picture in the subfolder of its class."""
+    """Link an image in the subfolder of its class."""
     path = folder / row.label / row.image.replace("/", "-")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def link(project: Project, row: SplitRow, folder: Path) -> None:
 
 
 def augmentation_flags(recipe: dict[str, Any], fit: str) -> list[object]:
-    """Return the peer's options for carbench's crops, colours and shape of evaluated pictures."""
+    """Return the peer's options for carbench's crops, colours and shape of evaluated images."""
     augment = recipe["augment"]
     stretch = augment["max_stretch"]
     return [

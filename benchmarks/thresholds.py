@@ -1,10 +1,10 @@
 """How much is answered, and how often the wanted error is kept, by ways to find the threshold.
 
 Run by hand: `python benchmarks/thresholds.py` prints the table of docs/decisions.md as markdown;
-`--samples` of each row (default 500). Simulated pictures are right as often as the model says, but
+`--samples` of each row (default 500). Simulated images are right as often as the model says, but
 for a part whose label is wrong. Compared with :func:`carbench.evaluation.selective.fit_threshold`:
 
-- fixed sequence (Angelopoulos et al., "Learn then test"): from the surest pictures on, each test at
+- fixed sequence (Angelopoulos et al., "Learn then test"): from the surest images on, each test at
   the whole level, the first that fails ends the search;
 - Bonferroni: ten thresholds, which answer 10, 20, ... 100 %, each test at a tenth of the level;
 - SGR (Geifman and El-Yaniv, NeurIPS 2017): halving, each step at an equal part of the level.
@@ -73,7 +73,7 @@ WAYS: dict[str, Way] = {
 
 
 def draw(
-    accuracy: float, mislabelled: float, count: int, dice: np.random.Generator
+    accuracy: float, mislabelled: float, count: int, rng: np.random.Generator
 ) -> tuple[Numbers, NDArray[np.bool_]]:
     """Return confidences, the surest first, and the true probability of being right of each."""
     trial = SPREAD * np.random.default_rng(0).normal(size=100_000)
@@ -85,7 +85,7 @@ def draw(
             if (1 / (1 + np.exp(-middle - trial))).mean() < accuracy
             else (low, middle)
         )
-    sure = np.sort(1 / (1 + np.exp(-low - SPREAD * dice.normal(size=count))))[::-1]
+    sure = np.sort(1 / (1 + np.exp(-low - SPREAD * rng.normal(size=count))))[::-1]
     return sure, sure * (1 - mislabelled)
 
 
@@ -96,20 +96,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=500, help="of each row")
     arguments = parser.parse_args()
     heads = "".join(f" {name} |" for name in ("could be", *WAYS))
-    print(f"| pictures | accuracy, % | wanted, % | mislabelled, % |{heads}")
+    print(f"| images | accuracy, % | wanted, % | mislabelled, % |{heads}")
     print("|--:" * (5 + len(WAYS)) + "|")
     for count in (216, 500, 1000):
         for accuracy, wanted in ((0.95, 0.05), (0.9, 0.05), (0.8, 0.1)):
             for mislabelled in (0.0, 0.01):
-                dice = np.random.default_rng(count)
-                surest, chances = draw(accuracy, mislabelled, 1_000_000, dice)
+                rng = np.random.default_rng(count)
+                surest, chances = draw(accuracy, mislabelled, 1_000_000, rng)
                 error = np.cumsum(1 - chances) / np.arange(1, len(chances) + 1)
                 possible = float((error <= wanted).mean())
                 answered: dict[str, list[float]] = {name: [] for name in WAYS}
                 broken = dict.fromkeys(WAYS, 0)
                 for _ in range(arguments.samples):
-                    sure, chance = draw(accuracy, mislabelled, count, dice)
-                    right = dice.random(count) < chance
+                    sure, chance = draw(accuracy, mislabelled, count, rng)
+                    right = rng.random(count) < chance
                     for name, way in WAYS.items():
                         number = way(sure, right, wanted)
                         answered[name].append(number / count)

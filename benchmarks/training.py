@@ -1,11 +1,11 @@
 """Whole trainings, side by side: carbench, timm's recipe and the usual script.
 
 Run by hand in the repository's root, where nothing else works: `python benchmarks/training.py`.
-From a random start all three get the same backbone, pictures, size, epochs, batch, rate, decay,
+From a random start all three get the same backbone, images, size, epochs, batch, rate, decay,
 smoothing and clipping, each with its own loader, augmentation and loop. With `--pretrained FOLDER`
 carbench and timm fine-tune the ImageNet weights FOLDER/<timm model>.safetensors, carbench with the
 recipe of `--preset`, timm with FINE_TUNING. Each keeps its epoch that is best on val and is then
-tested on the clean test pictures, outside of what is measured. Processes are measured whole,
+tested on the clean test images, outside of what is measured. Processes are measured whole,
 imports included, one after the other, the systems alternating; what is tried out before (timm's
 workers, learning rates) and carbench's packing, done once for all, are told apart.
 """
@@ -34,7 +34,7 @@ from study import (
     RATES,
     add_options,
     augmentation_flags,
-    link_pictures,
+    link_images,
     make_project,
     models_of,
     pack_size,
@@ -128,9 +128,9 @@ def by_carbench(project: Project, model: str, seed: int) -> Run:
     return {"wall": wall, "cpu": cpu, "accuracy": right / len(clean), "epochs": epochs}
 
 
-def by_peer(system: str, pictures: Path, words: list[object]) -> Run:
+def by_peer(system: str, images: Path, words: list[object]) -> Run:
     """Train with one of the scripts in peers/."""
-    command = [str(word) for word in (sys.executable, PEERS / SCRIPTS[system], pictures, *words)]
+    command = [str(word) for word in (sys.executable, PEERS / SCRIPTS[system], images, *words)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{shlex.join(command)}: {done.stderr[-2000:]}")
@@ -154,7 +154,7 @@ def words_of(system: str, recipe: dict[str, Any], size: int, args: argparse.Name
     return words
 
 
-def try_out(pictures: Path, words: list[object], args: argparse.Namespace) -> tuple[Any, float]:
+def try_out(images: Path, words: list[object], args: argparse.Namespace) -> tuple[Any, float]:
     """Choose timm's workers and threads by the costs of an epoch, its rate by val accuracy.
 
     Returns:
@@ -167,20 +167,20 @@ def try_out(pictures: Path, words: list[object], args: argparse.Namespace) -> tu
     ]
     chosen = settings[0]
     if len(settings) > 1:
-        trial = [by_peer("timm", pictures, [*words, *each, "--epochs", 1]) for each in settings]
+        trial = [by_peer("timm", images, [*words, *each, "--epochs", 1]) for each in settings]
         chosen = settings[min(range(len(trial)), key=lambda i: trial[i][args.best])]
     if not args.pretrained:
         return chosen, 0.0
     rates: list[list[object]] = [["--lr", rate] for rate in args.peer_lr]
     if len(rates) == 1:
         return chosen + rates[0], 0.0
-    runs = [by_peer("timm", pictures, [*words, *chosen, *each]) for each in rates]
+    runs = [by_peer("timm", images, [*words, *chosen, *each]) for each in rates]
     best = [max(epoch["val_accuracy"] for epoch in run["epochs"]) for run in runs]
     return chosen + rates[best.index(max(best))], sum(run["cpu"] for run in runs)
 
 
 def measure(
-    project: Project, pictures: Path, size: int, args: argparse.Namespace
+    project: Project, images: Path, size: int, args: argparse.Namespace
 ) -> tuple[list[Run], list[str]]:
     """Return all trainings of a size, and what was tried out before, in words."""
     runs: list[Run] = []
@@ -195,7 +195,7 @@ def measure(
                 words += ["--initial-checkpoint", params["backbones"][model]["weights"]["file"]]
             best: list[object] = ["--workers", 0]
             if system == "timm":
-                best, searched = try_out(pictures, words, args)
+                best, searched = try_out(images, words, args)
                 notes += [f"timm's rates, {model}, {size} px: {searched:.1f} CPU s."] * (
                     searched > 0
                 )
@@ -213,7 +213,7 @@ def measure(
                 else:
                     words = [*chosen[system, model], "--seed", seed]
                     run |= {"words": [str(word) for word in words], "setting": setting_of(words)}
-                    run |= by_peer(system, pictures, words)
+                    run |= by_peer(system, images, words)
                 runs.append(run)
                 print(
                     {key: run[key] for key in run if key != "epochs"}, file=sys.stderr, flush=True
@@ -253,14 +253,14 @@ def main() -> None:
         project, params = make_project(folder, args)
         for size in args.sizes:
             prepare(project, params, size, args)
-            rows = link_pictures(project, folder / "pictures")
+            rows = link_images(project, folder / "images")
             clean = sum(row.split == "test" for row in rows)
             with (project.root / "results/benchmarks/pack.tsv").open(newline="") as file:
                 packing = next(csv.DictReader(file, delimiter="\t"))["cpu_time"]
             notes.append(
                 f"Packing once for all of carbench's trainings, {size} px: {packing} CPU s."
             )
-            found, said = measure(project, folder / "pictures", size, args)
+            found, said = measure(project, folder / "images", size, args)
             runs += found
             notes += said
     print("\n".join(table(runs, clean, args.reach)) + "\n")
@@ -269,7 +269,7 @@ def main() -> None:
         settings = {key: str(value) for key, value in vars(args).items() if key != "json"}
         versions = {name: version(name) for name in PACKAGES}
         document = {"settings": settings, "hardware": hardware(), "versions": versions}
-        document |= {"notes": notes, "clean_test_pictures": clean, "runs": runs}
+        document |= {"notes": notes, "clean_test_images": clean, "runs": runs}
         args.json.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -11,7 +11,7 @@ Run = dict[str, Any]
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of ``count`` independent pictures."""
+    """Return Wilson's 95 % interval of a share of ``count`` independent images."""
     z = 1.96
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count)

@@ -1,10 +1,10 @@
--- For wrk: posts the pictures of the folder in PICTURES, one after the other, as multipart forms.
+-- For wrk: posts the images of the folder in IMAGES, one after the other, as multipart forms.
 local bodies = {}
 local at = 0
 local boundary = "carbench-boundary"
 
-for name in io.popen('ls "' .. os.getenv("PICTURES") .. '"'):lines() do
-  local file = io.open(os.getenv("PICTURES") .. "/" .. name, "rb")
+for name in io.popen('ls "' .. os.getenv("IMAGES") .. '"'):lines() do
+  local file = io.open(os.getenv("IMAGES") .. "/" .. name, "rb")
   bodies[#bodies + 1] = "--" .. boundary .. '\r\nContent-Disposition: form-data; name="image"; filename="'
     .. name .. '"\r\nContent-Type: image/jpeg\r\n\r\n' .. file:read("*a") .. "\r\n--" .. boundary .. "--\r\n"
   file:close()

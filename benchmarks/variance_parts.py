@@ -3,8 +3,8 @@
 Run by hand: `python benchmarks/variance_parts.py` prints the table of docs/statistics.md as
 markdown; `--studies` of each scenario (default 1000).
 
-A picture is right as in benchmarks/coverage.py, with the luck of the split beside that of the
-training. With `published` all splits share their test pictures; with `grouped` each split tests a
+An image is right as in benchmarks/coverage.py, with the luck of the split beside that of the
+training. With `published` all splits share their test images; with `grouped` each split tests a
 quarter of the groups, dealt anew. Estimates are the roots of mean variances, in points.
 """
 
@@ -33,7 +33,7 @@ TESTED = 0.25  # of the groups, by each split of `grouped`
 class Scenario:
     """A kind of study of one backbone; spreads are standard deviations of its accuracy.
 
-    ``groups`` are those of the test part, or with ``grouped`` of all pictures.
+    ``groups`` are those of the test part, or with ``grouped`` of all images.
     """
 
     method: str
@@ -55,26 +55,26 @@ class Study:
     splits: NDArray[np.int64]
 
 
-def simulate(scenario: Scenario, dice: np.random.Generator) -> Study:
+def simulate(scenario: Scenario, rng: np.random.Generator) -> Study:
     """Draw a study; seed s uses split s mod splits."""
     sizes = np.ones(scenario.groups, np.int64)
-    twins = dice.random(scenario.groups) < 0.15
-    sizes[twins] = dice.integers(2, 6, twins.sum())
+    twins = rng.random(scenario.groups) < 0.15
+    sizes[twins] = rng.integers(2, 6, twins.sum())
     groups = np.repeat(np.arange(scenario.groups), sizes)
     trainings = scenario.splits * scenario.seeds
     splits = np.arange(trainings) % scenario.splits
     steepness = np.exp(-(ndtri(scenario.accuracy) ** 2) / 2) / np.sqrt(2 * np.pi * WITHIN)
     by_seed, by_split = scenario.seed_spread / steepness, scenario.split_spread / steepness
     ability = ndtri(scenario.accuracy) * np.sqrt(WITHIN + by_seed**2 + by_split**2)
-    level = ability + by_seed * dice.normal(size=trainings)
-    level += by_split * dice.normal(size=scenario.splits)[splits]
-    hardness = np.sqrt(SHARED + OWN) * dice.normal(size=scenario.groups)
-    chance = np.sqrt(CHANCE) * dice.normal(size=(trainings, scenario.groups))
-    apart = np.sqrt(CHANCE_APART) * dice.normal(size=(trainings, len(groups)))
+    level = ability + by_seed * rng.normal(size=trainings)
+    level += by_split * rng.normal(size=scenario.splits)[splits]
+    hardness = np.sqrt(SHARED + OWN) * rng.normal(size=scenario.groups)
+    chance = np.sqrt(CHANCE) * rng.normal(size=(trainings, scenario.groups))
+    apart = np.sqrt(CHANCE_APART) * rng.normal(size=(trainings, len(groups)))
     right = level[:, None] + (hardness + chance)[:, groups] + apart > 0
     tested = np.ones_like(right)
     if scenario.method == "grouped":
-        drawn = dice.random((scenario.splits, scenario.groups)).argsort(axis=1)
+        drawn = rng.random((scenario.splits, scenario.groups)).argsort(axis=1)
         tested = (drawn < TESTED * scenario.groups)[splits][:, groups]
     return Study(right & tested, tested, groups, splits)
 
@@ -111,8 +111,8 @@ def scenarios() -> list[Scenario]:
 
 def average(scenario: Scenario, studies: int) -> list[float]:
     """Return the mean of :func:`judge` over many studies of a scenario."""
-    dice = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
-    judged = [judge(scenario, simulate(scenario, dice)) for _ in range(studies)]
+    rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
+    judged = [judge(scenario, simulate(scenario, rng)) for _ in range(studies)]
     return [float(mean) for mean in np.mean(judged, axis=0)]
 
 

@@ -83,17 +83,17 @@ def audit(stage: Stage) -> None:
         save(draw(shown, data / "images"), out / "groups.jpg")
     log.info(
         "%s images, %s unique, in %s duplicate groups; %d label conflicts",
-        f"{findings['pictures']:,}",
+        f"{findings['images']:,}",
         f"{findings['unique']:,}",
         f"{findings['groups']:,}",
         len(findings["conflicts"]),
     )
     leak = findings["leak"]
-    if leak["test_pictures"]:
+    if leak["test_images"]:
         log.info(
             "published test set: %d of %d images have a duplicate in train (%d byte-identical)",
             leak["near_or_exact"],
-            leak["test_pictures"],
+            leak["test_images"],
             leak["exact"],
         )
 

@@ -24,7 +24,7 @@ from carbench.evaluation.slices import sliced
 from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import EvaluateParams
 
-PICTURE = ("leaked", "width", "height")
+IMAGE = ("leaked", "width", "height")
 ROBUSTNESS = ("image", "group", "class", "corruption", "predicted")
 MISTAKES = ("image", "class", "group", "predicted", "confidence")
 
@@ -33,10 +33,10 @@ def evaluate(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.data.batches import Normalizer, PackedPictures
+    from carbench.data.batches import Normalizer, PackedImages
     from carbench.models.backbones import load_trained
     from carbench.models.devices import prepare
-    from carbench.models.predict import Pictures, predict_logits
+    from carbench.models.predict import Images, predict_logits
 
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
@@ -53,12 +53,12 @@ def evaluate(stage: Stage) -> None:
     normalize = Normalizer(card.mean, card.std, device)
     rows = [row for row in read_split(args.split, args.seed) if row.split == "test"]
 
-    def packed(images: list[str]) -> PackedPictures:
-        return PackedPictures(args.pack, images, device)
+    def packed(images: list[str]) -> PackedImages:
+        return PackedImages(args.pack, images, device)
 
-    def predict(pictures: Pictures) -> torch.Tensor:
+    def predict(packed_images: Images) -> torch.Tensor:
         size, batch_size = card.image_size, params.batch_size
-        return predict_logits(model, pictures, normalize, size, batch_size).double()
+        return predict_logits(model, packed_images, normalize, size, batch_size).double()
 
     # Every test image, uncorrupted.
     logits = predict(packed([row.image for row in rows]))
@@ -66,7 +66,7 @@ def evaluate(stage: Stage) -> None:
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
     sizes = sizes_of(args.pack)
     predictions = [
-        said | dict(zip(PICTURE, (int(row.leaked), *sizes[row.image]), strict=True))
+        said | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
         for row, said in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
     ]
     clean = [row for row in predictions if not row["leaked"]]
@@ -74,11 +74,11 @@ def evaluate(stage: Stage) -> None:
     # The clean images after corruptions that imitate a phone camera.
     robustness: list[dict[str, Any]] = []
     if params.corruptions:
-        from carbench.data.corruptions import CorruptedPictures
+        from carbench.data.corruptions import CorruptedImages
 
-        pictures = packed([row["image"] for row in clean])
+        images = packed([row["image"] for row in clean])
         for corruption in params.corruptions:
-            winners = predict(CorruptedPictures(pictures, corruption)).argmax(dim=1).tolist()
+            winners = predict(CorruptedImages(images, corruption)).argmax(dim=1).tolist()
             robustness += [
                 {
                     **{key: row[key] for key in ("image", "group", "class")},
@@ -139,7 +139,7 @@ def evaluate(stage: Stage) -> None:
         "explained_by": method,
     }
     with stage.outputs(args.output) as out:
-        columns = prediction_columns(card.classes, PICTURE)
+        columns = prediction_columns(card.classes, IMAGE)
         write_table(out / "predictions.csv", columns, predictions)
         write_table(out / "robustness.csv", ROBUSTNESS, robustness)
         write_table(
@@ -147,7 +147,7 @@ def evaluate(stage: Stage) -> None:
             MISTAKES,
             ({key: row[key] for key in MISTAKES} for row in mistakes),
         )
-        np.savez(out / "explanations.npz", pictures=shown, maps=maps)
+        np.savez(out / "explanations.npz", images=shown, maps=maps)
         write_json(out / "metrics.json", metrics)
     log.info("accuracy %.1f %% on %d clean test images", 100 * accuracy(clean), len(clean))
 

@@ -36,7 +36,7 @@ def export(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.data.batches import Normalizer, PackedPictures
+    from carbench.data.batches import Normalizer, PackedImages
     from carbench.data.pack_files import read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.card import render_card
@@ -80,7 +80,7 @@ def export(stage: Stage) -> None:
     tested = list(table["image"])
     logits = predict_logits(
         model,
-        PackedPictures(args.pack, tested, device),
+        PackedImages(args.pack, tested, device),
         Normalizer(card.mean, card.std, device),
         card.image_size,
         params.batch_size,
@@ -144,7 +144,7 @@ def export(stage: Stage) -> None:
         (out / CARD).write_text(card_text, encoding="utf-8")
     log.info(
         "%s: the evaluated class for %d of %d test images, probabilities differ by at most %.1g",
-        *(about["version"], parity.same_top1, parity.pictures, parity.largest_difference),
+        *(about["version"], parity.same_top1, parity.images, parity.largest_difference),
     )
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from carbench.statistics.subset_runs import SubsetRuns
 
 POINTS = (
-    *("backbone", "fraction", "kind", "pictures", "accuracy", "low", "high", "fitted"),
+    *("backbone", "fraction", "kind", "images", "accuracy", "low", "high", "fitted"),
     *("accuracy_by_seed", "seeds", "steps", "val_images", "confidence"),
 )
 AHEAD = (
-    *("backbone", "factor", "pictures", "accuracy", "accuracy_low", "accuracy_high"),
+    *("backbone", "factor", "images", "accuracy", "accuracy_low", "accuracy_high"),
     *("gain", "gain_low", "gain_high", "exponent", "exponent_low", "exponent_high"),
     *("training_noise", "fits", "reason"),
 )
@@ -39,7 +39,7 @@ def learning_curve(stage: Stage) -> None:
 
         runs = read_subsets(stage.args.subset, backbone, params.fractions, params.seeds)
         scores = runs.scores()
-        curve = judge(scores, runs.fractions, runs.pictures, params.factor, params.confidence)
+        curve = judge(scores, runs.fractions, runs.images, params.factor, params.confidence)
         by_seed = [" ".join(f"{value:.6f}" for value in each.by_training) for each in scores]
         points += point_rows(backbone, curve, runs, by_seed, params)
         ahead.append(ahead_row(backbone, curve, params))
@@ -71,7 +71,7 @@ def point_rows(
         | {
             "fraction": f"{point.fraction:g}",
             "kind": "measured",
-            "pictures": f"{point.pictures:.10g}",
+            "images": f"{point.images:.10g}",
             "accuracy": f"{point.accuracy.value:.6g}",
             "low": f"{point.accuracy.low:.6g}",
             "high": f"{point.accuracy.high:.6g}",
@@ -87,7 +87,7 @@ def point_rows(
             | {
                 "fraction": f"{params.factor:g}",
                 "kind": "extrapolated",
-                "pictures": f"{curve.ahead.pictures:.10g}",
+                "images": f"{curve.ahead.images:.10g}",
                 "accuracy": f"{accuracy.value:.6g}",
                 "low": f"{accuracy.low:.6g}",
                 "high": f"{accuracy.high:.6g}",
@@ -108,7 +108,7 @@ def ahead_row(backbone: str, curve: "Curve", params: LearningCurveParams) -> dic
             row[name] = f"{interval.value:.6g}"
             row[f"{name}_low"] = f"{interval.low:.6g}"
             row[f"{name}_high"] = f"{interval.high:.6g}"
-        row["pictures"] = f"{curve.ahead.pictures:.10g}"
+        row["images"] = f"{curve.ahead.images:.10g}"
         row["training_noise"] = int(curve.ahead.knows_trainings)
         row["fits"] = int(curve.ahead.fits)
     return row

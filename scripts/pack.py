@@ -17,20 +17,20 @@ def pack(stage: Stage) -> None:
     params = stage.params("pack", PackParams)
     data = stage.args.data
     manifest = read_table(data / "manifest.csv")
-    pictures = [data / "images" / row["image"] for row in manifest]
+    images = [data / "images" / row["image"] for row in manifest]
     with stage.outputs(stage.args.output) as out:
-        size = write_array(out, pictures, params, stage.scratch)
+        size = write_array(out, images, params, stage.scratch)
         write_table(
             out / INDEX,
             ["row", "image", "width", "height"],
             (
-                {"row": row, **{key: picture[key] for key in ("image", "width", "height")}}
-                for row, picture in enumerate(manifest)
+                {"row": row, **{key: image[key] for key in ("image", "width", "height")}}
+                for row, image in enumerate(manifest)
             ),
         )
     log.info(
         "%s images of %d x %d pixels, %.1f MB",
-        f"{len(pictures):,}",
+        f"{len(images):,}",
         params.size,
         params.size,
         size / 1e6,

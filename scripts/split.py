@@ -15,7 +15,7 @@ from carbench.core.tables import read_table, write_json, write_table
 from carbench.data.audit.words import OTHER
 from carbench.data.residual_leak import Candidate, Doubt, File, doubts, estimate
 from carbench.data.split_table import split_column
-from carbench.data.splitting import Picture, assign
+from carbench.data.splitting import Image, assign
 from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.split import SplitParams
 
@@ -23,10 +23,10 @@ from carbench.params.split import SplitParams
 def split(stage: Stage) -> None:
     params = stage.params("split", SplitParams)
     rows = read_table(stage.args.audit / "groups.csv")
-    pictures = [
-        Picture(row["image"], row["class"], row["published"], int(row["group"])) for row in rows
+    images = [
+        Image(row["image"], row["class"], row["published"], int(row["group"])) for row in rows
     ]
-    dealt = [assign(pictures, params, repeat) for repeat in range(params.repeats)]
+    dealt = [assign(images, params, repeat) for repeat in range(params.repeats)]
     assignments = dealt[0]  # exclusion and leakage do not depend on the repeat
     others = [split_column(number) for number in range(1, params.repeats)]
     candidates = [
@@ -48,14 +48,14 @@ def split(stage: Stage) -> None:
             ["image", "class", "group", "split", "leaked", *others],
             (
                 {
-                    "image": picture.image,
-                    "class": picture.label,
-                    "group": picture.group,
+                    "image": image.image,
+                    "class": image.label,
+                    "group": image.group,
                     "split": assignment.split,
                     "leaked": int(assignment.leaked),
                     **{name: each.split for name, each in zip(others, again, strict=True)},
                 }
-                for picture, assignment, *again in zip(pictures, *dealt, strict=True)
+                for image, assignment, *again in zip(images, *dealt, strict=True)
             ),
         )
         write_table(

@@ -68,8 +68,8 @@ def subset(stage: Stage) -> None:
             expected="the val predictions of the training run on all images",
             fix="delete it and run again",
         )
-    pictures, shown = len(data.train.images), data.train.per_epoch or 0
-    record["pictures"], record["all_pictures"] = pictures, shown
+    images, shown = len(data.train.images), data.train.per_epoch or 0
+    record["images"], record["all_images"] = images, shown
     record["steps"] = len(trained.history) * steps_per_epoch(shown, params.batch_size)
     record["epoch"] = trained.best.epoch
     record |= training_record(trained, data.device, started, cpu_started)
@@ -78,7 +78,7 @@ def subset(stage: Stage) -> None:
         write_json(out / "provenance.json", record)
     log.info(
         "%d of %d images, %d steps: val accuracy %.1f %%; %.0f s",
-        *(pictures, shown, record["steps"], 100 * trained.best.val_accuracy, record["seconds"]),
+        *(images, shown, record["steps"], 100 * trained.best.val_accuracy, record["seconds"]),
     )
 
 

@@ -24,7 +24,7 @@ def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
     weights = np.array([[-1, -1, 2, 0], [-1, 2, -1, 0], [2, -1, -1, 0]], np.float32) * scale
     bias = np.array([0, 0, 0, 1], np.float32)
     nodes = [
-        helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["floats", "255"], ["shares"]),
         helper.make_node("ReduceMean", ["shares", "axes"], ["embedding"], keepdims=0),
         helper.make_node("Gemm", ["embedding", "weights", "bias"], ["logits"]),
@@ -39,7 +39,7 @@ def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
     graph = helper.make_graph(
         nodes,
         "colours",
-        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIZE, SIZE, 3])],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)]),
             helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
@@ -52,10 +52,10 @@ def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
     return model.SerializeToString()
 
 
-def coloured(dice: np.random.Generator, count: int, size: int = SIZE) -> np.ndarray[Any, Any]:
+def coloured(rng: np.random.Generator, count: int, size: int = SIZE) -> np.ndarray[Any, Any]:
     """Noisy images (count, size, size, 3), each with more of one colour."""
-    pixels = dice.integers(0, 200, (count, size, size, 3))
-    pixels[np.arange(count), :, :, dice.integers(0, 3, count)] += 40
+    pixels = rng.integers(0, 200, (count, size, size, 3))
+    pixels[np.arange(count), :, :, rng.integers(0, 3, count)] += 40
     return pixels.astype(np.uint8)
 
 
@@ -70,10 +70,10 @@ def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(colour_model(scale))
     (folder / "labels.json").write_text(json.dumps(CLASSES))
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     model = OnnxModel(folder / "model.onnx", 1)
-    write_observations(folder / "reference.npz", observe(model, [coloured(dice, 60)]))
-    Image.fromarray(coloured(dice, 1, 120)[0]).save(folder / "example.jpg")
+    write_observations(folder / "reference.npz", observe(model, [coloured(rng, 60)]))
+    Image.fromarray(coloured(rng, 1, 120)[0]).save(folder / "example.jpg")
     content = {
         "version": f"colour-0-{sha256(folder / 'model.onnx')[:12]}",
         "backbone": "colour",

@@ -28,7 +28,7 @@ ARCHIVE = Path(
     os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
 ).resolve()
 
-# EXIF metadata of a picture that lies on its side, with bytes where a resolution has a rational:
+# EXIF metadata of an image that lies on its side, with bytes where a resolution has a rational:
 # Pillow can read it and cannot write it again.
 TURNED_ODDLY = (
     b"Exif\0\0II*\0\x08\0\0\0\x02\0"
@@ -239,7 +239,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def archive() -> Path:
-    """The real car pictures."""
+    """The real car images."""
     if not ARCHIVE.is_file():
         pytest.skip(f"the Kaggle archive is not at {ARCHIVE}; set CARBENCH_ARCHIVE to its path")
     return ARCHIVE
@@ -248,10 +248,10 @@ def archive() -> Path:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack, split.csv and a random start for trainings of a second."""
-    from toy import write_pictures  # loads torch
+    from toy import write_images  # loads torch
 
     folder = tmp_path_factory.mktemp("made")
-    write_pictures(folder)
+    write_images(folder)
     return folder
 
 

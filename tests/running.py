@@ -30,8 +30,8 @@ class Running:
     process: subprocess.Popen[str]
 
     @property
-    def pictures(self) -> list[Path]:
-        """Pictures of the study that it was made from."""
+    def images(self) -> list[Path]:
+        """Images of the study that it was made from."""
         files = sorted((self.study / "results/data/images").rglob("*.jpg"))
         return [path for path in files if path.read_bytes().startswith(b"\xff\xd8")]
 

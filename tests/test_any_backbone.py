@@ -97,7 +97,7 @@ def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     write_onnx(Deployable(model, card, 32, 1.0).eval(), 32, CLASSES, path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    given, embedding = onnxruntime.InferenceSession(path).run(None, {"pictures": pixels})
+    given, embedding = onnxruntime.InferenceSession(path).run(None, {"images": pixels})
     with torch.inference_mode():
         expected = model(torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255).softmax(dim=1)
     np.testing.assert_allclose(given, expected.numpy(), atol=1e-5)

@@ -1,4 +1,4 @@
-"""The audit finds what was planted, and agrees with what is known of the real pictures."""
+"""The audit finds what was planted, and agrees with what is known of the real images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def fetch_and_audit(params: Path, folder: Path) -> dict[str, str]:
-    """Run both stages and return the duplicate group of each picture."""
+    """Run both stages and return the duplicate group of each image."""
     for stage, arguments in (
         ("fetch", ["--output", folder / "data"]),
         ("audit", ["--data", folder / "data", "--output", folder / "audit"]),
@@ -59,7 +59,7 @@ def near(looks: Looks, choices: AuditParams = CHOICES) -> list[Pair]:
 
 
 def panorama(windows: list[tuple[int, int]]) -> Looks:
-    """The looks of windows (left, right) of one wide picture of blots."""
+    """The looks of windows (left, right) of one wide image of blots."""
     blots = np.random.default_rng(0).integers(0, 256, (12, 60), np.uint8)
     wide = Image.fromarray(blots).resize((1200, 240), Image.Resampling.BICUBIC)
     return gather(look(wide.crop((left, 0, right, 240))) for left, right in windows)
@@ -69,7 +69,7 @@ def test_a_chain_of_likenesses_does_not_join_what_is_unlike() -> None:
     # Each window shows most of the one before it, the last nothing of the first.
     looks = panorama([(left, left + 300) for left in range(0, 400, 12)])
     pairs = near(looks)
-    count = looks.picture_of[-1] + 1
+    count = looks.image_of[-1] + 1
     assert group(count, [(pair.first, pair.second) for pair in pairs]).tolist() == [0] * count
 
     groups = group(count, unchained(looks, pairs, CHOICES.min_centre_agreement))
@@ -80,7 +80,7 @@ def test_a_chain_of_likenesses_does_not_join_what_is_unlike() -> None:
     assert group(count, unchained(looks, pairs, 0)).tolist() == [0] * count
 
 
-def test_crops_of_one_picture_stay_together() -> None:
+def test_crops_of_one_image_stay_together() -> None:
     """Crops at opposite edges are less like each other than each is like the whole."""
     looks = panorama([(0, 300), (0, 270), (30, 300), (15, 285)])
     pairs = near(looks)
@@ -92,7 +92,7 @@ def test_crops_of_one_picture_stay_together() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
-    """Different pictures of the sample, many alike: the same classes, roads and skies."""
+    """Different images of the sample, many alike: the same classes, roads and skies."""
     folder = tmp_path_factory.mktemp("drawn")
     draw_sample(folder, 20, 5)
     planted = plan(20, 5)
@@ -102,15 +102,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
 
 
 def test_edits_of_the_web_are_found_and_no_strangers(drawn: list[Image.Image]) -> None:
-    """Copies of each kind of eight pictures: nearly all are found, and nothing else is."""
+    """Copies of each kind of eight images: nearly all are found, and nothing else is."""
     names = [name for name in EDITS if name not in ("cropped by 20 %", "screenshot in a frame")]
     originals = random.Random(1).sample(range(len(drawn)), 8)
     copies = [(number, name) for name in names for number in originals]
-    pictures = [*drawn, *(edited(name, drawn[number], number, 0) for number, name in copies)]
+    images = [*drawn, *(edited(name, drawn[number], number, 0) for number, name in copies)]
     truth = [*range(len(drawn)), *(number for number, _ in copies)]
-    looks = gather(map(look, pictures))
+    looks = gather(map(look, images))
 
-    # With as many neighbours as a picture has copies here, no copy is crowded out by another.
+    # With as many neighbours as an image has copies here, no copy is crowded out by another.
     choices = CHOICES.model_copy(update={"neighbours": 2 * len(names)})
     pairs = {(pair.first, pair.second) for pair in near(looks, choices)}
     assert all(truth[first] == truth[second] for first, second in pairs)
@@ -121,20 +121,20 @@ def test_edits_of_the_web_are_found_and_no_strangers(drawn: list[Image.Image]) -
     assert min(found[name] for name in names) >= 6, found
 
 
-def test_what_shares_a_backdrop_is_not_the_same_picture(drawn: list[Image.Image]) -> None:
+def test_what_shares_a_backdrop_is_not_the_same_image(drawn: list[Image.Image]) -> None:
     """Another car before the same wall: the margins agree to the pixel, the middle does not."""
-    pictures = [drawn[0].resize((320, 240)), *(each.resize((320, 240)) for each in drawn[1:21])]
+    images = [drawn[0].resize((320, 240)), *(each.resize((320, 240)) for each in drawn[1:21])]
     before_wall = []
-    for car in pictures[1:]:
-        picture = pictures[0].copy()
-        picture.paste(car.crop((70, 60, 250, 190)), (70, 60))
-        before_wall.append(picture)
-    looks = gather(map(look, [pictures[0], *before_wall]))
+    for car in images[1:]:
+        image = images[0].copy()
+        image.paste(car.crop((70, 60, 250, 190)), (70, 60))
+        before_wall.append(image)
+    looks = gather(map(look, [images[0], *before_wall]))
     others = np.arange(1, len(before_wall) + 1)
     assert (agreement_between(looks, np.zeros_like(others), others) < CHOICES.min_agreement).all()
 
 
-def test_pictures_without_edges_are_never_near_duplicates() -> None:
+def test_images_without_edges_are_never_near_duplicates() -> None:
     looks = gather(look(Image.new("RGB", (80, 60), (shade,) * 3)) for shade in (10, 11, 200))
     assert near(looks) == []
     assert compare(gather([]), CHOICES) == []
@@ -288,7 +288,7 @@ def test_groups_split_and_leak_follow_a_person_s_verdicts(
         path = str(tmp_path / "review/reviewed.csv")
         assert len(read_reviewed(path, images, range(len(images))).verdicts) == 2
 
-    # One group through a third picture: the verdicts contradict what else is the same.
+    # One group through a third image: the verdicts contradict what else is the same.
     third = next(name for name in before if groups.count(before[name]) == 1)
     with review.open("a") as file:
         for name in (wrong["first"], wrong["second"]):
@@ -297,7 +297,7 @@ def test_groups_split_and_leak_follow_a_person_s_verdicts(
         *("audit", "--params", params, "--data", tmp_path / "data", "--output", tmp_path / "again")
     )
     assert done.returncode == 1
-    assert "as different, but each is the same picture as" in done.stderr
+    assert "as different, but each is the same image as" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -310,7 +310,7 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
     found = [copy for copy in planted.near_copies if group_of[copy.copy] == group_of[copy.original]]
     assert len(found) >= 0.95 * len(planted.near_copies)
 
-    # No two pictures that were drawn apart share a group.
+    # No two images that were drawn apart share a group.
     links = [*planted.exact_copies, *planted.near_copies]
     position = {image: index for index, image in enumerate(group_of)}
     pairs = [(position[link.copy], position[link.original]) for link in links]
@@ -325,7 +325,7 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
     findings = json.loads((tmp_path / "audit/audit.json").read_text())
     assert findings["cut"] == []
     assert sum(each["groups"] for each in findings["by_class"].values()) >= findings["groups"]
-    assert {label: each["pictures"] for label, each in findings["by_class"].items()} == findings[
+    assert {label: each["images"] for label, each in findings["by_class"].items()} == findings[
         "classes"
     ]
     leak = findings["leak"]
@@ -349,12 +349,12 @@ def test_a_mirrored_copy_is_found_only_if_asked_for(
 
 
 @pytest.mark.slow
-def test_the_real_pictures_agree_with_what_is_known_of_them(
+def test_the_real_images_agree_with_what_is_known_of_them(
     study: Callable[..., Path], archive: Path, tmp_path: Path
 ) -> None:
-    """Of 4,165 pictures and 3,455 unique files this archive lacks 200 unique test pictures.
+    """Of 4,165 images and 3,455 unique files this archive lacks 200 unique test images.
 
-    Known: 188 test pictures have a byte-identical twin in train, 250 to 265 any; five files
+    Known: 188 test images have a byte-identical twin in train, 250 to 265 any; five files
     named .jpg are palette PNGs; the leak is uneven between classes.
     """
     default = yaml.safe_load((ROOT / "presets/archive.yaml").read_text())["audit"]
@@ -362,15 +362,15 @@ def test_the_real_pictures_agree_with_what_is_known_of_them(
     params = study({"data.source": "archive", "data.path": str(archive)} | keys)
     fetch_and_audit(params, tmp_path)
     findings = json.loads((tmp_path / "audit/audit.json").read_text())
-    assert findings["pictures"] == 4165 - 200
+    assert findings["images"] == 4165 - 200
     assert findings["unique"] == 3455 - 200
     leak = findings["leak"]
-    assert leak["test_pictures"] == 813 - 200
+    assert leak["test_images"] == 813 - 200
     assert leak["exact"] == 188
     assert 250 <= leak["near_or_exact"] <= 265
     assert [row["mode"] for row in findings["misnamed"]] == ["P"] * 5
     shares = {
-        label: counts["near_or_exact"] / counts["test_pictures"]
+        label: counts["near_or_exact"] / counts["test_images"]
         for label, counts in leak["by_class"].items()
     }
     assert max(shares, key=lambda label: shares[label]) in ("Tata Safari", "Hyundai Creta")

@@ -92,7 +92,7 @@ def test_a_class_without_a_usable_image_is_named(
         files |= {f"test/{name}": content for name, content in classes("A", "B", "C").items()}
     with pytest.raises(CarbenchError) as refused:
         fetch(files, *([] if lost else [f"{part}C"]))
-    assert f"no usable picture in {part}C (" in str(refused.value)
+    assert f"no usable image in {part}C (" in str(refused.value)
     assert reason in str(refused.value)
     assert "data.exclude: [C]" in str(refused.value)
 
@@ -106,7 +106,7 @@ def test_an_empty_class_folder_of_a_zip_is_named(fetch: Fetch, tmp_path: Path) -
         archive.writestr("top/C/", "")
         for name, content in classes("top/A", "top/B").items():
             archive.writestr(name, content)
-    with pytest.raises(CarbenchError, match=r"no usable picture in C \(no file\)"):
+    with pytest.raises(CarbenchError, match=r"no usable image in C \(no file\)"):
         fetch(tmp_path / "set.zip")
 
 
@@ -124,7 +124,7 @@ def test_the_content_decides_not_the_ending(fetch: Fetch, suffix: str) -> None:
 
 def test_what_should_be_an_image_counts_as_bad_whatever_its_ending(fetch: Fetch) -> None:
     files = classes("A", "B") | {f"A/{number}": HTML for number in range(4)}
-    with pytest.raises(CarbenchError, match="found 4 of 12 pictures that cannot be decoded"):
+    with pytest.raises(CarbenchError, match="found 4 of 12 images that cannot be decoded"):
         fetch(files, max_bad_fraction=0.1)
     collected = fetch({}, max_bad_fraction=0.4)
     assert len(collected.manifest) == 8
@@ -136,7 +136,7 @@ def test_companions_of_images_are_left_aside(fetch: Fetch) -> None:
     thumbnails = {"A/@eaDir/0.png/SYNOPHOTO.jpg": image(9), "A/Thumbs.db": b"x"}
     collected = fetch(classes("A", "B") | notes | thumbnails, max_bad_fraction=0.0)
     assert len(collected.manifest) == 8
-    assert {row["reason"] for row in collected.quarantine} == {"left aside: not a picture"}
+    assert {row["reason"] for row in collected.quarantine} == {"left aside: not an image"}
     assert collected.hidden == 2
 
 
@@ -180,7 +180,7 @@ def test_links_are_followed_but_not_in_a_circle(fetch: Fetch, tmp_path: Path) ->
 def test_a_class_folder_that_is_a_dangling_link_is_named(fetch: Fetch, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/C").symlink_to("/unmounted/C")
-    with pytest.raises(CarbenchError, match="no usable picture in C"):
+    with pytest.raises(CarbenchError, match="no usable image in C"):
         fetch(classes("A", "B"))
 
 
@@ -237,7 +237,7 @@ def test_a_class_may_be_called_train(fetch: Fetch) -> None:
 
 @pytest.mark.parametrize("below", ["train/2019", "train/2020"])
 def test_classes_beside_published_parts_are_refused(fetch: Fetch, below: str) -> None:
-    with pytest.raises(CarbenchError, match=r"pictures in bus/, car/, beside folders"):
+    with pytest.raises(CarbenchError, match=r"images in bus/, car/, beside folders"):
         fetch(classes("bus/2019", "car/2019", below))
 
 

@@ -27,7 +27,7 @@ RULE = {"confidence": 0.95, "margin": 0.01}
 
 
 def table(right: Any, first: int = 0, leaked: int = 0) -> pd.DataFrame:
-    """Predictions of pictures ``first`` and on: classes a and b in turn, two pictures a group."""
+    """Predictions of images ``first`` and on: classes a and b in turn, two images a group."""
     right = np.asarray(right, bool)
     numbers = first + np.arange(len(right))
     labels = np.array(["a", "b"])[numbers % 2]
@@ -57,7 +57,7 @@ def experiment(
 
 def of_tables(name: str, tables: dict[str, list[pd.DataFrame]], chosen: str) -> Experiment:
     answers = align(tables, {each: [Path(each)] * len(own) for each, own in tables.items()})
-    content = pd.Series(answers.pictures.index, index=answers.pictures.index)
+    content = pd.Series(answers.images.index, index=answers.images.index)
     return Experiment(name, chosen, answers, content)
 
 
@@ -93,9 +93,9 @@ def test_another_chosen_backbone_is_compared_beside_those_that_both_have() -> No
 
 
 def test_p_values_are_corrected_for_all_experiments_together() -> None:
-    dice = np.random.default_rng(0)
-    reference = experiment("main", {"net": dice.uniform(size=300) < 0.8})
-    others = [experiment(f"e{n}", {"net": dice.uniform(size=300) < 0.75}) for n in range(6)]
+    rng = np.random.default_rng(0)
+    reference = experiment("main", {"net": rng.uniform(size=300) < 0.8})
+    others = [experiment(f"e{n}", {"net": rng.uniform(size=300) < 0.75}) for n in range(6)]
     alone = compare_experiments(reference, others[:1], **RULE)[0].chosen.comparison
     family = compare_experiments(reference, others, **RULE)[0].chosen.comparison
     assert family.p_value == alone.p_value
@@ -103,7 +103,7 @@ def test_p_values_are_corrected_for_all_experiments_together() -> None:
     assert family.difference.low < alone.difference.low
 
 
-def test_of_splits_that_overlap_the_shared_pictures_count() -> None:
+def test_of_splits_that_overlap_the_shared_images_count() -> None:
     one = experiment("main", {"net": np.ones(300, bool)})
     two = experiment("other", {"net": np.arange(300) < 200}, first=100, leaked=20)
     (found,) = compare_experiments(one, [two], **RULE)
@@ -118,7 +118,7 @@ def test_of_splits_that_overlap_the_shared_pictures_count() -> None:
     assert "200 images were tested in only one of the two: the other may have been trained" in said
 
 
-def test_pictures_of_one_name_but_another_class_or_content_do_not_count() -> None:
+def test_images_of_one_name_but_another_class_or_content_do_not_count() -> None:
     one = experiment("main", {"net": first_wrong(10, 60)})
     tables = {"net": [table(first_wrong(10, 60)).replace({"class": {"a": "b"}})]}
     two = of_tables("moved", tables, "net")
@@ -126,7 +126,7 @@ def test_pictures_of_one_name_but_another_class_or_content_do_not_count() -> Non
     (found,) = compare_experiments(one, [two], **RULE)
     assert (found.relabelled, found.replaced, found.images) == (30, 6, 27)
     nothing = replace(two, content=two.content.map(lambda _: "other"))
-    with pytest.raises(CarbenchError, match="no clean test picture that both have"):
+    with pytest.raises(CarbenchError, match="no clean test image that both have"):
         compare_experiments(one, [nothing], **RULE)
 
 
@@ -140,7 +140,7 @@ def test_a_family_of_different_overlaps_is_judged_on_each_overlap() -> None:
     assert found[1].chosen.comparison.difference.value == pytest.approx(0.75 - 0.9)
 
 
-def test_each_picture_counts_once_however_many_folds_tested_it() -> None:
+def test_each_image_counts_once_however_many_folds_tested_it() -> None:
     """Three trainings on one fold and one on the other are no heavier than one on each."""
     easy, hard = table(np.ones(40, bool)), table(np.zeros(40, bool), first=40)
     two_folds = of_tables("two", {"net": [easy, hard]}, "net")

@@ -57,13 +57,13 @@ def test_of_too_few_rounds_nothing_is_known() -> None:
 
 def test_backbones_are_compared_within_rounds() -> None:
     """Where the machine is slower or faster for all, the paired ratio still tells; chance not."""
-    dice = np.random.default_rng(0)
-    disturbed = dice.lognormal(0, 1, 20)
-    ours, theirs = 1.1 * disturbed, disturbed * dice.uniform(0.99, 1.01, 20)
+    rng = np.random.default_rng(0)
+    disturbed = rng.lognormal(0, 1, 20)
+    ours, theirs = 1.1 * disturbed, disturbed * rng.uniform(0.99, 1.01, 20)
     assert median_interval(ours.tolist(), 0.95)[1] < np.median(theirs)  # apart they overlap
     assert slower(ours.tolist(), theirs.tolist(), 0.95)
     assert not slower(theirs.tolist(), ours.tolist(), 0.95)
-    assert not slower(disturbed.tolist(), dice.permutation(disturbed).tolist(), 0.95)
+    assert not slower(disturbed.tolist(), rng.permutation(disturbed).tolist(), 0.95)
 
 
 def test_all_take_a_turn_in_each_round_in_an_order_of_the_seed() -> None:

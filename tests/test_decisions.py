@@ -34,14 +34,14 @@ from conftest import run_script
 WANTED = 0.1
 
 
-def pictures(dice: np.random.Generator, count: int) -> tuple[Any, Any]:
+def images(rng: np.random.Generator, count: int) -> tuple[Any, Any]:
     """Confidences, and whether the answer is right: as often as they say."""
-    sure = 1 / (1 + np.exp(-dice.normal(2.2, 2.0, count)))
-    return sure, dice.random(count) < sure
+    sure = 1 / (1 + np.exp(-rng.normal(2.2, 2.0, count)))
+    return sure, rng.random(count) < sure
 
 
 def test_every_test_together_passes_as_rarely_as_agreed() -> None:
-    """All outcomes of twelve pictures, written out."""
+    """All outcomes of twelve images, written out."""
     level = nominal_level(12, 0.3, 0.9)
 
     def passing(nominal: float) -> float:
@@ -57,28 +57,28 @@ def test_every_test_together_passes_as_rarely_as_agreed() -> None:
 
 
 def test_the_wanted_error_is_kept_as_often_as_promised() -> None:
-    dice = np.random.default_rng(0)
-    truth = np.sort(pictures(dice, 1_000_000)[0])[::-1]
+    rng = np.random.default_rng(0)
+    truth = np.sort(images(rng, 1_000_000)[0])[::-1]
     error_above = np.cumsum(1 - truth) / np.arange(1, len(truth) + 1)
     kept, answered = [], []
     for _ in range(300):
-        found = fit_threshold(*pictures(dice, 250), WANTED, 0.9)
+        found = fit_threshold(*images(rng, 250), WANTED, 0.9)
         share = np.searchsorted(-truth, -found.value)  # that it answers, of a million
         kept.append(share == 0 or error_above[share - 1] <= WANTED)
         answered.append(share / len(truth))
     assert binom.cdf(sum(kept), 300, 0.9) > 0.01
-    # Answering all would err on 17 %; what keeps 10 % is at most 85 % of the pictures.
+    # Answering all would err on 17 %; what keeps 10 % is at most 85 % of the images.
     assert 0.5 < np.mean(answered) < np.searchsorted(error_above, WANTED) / len(truth)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 120), st.integers(0, 10_000), st.integers(1, 4))
 def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) -> None:
-    sure, right = pictures(np.random.default_rng(seed), count)
+    sure, right = images(np.random.default_rng(seed), count)
     sure = np.round(sure, digits)  # many are equal
     found = fit_threshold(sure, right, WANTED, 0.9)
     above = sure > found.value
-    assert (found.pictures, found.answered) == (count, above.sum())
+    assert (found.images, found.answered) == (count, above.sum())
     assert found.wrong == (~right[above]).sum()
     assert found.bound <= WANTED or found.value == NEVER
     order = np.random.default_rng(seed).permutation(count)
@@ -96,9 +96,9 @@ def test_where_all_is_right_all_is_answered_if_there_is_enough() -> None:
 @pytest.mark.parametrize(("count", "coverage"), [(50, 0.9), (59, 0.95), (99, 0.8)])
 def test_the_coverage_of_sets_has_its_exact_law(count: int, coverage: float) -> None:
     """A Beta, whatever the probabilities (Vovk, ACML 2012), if the likeliest may be left out."""
-    dice = np.random.default_rng(count)
+    rng = np.random.default_rng(count)
     thresholds = [
-        fit_set_threshold(dice.random((count, 1)), np.zeros(count, np.int64), coverage)
+        fit_set_threshold(rng.random((count, 1)), np.zeros(count, np.int64), coverage)
         for _ in range(2000)
     ]
     missed = int((count + 1) * (1 - coverage) + 1e-9)
@@ -112,9 +112,9 @@ def test_the_coverage_of_sets_has_its_exact_law(count: int, coverage: float) -> 
 def test_sets_hold_what_they_were_fitted_on(
     count: int, classes: int, seed: int, coverage: float
 ) -> None:
-    dice = np.random.default_rng(seed)
-    probabilities = dice.dirichlet(np.ones(classes), count)
-    labels = dice.integers(classes, size=count)
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(classes), count)
+    labels = rng.integers(classes, size=count)
     sets = prediction_sets(probabilities, fit_set_threshold(probabilities, labels, coverage))
     assert sets[np.arange(count), labels].mean() >= coverage - 1e-9
     assert sets[np.arange(count), probabilities.argmax(axis=1)].all()
@@ -127,12 +127,12 @@ def test_sets_hold_what_they_were_fitted_on(
 def test_suspects_are_cleanlabs(classes: int, seed: int, sharpness: float) -> None:
     from cleanlab.filter import find_label_issues
 
-    dice = np.random.default_rng(seed)
-    true = np.append(np.arange(classes).repeat(2), dice.integers(classes, size=150))
-    probabilities = dice.dirichlet(np.ones(classes), len(true))
+    rng = np.random.default_rng(seed)
+    true = np.append(np.arange(classes).repeat(2), rng.integers(classes, size=150))
+    probabilities = rng.dirichlet(np.ones(classes), len(true))
     probabilities[np.arange(len(true)), true] += sharpness
     probabilities /= probabilities.sum(axis=1, keepdims=True)
-    labels = np.where(dice.random(len(true)) < 0.1, dice.integers(classes, size=len(true)), true)
+    labels = np.where(rng.random(len(true)) < 0.1, rng.integers(classes, size=len(true)), true)
     labels[: 2 * classes] = true[: 2 * classes]  # cleanlab wants every class
     suggested = suggest_labels(probabilities, labels)
     suspects = np.flatnonzero(suggested != labels)
@@ -147,7 +147,7 @@ def test_suspects_are_cleanlabs(classes: int, seed: int, sharpness: float) -> No
     assert ranked.tolist() == reference.tolist()
 
 
-def test_a_class_without_pictures_suggests_nothing() -> None:
+def test_a_class_without_images_suggests_nothing() -> None:
     probabilities = np.array([[0.1, 0.0, 0.9], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert suggest_labels(probabilities, np.array([0, 0, 1])).tolist() == [0, 0, 1]
 
@@ -167,10 +167,10 @@ def test_written_probabilities_are_exact_enough_for_any_temperature() -> None:
 
 def folds(count: int, seed: int, number: int) -> tuple[Any, Any, Any]:
     """(S, N) right, confidence, tested: of each round one training a fold."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     tested = np.arange(count) % number == np.arange(2 * number)[:, None] % number
-    sure = np.round(dice.uniform(0.5, 1, tested.shape), 6) * tested
-    return (dice.random(tested.shape) < sure**2) & tested, sure, tested
+    sure = np.round(rng.uniform(0.5, 1, tested.shape), 6) * tested
+    return (rng.random(tested.shape) < sure**2) & tested, sure, tested
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -225,7 +225,7 @@ def test_decisions_are_counted_by_hand() -> None:
 
 
 def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -> None:
-    """Thresholds of every training of the smoke study, from one picture a duplicate group."""
+    """Thresholds of every training of the smoke study, from one image a duplicate group."""
     for name, wrong in (("resnet", 0), ("mobilenet", 5)):
         folder = tmp_path / "train" / name / "0"
         folder.mkdir(parents=True)
@@ -251,6 +251,6 @@ def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -
     wrong, right = read_table(output)  # in order of their names
     assert (right["images"], right["answered"], right["threshold"]) == ("100", "100", "0")
     assert (wrong["threshold"], wrong["answered"], wrong["error_bound"]) == ("1", "0", "1")
-    # Of 100 groups four may be left out; the fifth is picture 8, after temperature.
+    # Of 100 groups four may be left out; the fifth is image 8, after temperature.
     lowest = temper(np.array([[0.6 + 0.39 * 8 / 199, 0.4 - 0.39 * 8 / 199]]), 2.0)[0, 0]
     assert float(right["set_threshold"]) == pytest.approx(lowest)

@@ -48,48 +48,48 @@ CLASSES = ["Audi", ODD, "Škoda & Söhne"]
 MIX = (0.5, 0.3, 0.2)
 
 
-def pictures(dice: np.random.Generator, count: int) -> NDArray[np.uint8]:
+def images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
     """Blurred noise of (count, 24, 24, 3), each of its own brightness, contrast and focus."""
-    noise = dice.normal(size=(count, 24, 24, 3))
-    focus = dice.uniform(0.6, 1.0, count)
+    noise = rng.normal(size=(count, 24, 24, 3))
+    focus = rng.uniform(0.6, 1.0, count)
     soft = np.stack(
         [gaussian_filter(each, (by, by, 0)) for each, by in zip(noise, focus, strict=True)]
     )
     soft /= soft.std(axis=(1, 2, 3), keepdims=True)
-    level, spread = dice.uniform(90, 150, (count, 1, 1, 1)), dice.uniform(20, 40, (count, 1, 1, 1))
+    level, spread = rng.uniform(90, 150, (count, 1, 1, 1)), rng.uniform(20, 40, (count, 1, 1, 1))
     return (level + spread * soft).clip(0, 255).astype(np.uint8)
 
 
 def observe(
-    dice: np.random.Generator,
+    rng: np.random.Generator,
     count: int,
     pixels: NDArray[np.uint8] | None = None,
     mix: tuple[float, ...] = MIX,
     sure: float = 8.0,
     shift: float = 0.0,
 ) -> Observations:
-    """What a model might record of pictures; nothing but what is told differs from the default."""
+    """What a model might record of images; nothing but what is told differs from the default."""
     return Observations(
-        image_statistics(pictures(dice, count) if pixels is None else pixels),
-        dice.choice(len(mix), count, p=mix),
-        dice.beta(sure, 2, count),
-        (dice.normal(size=(count, 4)) + np.array([shift, 0, 0, 0])).astype(np.float32),
+        image_statistics(images(rng, count) if pixels is None else pixels),
+        rng.choice(len(mix), count, p=mix),
+        rng.beta(sure, 2, count),
+        (rng.normal(size=(count, 4)) + np.array([shift, 0, 0, 0])).astype(np.float32),
     )
 
 
-def continuous(dice: np.random.Generator, count: int) -> Observations:
-    """Numbers without pictures, in a moment."""
+def continuous(rng: np.random.Generator, count: int) -> Observations:
+    """Numbers without images, in a moment."""
     return Observations(
-        {name: dice.normal(size=count) for name in IMAGE_STATISTICS},
-        dice.choice(3, count, p=(0.9, 0.08, 0.02)),
-        dice.beta(8, 2, count),
-        dice.normal(size=(count, 2)).astype(np.float32),
+        {name: rng.normal(size=count) for name in IMAGE_STATISTICS},
+        rng.choice(3, count, p=(0.9, 0.08, 0.02)),
+        rng.beta(8, 2, count),
+        rng.normal(size=(count, 2)).astype(np.float32),
     )
 
 
-def discrete(dice: np.random.Generator, count: int) -> Observations:
+def discrete(rng: np.random.Generator, count: int) -> Observations:
     """The same with many equal numbers, which tests find hard."""
-    seen = continuous(dice, count)
+    seen = continuous(rng, count)
     return Observations(
         {name: column.round() for name, column in seen.statistics.items()},
         seen.predicted,
@@ -102,9 +102,9 @@ def discrete(dice: np.random.Generator, count: int) -> Observations:
 def test_no_more_false_alarms_than_promised(
     draw: Callable[[np.random.Generator, int], Observations],
 ) -> None:
-    dice, windows, alpha = np.random.default_rng(0), 150, 0.2
+    rng, windows, alpha = np.random.default_rng(0), 150, 0.2
     alarms = sum(
-        compare(draw(dice, 35), draw(dice, 30), CLASSES, alpha, number).different
+        compare(draw(rng, 35), draw(rng, 30), CLASSES, alpha, number).different
         for number in range(windows)
     )
     assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
@@ -113,9 +113,9 @@ def test_no_more_false_alarms_than_promised(
 
 def test_a_p_value_that_stops_early_is_still_valid() -> None:
     """As small as u with a chance of u at most, and nearly so: also for p-values worth stopping."""
-    dice, runs = np.random.default_rng(1), 3000
+    rng, runs = np.random.default_rng(1), 3000
     found = np.array(
-        [rarity(dice.uniform(), (dice.uniform(size=100) for _ in range(7))) for _ in range(runs)]
+        [rarity(rng.uniform(), (rng.uniform(size=100) for _ in range(7))) for _ in range(runs)]
     )
     for u in (0.01, 0.05, 0.2, 0.5):
         below = int((found <= u).sum())
@@ -141,16 +141,16 @@ def changed_by(drift: Drift) -> float:
 
 
 def test_each_change_is_found_by_its_own_family() -> None:
-    dice = np.random.default_rng(2)
-    reference = observe(dice, 300)
+    rng = np.random.default_rng(2)
+    reference = observe(rng, 300)
 
     def found(**change: object) -> set[str]:
-        return changed(compare(reference, observe(dice, 100, **change), CLASSES, 0.01, 0))
+        return changed(compare(reference, observe(rng, 100, **change), CLASSES, 0.01, 0))
 
     assert found() == set()
-    assert found(pixels=darker(pictures(dice, 100))) == {"brightness", "contrast", "saturation"}
-    assert "sharpness" in found(pixels=blurrier(pictures(dice, 100)))
-    assert "brightness" not in found(pixels=blurrier(pictures(dice, 100)))
+    assert found(pixels=darker(images(rng, 100))) == {"brightness", "contrast", "saturation"}
+    assert "sharpness" in found(pixels=blurrier(images(rng, 100)))
+    assert "brightness" not in found(pixels=blurrier(images(rng, 100)))
     assert found(mix=(0.2, 0.3, 0.5)) == {"predicted class"}
     assert found(sure=4.0) == {"confidence"}
     assert found(shift=1.0) == {"embedding"}
@@ -158,16 +158,14 @@ def test_each_change_is_found_by_its_own_family() -> None:
 
 def test_a_difference_is_told_apart_from_drift() -> None:
     """Other input of which the model makes the same is no alarm, nor is a small effect."""
-    dice = np.random.default_rng(20)
-    reference = observe(dice, 300)
-    dark = compare(
-        reference, observe(dice, 100, pixels=darker(pictures(dice, 100))), CLASSES, 0.01, 0
-    )
+    rng = np.random.default_rng(20)
+    reference = observe(rng, 300)
+    dark = compare(reference, observe(rng, 100, pixels=darker(images(rng, 100))), CLASSES, 0.01, 0)
     assert dark.different and not dark.alarm
     assert verdict(dark) == "different"
-    assert sentence(dark).startswith("Pictures are different, but the model makes about the same")
+    assert sentence(dark).startswith("Images are different, but the model makes about the same")
     assert "The accuracy may be what it was" in render(dark, "v1")
-    large, shifted = observe(dice, 200), observe(dice, 200, shift=0.8)
+    large, shifted = observe(rng, 200), observe(rng, 200, shift=0.8)
     (effect,) = (
         test.effect
         for test in compare(large, shifted, CLASSES, 0.01, 0).tests
@@ -182,8 +180,8 @@ def test_a_difference_is_told_apart_from_drift() -> None:
 @pytest.mark.parametrize("count", [60, 600])
 def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
     """0 for the same images, 1 for such as have nothing in common, and between them as defined."""
-    dice = np.random.default_rng(21)
-    same = continuous(dice, count)
+    rng = np.random.default_rng(21)
+    same = continuous(rng, count)
     apart = Observations(
         {name: column + 99 for name, column in same.statistics.items()},
         np.full(count, 1),
@@ -202,20 +200,20 @@ def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
 
 def test_false_alarms_of_one_reference() -> None:
     """On average as promised, more or less for each; an unusual window size is refused."""
-    dice = np.random.default_rng(22)
-    known = continuous(dice, 160)
+    rng = np.random.default_rng(22)
+    known = continuous(rng, 160)
     found = false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
-    assert found.pictures == 40 and len(found.rates) == 12
+    assert found.images == 40 and len(found.rates) == 12
     assert found.mean <= 0.2 + 3 * (0.2 * 0.8 / 144) ** 0.5
     assert found.quantile(0.1) < found.quantile(0.9)
     assert false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
     with pytest.raises(CarbenchError, match="at least 120"):
-        false_alarms(continuous(dice, 100), CLASSES, 0.2, 0, 500)
+        false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
 
 
 def test_what_a_person_may_compare() -> None:
-    dice = np.random.default_rng(3)
-    reference, window = observe(dice, 300), observe(dice, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
+    rng = np.random.default_rng(3)
+    reference, window = observe(rng, 300), observe(rng, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
     tests = {test.name: test for test in compare(reference, window, CLASSES, 0.01, 0).tests}
     bright, classes = tests["brightness"], tests["predicted class"]
     assert bright.before["median"] == np.median(reference.statistics["brightness"])
@@ -227,13 +225,13 @@ def test_what_a_person_may_compare() -> None:
     assert in_words(classes)[1] == after
 
 
-def test_few_pictures_are_neither_an_alarm_nor_the_all_clear() -> None:
-    dice = np.random.default_rng(4)
-    many, few = observe(dice, 100), observe(dice, FEWEST - 1, shift=9.0)
+def test_few_images_are_neither_an_alarm_nor_the_all_clear() -> None:
+    rng = np.random.default_rng(4)
+    many, few = observe(rng, 100), observe(rng, FEWEST - 1, shift=9.0)
     for drift in (compare(many, few, CLASSES, 0.01, 0), compare(few, many, CLASSES, 0.01, 0)):
         assert not drift.enough and not drift.alarm and drift.tests == []
         assert as_json(drift, "v")["alarm"] is None
-        assert sentence(drift).startswith("Not enough pictures")
+        assert sentence(drift).startswith("Not enough images")
         assert sentence(drift) in render(drift, "v")
     none = Observations(
         dict.fromkeys(IMAGE_STATISTICS, np.empty(0)),
@@ -242,28 +240,28 @@ def test_few_pictures_are_neither_an_alarm_nor_the_all_clear() -> None:
         np.empty((0, 0), np.float32),
     )
     assert "0 new ones" in render(compare(many, none, CLASSES, 0.01, 0), "v")
-    enough = observe(dice, FEWEST, shift=9.0)
+    enough = observe(rng, FEWEST, shift=9.0)
     assert compare(many, enough, CLASSES, 0.01, 0).alarm
 
 
 def test_the_seed_decides_everything() -> None:
-    dice = np.random.default_rng(5)
-    reference, window = observe(dice, 200), observe(dice, 100)
+    rng = np.random.default_rng(5)
+    reference, window = observe(rng, 200), observe(rng, 100)
     first, again, other = (compare(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1))
     assert first.tests == again.tests
     assert first.tests != other.tests
 
 
 def test_alarms_are_possible_at_any_alpha() -> None:
-    dice = np.random.default_rng(6)
-    away = replace(continuous(dice, 40), embedding=np.full((40, 2), 9, np.float32))
-    drift = compare(continuous(dice, 40), away, CLASSES, 0.001, 0)
+    rng = np.random.default_rng(6)
+    away = replace(continuous(rng, 40), embedding=np.full((40, 2), 9, np.float32))
+    drift = compare(continuous(rng, 40), away, CLASSES, 0.001, 0)
     assert changed(drift) == {"embedding"}
 
 
 def test_a_huge_window_is_compared_as_well() -> None:
-    dice = np.random.default_rng(7)
-    assert not compare(continuous(dice, 200), continuous(dice, 20_000), CLASSES, 0.01, 0).alarm
+    rng = np.random.default_rng(7)
+    assert not compare(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
 
 
 def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) -> float:
@@ -275,8 +273,8 @@ def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31))
 def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
-    dice = np.random.default_rng(seed)
-    for values in (dice.normal(size=9), dice.integers(0, 4, 9).astype(float)):
+    rng = np.random.default_rng(seed)
+    for values in (rng.normal(size=9), rng.integers(0, 4, 9).astype(float)):
 
         def distance(chosen: list[int], values: NDArray[np.float64] = values) -> float:
             mine = np.isin(np.arange(9), chosen)
@@ -294,9 +292,9 @@ def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
 
 def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "ENOUGH", 10**9)  # all relabelings, for the whole p-value
-    dice = np.random.default_rng(8)
-    before = dice.normal(size=(6, 3)).astype(np.float32)
-    after = (dice.normal(size=(4, 3)) + 0.7).astype(np.float32)
+    rng = np.random.default_rng(8)
+    before = rng.normal(size=(6, 3)).astype(np.float32)
+    after = (rng.normal(size=(4, 3)) + 0.7).astype(np.float32)
     points = np.concatenate([before, after]).astype(np.float64)
     distances = np.linalg.norm(points[:, None] - points, axis=2)
 
@@ -308,30 +306,30 @@ def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPa
         )
         return float(2 * between - within - without)
 
-    statistic, p, effect = energy_test(before, after, 4000, dice)
+    statistic, p, effect = energy_test(before, after, 4000, rng)
     assert statistic == pytest.approx(energy([6, 7, 8, 9]))
     assert p == pytest.approx(share_as_far(energy, 10, 4), abs=0.03)
     between = distances[:6, 6:].mean()
     assert effect == pytest.approx(np.sqrt(statistic / (2 * between)))
-    line, *_ = energy_test(before[:, :1], after[:, :1], 1, dice)
+    line, *_ = energy_test(before[:, :1], after[:, :1], 1, rng)
     assert line == pytest.approx(energy_distance(before[:, 0], after[:, 0]) ** 2)
-    assert energy_test(np.ones((40, 2), np.float32), np.ones((30, 2), np.float32), 99, dice)[1] == 1
+    assert energy_test(np.ones((40, 2), np.float32), np.ones((30, 2), np.float32), 99, rng)[1] == 1
 
 
 def test_the_class_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "ENOUGH", 10**9)
-    dice = np.random.default_rng(9)
+    rng = np.random.default_rng(9)
     before, after = np.array([60, 0, 30, 10]), np.array([18, 0, 14, 8])
-    statistic, _ = class_test(before, after, 10, dice)
+    statistic, _ = class_test(before, after, 10, rng)
     table = np.array([before, after])[:, [0, 2, 3]]
     assert statistic == pytest.approx(chi2_contingency(table, correction=False).statistic)
 
     before, after = np.array([30, 10]), np.array([12, 9])
-    _, p = class_test(before, after, 20_000, dice)
+    _, p = class_test(before, after, 20_000, rng)
     law = hypergeom(61, 42, 21)
     away = abs(np.arange(22) - law.mean()) >= abs(12 - law.mean()) - 1e-9
     assert p == pytest.approx(law.pmf(np.arange(22))[away].sum(), abs=0.01)
-    assert class_test(np.array([50, 0]), np.array([40, 0]), 99, dice)[1] == 1
+    assert class_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
 
 
 def test_holms_correction_worked_by_hand() -> None:
@@ -340,7 +338,7 @@ def test_holms_correction_worked_by_hand() -> None:
 
 
 def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> None:
-    pixels = pictures(np.random.default_rng(10), 5)
+    pixels = images(np.random.default_rng(10), 5)
     found = image_statistics(pixels)
     assert tuple(found) == IMAGE_STATISTICS
     luma = pixels @ np.array([0.299, 0.587, 0.114]) / 255
@@ -359,7 +357,7 @@ def test_sharpness_is_of_focus_and_not_of_light() -> None:
     pixels = np.repeat((128 + 100 * wave).round().astype(np.uint8)[None, ..., None], 3, axis=3)
     (sharpness,) = image_statistics(pixels)["sharpness"]
     assert sharpness == pytest.approx(0.5, rel=0.02)  # the frequency of a wave, in radians
-    noise = pictures(np.random.default_rng(11), 20)
+    noise = images(np.random.default_rng(11), 20)
     sharp, dark, blurred = (
         image_statistics(each)["sharpness"] for each in (noise, darker(noise), blurrier(noise))
     )
@@ -387,8 +385,8 @@ def test_damaged_observations_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
     with pytest.raises(CarbenchError, match="found nothing"):
         read_observations(path)
-    dice = np.random.default_rng(13)
-    seen = observe(dice, 30)
+    rng = np.random.default_rng(13)
+    seen = observe(rng, 30)
     write_observations(path, seen)
     whole = path.read_bytes()
     for start in range(0, len(whole), 97):
@@ -434,9 +432,9 @@ class Tags(HTMLParser):
 
 
 def test_the_page_escapes_names_and_asks_for_nothing() -> None:
-    dice = np.random.default_rng(14)
-    window = observe(dice, 100, mix=(0.0, 0.8, 0.2))
-    drift = compare(observe(dice, 300), window, CLASSES, 0.01, 0)
+    rng = np.random.default_rng(14)
+    window = observe(rng, 100, mix=(0.0, 0.8, 0.2))
+    drift = compare(observe(rng, 300), window, CLASSES, 0.01, 0)
     html = render(drift, "<b>v1</b>")
     page = Tags(html)
     assert not {"script", "link", "img", "iframe", "b"} & set(page.tags)
@@ -444,37 +442,37 @@ def test_the_page_escapes_names_and_asks_for_nothing() -> None:
     assert not re.findall(r"https?:|url\(|@import", html)
     assert "&lt;script&gt;" in html and "&lt;b&gt;v1&lt;/b&gt;" in html
     assert sentence(drift) == (
-        "Pictures have changed: predicted class differs by more than chance, by up to "
+        "Images have changed: predicted class differs by more than chance, by up to "
         f"{changed_by(drift):.2f} on a scale from 0 to 1."
     )
     assert sentence(drift) in html
     assert page.tags.count("figure") == len(IMAGE_STATISTICS) + 2
     calm = compare(window, window, CLASSES, 0.01, 0)
-    assert "Pictures have not changed" in render(calm, "v1")
+    assert "Images have not changed" in render(calm, "v1")
 
 
 def test_the_page_shows_the_classes_that_changed_most() -> None:
-    dice = np.random.default_rng(15)
+    rng = np.random.default_rng(15)
     mix = (1 / 40,) * 40
     names = [f"class {number}" for number in range(40)]
-    window = replace(observe(dice, 100, mix=mix), predicted=np.full(100, 39))
-    html = render(compare(observe(dice, 300, mix=mix), window, names, 0.01, 0), "v1")
+    window = replace(observe(rng, 100, mix=mix), predicted=np.full(100, 39))
+    html = render(compare(observe(rng, 300, mix=mix), window, names, 0.01, 0), "v1")
     assert html.index('<th scope="row">class 39</th>') < html.index('<th scope="row">class ', 0) + 9
     assert "28 more classes" in html
 
 
 def test_json_holds_the_same_numbers() -> None:
-    dice = np.random.default_rng(16)
-    drift = compare(observe(dice, 300), observe(dice, 100, shift=2.0), CLASSES, 0.01, 0)
+    rng = np.random.default_rng(16)
+    drift = compare(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
     document = as_json(drift, "v1")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["verdict"] == "drift" and document["alarm"] is True
-    assert (document["pictures"], document["reference"], document["alpha"]) == (100, 300, 0.01)
+    assert (document["images"], document["reference"], document["alpha"]) == (100, 300, 0.01)
     assert [test["alarm"] for test in document["tests"]] == [test.alarm for test in drift.tests]
 
 
 def record(seen: Observations, row: int, when: float) -> Record:
-    """What the service would log of a picture."""
+    """What the service would log of an image."""
     return Record(
         id=new_id(),
         time=when,
@@ -485,7 +483,7 @@ def record(seen: Observations, row: int, when: float) -> Record:
         confidence=float(seen.confidence[row]),
         statistics={name: float(column[row]) for name, column in seen.statistics.items()},
         embedding=seen.embedding[row].tobytes(),
-        picture=None,
+        image=None,
     )
 
 
@@ -499,12 +497,12 @@ def write_reference(folder: Path, reference: Observations) -> None:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Callable[..., int]:
-    """Run `carbench drift`: 100 pictures of 2001 that have not changed, 100 of today that have."""
-    dice = np.random.default_rng(17)
-    write_reference(tmp_path, continuous(dice, 300))
+    """Run `carbench drift`: 100 images of 2001 that have not changed, 100 of today that have."""
+    rng = np.random.default_rng(17)
+    write_reference(tmp_path, continuous(rng, 300))
     log = PredictionLog(tmp_path / "log.sqlite")
     for when, shift in ((1e9, 0), (time.time(), 2)):
-        seen = continuous(dice, 100)
+        seen = continuous(rng, 100)
         seen = replace(seen, embedding=seen.embedding + np.float32(shift))
         log.append(record(seen, row, when) for row in range(100))
     log.close()
@@ -535,14 +533,14 @@ def test_the_command_says_it_by_its_status(
     assert ask("--false-alarms", "--last", "50") == 0
     assert "0.0\N{NO-BREAK SPACE}% on average" in capsys.readouterr().out
     assert ask("--last", "20") == 3
-    assert "Not enough pictures" in capsys.readouterr().out
+    assert "Not enough images" in capsys.readouterr().out
     assert ask("--html", str(tmp_path / "new/drift.html"), "--json", "-") == 2
-    assert json.loads(capsys.readouterr().out)["pictures"] == 200
-    assert "Pictures have changed" in (tmp_path / "new/drift.html").read_text()
+    assert json.loads(capsys.readouterr().out)["images"] == 200
+    assert "Images have changed" in (tmp_path / "new/drift.html").read_text()
     monkeypatch.setattr(command, "LAST", 40)
     for arguments, count in (((), 40), (("--since", "24h"), 100), (("--since", "900w"), 100)):
         assert ask(*arguments, "--json", "-") == 2
-        assert json.loads(capsys.readouterr().out)["pictures"] == count
+        assert json.loads(capsys.readouterr().out)["images"] == count
     known = continuous(np.random.default_rng(18), 300)
     known = replace(known, embedding=known.embedding + np.float32(2))
     write_observations(tmp_path / REFERENCE, known)

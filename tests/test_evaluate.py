@@ -41,7 +41,7 @@ def as_the_stage_computes() -> Iterator[None]:
 
 
 def photographs(count: int, side: int) -> torch.Tensor:
-    """Smooth pictures with sharp edges, as photographs have: the same at every size."""
+    """Smooth images with sharp edges, as photographs have: the same at every size."""
     place = torch.linspace(0, 1, side)
     waves = [torch.sin(6 * place[:, None] + 5 * place + number) for number in range(3 * count)]
     pixels = torch.stack(waves).view(count, 3, side, side) * 60 + 128
@@ -70,13 +70,13 @@ def test_corruptions_change_pixels_only_and_alike_each_time(name: Corruption, si
     assert not torch.equal(changed, pixels)
     assert torch.equal(pixels, before)
     assert torch.equal(CORRUPTIONS[name](pixels), changed)
-    # A picture's corruption does not depend on the pictures beside it.
+    # An image's corruption does not depend on the images beside it.
     assert torch.equal(CORRUPTIONS[name](pixels[1:2]), changed[1:2])
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruptions_mean_the_same_at_every_size(name: Corruption) -> None:
-    """A corrupted large picture, shrunk, looks like the corrupted small one."""
+    """A corrupted large image, shrunk, looks like the corrupted small one."""
 
     def shrunk(pixels: torch.Tensor) -> torch.Tensor:
         return nn.functional.avg_pool2d(pixels.permute(0, 3, 1, 2).float(), pixels.shape[1] // 24)
@@ -88,7 +88,7 @@ def test_corruptions_mean_the_same_at_every_size(name: Corruption) -> None:
     assert difference < (small - untouched).abs().mean() + 1
 
 
-def test_mirroring_twice_is_the_picture() -> None:
+def test_mirroring_twice_is_the_image() -> None:
     pixels = photographs(2, 48)
     mirrored = CORRUPTIONS["mirror"](pixels)
     assert torch.equal(mirrored[:, :, 0], pixels[:, :, -1])
@@ -122,7 +122,7 @@ def test_blur_takes_edges_and_keeps_light() -> None:
         assert abs(float(blurred.float().mean() - pixels.float().mean())) < 1
 
 
-def test_jpeg_stays_close_and_is_not_the_picture() -> None:
+def test_jpeg_stays_close_and_is_not_the_image() -> None:
     for side in (48, 224):
         pixels = photographs(2, side)
         away = (CORRUPTIONS["jpeg"](pixels).float() - pixels.float()).abs()
@@ -141,7 +141,7 @@ def test_terciles_are_ordered_and_about_equal(areas: list[int]) -> None:
         assert ranks.count(rank) <= math.ceil(len(areas) / 3) + most_repeated
 
 
-def test_slices_hold_every_picture_once() -> None:
+def test_slices_hold_every_image_once() -> None:
     rows = [
         {"class": "AB"[number % 2], "width": str(10 + number), "height": "10"}
         for number in range(9)
@@ -190,23 +190,23 @@ class BrightPatch(nn.Module):
             self.stage[0].bias.zero_()
             self.head.weight.copy_(torch.eye(2))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.head(self.stage(pictures).mean(dim=(2, 3)))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stage(images).mean(dim=(2, 3)))
 
 
 class BrightPixels(nn.Module):
     """The same without a stage that has a map, as models made of tokens have none."""
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return torch.stack([(-pictures).relu(), pictures.relu()], dim=1).sum(dim=(2, 3, 4))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(-images).relu(), images.relu()], dim=1).sum(dim=(2, 3, 4))
 
 
 @pytest.mark.parametrize("model", [BrightPatch(), BrightPixels()], ids=["map", "no map"])
 def test_the_map_is_hot_where_the_class_is_decided(model: nn.Module) -> None:
-    pictures = torch.zeros(3, 3, 32, 32)
-    pictures[:, :, 20:28, 4:12] = 1  # light, lower left
-    pictures[:, :, 4:12, 16:24] = -1  # dark, upper right
-    maps, _ = explain(model, pictures, torch.tensor([1, 0, 1]), batch_size=2)
+    images = torch.zeros(3, 3, 32, 32)
+    images[:, :, 20:28, 4:12] = 1  # light, lower left
+    images[:, :, 4:12, 16:24] = -1  # dark, upper right
+    maps, _ = explain(model, images, torch.tensor([1, 0, 1]), batch_size=2)
     assert maps.shape == (3, 32, 32)
     assert maps.dtype == np.uint8
     light, dark = (slice(20, 28), slice(4, 12)), (slice(4, 12), slice(16, 24))
@@ -237,10 +237,10 @@ def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
 def test_every_family_is_explained(name: str, size: int, method: str) -> None:
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=3).eval()
-    pictures = torch.randn(3, 3, size, size)
-    classes = model(pictures).argmax(dim=1)
-    maps, said = explain(model, pictures, classes, batch_size=2)
-    again, _ = explain(model, pictures, classes, batch_size=2)
+    images = torch.randn(3, 3, size, size)
+    classes = model(images).argmax(dim=1)
+    maps, said = explain(model, images, classes, batch_size=2)
+    again, _ = explain(model, images, classes, batch_size=2)
     assert said == method
     assert maps.shape == (3, size, size)
     assert np.array_equal(maps, again)
@@ -251,10 +251,10 @@ def test_every_family_is_explained(name: str, size: int, method: str) -> None:
 def test_before_average_pooling_the_map_is_grad_cams() -> None:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=3).eval()
-    picture, label = torch.randn(1, 3, 224, 224), torch.tensor([2])
-    maps, _ = explain(model, picture, label, batch_size=1)
+    image, label = torch.randn(1, 3, 224, 224), torch.tensor([2])
+    maps, _ = explain(model, image, label, batch_size=1)
     reference = LayerGradCam(model, model.layer4).attribute(
-        picture, target=label, relu_attributions=True
+        image, target=label, relu_attributions=True
     )
     reference = nn.functional.interpolate(reference.detach(), (224, 224), mode="bilinear")[0, 0]
     reference = 255 * reference / reference.max()
@@ -330,10 +330,10 @@ def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
         assert list(mistakes["image"]) == [row["image"] for row in expected]
         size = smoke_run.params["train"]["image_size"]
         with np.load(run / "explanations.npz") as arrays:
-            assert arrays["pictures"].shape == (len(mistakes), size, size, 3)
+            assert arrays["images"].shape == (len(mistakes), size, size, 3)
             assert arrays["maps"].shape == (len(mistakes), size, size)
             assert {array.dtype for array in arrays.values()} == {np.dtype(np.uint8)}
-            assert arrays["pictures"].std() > 20
+            assert arrays["images"].std() > 20
 
 
 @pytest.mark.slow
@@ -344,8 +344,8 @@ def test_what_is_off_is_empty_and_the_rest_the_same(smoke_run: Project, tmp_path
     assert (out / "robustness.csv").read_text() == "image,group,class,corruption,predicted\n"
     assert (out / "mistakes.csv").read_text() == "image,class,group,predicted,confidence\n"
     with np.load(out / "explanations.npz") as arrays:
-        assert len(arrays["pictures"]) == len(arrays["maps"]) == 0
-        assert arrays["pictures"].ndim == 4
+        assert len(arrays["images"]) == len(arrays["maps"]) == 0
+        assert arrays["images"].ndim == 4
     metrics, full = (json.loads((each / "metrics.json").read_text()) for each in (out, whole))
     assert metrics == full | {"robustness": {}, "slices": {}, "explained_by": None}
 

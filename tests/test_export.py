@@ -45,7 +45,7 @@ def test_the_choice_of_val_is_exported(smoke_run: Project, about: dict[str, Any]
     with (smoke_run.root / "results/choose/choice.csv").open(newline="") as file:
         (chosen,) = (row["backbone"] for row in csv.DictReader(file) if row["chosen"] == "1")
     assert about["backbone"] == chosen
-    assert about["parity"]["same_top1"] == about["parity"]["pictures"]
+    assert about["parity"]["same_top1"] == about["parity"]["images"]
     assert about["parity"]["largest_difference"] < 1e-5
     labels = json.loads((smoke_run.root / f"results/export/{LABELS}").read_text())
     assert labels == about["classes"]
@@ -61,7 +61,7 @@ def test_the_graph_alone_answers_any_number_of_pixels(
     rows, row_of = predictions(smoke_run, about), rows_of(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     for count in (1, 3, len(rows)):
-        probabilities, embedding = session.run(None, {"pictures": pixels[:count]})
+        probabilities, embedding = session.run(None, {"images": pixels[:count]})
         assert probabilities.shape == (count, len(about["classes"]))
         assert len(embedding) == count
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -101,7 +101,7 @@ def test_the_8_bit_form_is_measured(smoke_run: Project, about: dict[str, Any]) -
     rows = [row for row in predictions(smoke_run, about) if row["leaked"] == "0"]
     row_of = rows_of(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
-    winners = session.run(None, {"pictures": pixels})[0].argmax(axis=1)
+    winners = session.run(None, {"images": pixels})[0].argmax(axis=1)
     said = [about["classes"][winner] for winner in winners]
     right = np.mean([name == row["class"] for name, row in zip(said, rows, strict=True)])
     assert int8["accuracy"]["value"] == pytest.approx(right)
@@ -131,7 +131,7 @@ def test_it_is_as_sure_as_val_found_and_the_test_shows(
     for name in ("answered", "covered", "set_size"):
         for key, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
             assert decision[name][key] == pytest.approx(float(row[column]), rel=1e-5)
-    assert decision["error"] is None  # of so few val pictures no threshold keeps 5 %
+    assert decision["error"] is None  # of so few val images no threshold keeps 5 %
     assert "the model is never sure" in (smoke_run.root / f"results/export/{CARD}").read_text()
 
 
@@ -146,7 +146,7 @@ def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
     path.write_text("\n".join(["image,class,group,predicted,p:a,p:b,leaked", *lines]) + "\n")
     found = measure_decisions(path, 1.0, Thresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
     assert found["threshold"] == 0.8
-    assert found["answered"]["value"] == 0.5  # of four clean pictures, two
+    assert found["answered"]["value"] == 0.5  # of four clean images, two
     assert found["error"]["value"] == 0.5
     assert found["covered"]["value"] == 0.75
     assert found["set_size"]["value"] == 1.25  # 0.6 and 0.4
@@ -155,12 +155,12 @@ def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_new_pictures_are_held_against_val(smoke_run: Project, about: dict[str, Any]) -> None:
+def test_new_images_are_held_against_val(smoke_run: Project, about: dict[str, Any]) -> None:
     rows = read_split(smoke_run.root / "results/split/split.csv", about["seed"])
     groups = {row.group for row in rows if row.split == "val"}
     observed = read_observations(smoke_run.root / "results/export/reference.npz")
     assert len(observed) == len(groups)
-    # Along principal axes of training pictures, whose whole variance is one.
+    # Along principal axes of training images, whose whole variance is one.
     assert 0.1 < observed.embedding.var(axis=0, ddof=1).sum() < 10
 
 

@@ -1,4 +1,4 @@
-"""What makes things fast changes nothing else: the same pictures, bits and errors."""
+"""What makes things fast changes nothing else: the same images, bits and errors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from carbench.core.tables import read_table
 from carbench.data import batches as packed
 from carbench.data import packing
 from carbench.data.augment import draw_crops, draw_patches, erase, resample
-from carbench.data.batches import PackedPictures
-from carbench.data.images import Fit, PictureFacts, decode, resize, shrink
+from carbench.data.batches import PackedImages
+from carbench.data.images import Fit, ImageFacts, decode, resize, shrink
 from carbench.models import devices
 from carbench.models.gpus import PLACES, lease
 from carbench.models.predict import predict_logits
 from carbench.params.pack import PackParams
 from carbench.training.loop import TrainingResult, fit
-from toy import CLASSES, CPU, NORMALIZE, pictures, recipe
+from toy import CLASSES, CPU, NORMALIZE, images, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +37,15 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-# ---- pictures
+# ---- images
 
 
-def test_pictures_from_disk_are_those_in_memory(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_from_disk_are_those_in_memory(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [row["image"] for row in read_table(made / "index.csv")]
     wanted = list(torch.randperm(len(names)).split(7))
-    resident = list(PackedPictures(made, names, CPU).batches(wanted))
+    resident = list(PackedImages(made, names, CPU).batches(wanted))
     monkeypatch.setattr(packed, "RESIDENT_BYTES", 0)
-    streamed = PackedPictures(made, names, CPU)
+    streamed = PackedImages(made, names, CPU)
     for one, other in zip(resident, streamed.batches(wanted), strict=True):
         assert torch.equal(one, other)
     next(iter(streamed.batches(wanted)))  # whoever stops early is not waited for
@@ -56,7 +54,7 @@ def test_pictures_from_disk_are_those_in_memory(
 
 
 @given(chance=st.floats(0, 1), seed=st.integers(0, 99))
-def test_erasing_paints_one_box_over_some_pictures(chance: float, seed: int) -> None:
+def test_erasing_paints_one_box_over_some_images(chance: float, seed: int) -> None:
     before = torch.full((200, 3, 24, 24), 2.0)  # which no box is painted in
     patches = draw_patches(200, chance, torch.Generator().manual_seed(seed))
     after = erase(before, patches)
@@ -64,9 +62,9 @@ def test_erasing_paints_one_box_over_some_pictures(chance: float, seed: int) -> 
     touched = changed.flatten(1).any(dim=1)
     deviation = (chance * (1 - chance) / 200) ** 0.5
     assert abs(touched.float().mean() - chance) <= 5 * deviation + 0.01
-    for picture, where in zip(after[touched], changed[touched], strict=True):
+    for image, where in zip(after[touched], changed[touched], strict=True):
         rows, columns = where.any(1).nonzero(), where.any(0).nonzero()
-        box = picture[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].flatten(1)
+        box = image[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].flatten(1)
         assert box.shape[1] == where.sum()
         assert box.shape[1] <= 0.45 * 24 * 24
         assert (box == box[:, :1]).all()
@@ -90,9 +88,9 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
     monkeypatch.setattr(packing, "SAFE_EVERY", 5)
     params = PackParams(size=16, fit="squash")
     paths = [tmp_path / f"{number}.png" for number in range(23)]
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for path in paths:
-        Image.fromarray(dice.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
+        Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
     packing.write_array(tmp_path, paths, params, None)
     whole = (tmp_path / "images.npy").read_bytes()
     assert np.load(tmp_path / "images.npy").shape == (23, 16, 16, 3)
@@ -100,7 +98,7 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
     told = tmp_path / "told"
     limit = [13, 9, 100]
 
-    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, PictureFacts]:
+    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageFacts]:
         with told.open("ab") as file:  # in processes of their own
             file.write(b".")
         if told.stat().st_size > limit[0]:
@@ -114,7 +112,7 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             packing.write_array(tmp_path, paths, params, scratch)
         with (scratch / "images.npy").open("ab") as file:
-            file.write(b"half a picture")
+            file.write(b"half an image")
         told.unlink()
         limit.pop(0)
     packing.write_array(tmp_path, paths, params, scratch)
@@ -126,7 +124,7 @@ def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
 
 
 class Small(nn.Module):
-    """A model on a device whose memory holds so many pictures at a time, and no more."""
+    """A model on a device whose memory holds so many images at a time, and no more."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -146,7 +144,7 @@ class Small(nn.Module):
 def trained(made: Path, most: int, **changes: object) -> TrainingResult:
     changes = {"precision": "float32", "val_batch_size": 2, **changes}
     params = recipe(epochs=2, warmup_epochs=0.5, **changes)
-    return fit(Small(most), pictures(made, "train"), pictures(made, "val"), NORMALIZE, params, 0)
+    return fit(Small(most), images(made, "train"), images(made, "val"), NORMALIZE, params, 0)
 
 
 def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
@@ -190,9 +188,9 @@ def test_rounding_to_tf32_moves_a_crop_by_less_than_half_a_grey_level(
     def cut(matrix: torch.Tensor) -> torch.Tensor:
         return (matrix.contiguous().view(torch.int32) & -(1 << 13)).view(torch.float32)
 
-    dice = torch.Generator().manual_seed(0)
-    crops = draw_crops(8, recipe().augment, dice)
-    pixels = torch.randint(0, 256, (8, 256, 256, 3), generator=dice).to(torch.uint8)
+    rng = torch.Generator().manual_seed(0)
+    crops = draw_crops(8, recipe().augment, rng)
+    pixels = torch.randint(0, 256, (8, 256, 256, 3), generator=rng).to(torch.uint8)
     pixels[4:] = 255  # where all errors have the same sign
     exact = resample(pixels, crops, 224)
     real = torch.bmm
@@ -203,7 +201,7 @@ def test_rounding_to_tf32_moves_a_crop_by_less_than_half_a_grey_level(
 
 def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=3)
-    val = pictures(made, "val").images
+    val = images(made, "val").images
     exact, rounded = (predict_logits(model, val, NORMALIZE, 32, 5, half) for half in (False, True))
     assert rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)

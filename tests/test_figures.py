@@ -166,7 +166,7 @@ def write_tables(
             for m, value in enumerate(("small (< 9,000)", "medium", "large (> 20,000)"))
         )
         tables.setdefault("learning_curve", []).extend(
-            {"backbone": name, "fraction": fraction, "pictures": 400 * fraction, "steps": 90}
+            {"backbone": name, "fraction": fraction, "images": 400 * fraction, "steps": 90}
             | {"kind": "measured" if fraction <= 1 else "extrapolated", "seeds": "0 1"}
             | around("accuracy", "", mean - 0.05 / fraction)
             | {"fitted": mean - 0.05 / fraction, "accuracy_by_seed": "0.7 0.8"}
@@ -174,7 +174,7 @@ def write_tables(
             for fraction in ((0.25, 0.5, 1, 2) if curve else ())
         )
         tables.setdefault("extrapolation", []).extend(
-            {"backbone": name, "factor": 2, "pictures": 800, "training_noise": 1, "fits": 1}
+            {"backbone": name, "factor": 2, "images": 800, "training_noise": 1, "fits": 1}
             | {"reason": ""}
             | around("accuracy", "accuracy", mean + 0.01)
             | around("gain", "gain", 0.035)
@@ -184,7 +184,7 @@ def write_tables(
         tables.setdefault("variance_parts", []).extend(
             {"backbone": name, "part": part, **around("deviation", "", 0.05)}
             | {"degrees_of_freedom": 3, "note": ""}
-            for part in ("pictures", "seed", "split")
+            for part in ("images", "seed", "split")
         )
         tables.setdefault("choice", []).append(
             {
@@ -225,12 +225,10 @@ def write_tables(
     screened = [candidate(n) for n in range(candidates)]
     write_table(folder / "shortlist/shortlist.csv", list(candidate(0)), screened)
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (mistakes, 8, 8, 3), np.uint8)
-    np.savez(folder / "mistakes.npz", pictures=pictures, maps=pictures[..., 0])
-    counts = {"test_pictures": 4, "exact": 1, "near_or_exact": 2}
-    sizes = {
-        label: {"pictures": 4 + n, "unique": 4, "groups": 3} for n, label in enumerate(CLASSES)
-    }
+    images = rng.integers(0, 256, (mistakes, 8, 8, 3), np.uint8)
+    np.savez(folder / "mistakes.npz", images=images, maps=images[..., 0])
+    counts = {"test_images": 4, "exact": 1, "near_or_exact": 2}
+    sizes = {label: {"images": 4 + n, "unique": 4, "groups": 3} for n, label in enumerate(CLASSES)}
     audit = {
         "by_class": sizes,
         "leak": {"by_class": dict.fromkeys(CLASSES, counts) if leak else {}},
@@ -469,9 +467,9 @@ def test_a_colour_becomes_legible_and_no_more(paper, colour):
         assert found == colour
 
 
-def test_a_map_warms_the_picture_where_it_is_high():
-    picture = np.full((1, 3, 3), 100, np.uint8)
-    cold, mild, hot = overlay(picture, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+def test_a_map_warms_the_image_where_it_is_high():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    cold, mild, hot = overlay(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
     assert cold.tolist() == [100, 100, 100]
     assert hot[0] > mild[0] > 100 and hot[2] < mild[2] < 100
 

@@ -1,4 +1,4 @@
-"""Every kind of picture file becomes an upright RGB picture, or a reason why not."""
+"""Every kind of image file becomes an upright RGB image, or a reason why not."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.data.images import TURNS, BadPictureError, decode, resize
+from carbench.data.images import TURNS, BadImageError, decode, resize
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
 # Left half red, right half blue; wider than high.
-PICTURE = Image.new("RGB", (40, 20), "red")
-PICTURE.paste("blue", (20, 0, 40, 20))
+IMAGE = Image.new("RGB", (40, 20), "red")
+IMAGE.paste("blue", (20, 0, 40, 20))
 
 
-def colours(picture: Image.Image) -> tuple[str, str]:
+def colours(image: Image.Image) -> tuple[str, str]:
     """The strongest channel at the left and at the right."""
-    pixels = np.asarray(picture, int)
+    pixels = np.asarray(image, int)
     height, width, _ = pixels.shape
     return tuple("RGB"[pixels[height // 2, x].argmax()] for x in (width // 8, -width // 8))  # type: ignore[return-value]
 
@@ -37,30 +37,30 @@ def colours(picture: Image.Image) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("content", "mode"),
     [
-        (encoded(PICTURE, "JPEG"), "RGB"),
-        (encoded(PICTURE.convert("CMYK"), "JPEG"), "CMYK"),
-        (encoded(PICTURE.quantize(8), "PNG"), "P"),
-        (encoded(PICTURE.convert("RGBA"), "PNG"), "RGBA"),
-        (encoded(PICTURE, "WEBP", lossless=True), "RGB"),
-        (encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(180)]), "P"),
-        (encoded(PICTURE, "TIFF"), "RGB"),
+        (encoded(IMAGE, "JPEG"), "RGB"),
+        (encoded(IMAGE.convert("CMYK"), "JPEG"), "CMYK"),
+        (encoded(IMAGE.quantize(8), "PNG"), "P"),
+        (encoded(IMAGE.convert("RGBA"), "PNG"), "RGBA"),
+        (encoded(IMAGE, "WEBP", lossless=True), "RGB"),
+        (encoded(IMAGE, "GIF", save_all=True, append_images=[IMAGE.rotate(180)]), "P"),
+        (encoded(IMAGE, "TIFF"), "RGB"),
     ],
 )
 def test_colours_survive(content: bytes, mode: str) -> None:
-    picture, facts = decode(content)
-    assert (picture.mode, picture.size) == ("RGB", (40, 20))
+    image, facts = decode(content)
+    assert (image.mode, image.size) == ("RGB", (40, 20))
     assert (facts.mode, facts.width, facts.height) == (mode, 40, 20)
-    assert colours(picture) == ("R", "B")
+    assert colours(image) == ("R", "B")
 
 
 def test_a_rotated_photograph_stands_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its side: turn it clockwise to see it
-    stored = PICTURE.transpose(Image.Transpose.ROTATE_90)
-    picture, facts = decode(encoded(stored, "JPEG", exif=exif))
+    stored = IMAGE.transpose(Image.Transpose.ROTATE_90)
+    image, facts = decode(encoded(stored, "JPEG", exif=exif))
     assert (facts.width, facts.height) == (20, 40)
-    assert picture.size == (40, 20)
-    assert colours(picture) == ("R", "B")
+    assert image.size == (40, 20)
+    assert colours(image) == ("R", "B")
 
 
 def exif(orientation: int, *entries: tuple[int, int, int, bytes]) -> bytes:
@@ -77,17 +77,17 @@ LOSSLESS = {"JPEG": {"quality": 95, "dpi": (72, 72)}, "PNG": {}, "WEBP": {"lossl
 
 def with_exif(kind: str, content: bytes) -> bytes:
     options: dict[str, object] = LOSSLESS[kind]  # type: ignore[assignment]
-    return encoded(PICTURE, kind, exif=content, **options)
+    return encoded(IMAGE, kind, exif=content, **options)
 
 
 @cache
 def stored(kind: str) -> Image.Image:
-    return decode(encoded(PICTURE, kind, **LOSSLESS[kind]))[0]  # type: ignore[arg-type]
+    return decode(encoded(IMAGE, kind, **LOSSLESS[kind]))[0]  # type: ignore[arg-type]
 
 
-def turned(picture: Image.Image, orientation: int) -> np.ndarray:
+def turned(image: Image.Image, orientation: int) -> np.ndarray:
     turn = TURNS.get(orientation)
-    return np.asarray(picture if turn is None else picture.transpose(turn))
+    return np.asarray(image if turn is None else image.transpose(turn))
 
 
 ODD_ENTRIES = {
@@ -103,7 +103,7 @@ ODD_ENTRIES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("entry", ODD_ENTRIES)
-def test_one_odd_entry_does_not_cost_a_turned_picture(kind: str, entry: str) -> None:
+def test_one_odd_entry_does_not_cost_a_turned_image(kind: str, entry: str) -> None:
     units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))  # Pillow reads a resolution with its unit only
     content = with_exif(kind, exif(6, units, ODD_ENTRIES[entry]))
     assert (np.asarray(decode(content)[0]) == turned(stored(kind), 6)).all()
@@ -140,7 +140,7 @@ def test_whatever_else_is_in_the_metadata_the_orientation_holds(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.binary(max_size=200), st.booleans())
-def test_metadata_that_is_noise_costs_no_picture(kind: str, noise: bytes, begins: bool) -> None:
+def test_metadata_that_is_noise_costs_no_image(kind: str, noise: bytes, begins: bool) -> None:
     """It may happen to hold an orientation; what is turned is what is stored, to the bit."""
     content = with_exif(kind, b"Exif\0\0" + (b"II*\0\x08\0\0\0" if begins else b"") + noise)
     pixels = np.asarray(decode(content)[0])
@@ -148,33 +148,33 @@ def test_metadata_that_is_noise_costs_no_picture(kind: str, noise: bytes, begins
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_cut_animations_are_bad_pictures_or_their_first(kind: str) -> None:
-    others = [PICTURE.rotate(angle) for angle in (90, 180, 270)]
-    content = encoded(PICTURE, kind, save_all=True, append_images=others)
+def test_cut_animations_are_bad_images_or_their_first(kind: str) -> None:
+    others = [IMAGE.rotate(angle) for angle in (90, 180, 270)]
+    content = encoded(IMAGE, kind, save_all=True, append_images=others)
     first = decode(content)[0].tobytes()
     for length in range(0, len(content), 1 + len(content) // 1000):
         try:
-            picture, _ = decode(content[:length])
-        except BadPictureError as reason:
+            image, _ = decode(content[:length])
+        except BadImageError as reason:
             assert str(reason)
         else:
-            assert picture.tobytes() == first
+            assert image.tobytes() == first
 
 
 @pytest.mark.parametrize("raised", [AttributeError("x"), OverflowError(), struct.error(), KeyError])
-def test_whatever_pillow_raises_is_a_bad_picture(
+def test_whatever_pillow_raises_is_a_bad_image(
     monkeypatch: pytest.MonkeyPatch, raised: Exception
 ) -> None:
     def load(self: object) -> None:
         raise raised
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
-    with pytest.raises(BadPictureError, match="damaged"):
-        decode(encoded(PICTURE, "PNG"))
+    with pytest.raises(BadImageError, match="damaged"):
+        decode(encoded(IMAGE, "PNG"))
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_is_no_bad_picture(
+def test_an_interrupt_is_no_bad_image(
     monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
 ) -> None:
     def getexif(self: object) -> None:
@@ -182,7 +182,7 @@ def test_an_interrupt_is_no_bad_picture(
 
     monkeypatch.setattr("PIL.Image.Image.getexif", getexif)
     with pytest.raises(raised):
-        decode(encoded(PICTURE, "JPEG"))
+        decode(encoded(IMAGE, "JPEG"))
 
 
 def png(depth: int, colour: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> bytes:
@@ -226,9 +226,9 @@ WHITE = (255, 255, 255)
     ],
 )
 def test_sixteen_bits_of_grey_are_scaled_not_clipped(content: bytes, expected: np.ndarray) -> None:
-    picture, facts = decode(content)
+    image, facts = decode(content)
     assert facts.mode.startswith("I;16")
-    grey = np.asarray(picture)[:, :, 0].astype(int)
+    grey = np.asarray(image)[:, :, 0].astype(int)
     assert np.abs(grey - expected / 256).max() < 2
 
 
@@ -241,7 +241,7 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(content: bytes, expected: n
     ],
 )
 def test_values_whose_range_is_not_stated_are_refused(content: bytes) -> None:
-    with pytest.raises(BadPictureError, match="convert it to 8 or 16 bits"):
+    with pytest.raises(BadImageError, match="convert it to 8 or 16 bits"):
         decode(content)
 
 
@@ -271,13 +271,13 @@ def test_transparency_lies_on_white() -> None:
 def test_one_transparent_colour_lies_on_white(
     content: bytes, colours: list[tuple[int, int, int]]
 ) -> None:
-    picture, _ = decode(content)
-    assert [picture.getpixel((x, 0)) for x in range(picture.width)] == colours
+    image, _ = decode(content)
+    assert [image.getpixel((x, 0)) for x in range(image.width)] == colours
 
 
 def test_a_transparent_colour_that_eight_bits_cannot_tell_is_refused() -> None:
     content = png(16, 2, bytes(12), 2, (b"tRNS", bytes(6)))
-    with pytest.raises(BadPictureError, match="transparent colour of 16 bits"):
+    with pytest.raises(BadImageError, match="transparent colour of 16 bits"):
         decode(content)
 
 
@@ -295,20 +295,20 @@ def test_text_and_broken_metadata_do_not_cost_a_png() -> None:
         (b"<!DOCTYPE html><html>404</html>", "not an image but HTML"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC; convert it"),
         (b"\x89PNG\r\n\x1a\n" + bytes(40), "a damaged PNG"),
-        (encoded(PICTURE, "JPEG")[:300], "Truncated"),
-        (encoded(PICTURE, "PNG")[:60], "truncated|broken"),
+        (encoded(IMAGE, "JPEG")[:300], "Truncated"),
+        (encoded(IMAGE, "PNG")[:60], "truncated|broken"),
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too many pixels"),
     ],
 )
 def test_what_cannot_be_decoded_has_a_reason(content: bytes, reason: str) -> None:
-    with pytest.raises(BadPictureError, match=reason) as caught:
+    with pytest.raises(BadImageError, match=reason) as caught:
         decode(content)
     assert str(caught.value)
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 def test_fits_give_a_square(fit: str) -> None:
-    square = resize(PICTURE, 16, fit)  # type: ignore[arg-type]
+    square = resize(IMAGE, 16, fit)  # type: ignore[arg-type]
     assert square.size == (16, 16)
     assert colours(square) == ("R", "B")
     top = np.asarray(square)[0]

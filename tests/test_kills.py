@@ -34,8 +34,8 @@ def test_after_kills_the_results_are_the_same(
             (project.root / path).unlink()
     (project.root / "dvc.lock").unlink()
     project.run("carbench", "sync")
-    dice = random.Random(engine)
-    killed = [run_and_kill(project, engine, dice)[0] for _ in range(2)]
+    rng = random.Random(engine)
+    killed = [run_and_kill(project, engine, rng)[0] for _ in range(2)]
     assert any(killed)
     finish(project, engine)
     finish(project, "snakemake")

@@ -34,7 +34,7 @@ from toy import CPU, recipe
 
 @st.composite
 def train_parts(draw: st.DrawFn) -> list[SplitRow]:
-    """Classes and groups of uneven size; some groups hold pictures of two classes."""
+    """Classes and groups of uneven size; some groups hold images of two classes."""
     rows = []
     for group in range(draw(st.integers(1, 60))):
         label = draw(st.sampled_from("AABC"))
@@ -79,8 +79,8 @@ def test_a_fraction_is_met_in_every_class_and_seeds_take_others() -> None:
 
 
 def test_an_epoch_shows_a_subset_as_often_as_all() -> None:
-    dice = torch.Generator().manual_seed(0)
-    order = draw_order(10, 25, dice)
+    rng = torch.Generator().manual_seed(0)
+    order = draw_order(10, 25, rng)
     counts = torch.bincount(order, minlength=10)
     assert len(order) == 25
     assert counts.min() == 2 and counts.max() == 3
@@ -116,21 +116,21 @@ def test_a_subset_is_trained_in_as_many_steps_and_all_of_it_to_the_same_bits(mad
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.1, 1.0), st.floats(0.0, 0.5), st.integers(3, 6))
 def test_a_known_law_is_found_again(exponent: float, share: float, count: int) -> None:
-    pictures = 1000 * 0.5 ** np.arange(count)[::-1]
+    images = 1000 * 0.5 ** np.arange(count)[::-1]
     floor = share * 0.2
 
     def law(n: Any) -> Any:
         return floor + (0.2 - floor) * (n / 1000) ** -exponent
 
-    errors = law(pictures)[None]
-    found = fit_law(errors, pictures, np.ones(count), share)
+    errors = law(images)[None]
+    found = fit_law(errors, images, np.ones(count), share)
     assert found.exponent[0] == pytest.approx(exponent)
     assert found.error(2000.0)[0] == pytest.approx(law(2000))
 
 
 def test_too_few_fractions_are_not_continued() -> None:
-    dice = np.random.default_rng(0)
-    right = dice.random((3, 2, 80)) < np.array([0.6, 0.7, 0.8])[:, None, None]
+    rng = np.random.default_rng(0)
+    right = rng.random((3, 2, 80)) < np.array([0.6, 0.7, 0.8])[:, None, None]
     scores = part_scores(Groups(np.arange(80)), right, np.ones((3, 2, 80), bool))
     curve = learning_curve(scores[1:], [0.5, 1.0], [50, 100], 2.0, 0.95)
     assert curve.ahead is None
@@ -138,7 +138,7 @@ def test_too_few_fractions_are_not_continued() -> None:
     assert [point.fitted for point in curve.points] == [None, None]
     ahead = learning_curve(scores, [0.25, 0.5, 1.0], [25, 50, 100], 2.0, 0.95).ahead
     assert ahead and ahead.gain.low <= ahead.gain.value <= ahead.gain.high
-    assert ahead.pictures == 200
+    assert ahead.images == 200
 
 
 def test_the_continued_curve_holds_the_truth_as_often_as_it_says() -> None:
@@ -160,7 +160,7 @@ def test_parts_of_seed_and_split_are_recovered() -> None:
 
 
 def test_parts_are_those_of_an_analysis_of_variance() -> None:
-    """Without doubt about the pictures: the textbook's mean squares of a nested design."""
+    """Without doubt about the images: the textbook's mean squares of a nested design."""
     values = np.array([0.80, 0.82, 0.74, 0.70, 0.90, 0.88])
     splits = np.array([0, 0, 1, 1, 2, 2])
     groups = np.arange(50)
@@ -168,11 +168,11 @@ def test_parts_are_those_of_an_analysis_of_variance() -> None:
     (score,) = part_scores(Groups(groups, splits), right, np.ones((1, 6, 50), bool))
     still = score.left_out * 0 + score.by_training
     exact = replace(score, left_out=still)
-    pictures, seed, split = variance_parts(exact, 0.95)
+    images, seed, split = variance_parts(exact, 0.95)
     table = values.reshape(3, 2)
     within = table.var(axis=1, ddof=1).mean()
     between = 2 * table.mean(axis=1).var(ddof=1)
-    assert pictures.variance == 0
+    assert images.variance == 0
     assert seed.variance == pytest.approx(within)
     assert split.variance == pytest.approx((between - within) / 2)
     assert estimate(exact).training_variance == pytest.approx(between / 6)
@@ -198,7 +198,7 @@ def test_what_was_not_measured_is_said(
     groups = Groups(np.arange(60), None if splits is None else np.array(splits))
     (score,) = part_scores(groups, right, np.ones((1, trainings, 60), bool))
     parts = variance_parts(score, 0.95)
-    assert {part.name: part.note for part in parts} == {"pictures": ""} | said
+    assert {part.name: part.note for part in parts} == {"images": ""} | said
     for part in parts:
         assert (part.variance is None) == part.note.startswith("not measured")
 
@@ -212,9 +212,9 @@ def test_the_smoke_study_has_a_curve(smoke_run: Project) -> None:
     }
     record = read_json(results / "subset/resnet/0.5/0/provenance.json")
     history = read_table(results / "train/resnet/0/history.csv")
-    steps = record["all_pictures"] // record["params"]["batch_size"]
+    steps = record["all_images"] // record["params"]["batch_size"]
     assert record["steps"] == len(history) * steps
-    assert record["pictures"] == pytest.approx(record["all_pictures"] / 2, abs=6)
+    assert record["images"] == pytest.approx(record["all_images"] / 2, abs=6)
     # The last point is stage train's.
     runs = read_subsets(results / "subset", "resnet", [0.5], [0])
     val = read_table(results / "train/resnet/0/val.csv")

@@ -24,7 +24,7 @@ from conftest import Project, active_environment, copy_project, repeatable
 pytestmark = pytest.mark.slow
 
 MODEL = "results/train/resnet/0/model.safetensors"
-# What follows the choice: figures of the test pictures, the report, and what is exported.
+# What follows the choice: figures of the test images, the report, and what is exported.
 ANSWERS = {"choose", "aggregate", "report", "export"}
 CURVE = {"learning_curve", "plot@learning_curve"}
 

@@ -19,7 +19,7 @@ from carbench.engines.dvc_yaml import read_jobs
 from carbench.engines.stage import Stage
 from conftest import ROOT, Project, active_environment
 
-# What reads more than one backbone, pool or class, and loads neither torch nor pictures.
+# What reads more than one backbone, pool or class, and loads neither torch nor images.
 STAGES = ("choose", "calibrate", "aggregate", "learning_curve", "shortlist")
 
 

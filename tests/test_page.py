@@ -1,4 +1,4 @@
-"""The page of the service in a real browser: whichever way a picture comes, its answer is shown."""
+"""The page of the service in a real browser: whichever way an image comes, its answer is shown."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def listening(_: Any) -> None:
     """Asked for only when it is awaited, a file chooser may have opened already."""
 
 
-def give(page: Any, picture: Path) -> None:
+def give(page: Any, image: Path) -> None:
     """Pick a file."""
-    page.get_by_label("Picture", exact=True).set_input_files(picture)
+    page.get_by_label("Image", exact=True).set_input_files(image)
 
 
 def shown(page: Any) -> list[tuple[str, float]]:
@@ -66,26 +66,26 @@ def shown(page: Any) -> list[tuple[str, float]]:
     return [(each[1].strip(), float(each[3])) for each in texts if each]
 
 
-def answered(page: Any, service: Any, picture: Path) -> list[tuple[str, Any]]:
+def answered(page: Any, service: Any, image: Path) -> list[tuple[str, Any]]:
     """What the page should show: the API's own answer for the same file."""
-    file = {"name": picture.name, "mimeType": "image/jpeg", "buffer": picture.read_bytes()}
+    file = {"name": image.name, "mimeType": "image/jpeg", "buffer": image.read_bytes()}
     response = page.request.post(f"{service.url}/predict", multipart={"image": file})
     top = response.json()["top"]
     return [(each["class"], pytest.approx(100 * each["probability"], abs=0.1)) for each in top]
 
 
-def test_a_picked_picture_gets_its_names(page: Any, service: Any) -> None:
+def test_a_picked_image_gets_its_names(page: Any, service: Any) -> None:
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.reload()
-    for picture in service.pictures[:3]:
+    for image in service.images[:3]:
         with page.expect_response("**/predict"):
-            give(page, picture)
-        preview = page.get_by_role("img", name=picture.name)
+            give(page, image)
+        preview = page.get_by_role("img", name=image.name)
         preview.wait_for()
         rows = shown(page)
-        assert rows == answered(page, service, picture)
+        assert rows == answered(page, service, image)
         parts = [part for _, part in rows]
         assert len(rows) == 3
         assert parts == sorted(parts, reverse=True)
@@ -102,9 +102,9 @@ def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | N
     top = [{"class": name, "probability": part} for name, part in (("one", 0.6), ("two", 0.3))]
     answer = {"top": top, "sure": sure, "prediction_set": ["one", "two"], "notes": [], "model": "m"}
     answer |= {"milliseconds": {"decode": 1.0, "model": 1.0, "total": 2.0}}
-    answer |= {"picture": {"format": "JPEG", "width": 4, "height": 3}}
+    answer |= {"image": {"format": "JPEG", "width": 4, "height": 3}}
     page.route("**/predict", lambda route: route.fulfill(json=answer))
-    give(page, service.pictures[0])
+    give(page, service.images[0])
     assert shown(page) == [("one", 60.0), ("two", 30.0)]
     headings = {True: "Most likely one", False: "Not sure", None: "Most likely one"}
     status = page.get_by_role("status")
@@ -114,10 +114,10 @@ def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | N
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_may_come_to_any_place(page: Any, service: Any, kind: str) -> None:
-    picture = service.pictures[0]
-    page.evaluate(TRANSFER, [kind, "car.jpg", base64.b64encode(picture.read_bytes()).decode()])
-    assert shown(page) == answered(page, service, picture)
+def test_a_image_may_come_to_any_place(page: Any, service: Any, kind: str) -> None:
+    image = service.images[0]
+    page.evaluate(TRANSFER, [kind, "car.jpg", base64.b64encode(image.read_bytes()).decode()])
+    assert shown(page) == answered(page, service, image)
 
 
 def test_the_example_gets_its_names(page: Any, service: Any, tmp_path: Path) -> None:
@@ -138,16 +138,16 @@ def test_the_keyboard_is_enough(page: Any, service: Any) -> None:
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as waiting:
         page.keyboard.press("Enter")
-    waiting.value.set_files(service.pictures[0])
+    waiting.value.set_files(service.images[0])
     assert len(shown(page)) == 3
-    button = page.get_by_role("button", name="Choose another picture")
+    button = page.get_by_role("button", name="Choose another image")
     assert button.evaluate("button => button === document.activeElement")
 
 
-def test_what_is_no_picture_gets_the_sentence_of_the_service(
+def test_what_is_no_image_gets_the_sentence_of_the_service(
     page: Any, service: Any, tmp_path: Path
 ) -> None:
-    give(page, service.pictures[0])
+    give(page, service.images[0])
     assert len(shown(page)) == 3
     (tmp_path / "car.jpg").write_text("This is a text.")
     with page.expect_response("**/predict") as waiting:
@@ -156,12 +156,12 @@ def test_what_is_no_picture_gets_the_sentence_of_the_service(
     status = page.get_by_role("status")
     status.get_by_text(sentence).wait_for()
     assert status.get_by_role("listitem").count() == 0
-    page.get_by_role("img", name="Your picture").wait_for(state="hidden")
+    page.get_by_role("img", name="Your image").wait_for(state="hidden")
     assert not page.get_by_role("button", name="Try again").is_visible()
 
 
 def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> None:
-    first, second = service.pictures[:2]
+    first, second = service.images[:2]
     late: list[Any] = []
 
     def hold_the_first(route: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> 
     page.route("**/predict", hold_the_first)
     with page.expect_request("**/predict"):
         give(page, first)
-    page.get_by_text("Looking at the picture").wait_for()
+    page.get_by_text("Looking at the image").wait_for()
     give(page, second)
     newest = answered(page, service, second)
     assert shown(page) == newest
@@ -183,19 +183,19 @@ def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> 
 
 
 @pytest.mark.parametrize("fault", ["busy", "unreachable"])
-def test_a_picture_can_be_tried_again(page: Any, service: Any, fault: str) -> None:
-    picture = service.pictures[0]
+def test_a_image_can_be_tried_again(page: Any, service: Any, fault: str) -> None:
+    image = service.images[0]
     page.route(
         "**/predict", lambda route: route.fulfill(**BUSY) if fault == "busy" else route.abort()
     )
-    give(page, picture)
+    give(page, image)
     again = page.get_by_role("button", name="Try again")
     again.wait_for()
     sentence = {"busy": "busy. Try again in 4 seconds", "unreachable": "cannot be reached"}[fault]
     assert sentence in page.get_by_role("status").inner_text()
     page.unroute("**/predict")
     again.press("Enter")
-    assert shown(page) == answered(page, service, picture)
+    assert shown(page) == answered(page, service, image)
     again.wait_for(state="hidden")
     assert page.evaluate("document.activeElement !== document.body")
 
@@ -207,7 +207,7 @@ def test_the_page_reads_well(page: Any, service: Any, width: int, scheme: str) -
     page.emulate_media(color_scheme=scheme)
     for taken in (False, True):
         if taken:
-            give(page, service.pictures[0])
+            give(page, service.images[0])
             shown(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     dark = page.evaluate(

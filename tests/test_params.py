@@ -79,7 +79,7 @@ def test_presets_are_valid_and_the_default_is_the_sample() -> None:
         ("seeds", [], ["seeds", "at least 1 item"]),
         ("backbones", {}, ["backbones: found none"]),
         ("backbones.resnet.train", {"lrr": 1.0}, ["backbones.resnet.train.lrr", "'lr'"]),
-        ("backbones.resnet.train", {"image_size": 64}, ["one picture size for all"]),
+        ("backbones.resnet.train", {"image_size": 64}, ["one image size for all"]),
         ("backbones.resnet.weights", "imagenet", ["backbones.resnet.weights"]),
         ("backbones.resnet.weights", {"hub": "a/b"}, ["resnet.weights.revision: missing"]),
         ("backbones.resnet.weights", {"file": "a.pth"}, ["resnet.weights.sha256: missing"]),

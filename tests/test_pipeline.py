@@ -102,22 +102,22 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     assert "No parameter differs." in same
 
 
-def test_a_picture_added_to_a_folder_is_noticed_by_both_engines(
+def test_a_image_added_to_a_folder_is_noticed_by_both_engines(
     smoke: Project, tmp_path: Path
 ) -> None:
-    pictures = tmp_path / "pictures"
-    shutil.copytree(smoke.root / "results/data/images/train", pictures)
-    (pictures / "SUV/<i> {seed}.jpg").write_bytes(b"no picture")
+    images = tmp_path / "images"
+    shutil.copytree(smoke.root / "results/data/images/train", images)
+    (images / "SUV/<i> {seed}.jpg").write_bytes(b"no image")
     project = copy_repository(tmp_path / "folder")
     params = smoke.params
-    params["data"] |= {"source": "folder", "path": str(pictures)}
+    params["data"] |= {"source": "folder", "path": str(images)}
     project.set_params(params)
     project.run("snakemake", "results/data/manifest.csv")
     project.run("carbench", "sync")
     assert not {"fetch"} & (snakemake_plan(project.root) | dvc_plan(project.root))
 
-    (first, *_) = sorted((pictures / "SUV").glob("0*.jpg"))
-    shutil.copy(first, pictures / "SUV/added.jpg")
+    (first, *_) = sorted((images / "SUV").glob("0*.jpg"))
+    shutil.copy(first, images / "SUV/added.jpg")
     assert "fetch" in snakemake_plan(project.root)
     assert "fetch" in dvc_plan(project.root)
 

@@ -1,4 +1,4 @@
-"""The parts of the recipe do what they are for, on a model and pictures that train in a second."""
+"""The parts of the recipe do what they are for, on a model and images that train in a second."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from carbench.training import loop, tuning
 from carbench.training.loop import Epoch, TrainingResult, fit
 from carbench.training.optim import MovingAverage, make_optimizer, set_learning_rate
 from conftest import ROOT, run_script
-from toy import CLASSES, COUNT, NORMALIZE, pictures, recipe
+from toy import CLASSES, COUNT, NORMALIZE, images, recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,7 +49,7 @@ def trained(
     torch.manual_seed(0)
     model = create("test_resnet", len(CLASSES), 32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    parts = pictures(made, "train"), pictures(made, "val")
+    parts = images(made, "train"), images(made, "val")
     return model, before, fit(model, *parts, NORMALIZE, params, 0)
 
 
@@ -97,15 +97,15 @@ def test_a_distilled_model_has_two_heads() -> None:
     assert len(head_of(create("deit_tiny_distilled_patch16_224", 3, 32))) == 2
 
 
-def test_mixed_labels_are_mixed_as_the_pictures() -> None:
-    """Pictures that hold their class's number tell from outside in which shares they were mixed."""
+def test_mixed_labels_are_mixed_as_the_images() -> None:
+    """Images that hold their class's number tell from outside in which shares they were mixed."""
     labels = torch.arange(64) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
-    pictures = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
+    images = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
 
     def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        dice = torch.Generator().manual_seed(seed)
-        return mix(pictures, targets, draw_mixing(64, 64, 0.5, dice))
+        rng = torch.Generator().manual_seed(seed)
+        return mix(images, targets, draw_mixing(64, 64, 0.5, rng))
 
     mixed, soft = drawn(1)
     assert torch.allclose(soft.sum(1), torch.ones(64))
@@ -116,15 +116,15 @@ def test_mixed_labels_are_mixed_as_the_pictures() -> None:
     assert not torch.equal(drawn(2)[1], soft)
 
 
-def test_pictures_are_mixed_within_their_batch() -> None:
+def test_images_are_mixed_within_their_batch() -> None:
     whole = draw_mixing(24, 8, 0.5, torch.Generator().manual_seed(0))
     batches = whole.split(8)
     assert [sorted(each.other.tolist()) for each in batches] == [list(range(8))] * 3
     assert len({tuple(each.other.tolist()) for each in batches}) == 3
     assert len(whole.share.unique()) == 24
     unmixed = draw_mixing(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
-    pictures, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
-    for one, other in zip(mix(pictures, targets, unmixed), (pictures, targets), strict=True):
+    images, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
+    for one, other in zip(mix(images, targets, unmixed), (images, targets), strict=True):
         assert torch.equal(one, other)
 
 
@@ -145,7 +145,7 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     assert result.best.val_loss != without.best.val_loss
     kept = create("test_resnet", len(CLASSES), 32)
     kept.load_state_dict(result.tensors)
-    val = pictures(made, "val")
+    val = images(made, "val")
     logits = loop.predict_logits(kept, val.images, NORMALIZE, params.image_size, 8)
     loss = torch.nn.functional.cross_entropy(logits, val.labels).item()
     assert loss == pytest.approx(result.best.val_loss, rel=1e-4)
@@ -185,11 +185,11 @@ def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def logits_of(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """Labels drawn from the probabilities that the logits have at a temperature."""
-    dice = np.random.default_rng(0)
-    logits = dice.normal(0, 3, (count, 5))
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (count, 5))
     chances = np.exp(logits / temperature)
     chances /= chances.sum(axis=1, keepdims=True)
-    labels = (chances.cumsum(axis=1) < dice.random((count, 1))).sum(axis=1)
+    labels = (chances.cumsum(axis=1) < rng.random((count, 1))).sum(axis=1)
     return logits.astype(np.float32), labels
 
 
@@ -210,7 +210,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-chances[np.arange(len(labels)), labels].mean())
 
 
-def test_few_pictures_all_right_give_a_temperature_too() -> None:
+def test_few_images_all_right_give_a_temperature_too() -> None:
     logits = np.eye(3, dtype=np.float32)
     assert 0.05 <= fit_temperature(logits, np.arange(3)) < 0.06
 

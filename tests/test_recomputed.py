@@ -73,17 +73,17 @@ def test_the_point_estimates_of_a_study_are_those_of_its_predictions(smoke_run: 
 
 
 def made_up_study(folder: Path, seeds: int) -> dict[str, list[pd.DataFrame]]:
-    """Three backbones on 150 pictures in 110 groups; seeds differ, and all differ by picture."""
-    dice = np.random.default_rng(21)
-    groups = np.sort(np.concatenate([np.arange(110), dice.integers(0, 110, 40)]))
-    labels = dice.choice(CLASSES, 110, p=[0.5, 0.3, 0.2])[groups]
-    leaked = (dice.uniform(size=110) < 0.3)[groups]
-    hard = dice.normal(size=110)[groups]
+    """Three backbones on 150 images in 110 groups; seeds differ, and all differ by image."""
+    rng = np.random.default_rng(21)
+    groups = np.sort(np.concatenate([np.arange(110), rng.integers(0, 110, 40)]))
+    labels = rng.choice(CLASSES, 110, p=[0.5, 0.3, 0.2])[groups]
+    leaked = (rng.uniform(size=110) < 0.3)[groups]
+    hard = rng.normal(size=110)[groups]
     tables: dict[str, list[pd.DataFrame]] = {}
     for name, ability in (("one", 1.6), ("two", 1.3), ("three", 0.4)):
         for seed in range(seeds):
-            luck = 0.25 * dice.normal()
-            right = ability + luck + hard + dice.normal(size=150) + 0.8 * leaked > 0
+            luck = 0.25 * rng.normal()
+            right = ability + luck + hard + rng.normal(size=150) + 0.8 * leaked > 0
             others = np.array([CLASSES[(CLASSES.index(label) + 1) % 3] for label in labels])
             table = pd.DataFrame(
                 {
@@ -109,7 +109,7 @@ def made_up_study(folder: Path, seeds: int) -> dict[str, list[pd.DataFrame]]:
             clean[columns][:0].to_csv(place / "mistakes.csv", index=False)
             np.savez(
                 place / "explanations.npz",
-                pictures=np.zeros((0, 2, 2, 3), np.uint8),
+                images=np.zeros((0, 2, 2, 3), np.uint8),
                 maps=np.zeros((0, 2, 2), np.uint8),
             )
             numbers = {"nll": 0.5, "ece": 0.1, "nll_calibrated": 0.4, "ece_calibrated": 0.05}
@@ -126,7 +126,7 @@ def made_up_study(folder: Path, seeds: int) -> dict[str, list[pd.DataFrame]]:
 
 
 class Reviewer:
-    """The formulas of docs/statistics.md, written down once more, one picture at a time."""
+    """The formulas of docs/statistics.md, written down once more, one image at a time."""
 
     def __init__(self, right: dict[str, list[pd.Series[bool]]], groups: pd.Series[int]) -> None:
         self.groups = groups
@@ -172,10 +172,10 @@ class Reviewer:
     def _error(
         self, change: Any, between: float, doubt: dict[Any, float], added: float
     ) -> tuple[float, float]:
-        pictures = (change**2).sum() * self.factor
-        pictures = (pictures * self.count**2 + added) / (self.count + 2 * added) ** 2
-        variance = max(pictures + between, 0.05 * pictures)
-        rows = pictures**2 / (self.count - 1) + sum(value**2 for value in doubt.values())
+        images = (change**2).sum() * self.factor
+        images = (images * self.count**2 + added) / (self.count + 2 * added) ** 2
+        variance = max(images + between, 0.05 * images)
+        rows = images**2 / (self.count - 1) + sum(value**2 for value in doubt.values())
         return np.sqrt(variance), max(variance**2 / rows, min(self.freedom, self.count - 1))
 
     def accuracy(self, name: str) -> tuple[float, float, float]:
@@ -203,12 +203,12 @@ class Reviewer:
 
     def critical(self, pairs: list[tuple[str, str]]) -> float:
         """The largest standardised difference of all pairs that 5 of 100 studies show by chance."""
-        dice = np.random.default_rng(99)
+        rng = np.random.default_rng(99)
         names = list(self.values)
         shared = np.random.default_rng(98).standard_normal((100_000, self.count))
         noise = {
             name: np.sqrt(self.factor) * shared @ self.changes[name].mean(axis=1)
-            + np.sqrt(max(self.between[name], 0)) * dice.standard_normal(len(shared))
+            + np.sqrt(max(self.between[name], 0)) * rng.standard_normal(len(shared))
             for name in names
         }
         largest = [

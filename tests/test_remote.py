@@ -40,12 +40,12 @@ STAGE = {
 MAKE = f"""
 import random
 from pathlib import Path
-dice = random.Random(0)
+rng = random.Random(0)
 folder = Path("results/data/images")
 folder.mkdir(parents=True)
 for number in range({OBJECTS}):
-    (folder / f"{{number}}.jpg").write_bytes(dice.randbytes(20_000) + b".")
-Path("results/mistakes.npz").write_bytes(dice.randbytes(8_000_000) + b".")
+    (folder / f"{{number}}.jpg").write_bytes(rng.randbytes(20_000) + b".")
+Path("results/mistakes.npz").write_bytes(rng.randbytes(8_000_000) + b".")
 Path("results/metrics.json").write_text('{{"accuracy": 0.5}}')
 """
 

@@ -67,14 +67,14 @@ RESIDUAL = {
 
 
 def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Path:
-    """Write everything that the report reads: twelve pictures, all of them in the test part."""
+    """Write everything that the report reads: twelve images, all of them in the test part."""
     write_tables(folder, leak=leak, **tables)
     images = [f"{'test/' if leak else ''}{label}/{n}.png" for label in CLASSES for n in range(4)]
     rows = []
     for n, image in enumerate(images):
-        save_picture(folder / "data/images" / image, n)
+        save_image(folder / "data/images" / image, n)
         label = CLASSES[n // 4]
-        # Pictures 2 and 3 of each class are one picture; the last of all is leaked.
+        # Images 2 and 3 of each class are one image; the last of all is leaked.
         group, leaked = n - (n % 4 == 3), int(leak and n == len(images) - 1)
         part = f"fold-{n % folds}" if folds else "test"
         row = {"image": image, "class": label, "group": group, "leaked": leaked, "split": part}
@@ -82,10 +82,10 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
     manifest = [{"image": row["image"], "published": "test" if leak else ""} for row in rows]
     write_table(folder / "data/manifest.csv", ["image", "published"], manifest)
     write_table(folder / "split.csv", list(rows[0]), rows)
-    counts = {"test_pictures": 4, "exact": 1, "near_or_exact": 2 if leak else 0}
+    counts = {"test_images": 4, "exact": 1, "near_or_exact": 2 if leak else 0}
     audit = {
         "cut": [],
-        **{"pictures": 12, "unique": 11, "groups": 9, "exact_duplicates": 1, "near_pairs": 2},
+        **{"images": 12, "unique": 11, "groups": 9, "exact_duplicates": 1, "near_pairs": 2},
         "largest_group": 2,
         "classes": dict.fromkeys(CLASSES, 4),
         "leak": (counts if leak else dict.fromkeys(counts, 0))
@@ -96,11 +96,11 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
         "examples": [{"first": images[2], "second": images[3], "kind": "identical bytes"}],
     }
     write_json(folder / "audit/audit.json", audit)
-    save_picture(folder / "audit/groups.jpg", 0)
+    save_image(folder / "audit/groups.jpg", 0)
     doubt = {"image": images[0], "twin": images[5], "agreement": 0.91, "mirrored": True}
     write_json(folder / "residual.json", RESIDUAL | {"doubtful_waiting": 1, "examples": [doubt]})
     for n, row in enumerate(read_table(folder / "mistakes.csv")):
-        save_picture(folder / "data/images" / row["image"], n)
+        save_image(folder / "data/images" / row["image"], n)
     (folder / "screen/all").mkdir(parents=True)
     statuses = ["screened"] * 20 + [f"licence {ODD}, not in screen.limits.licenses"] * 2
     write_table(
@@ -123,7 +123,7 @@ def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Pat
     return folder
 
 
-def save_picture(path: Path, shade: int) -> None:
+def save_image(path: Path, shade: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (40, 30), (20 * shade, 90, 90)).save(path)
 

@@ -153,7 +153,7 @@ def test_a_comment_reruns_nothing(smoke: Project) -> None:
 
 
 def figures_of_results(project: Project) -> set[str]:
-    """All figures but those that the test pictures do not change."""
+    """All figures but those that the test images do not change."""
     return {name for name in snakemake_jobs(project.root) if is_job(name, "figures")}
 
 

@@ -25,7 +25,7 @@ from carbench.training import loop
 from carbench.training.loop import TrainingResult, fit
 from carbench.training.tuning import COLUMNS
 from conftest import ROOT
-from toy import CLASSES, NORMALIZE, pictures, recipe
+from toy import CLASSES, NORMALIZE, images, recipe
 
 EPOCHS = 5
 STEPS = 3  # per epoch
@@ -55,9 +55,7 @@ def trained(made: Path, params: TrainParams, checkpoint: Path | None) -> Trainin
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=len(CLASSES), drop_rate=0.3)
     model = model.to(memory_format=torch.channels_last)
-    return fit(
-        model, pictures(made, "train"), pictures(made, "val"), NORMALIZE, params, 0, checkpoint
-    )
+    return fit(model, images(made, "train"), images(made, "val"), NORMALIZE, params, 0, checkpoint)
 
 
 def assert_same_bits(one: TrainingResult, other: TrainingResult) -> None:
@@ -268,14 +266,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     context = multiprocessing.get_context("forkserver")  # loads torch once for all processes
     context.set_forkserver_preload(["toy", "timm"])
     checkpoint, result = tmp_path / "scratch/training.pt", tmp_path / "result.pt"
-    dice = random.Random()
+    rng = random.Random()
     runs = 0
     while True:
         arguments = (made, name, checkpoint, result)
         process = context.Process(target=train_in_a_process, args=arguments)
         process.start()
         # Longer from run to run, so that the slowest machine comes to an end, too.
-        process.join(dice.uniform(0, 0.2) * 1.2**runs)
+        process.join(rng.uniform(0, 0.2) * 1.2**runs)
         runs += 1
         if not process.is_alive():
             break

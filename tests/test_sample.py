@@ -10,7 +10,7 @@ from PIL import Image
 from carbench.data.sample import CLASSES, Planted, draw_sample, plan
 
 SEED = 7
-# 12 pictures per class with seed 7. A new Pillow may change it: then look at the pictures, and
+# 12 images per class with seed 7. A new Pillow may change it: then look at the images, and
 # expect every accuracy measured on the sample to move a little.
 PINNED = "842232081f8115be4b51e9d32b73626fc36e4780b55f8290d53e639fa7e7be07"
 
@@ -23,7 +23,7 @@ def digest(root: Path) -> str:
 
 
 def hamming(a: Path, b: Path) -> int:
-    """Distance of two pictures' perceptual hashes, mirrored or not."""
+    """Distance of two images' perceptual hashes, mirrored or not."""
     with Image.open(a) as first, Image.open(b) as second:
         other = imagehash.phash(second)
         turned = first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -51,7 +51,7 @@ def test_the_bytes_are_the_same_on_every_machine(tmp_path: Path) -> None:
     assert digest(tmp_path / "b") != PINNED
 
 
-def test_a_picture_does_not_depend_on_how_many_are_drawn(
+def test_a_image_does_not_depend_on_how_many_are_drawn(
     sample: tuple[Path, Planted], tmp_path: Path
 ) -> None:
     root, planted = sample
@@ -91,7 +91,7 @@ def test_exact_copies_are_the_same_bytes_and_near_ones_look_alike(
     assert distances[int(0.95 * len(distances))] <= 10
 
 
-def test_no_two_pictures_are_the_same_bytes_by_accident(sample: tuple[Path, Planted]) -> None:
+def test_no_two_images_are_the_same_bytes_by_accident(sample: tuple[Path, Planted]) -> None:
     root, planted = sample
     copies = {copy.copy for copy in planted.exact_copies}
     rest = [p for p in planted.files if p not in copies and p not in planted.empty]
@@ -128,13 +128,13 @@ def test_every_fault_is_planted_once_and_on_its_own_file(images_per_class: int) 
 def test_broken_files_fail_and_odd_ones_decode(sample: tuple[Path, Planted]) -> None:
     root, planted = sample
     for path in planted.undecodable:
-        with pytest.raises(OSError), Image.open(root / path) as picture:
-            picture.load()
+        with pytest.raises(OSError), Image.open(root / path) as image:
+            image.load()
     seen = {}
     for kind in ("png", "palette", "greyscale", "rotated"):
-        with Image.open(root / getattr(planted, kind)[0]) as picture:
-            picture.load()
-            seen[kind] = (picture.format, picture.mode, picture.getexif().get(0x0112))
+        with Image.open(root / getattr(planted, kind)[0]) as image:
+            image.load()
+            seen[kind] = (image.format, image.mode, image.getexif().get(0x0112))
     assert seen == {
         "png": ("PNG", "RGB", None),
         "palette": ("PNG", "P", None),
@@ -144,10 +144,10 @@ def test_broken_files_fail_and_odd_ones_decode(sample: tuple[Path, Planted]) -> 
     broken = set(planted.undecodable)
     for path in planted.files:
         if path not in broken:
-            with Image.open(root / path) as picture:
-                picture.load()
+            with Image.open(root / path) as image:
+                image.load()
 
 
-def test_too_few_pictures_are_refused_in_words() -> None:
+def test_too_few_images_are_refused_in_words() -> None:
     with pytest.raises(ValueError, match="at least 10"):
         plan(9, SEED)

@@ -44,10 +44,10 @@ def shortlist_params(**changes: object) -> ShortlistParams:
 
 def clusters(count: int, width: int, spread: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of three classes around three centres."""
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     labels = torch.arange(count) % 3
-    centres = torch.randn(3, width, generator=dice)
-    return centres[labels] + spread * torch.randn(count, width, generator=dice), labels
+    centres = torch.randn(3, width, generator=rng)
+    return centres[labels] + spread * torch.randn(count, width, generator=rng), labels
 
 
 @pytest.mark.parametrize("width", [12, 300])  # fewer and more features than images
@@ -74,8 +74,8 @@ def test_the_ridge_probe_is_ridge_regression(width: int) -> None:
 def test_copies_in_the_same_fold_do_not_help() -> None:
     """Without any relation between features and classes, copies of every image would be answered
     rightly by a probe that sees them; folds of whole groups keep it at chance."""
-    dice = torch.Generator().manual_seed(0)
-    once, classes = torch.randn(150, 40, generator=dice), torch.arange(150) % 3
+    rng = torch.Generator().manual_seed(0)
+    once, classes = torch.randn(150, 40, generator=rng), torch.arange(150) % 3
     features, labels = once.repeat_interleave(2, dim=0), classes.repeat_interleave(2)
     groups = torch.arange(300) // 2
     within, across = groups % 5, torch.arange(300) % 5
@@ -159,8 +159,8 @@ def test_the_committed_weights_are_pinned() -> None:
 def test_a_shortlist_keeps_its_rule(
     candidates: list[tuple[float, str]], size: int, per_family: int, prefer: str
 ) -> None:
-    dice = np.random.default_rng(0)
-    right = {f"m{n}": dice.random(60) < share for n, (share, _) in enumerate(candidates)}
+    rng = np.random.default_rng(0)
+    right = {f"m{n}": rng.random(60) < share for n, (share, _) in enumerate(candidates)}
     families = {f"m{n}": family for n, (_, family) in enumerate(candidates)}
     macs = {name: 1 + n for n, name in enumerate(right)}
     params = shortlist_params(size=size, per_family=per_family, prefer=prefer)

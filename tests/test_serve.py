@@ -23,7 +23,7 @@ from conftest import TURNED_ODDLY, Project
 from running import Running, served
 
 pytestmark = pytest.mark.slow
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
 
 def post(url: str, content: bytes, field: str = "image", name: str = "a.jpg") -> httpx.Response:
@@ -54,9 +54,9 @@ def compare_with_evaluation(url: str, results: Path) -> None:
 
 
 def test_a_batch_says_of_each_what_it_says_alone(service: Running) -> None:
-    contents = [path.read_bytes() for path in service.pictures[:3]]
+    contents = [path.read_bytes() for path in service.images[:3]]
     alone = [post(service.url, content).json()["top"][0]["class"] for content in contents]
-    files = [("images", content) for content in [*contents[:2], b"no picture", contents[2]]]
+    files = [("images", content) for content in [*contents[:2], b"no image", contents[2]]]
     entries = httpx.post(f"{service.url}/predict_batch", files=files).json()["predictions"]
     assert [each["top"][0]["class"] for each in entries if "top" in each] == alone
     assert entries[2]["status"] == 415
@@ -64,31 +64,31 @@ def test_a_batch_says_of_each_what_it_says_alone(service: Running) -> None:
     assert too_many.status_code == 413
 
 
-ANIMATED = encoded(PICTURE, "GIF", save_all=True, append_images=[PICTURE.rotate(90)])
+ANIMATED = encoded(IMAGE, "GIF", save_all=True, append_images=[IMAGE.rotate(90)])
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 BAD: dict[str, tuple[bytes, int, str]] = {
-    "no picture": (b"hello", 415, "not an image"),
+    "no image": (b"hello", 415, "not an image"),
     "a program that draws": (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         415,
         "not an image",
     ),
     "empty": (b"", 422, "empty"),
-    "truncated": (encoded(PICTURE, "JPEG")[:300], 422, "decoded"),
-    "corrupt": (encoded(PICTURE, "PNG")[:90] + bytes(400), 422, "decoded"),
+    "truncated": (encoded(IMAGE, "JPEG")[:300], 422, "decoded"),
+    "corrupt": (encoded(IMAGE, "PNG")[:90] + bytes(400), 422, "decoded"),
     "cut within a header": (ANIMATED[: ANIMATED.rindex(b"!\xf9") + 10], 422, "decoded"),
     "a bomb": (encoded(Image.new("1", (20_000, 20_000)), "PNG"), 413, "pixels"),
     "huge": (encoded(Image.new("L", (8_000, 8_000)), "PNG"), 413, "pixels"),
     "large": (bytes(21_000_000), 413, "20 MB"),
 }
 ODD: dict[str, tuple[bytes, str | None]] = {
-    "CMYK": (encoded(PICTURE.convert("CMYK"), "JPEG"), None),
-    "palette": (encoded(PICTURE.convert("P"), "PNG"), None),
+    "CMYK": (encoded(IMAGE.convert("CMYK"), "JPEG"), None),
+    "palette": (encoded(IMAGE.convert("P"), "PNG"), None),
     "16 bits": (encoded(Image.fromarray(np.full((40, 60), 40_000, np.uint16)), "PNG"), None),
-    "turned": (encoded(PICTURE, "JPEG", exif=TURNED), None),
-    "turned, with odd metadata": (encoded(PICTURE, "JPEG", exif=TURNED_ODDLY), None),
-    "transparent": (encoded(PICTURE.convert("RGBA"), "WEBP"), None),
+    "turned": (encoded(IMAGE, "JPEG", exif=TURNED), None),
+    "turned, with odd metadata": (encoded(IMAGE, "JPEG", exif=TURNED_ODDLY), None),
+    "transparent": (encoded(IMAGE.convert("RGBA"), "WEBP"), None),
     "huge JPEG": (encoded(Image.new("L", (9_000, 9_000)), "JPEG"), None),
     "animated": (ANIMATED, "several images"),
 }
@@ -128,7 +128,7 @@ def test_it_says_whether_it_is_sure(
 
 
 def test_the_body_may_be_the_image_itself(service: Running) -> None:
-    content = service.pictures[0].read_bytes()
+    content = service.images[0].read_bytes()
     expected = post(service.url, content).json()["top"]
     for kind in ("image/jpeg", "image/png", "application/octet-stream"):
         headers = {"content-type": kind}
@@ -139,7 +139,7 @@ def test_the_body_may_be_the_image_itself(service: Running) -> None:
         assert len(answer.json()["top"]) == count
 
 
-def test_bad_pictures_do_not_cost_their_neighbours_an_answer(service: Running) -> None:
+def test_bad_images_do_not_cost_their_neighbours_an_answer(service: Running) -> None:
     contents = [each for each, status, _ in BAD.values() if status in (415, 422)]
     contents += [each for each, _ in ODD.values()]
     files = [("images", content) for content in contents]
@@ -150,7 +150,7 @@ def test_bad_pictures_do_not_cost_their_neighbours_an_answer(service: Running) -
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_pictures_are_answered(service: Running, kind: str) -> None:
+def test_odd_images_are_answered(service: Running, kind: str) -> None:
     content, note = ODD[kind]
     answer = post(service.url, content)
     assert answer.status_code == 200, answer.text
@@ -164,7 +164,7 @@ JPEG = {"content-type": "image/jpeg"}
 @pytest.mark.parametrize(
     ("method", "path", "options", "status", "words"),
     [
-        ("POST", "/predict", {"files": {"picture": b"x"}}, 422, "'image'"),
+        ("POST", "/predict", {"files": {"image": b"x"}}, 422, "'image'"),
         ("POST", "/predict", {"data": {"image": "x"}}, 415, "multipart"),
         ("POST", "/predict", {"json": {}}, 415, "multipart"),
         ("POST", "/predict", {}, 415, "multipart"),
@@ -191,31 +191,31 @@ def test_a_wrong_request_is_told_what_is_right(
     assert words in answer.json()["detail"]
 
 
-def test_mutated_pictures_are_refused_or_answered(service: Running) -> None:
-    dice = random.Random(0)
-    sound = [path.read_bytes() for path in service.pictures[:10]]
-    sound += [encoded(PICTURE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
+def test_mutated_images_are_refused_or_answered(service: Running) -> None:
+    rng = random.Random(0)
+    sound = [path.read_bytes() for path in service.images[:10]]
+    sound += [encoded(IMAGE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
     with httpx.Client() as client:
         for _ in range(300):
-            content = mutated(dice.choice(sound), dice)
+            content = mutated(rng.choice(sound), rng)
             answer = client.post(f"{service.url}/predict", files={"image": content})
             assert answer.status_code in (200, 413, 415, 422), answer.text
 
 
-def mutated(content: bytes, dice: random.Random) -> bytes:
+def mutated(content: bytes, rng: random.Random) -> bytes:
     """Some bytes changed, or a part cut out, doubled, or replaced by noise."""
     changed = bytearray(content)
-    start, stop = sorted(dice.randrange(len(changed)) for _ in range(2))
-    match dice.randrange(4):
+    start, stop = sorted(rng.randrange(len(changed)) for _ in range(2))
+    match rng.randrange(4):
         case 0:
-            for _ in range(dice.randrange(1, 20)):
-                changed[dice.randrange(len(changed))] = dice.randrange(256)
+            for _ in range(rng.randrange(1, 20)):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
         case 1:
             del changed[start:stop]
         case 2:
             changed[start:start] = changed[start:stop]
         case _:
-            changed[start:stop] = dice.randbytes(stop - start)
+            changed[start:stop] = rng.randbytes(stop - start)
     return bytes(changed)
 
 
@@ -226,7 +226,7 @@ def test_its_description_is_kept(service: Running) -> None:
             *(Path(sys.executable).parent / "schemathesis", "run", f"{service.url}/openapi.json"),
             *("--max-examples", "15", "--seed", "1", "--no-color", "--phases", "coverage,fuzzing"),
             *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
-            # Bytes that are no picture are what the description cannot rule out.
+            # Bytes that are no image are what the description cannot rule out.
         ],
         capture_output=True,
         text=True,
@@ -253,7 +253,7 @@ def test_prometheus_sees_all_workers(service: Running) -> None:
         )
 
     before = predictions()
-    for path in service.pictures[:6]:  # each over a connection of its own: to any worker
+    for path in service.images[:6]:  # each over a connection of its own: to any worker
         post(service.url, path.read_bytes())
     assert predictions() == before + 6
 

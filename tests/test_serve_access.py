@@ -19,10 +19,10 @@ from carbench.deploy.serve.access import allowed_hosts
 from carbench.deploy.serve.answers import DriftReport
 from carbench.deploy.serve.settings import Settings
 from running import Running, running, served
-from test_serve import PICTURE
+from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
-ORDINARY = encoded(PICTURE, "JPEG")
+ORDINARY = encoded(IMAGE, "JPEG")
 KEY = "a-long-secret"
 
 

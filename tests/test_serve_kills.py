@@ -20,13 +20,13 @@ import pytest
 
 from attacks import encoded
 from running import Running, children, running
-from test_serve import PICTURE
+from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
 
 
 def test_sigterm_answers_what_is_in_flight(deployed: Path, tmp_path: Path) -> None:
-    content = encoded(PICTURE, "JPEG")
+    content = encoded(IMAGE, "JPEG")
     with running(deployed, "--log", str(tmp_path / "log.sqlite")) as started:
 
         def trickle() -> Iterator[bytes]:
@@ -83,15 +83,15 @@ def listens(port: int) -> bool:
 
 async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) -> None:
     """Ask over eight connections until so many workers were killed."""
-    dice, ended = random.Random(0), False
-    contents = [path.read_bytes() for path in started.pictures[:20]]
+    rng, ended = random.Random(0), False
+    contents = [path.read_bytes() for path in started.images[:20]]
 
     async def ask() -> None:
         async with httpx.AsyncClient() as client:
             while not ended:
                 try:
                     answer = await client.post(
-                        f"{started.url}/v1/predict", files={"image": dice.choice(contents)}
+                        f"{started.url}/v1/predict", files={"image": rng.choice(contents)}
                     )
                 except httpx.HTTPError:
                     await asyncio.sleep(0.05)
@@ -101,10 +101,10 @@ async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) ->
 
     asking = [asyncio.create_task(ask()) for _ in range(8)]
     for _ in range(kills):
-        await asyncio.sleep(1 + dice.random())
+        await asyncio.sleep(1 + rng.random())
         workers = [pid for pid in children(started.process.pid) if is_worker(pid)]
         if workers:
-            os.kill(dice.choice(workers), signal.SIGKILL)
+            os.kill(rng.choice(workers), signal.SIGKILL)
     await asyncio.sleep(3)
     ended = True
     await asyncio.gather(*asking)

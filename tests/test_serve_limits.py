@@ -25,10 +25,10 @@ from carbench.deploy.serve.connections import Connection
 from carbench.deploy.serve.decoder import work_of
 from carbench.deploy.serve.settings import Settings
 from running import children, running, served
-from test_serve import PICTURE, post
+from test_serve import IMAGE, post
 
 pytestmark = pytest.mark.slow
-ORDINARY = encoded(PICTURE, "JPEG")
+ORDINARY = encoded(IMAGE, "JPEG")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> 
         for answer in (
             batch(url, [large_webp()] * 64),
             post(url, many_scans()),
-            batch(url, [encoded(PICTURE.resize((6000, 5000)), "PNG", compress_level=0)[:9000]] * 3),
+            batch(url, [encoded(IMAGE.resize((6000, 5000)), "PNG", compress_level=0)[:9000]] * 3),
         ):
             assert answer.status_code == 413, answer.text
             assert "too much work" in answer.json()["detail"]
@@ -69,7 +69,7 @@ def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> 
 @hypothesis_settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["PNG", "GIF", "BMP", "JPEG"]))
 def test_work_is_the_pixels_that_are_decoded(width: int, height: int, kind: str) -> None:
-    content = encoded(PICTURE.convert("L").resize((width, height)), kind)
+    content = encoded(IMAGE.convert("L").resize((width, height)), kind)
     work = work_of(content, 32)
     if kind == "JPEG":
         assert width * height / 64 <= work <= 1.1 * width * height

@@ -31,9 +31,9 @@ from carbench.deploy.serve.log_window import read_window
 from carbench.deploy.serve.retention import Retention
 from carbench.deploy.serve.settings import Settings
 from running import served
-from test_serve import PICTURE, post
+from test_serve import IMAGE, post
 
-ORDINARY = encoded(PICTURE, "JPEG")
+ORDINARY = encoded(IMAGE, "JPEG")
 
 
 def record(sha: str = "a", when: float | None = None) -> Record:
@@ -48,7 +48,7 @@ def record(sha: str = "a", when: float | None = None) -> Record:
         confidence=0.9,
         statistics=dict.fromkeys(IMAGE_STATISTICS, 0.5),
         embedding=np.zeros(3, np.float32).tobytes(),
-        picture=None,
+        image=None,
     )
 
 
@@ -241,15 +241,15 @@ def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> No
     export = deployed / "results/export"
     for keep in (False, True):
         log = tmp_path / f"{keep}.sqlite"
-        with served(Settings(model=export, log=log, keep_pictures=keep)) as url:
+        with served(Settings(model=export, log=log, keep_images=keep)) as url:
             for size in (20, 30, 30):
-                content = encoded(PICTURE.resize((size, size)), "PNG")
+                content = encoded(IMAGE.resize((size, size)), "PNG")
                 assert post(url, content).status_code == 200
         with closing(sqlite3.connect(log)) as connection:
-            pictures = [row[0] for row in connection.execute("SELECT picture FROM predictions")]
-        assert len(pictures) == 3
-        assert (pictures[-1] == content) == keep
-        assert keep or pictures == [None] * 3
+            images = [row[0] for row in connection.execute("SELECT image FROM predictions")]
+        assert len(images) == 3
+        assert (images[-1] == content) == keep
+        assert keep or images == [None] * 3
         assert len(read_window(log, read_model(export).version, None, None)) == 2
 
 
@@ -293,11 +293,11 @@ def test_monitoring_is_shared_and_ages(deployed: Path, tmp_path: Path) -> None:
     settings = Settings(model=export, log=tmp_path / "log.sqlite", runtime=runtime)
     with served(settings) as first, served(settings) as second:
         for size in range(20, 55):
-            post(first, encoded(PICTURE.resize((size, size)), "PNG"))
+            post(first, encoded(IMAGE.resize((size, size)), "PNG"))
         assert "carbench_drift" not in httpx.get(f"{second}/metrics").text
         report = httpx.get(f"{first}/monitoring?format=json", timeout=30).json()
-        assert report["verdict"] == "drift" and report["pictures"] == 35
+        assert report["verdict"] == "drift" and report["images"] == 35
         text = httpx.get(f"{second}/metrics").text
         assert 'carbench_drift_effect{family="embedding",test="embedding"}' in text
-        assert "carbench_drift_pictures 35.0" in text
+        assert "carbench_drift_images 35.0" in text
     assert sha256(export / "model.onnx") in "".join(path.name for path in runtime.iterdir())

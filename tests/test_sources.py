@@ -1,4 +1,4 @@
-"""fetch takes what is a picture, says why it does not take the rest, and refuses what is unsafe."""
+"""fetch takes what is an image, says why it does not take the rest, and refuses what is unsafe."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Study = Callable[..., Path]
 Fetch = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def picture(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> bytes:
-    """A picture of random blocks, as a file's bytes."""
+def image(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> bytes:
+    """An image of random blocks, as a file's bytes."""
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
@@ -33,9 +33,9 @@ def picture(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> 
 def tree(
     *classes: str, parts: tuple[str, ...] = ("train", "test"), each: int = 3
 ) -> dict[str, bytes]:
-    """Pictures in part/class/ folders."""
+    """Images in part/class/ folders."""
     return {
-        "/".join(filter(None, (part, label, f"{number}.jpg"))): picture(
+        "/".join(filter(None, (part, label, f"{number}.jpg"))): image(
             hash((part, label, number)) % 2**32
         )
         for part in parts
@@ -85,17 +85,17 @@ def test_an_archive_with_published_parts(fetch: Fetch, tmp_path: Path, top: str)
         f"{top}test/Rolls Royce/0.jpg"
     ]
     assert [row["reason"] for row in rows(tmp_path / "data/quarantine.csv")] == [
-        "left aside: not a picture"
+        "left aside: not an image"
     ]
     assert "1 hidden files" in done.stderr
 
 
 def test_a_folder_of_classes(fetch: Fetch, tmp_path: Path) -> None:
     for name, content in tree("Audi", "Swift", parts=("",)).items():
-        path = tmp_path / "pictures" / name
+        path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    done = fetch(tmp_path / "pictures")
+    done = fetch(tmp_path / "images")
     assert done.returncode == 0, done.stderr
     assert {row["image"] for row in rows(tmp_path / "data/manifest.csv")} == {
         f"{label}/{number}.jpg" for label in ("Audi", "Swift") for number in range(3)
@@ -103,14 +103,14 @@ def test_a_folder_of_classes(fetch: Fetch, tmp_path: Path) -> None:
 
 
 def test_odd_names_are_taken_and_impossible_ones_listed(fetch: Fetch, tmp_path: Path) -> None:
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     odd = 'grey ü, "quoted" <i> {seed}.jpg'
     for name, content in tree("Audi", "L'été & 日本車", parts=("",)).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (root / "Audi" / odd).write_bytes(picture(5))
-    Path(os.fsdecode(os.fsencode(root / "Audi") + b"/latin\xe9.jpg")).write_bytes(picture(6))
+    (root / "Audi" / odd).write_bytes(image(5))
+    Path(os.fsdecode(os.fsencode(root / "Audi") + b"/latin\xe9.jpg")).write_bytes(image(6))
     (root / "Audi/dangling.jpg").symlink_to("/nowhere")
     (root / "loop").symlink_to(root)
     done = fetch(root, max_bad_fraction=0.4)
@@ -126,12 +126,12 @@ def test_odd_names_are_taken_and_impossible_ones_listed(fetch: Fetch, tmp_path: 
 
 def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift", each=20)
-    whole = picture(1, size=(200, 200))
+    whole = image(1, size=(200, 200))
     files["train/Audi/cut.jpg"] = whole[: len(whole) // 2]
     files["train/Audi/empty.jpg"] = b""
-    files["train/Audi/text.jpg"] = b"no picture at all"
-    files["train/Audi/really.jpg"] = picture(2, "PNG")
-    files["loose.jpg"] = picture(3)
+    files["train/Audi/text.jpg"] = b"no image at all"
+    files["train/Audi/really.jpg"] = image(2, "PNG")
+    files["loose.jpg"] = image(3)
     done = fetch(write_zip(tmp_path / "cars.zip", files))
     assert done.returncode == 0, done.stderr
     reasons = {row["file"]: row["reason"] for row in rows(tmp_path / "data/quarantine.csv")}
@@ -151,14 +151,14 @@ def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path
 
 def test_odd_metadata_and_a_failing_decoder_do_not_end_it(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift", each=20)
-    with Image.open(io.BytesIO(picture(4))) as lying:
+    with Image.open(io.BytesIO(image(4))) as lying:
         file = io.BytesIO()
         lying.save(file, "JPEG", exif=TURNED_ODDLY)
         files["train/Audi/turned.jpg"] = file.getvalue()
         file = io.BytesIO()
         lying.save(file, "GIF", save_all=True, append_images=[lying.rotate(90)])
         animated = file.getvalue()
-    # Within the size of the second picture: Pillow fails with struct.error.
+    # Within the size of the second image: Pillow fails with struct.error.
     files["train/Swift/cut.gif"] = animated[: animated.rindex(b"!\xf9") + 10]
     done = fetch(write_zip(tmp_path / "cars.zip", files))
     assert done.returncode == 0, done.stderr
@@ -179,14 +179,14 @@ def refused(done: subprocess.CompletedProcess[str], data: Path, *words: str) -> 
 def test_too_much_damage_is_fatal(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift") | {f"train/Audi/bad{n}.jpg": b"x" for n in range(9)}
     done = fetch(write_zip(tmp_path / "cars.zip", files), max_bad_fraction=0.1)
-    refused(done, tmp_path / "data", "9 of 21 pictures", "data.max_bad_fraction = 0.1")
+    refused(done, tmp_path / "data", "9 of 21 images", "data.max_bad_fraction = 0.1")
 
 
 @pytest.mark.parametrize(
     "name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "C:/evil.jpg", "..\\evil.jpg"]
 )
 def test_a_path_that_leaves_the_archive_is_refused(fetch: Fetch, tmp_path: Path, name: str) -> None:
-    done = fetch(write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: picture(0)}))
+    done = fetch(write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: image(0)}))
     refused(done, tmp_path / "data", "leaves the archive's folder", "cars.zip")
 
 
@@ -210,8 +210,8 @@ def test_a_zip_bomb_is_refused(fetch: Fetch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "no pictures among 0 files"),
-        ({"notes.txt": b"x"}, "no pictures among 1 files"),
+        ({}, "no images among 0 files"),
+        ({"notes.txt": b"x"}, "no images among 1 files"),
         (tree("Audi"), "1 class ['Audi']"),
         (tree("Audi", parts=("",)), "1 class ['Audi']"),
     ],
@@ -268,7 +268,7 @@ def changed_entry(
     path: Path, name: bytes, local: tuple[int, bytes], listed: tuple[int, bytes]
 ) -> Path:
     """Overwrite bytes of an entry's header and of its line in the archive's directory."""
-    write_zip(path, tree("Audi", "Swift") | {name.decode(): picture(1)})
+    write_zip(path, tree("Audi", "Swift") | {name.decode(): image(1)})
     content = bytearray(path.read_bytes())
     for signature, name_at, (offset, value) in ((b"PK\3\4", 30, local), (b"PK\1\2", 46, listed)):
         at = 0
@@ -303,14 +303,14 @@ def test_what_python_cannot_read_is_refused_as_a_whole(
 
 def test_a_name_that_lies_about_its_encoding_is_refused(fetch: Fetch, tmp_path: Path) -> None:
     name = "train/Audi/ü.jpg"
-    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: picture(1)})
+    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: image(1)})
     path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xfe"))
     refused(fetch(path), tmp_path / "data", "train/Audi/\\xff\\xfe.jpg", "not UTF-8")
 
 
 def test_utf8_names_without_the_flag_are_read_as_utf8(fetch: Fetch, tmp_path: Path) -> None:
     name = "train/Audi/日.jpg"
-    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: picture(1)})
+    path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: image(1)})
     content = bytearray(path.read_bytes())
     for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         at = content.find(signature)
@@ -335,12 +335,12 @@ def test_names_that_collide_are_refused(
 ) -> None:
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(name, picture(1))
+        archive.writestr(name, image(1))
     refused(fetch(path), tmp_path / "data", *words)
 
 
 def test_a_name_that_is_too_long_is_quarantined(fetch: Fetch, tmp_path: Path) -> None:
-    files = tree("Audi", "Swift", each=12) | {f"train/Audi/{'x' * 300}.jpg": picture(1)}
+    files = tree("Audi", "Swift", each=12) | {f"train/Audi/{'x' * 300}.jpg": image(1)}
     done = fetch(write_zip(tmp_path / "cars.zip", files))
     assert done.returncode == 0, done.stderr
     (bad,) = rows(tmp_path / "data/quarantine.csv")

@@ -17,7 +17,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.tables import write_table
 from carbench.data.residual_leak import Candidate, File, doubts, estimate, missed_bounds
 from carbench.data.split_table import read_split
-from carbench.data.splitting import Assignment, Picture, assign
+from carbench.data.splitting import Assignment, Image, assign
 from carbench.params.split import SplitParams
 from carbench.params.study import check
 from conftest import ROOT, run_script, set_key
@@ -29,96 +29,92 @@ def params(**changes: object) -> SplitParams:
 
 
 @st.composite
-def sets_of_pictures(draw: st.DrawFn) -> list[Picture]:
+def sets_of_images(draw: st.DrawFn) -> list[Image]:
     """Classes of uneven size, groups of uneven size, some across classes and parts."""
-    pictures: list[Picture] = []
+    images: list[Image] = []
     for label in "ABC"[: draw(st.integers(2, 3))]:
         sizes = draw(st.lists(st.integers(1, 9), min_size=4, max_size=30))
-        first = len(pictures) * 100
+        first = len(images) * 100
         for offset, size in enumerate(sizes):
             parts = draw(
                 st.lists(st.sampled_from(["train", "train", "test"]), min_size=size, max_size=size)
             )
             for part in parts:
-                pictures.append(Picture(f"{label}{len(pictures)}", label, part, first + offset))
+                images.append(Image(f"{label}{len(images)}", label, part, first + offset))
         # Each class has what the published method needs at the least.
         for part in ("train", "train", "test"):
-            pictures.append(
-                Picture(f"{label}{len(pictures)}", label, part, first + 99 - len(pictures))
-            )
+            images.append(Image(f"{label}{len(images)}", label, part, first + 99 - len(images)))
     if draw(st.booleans()):
-        pictures.append(Picture("conflict", "A", "train", pictures[-1].group))
-    return pictures
+        images.append(Image("conflict", "A", "train", images[-1].group))
+    return images
 
 
-def singles(labels: str, count: int) -> list[Picture]:
-    """So many pictures of each class, each a group of its own."""
+def singles(labels: str, count: int) -> list[Image]:
+    """So many images of each class, each a group of its own."""
     return [
-        Picture(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
+        Image(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
         for label in labels
         for n in range(count)
     ]
 
 
-def sides(pictures: list[Picture], result: list[Assignment]) -> dict[int, set[str]]:
+def sides(images: list[Image], result: list[Assignment]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = defaultdict(set)
-    for picture, assignment in zip(pictures, result, strict=True):
+    for image, assignment in zip(images, result, strict=True):
         if not assignment.leaked and assignment.split != "excluded":
-            found[picture.group].add(assignment.split)
+            found[image.group].add(assignment.split)
     return found
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    sets_of_pictures(),
+    sets_of_images(),
     st.integers(0, 2**32),
     st.sampled_from(["grouped", "published", "kfold"]),
     st.sampled_from(["drop", "majority", "keep"]),
 )
-def test_no_group_crosses(pictures: list[Picture], seed: int, method: str, conflicts: str) -> None:
+def test_no_group_crosses(images: list[Image], seed: int, method: str, conflicts: str) -> None:
     asked = params(method=method, seed=seed, conflicts=conflicts)
     try:
-        result = assign(pictures, asked)
+        result = assign(images, asked)
     except CarbenchError as error:
         assert "at least one group of every class" in str(error)
         return
-    assert all(len(parts) == 1 for parts in sides(pictures, result).values())
-    assert result == assign(pictures, asked)
+    assert all(len(parts) == 1 for parts in sides(images, result).values())
+    assert result == assign(images, asked)
     if method == "published":
-        for picture, assignment in zip(pictures, result, strict=True):
+        for image, assignment in zip(images, result, strict=True):
             assert (assignment.split == "test") == (
-                picture.published == "test"
+                image.published == "test"
             ) or assignment.split == "excluded"
     else:
         assert not any(assignment.leaked for assignment in result)
 
 
 def test_fractions_are_met_although_groups_are_large() -> None:
-    pictures = [
-        Picture(f"{label}{group}-{copy}", label, "", 1000 * index + group)
+    images = [
+        Image(f"{label}{group}-{copy}", label, "", 1000 * index + group)
         for index, label in enumerate("AB")
         for group in range(200)
         for copy in range(20 if group < 5 else 1)
     ]
     counts: dict[str, int] = defaultdict(int)
-    for assignment in assign(pictures, params()):
+    for assignment in assign(images, params()):
         counts[assignment.split] += 1
     for part, fraction in (("train", 0.60), ("val", 0.15), ("test", 0.25)):
-        assert counts[part] / len(pictures) == pytest.approx(fraction, abs=0.02)
+        assert counts[part] / len(images) == pytest.approx(fraction, abs=0.02)
 
 
-def test_published_marks_exactly_the_test_pictures_with_a_twin() -> None:
-    pictures = [
-        Picture(
-            f"{label}-{part}-{number}", label, part, 100 * index + 10 * (part == "test") + number
-        )
+def test_published_marks_exactly_the_test_images_with_a_twin() -> None:
+    images = [
+        Image(f"{label}-{part}-{number}", label, part, 100 * index + 10 * (part == "test") + number)
         for index, label in enumerate("AB")
         for part in ("train", "test")
         for number in range(8)
     ]
-    twin = Picture("twin", "A", "test", pictures[0].group)
-    result = assign([*pictures, twin], params(method="published"))
-    leaked = [p.image for p, a in zip([*pictures, twin], result, strict=True) if a.leaked]
+    twin = Image("twin", "A", "test", images[0].group)
+    result = assign([*images, twin], params(method="published"))
+    leaked = [p.image for p, a in zip([*images, twin], result, strict=True) if a.leaked]
     assert leaked == ["twin"]
 
 
@@ -134,48 +130,46 @@ def test_published_marks_exactly_the_test_pictures_with_a_twin() -> None:
     ],
 )
 def test_conflicts_are_decided_by_group(labels: str, conflicts: str, excluded: str) -> None:
-    group = [Picture(f"{label}-{n}", label, "", 999) for n, label in enumerate(labels)]
+    group = [Image(f"{label}-{n}", label, "", 999) for n, label in enumerate(labels)]
     result = assign([*singles("ABC", 9), *group], params(conflicts=conflicts))[-len(group) :]
     out = [a.split == "excluded" for a in result]
     assert "".join(p.label for p, o in zip(group, out, strict=True) if o) == excluded
     assert len({a.split for a in result} - {"excluded"}) <= 1
 
 
-def test_every_picture_is_tested_once_in_k_folds(tmp_path: Path) -> None:
+def test_every_image_is_tested_once_in_k_folds(tmp_path: Path) -> None:
     """The seeds take turns: a test fold each, the next one to choose by, the others to learn."""
-    pictures = [*singles("AB", 12), *(Picture(f"twin{n}", "A", "", 0) for n in range(3))]
-    result = assign(pictures, params(method="kfold"))
+    images = [*singles("AB", 12), *(Image(f"twin{n}", "A", "", 0) for n in range(3))]
+    result = assign(images, params(method="kfold"))
     path = tmp_path / "split.csv"
     columns = ["image", "class", "group", "split", "leaked"]
-    values = [
-        (p.image, p.label, p.group, a.split, 0) for p, a in zip(pictures, result, strict=True)
-    ]
+    values = [(p.image, p.label, p.group, a.split, 0) for p, a in zip(images, result, strict=True)]
     write_table(path, columns, (dict(zip(columns, row, strict=True)) for row in values))
     tested = Counter()
     for seed in range(4):
         rows = read_split(path, seed)
         assert rows == read_split(path, seed + 4)
         sizes = Counter(row.split for row in rows)
-        assert abs(sizes["test"] - len(pictures) / 4) <= 2
-        assert abs(sizes["val"] - len(pictures) / 4) <= 2
+        assert abs(sizes["test"] - len(images) / 4) <= 2
+        assert abs(sizes["val"] - len(images) / 4) <= 2
         groups = [{row.group for row in rows if row.split == part} for part in sizes]
         assert sum(len(own) for own in groups) == len(set.union(*groups))
         tested.update(row.image for row in rows if row.split == "test")
-    assert tested == Counter(picture.image for picture in pictures)
+    assert tested == Counter(image.image for image in images)
 
 
 @settings(max_examples=40, deadline=None)
-@given(sets_of_pictures(), st.sampled_from(["grouped", "published"]))
-def test_a_repeat_deals_the_same_pictures_anew(pictures: list[Picture], method: str) -> None:
+@given(sets_of_images(), st.sampled_from(["grouped", "published"]))
+def test_a_repeat_deals_the_same_images_anew(images: list[Image], method: str) -> None:
     """No group crosses in any of the splits, and who is excluded or leaks is the same in all."""
     asked = params(method=method, repeats=3)
     try:
-        dealt = [assign(pictures, asked, repeat) for repeat in range(3)]
+        dealt = [assign(images, asked, repeat) for repeat in range(3)]
     except CarbenchError as error:
         assert "at least one group of every class" in str(error)
         return
     for result in dealt:
-        assert all(len(parts) == 1 for parts in sides(pictures, result).values())
+        assert all(len(parts) == 1 for parts in sides(images, result).values())
     same = [[(a.split == "excluded", a.leaked) for a in result] for result in dealt]
     assert same[0] == same[1] == same[2]
     if method == "published":
@@ -191,7 +185,7 @@ def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
         set_key(content, key, value)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
     columns = ["image", "class", "published", "group"]
-    rows = [vars(picture) for picture in singles("AB", 30)]
+    rows = [vars(image) for image in singles("AB", 30)]
     table = [dict(zip(columns, row.values(), strict=True)) for row in rows]
     for number, row in enumerate(table):
         row["exact"] = number
@@ -217,7 +211,7 @@ def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
 def test_what_cannot_be_dealt_anew_is_refused(study: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="kfold needs 1"):
         params(method="kfold", repeats=2)
-    own_val = [*singles("AB", 9), Picture("v", "A", "val", 500), Picture("t", "A", "test", 501)]
+    own_val = [*singles("AB", 9), Image("v", "A", "val", 500), Image("t", "A", "test", 501)]
     with pytest.raises(CarbenchError, match=r"split\.repeats: found 2, but .* val folder"):
         assign(own_val, params(method="published", repeats=2))
     path = study({"split.method": "grouped", "split.repeats": 2, "seeds": [0, 1]})
@@ -234,9 +228,9 @@ def test_what_cannot_be_dealt_anew_is_refused(study: Callable[..., Path]) -> Non
     ],
 )
 def test_what_cannot_be_split_is_refused(groups: int, method: str, words: str) -> None:
-    pictures = singles("A", 9) + singles("B", groups)
+    images = singles("A", 9) + singles("B", groups)
     with pytest.raises(CarbenchError, match=words):
-        assign(pictures, params(method=method))
+        assign(images, params(method=method))
 
 
 def residual_of(
@@ -308,6 +302,6 @@ def test_bounds_on_missed_twins_hold_as_often_as_they_say(count: int, sample: in
 
 
 def test_where_nothing_is_left_to_judge_no_twin_can_be_missed() -> None:
-    """Pictures without a candidate on the other side: no pair waits, and none was sampled."""
+    """Images without a candidate on the other side: no pair waits, and none was sampled."""
     assert estimate([], 5)["missed"] == {"expected": 0.0, "low": 0, "high": 0, "confidence": 0.95}
     assert missed_bounds(7, 7, 2) == (0, 0)

@@ -62,9 +62,9 @@ def test_metrics_of_predictions_worked_by_hand() -> None:
 def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) -> None:
     from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
-    dice = np.random.default_rng(seed)
-    probabilities = dice.dirichlet(np.ones(classes), count)
-    labels = dice.integers(0, classes, count)
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(classes), count)
+    labels = rng.integers(0, classes, count)
     predicted = probabilities.argmax(1)
     names = [str(number) for number in range(classes)]
     measured = measure(probabilities, labels, names, bins=5)
@@ -78,16 +78,16 @@ def test_metrics_agree_with_scikit_learn(classes: int, count: int, seed: int) ->
     assert measured["balanced_accuracy"] == pytest.approx(np.nanmean(recalls))
 
 
-def test_a_class_without_test_pictures_has_no_recall() -> None:
+def test_a_class_without_test_images_has_no_recall() -> None:
     measured = measure(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]), ["a", "b"], bins=5)
     assert measured["recall"]["b"] is None
     assert measured["balanced_accuracy"] == 0.5
 
 
 def test_a_calibrated_model_has_nearly_no_calibration_error() -> None:
-    dice = np.random.default_rng(0)
-    first = dice.uniform(0, 1, 50_000)
-    labels = (dice.uniform(0, 1, 50_000) > first).astype(np.int64)
+    rng = np.random.default_rng(0)
+    first = rng.uniform(0, 1, 50_000)
+    labels = (rng.uniform(0, 1, 50_000) > first).astype(np.int64)
     honest = np.stack([first, 1 - first], 1)
     assert calibration_error(honest, labels, 15) < 0.01
     boastful = np.where(honest > 0.5, 0.99, 0.01)
@@ -145,9 +145,9 @@ def test_backbones_that_inform_each_other_need_narrower_intervals_and_find_more(
 def test_a_difference_of_shares_lies_between_minus_1_and_1_however_little_is_known(
     seeds: int, groups: int, accuracy: float, seed: int
 ) -> None:
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     scores = {
-        str(number): score_of(dice.uniform(size=(seeds, groups)) < accuracy) for number in range(3)
+        str(number): score_of(rng.uniform(size=(seeds, groups)) < accuracy) for number in range(3)
     }
     comparisons = compare(estimate_together(scores), 0.95, 0.01, draws=500)
     for each in comparisons:
@@ -179,14 +179,14 @@ def test_a_twin_is_no_further_evidence() -> None:
     single = np.random.default_rng(2).uniform(size=40) < 0.7
     alone = accuracy_of([np.tile(single, 10)])
     grouped = accuracy_of([np.tile(single, 10)], groups=np.tile(np.arange(40), 10))
-    assert grouped.picture_variance == pytest.approx(10 * alone.picture_variance, rel=0.2)
+    assert grouped.image_variance == pytest.approx(10 * alone.image_variance, rel=0.2)
 
 
-def test_the_picture_variance_is_the_binomial_one_and_scipys_bootstrap_agrees() -> None:
+def test_the_image_variance_is_the_binomial_one_and_scipys_bootstrap_agrees() -> None:
     from scipy.stats import bootstrap
 
     right = np.random.default_rng(3).uniform(size=200) < 0.8
-    found = accuracy_of([right]).picture_variance
+    found = accuracy_of([right]).image_variance
     assert found == pytest.approx(right.mean() * (1 - right.mean()) / 199)
     reference = bootstrap((right.astype(float),), np.mean, n_resamples=4000, rng=0)
     assert np.sqrt(found) == pytest.approx(reference.standard_error, rel=0.06)
@@ -195,40 +195,40 @@ def test_the_picture_variance_is_the_binomial_one_and_scipys_bootstrap_agrees() 
 def test_the_variance_of_a_nonlinear_metric_is_that_of_a_bootstrap_over_groups() -> None:
     from sklearn.metrics import f1_score
 
-    dice = np.random.default_rng(12)
-    labels, groups = dice.integers(0, 3, 240), np.repeat(np.arange(120), 2)
-    predicted = np.where(dice.uniform(size=240) < 0.7, labels, dice.integers(0, 3, 240))
+    rng = np.random.default_rng(12)
+    labels, groups = rng.integers(0, 3, 240), np.repeat(np.arange(120), 2)
+    predicted = np.where(rng.uniform(size=240) < 0.7, labels, rng.integers(0, 3, 240))
     score = ClassScores(Groups(groups), labels, predicted[None], 3).macro_f1()
     drawn = [
-        np.concatenate([np.flatnonzero(groups == each) for each in dice.integers(120, size=120)])
+        np.concatenate([np.flatnonzero(groups == each) for each in rng.integers(120, size=120)])
         for _ in range(1500)
     ]
     values = [f1_score(labels[own], predicted[own], average="macro") for own in drawn]
-    assert estimate(score).picture_variance == pytest.approx(np.var(values), rel=0.12)
+    assert estimate(score).image_variance == pytest.approx(np.var(values), rel=0.12)
 
 
 def test_the_variance_of_a_mean_is_estimated_without_bias() -> None:
     """Also for two seeds, where resampling them as they are would give half of their part."""
-    dice = np.random.default_rng(4)
+    rng = np.random.default_rng(4)
     scenario = Scenario(groups=400, seeds=2, accuracy=0.8, spreads=(0.05,) * 4)
     errors, found = [], []
     for _ in range(250):
-        study = simulate(scenario, dice)
+        study = simulate(scenario, rng)
         tested = np.broadcast_to(study.tested, study.right.shape)
         scores = part_scores(Groups(study.groups), study.right, tested)
         estimates = estimate_together({str(n): score for n, score in enumerate(scores)})
         for each, truth in zip(estimates.values(), study.truth, strict=True):
             errors.append((each.value - truth) ** 2)
-            found.append(each.picture_variance + each.training_variance)
+            found.append(each.image_variance + each.training_variance)
     assert np.mean(found) == pytest.approx(np.mean(errors), rel=0.15)
 
 
 def test_a_backbone_whose_seeds_agree_by_chance_is_not_taken_for_steady() -> None:
     """Two seeds with equal accuracies say little; three other backbones say how far seeds lie."""
-    dice = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     steady = score_of([np.arange(400) < 320, np.arange(400) < 320])
     others = {
-        str(number): score_of([dice.permutation(400) < 320 + 20 * side for side in (-1, 1)])
+        str(number): score_of([rng.permutation(400) < 320 + 20 * side for side in (-1, 1)])
         for number in range(3)
     }
     alone = share_interval(estimate(steady), 0.95)
@@ -236,8 +236,8 @@ def test_a_backbone_whose_seeds_agree_by_chance_is_not_taken_for_steady() -> Non
     assert known.high - known.low > 1.3 * (alone.high - alone.low)
 
 
-def test_trainings_that_differ_by_their_pictures_only_add_no_variance() -> None:
-    """In a k-fold split each training has pictures of its own; a hard fold is no bad training."""
+def test_trainings_that_differ_by_their_images_only_add_no_variance() -> None:
+    """In a k-fold split each training has images of its own; a hard fold is no bad training."""
     right = np.zeros((2, 100), bool)
     right[0, :50] = True
     tested = np.zeros((2, 100), bool)
@@ -273,8 +273,8 @@ def test_one_seed_without_twins_gives_wilsons_interval() -> None:
 def test_an_interval_of_a_share_lies_between_0_and_1_and_holds_it(
     seeds: int, groups: int, accuracy: float, seed: int
 ) -> None:
-    dice = np.random.default_rng(seed)
-    right = dice.uniform(size=(seeds, 2 * groups)) < accuracy
+    rng = np.random.default_rng(seed)
+    right = rng.uniform(size=(seeds, 2 * groups)) < accuracy
     estimate = accuracy_of(right, groups=np.arange(2 * groups) // 2)
     interval = share_interval(estimate, 0.95)
     assert 0 <= interval.low <= interval.value <= interval.high <= 1
@@ -282,7 +282,7 @@ def test_an_interval_of_a_share_lies_between_0_and_1_and_holds_it(
 
 
 def test_two_backbones_that_answer_alike_may_still_differ() -> None:
-    """No discordant picture of 60: differences up to about 3 of 60 could have gone unnoticed."""
+    """No discordant image of 60: differences up to about 3 of 60 could have gone unnoticed."""
     same = accuracy_of([np.arange(60) % 3 > 0])
     (comparison,) = compare({"one": same, "two": accuracy_of([np.arange(60) % 3 > 0])}, 0.95, 0.01)
     assert comparison.difference.value == 0
@@ -301,9 +301,9 @@ def test_a_single_pair_agrees_with_mcnemar() -> None:
     assert compare(estimates, 0.95, 0.01)[0].p_value == pytest.approx(reference, abs=0.003)
 
 
-def family(dice: np.random.Generator, backbones: int = 5) -> dict[str, Estimate]:
-    hard = dice.normal(size=150)
-    rows = hard + dice.normal(size=(backbones, 150)) + dice.uniform(0.3, 1.3, (backbones, 1))
+def family(rng: np.random.Generator, backbones: int = 5) -> dict[str, Estimate]:
+    hard = rng.normal(size=150)
+    rows = hard + rng.normal(size=(backbones, 150)) + rng.uniform(0.3, 1.3, (backbones, 1))
     scores = part_scores(
         Groups(np.arange(150)), rows[:, None] > 0, np.ones((backbones, 1, 150), bool)
     )
@@ -313,10 +313,10 @@ def family(dice: np.random.Generator, backbones: int = 5) -> dict[str, Estimate]
 def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bonferroni() -> None:
     from statsmodels.stats.multitest import multipletests
 
-    dice = np.random.default_rng(6)
+    rng = np.random.default_rng(6)
     decided = 0
     for _ in range(20):
-        comparisons = compare(family(dice), 0.95, 0.01)
+        comparisons = compare(family(rng), 0.95, 0.01)
         single = np.array([each.p_value for each in comparisons])
         corrected = np.array([each.p_adjusted for each in comparisons])
         assert len(comparisons) == 10
@@ -329,11 +329,11 @@ def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bo
 
 
 def test_the_detectable_difference_is_found_four_times_in_five() -> None:
-    dice = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
 
     def study(difference: float) -> Any:
-        """Two backbones: both right on 60 % of 400 pictures, either on 30 %, by their accuracy."""
-        which = dice.uniform(size=400)
+        """Two backbones: both right on 60 % of 400 images, either on 30 %, by their accuracy."""
+        which = rng.uniform(size=400)
         one = which < 0.75 + difference / 2
         two = (which < 0.6) | (which > 0.75 + difference / 2) & (which < 0.9)
         return compare({"one": accuracy_of([one]), "two": accuracy_of([two])}, 0.95, 0.01)[0]
@@ -348,9 +348,9 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
 def test_a_score_by_class_is_scikit_learns_of_every_training() -> None:
     from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-    dice = np.random.default_rng(8)
-    labels = dice.integers(0, 4, 120)
-    predicted = np.where(dice.uniform(size=(3, 120)) < 0.6, labels, dice.integers(0, 4, (3, 120)))
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 4, 120)
+    predicted = np.where(rng.uniform(size=(3, 120)) < 0.6, labels, rng.integers(0, 4, (3, 120)))
     scores = ClassScores(Groups(np.arange(120)), labels, predicted, 4)
     for seed, row in enumerate(predicted):
         by_class = [scores.recall(index).by_training[seed] for index in range(4)]
@@ -363,10 +363,10 @@ def test_a_score_by_class_is_scikit_learns_of_every_training() -> None:
         )
 
 
-def test_scores_without_a_group_are_those_of_the_other_pictures() -> None:
-    dice = np.random.default_rng(9)
-    labels, groups = dice.integers(0, 3, 50), dice.integers(0, 20, 50)
-    predicted = dice.integers(0, 3, (1, 50))
+def test_scores_without_a_group_are_those_of_the_other_images() -> None:
+    rng = np.random.default_rng(9)
+    labels, groups = rng.integers(0, 3, 50), rng.integers(0, 20, 50)
+    predicted = rng.integers(0, 3, (1, 50))
     known = Groups(groups)
     others = groups != np.unique(groups)[7]
     measured = measure(np.eye(3)[predicted[0, others]], labels[others], ["a", "b", "c"], bins=2)
@@ -377,12 +377,12 @@ def test_scores_without_a_group_are_those_of_the_other_pictures() -> None:
 
 
 def test_folds_pool_their_counts_for_metrics_that_are_no_means() -> None:
-    """Three folds of one model each, and twice: macro F1 is that of all pictures together."""
+    """Three folds of one model each, and twice: macro F1 is that of all images together."""
     from sklearn.metrics import balanced_accuracy_score, f1_score
 
-    dice = np.random.default_rng(13)
-    labels, fold = dice.integers(0, 5, 60), np.arange(60) % 3
-    answers = np.where(dice.uniform(size=(2, 60)) < 0.4, labels, dice.integers(0, 5, (2, 60)))
+    rng = np.random.default_rng(13)
+    labels, fold = rng.integers(0, 5, 60), np.arange(60) % 3
+    answers = np.where(rng.uniform(size=(2, 60)) < 0.4, labels, rng.integers(0, 5, (2, 60)))
     predicted = np.where(fold == np.arange(6)[:, None] % 3, answers[np.arange(6) // 3], UNTESTED)
     scores = ClassScores(Groups(np.arange(60)), labels, predicted, 5)
     f1 = [f1_score(labels, own, average="macro") for own in answers]
@@ -393,10 +393,10 @@ def test_folds_pool_their_counts_for_metrics_that_are_no_means() -> None:
     assert estimate(scores.accuracy()).value == pytest.approx((answers == labels).mean())
 
 
-def test_an_accuracy_for_another_mix_is_that_of_reweighted_pictures() -> None:
-    dice = np.random.default_rng(14)
+def test_an_accuracy_for_another_mix_is_that_of_reweighted_images() -> None:
+    rng = np.random.default_rng(14)
     labels = np.repeat(np.arange(3), [60, 30, 10])
-    predicted = np.where(dice.uniform(size=(2, 100)) < 0.6, labels, (labels + 1) % 3)
+    predicted = np.where(rng.uniform(size=(2, 100)) < 0.6, labels, (labels + 1) % 3)
     scores = ClassScores(Groups(np.arange(100)), labels, predicted, 3)
     mix = np.array([0.1, 0.2, 0.7])
     weights = (mix / np.bincount(labels))[labels]
@@ -404,7 +404,7 @@ def test_an_accuracy_for_another_mix_is_that_of_reweighted_pictures() -> None:
     assert estimate(scores.accuracy(mix)).value == pytest.approx(expected)
     one = ClassScores(Groups(np.arange(100)), labels, predicted[:1], 3)
     plain, heavy = (share_interval(estimate(one.accuracy(each)), 0.95) for each in (None, mix))
-    assert heavy.high - heavy.low > plain.high - plain.low  # ten pictures decide most of it
+    assert heavy.high - heavy.low > plain.high - plain.low  # ten images decide most of it
     tested = np.bincount(labels) / 100
     alike = share_interval(estimate(one.accuracy(tested)), 0.95)
     assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high), abs=0.002)
@@ -431,9 +431,9 @@ def test_another_temperature_is_that_of_the_logits() -> None:
 def test_bins_of_equal_mass_are_scikit_learns() -> None:
     from sklearn.calibration import calibration_curve
 
-    dice = np.random.default_rng(11)
-    sure = dice.uniform(size=(1, 500))
-    right = dice.uniform(size=(1, 500)) < sure
+    rng = np.random.default_rng(11)
+    sure = rng.uniform(size=(1, 500))
+    right = rng.uniform(size=(1, 500)) < sure
     members = equal_mass(sure, np.ones_like(right), 10)
     share, confidence = calibration_curve(right[0], sure[0], n_bins=10, strategy="quantile")
     assert [right[member].mean() for member in members] == pytest.approx(share)
@@ -449,7 +449,7 @@ COST = Cost(
 
 
 def said(right: Any) -> pd.DataFrame:
-    """A table of predictions: classes a and b in turn, a picture a group."""
+    """A table of predictions: classes a and b in turn, an image a group."""
     right = np.asarray(right, bool)
     labels = np.array(["a", "b"])[np.arange(len(right)) % 2]
     return pd.DataFrame(
@@ -476,21 +476,21 @@ def chosen(right: dict[str, Any], macs: dict[str, int], params: ChooseParams) ->
 
 
 @pytest.mark.parametrize(
-    ("pictures", "small_wrong", "params", "expected"),
+    ("images", "small_wrong", "params", "expected"),
     [
         (400, 43, CHOOSE, "small"),  # 0.75 points behind: within the margin
         (400, 50, CHOOSE, "large"),  # 2.5 points behind: val cannot tell, but it is no equal
         (400, 50, CHOOSE.model_copy(update={"margin": 0.05}), "small"),
         (400, 43, CHOOSE.model_copy(update={"ties": "best"}), "large"),
-        # 0.75 points of many pictures: within the margin, but certainly worse.
+        # 0.75 points of many images: within the margin, but certainly worse.
         (40_000, 4300, CHOOSE, "large"),
     ],
 )
 def test_a_cheaper_backbone_is_chosen_only_if_about_as_good_and_not_told_apart(
-    pictures: int, small_wrong: int, params: ChooseParams, expected: str
+    images: int, small_wrong: int, params: ChooseParams, expected: str
 ) -> None:
-    large = np.arange(pictures) >= pictures // 10
-    small = np.arange(pictures) < pictures - small_wrong  # they err on different pictures
+    large = np.arange(images) >= images // 10
+    small = np.arange(images) < images - small_wrong  # they err on different images
     assert chosen({"large": large, "small": small}, {"large": 9, "small": 1}, params) == expected
 
 
@@ -507,8 +507,8 @@ def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
     assert explain(candidates, CHOOSE).startswith(why)
 
 
-def test_backbones_that_were_tested_on_other_pictures_are_refused() -> None:
-    with pytest.raises(CarbenchError, match="other pictures than another backbone's"):
+def test_backbones_that_were_tested_on_other_images_are_refused() -> None:
+    with pytest.raises(CarbenchError, match="other images than another backbone's"):
         answers_of({"one": [said([True] * 6)], "two": [said([True] * 5)]})
 
 
@@ -559,7 +559,7 @@ def write_runs(folder: Path, right: dict[str, list[Any]], leaked: int = 0) -> No
             )
             marks = wrong.index[:3].to_numpy(np.uint8)
             maps = np.broadcast_to(marks[:, None, None], (len(marks), 4, 4))
-            np.savez(place / "explanations.npz", pictures=np.stack([maps] * 3, -1), maps=maps)
+            np.savez(place / "explanations.npz", images=np.stack([maps] * 3, -1), maps=maps)
             pd.Series({"temperature": 2.0}).to_json(place / "metrics.json")
 
 
@@ -602,7 +602,7 @@ def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
     assert numbers["detectable"] == round(comparisons[0].detectable, 4)
 
 
-def test_the_leak_gap_is_what_leaked_pictures_add(runs: Callable[..., Runs]) -> None:
+def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., Runs]) -> None:
     found = runs({"one": [[True] * 20 + [True, False, False, True] * 10] * 2}, leaked=20)
     groups = Groups(found.answers.groups)
     summary, comparisons = summarize(
@@ -620,17 +620,17 @@ def test_the_leak_gap_is_what_leaked_pictures_add(runs: Callable[..., Runs]) -> 
     assert row["leak_gap_low"] < row["leak_gap"] < row["leak_gap_high"]
     assert row["accuracy_low"] < 0.5 < row["accuracy_high"]
     assert row["leaked_high"] == 1
-    # Half of the leaked and half of the clean pictures are of either class: the mix is the same.
+    # Half of the leaked and half of the clean images are of either class: the mix is the same.
     assert row["clean_as_published"] == pytest.approx(0.5)
     assert comparison_table(comparisons).empty
     assert headline(summary, comparisons)["detectable"] is None
 
 
 def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., Runs]) -> None:
-    """Leaked pictures are right no more often, but they are of the easy class: no gap."""
-    right = np.arange(60) % 2 == 0  # class a, the even pictures, always; class b never
+    """Leaked images are right no more often, but they are of the easy class: no gap."""
+    right = np.arange(60) % 2 == 0  # class a, the even images, always; class b never
     found = runs({"one": [right] * 2})
-    table = found.answers.pictures
+    table = found.answers.images
     table["leaked"] = ((np.arange(60) < 40) & (np.arange(60) % 2 == 0)).astype(int)
     summary, _ = summarize(
         found,
@@ -648,7 +648,7 @@ def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., Runs]) -> 
 
 
 def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Runs]) -> None:
-    # Class a (even pictures) all right, class b never; blur makes all of them an a.
+    # Class a (even images) all right, class b never; blur makes all of them an a.
     found = runs({"one": [[True, False] * 30] * 2}, leaked=6)
     groups = Groups(found.answers.groups)
     judged = judge(found, groups)
@@ -660,7 +660,7 @@ def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Runs]
     assert robust["corruption"].tolist() == ["none", "blur"]
     assert robust["accuracy"].tolist() == [0.5, 0.5]
     assert robust["drop"].tolist() == [0, 0]
-    assert robust["drop_high"].tolist()[1] < 0.1  # paired: the same pictures are right
+    assert robust["drop_high"].tolist()[1] < 0.1  # paired: the same images are right
     sizes = slice_table(found, groups, 0.95)
     assert sizes["images"].tolist() == [18, 18, 18]
     assert sizes["value"].str.split().str[0].tolist() == ["small", "medium", "large"]
@@ -689,10 +689,10 @@ def test_loss_and_calibration_error_are_those_of_the_predictions(runs: Callable[
             assert 0 <= interval.low < value < interval.high
 
 
-def test_only_pictures_that_were_not_learned_from_are_suspects(
+def test_only_images_that_were_not_learned_from_are_suspects(
     runs: Callable[..., Runs], tmp_path: Path
 ) -> None:
-    """Leaked pictures are not judged, val ones are; several trainings are averaged."""
+    """Leaked images are not judged, val ones are; several trainings are averaged."""
     surest = [*[True] * 20, False, False, *[True] * 37, False]
     found = runs({"one": [surest, surest]}, leaked=21)
     for seed in (0, 1):
@@ -702,7 +702,7 @@ def test_only_pictures_that_were_not_learned_from_are_suspects(
         val["p:a"] = np.where(val["predicted"] == "a", 0.97, 0.03)
         val.assign(**{"p:b": 1 - val["p:a"]}).to_csv(folder / "val.csv", index=False)
     table = label_error_table(found, tmp_path / "train", "one")
-    # Picture 20 is leaked.
+    # Image 20 is leaked.
     assert table[["image", "class", "suggested", "part"]].values.tolist() == [
         ["val/9.jpg", "b", "a", "val"],
         ["59.jpg", "b", "a", "test"],
@@ -712,7 +712,7 @@ def test_only_pictures_that_were_not_learned_from_are_suspects(
     assert table["score"][0:1].item() == pytest.approx(temper(np.array([[0.03, 0.97]]), 2.0)[0, 0])
 
 
-def test_the_gallery_shows_a_group_once_with_its_own_picture(runs: Callable[..., Runs]) -> None:
+def test_the_gallery_shows_a_group_once_with_its_own_image(runs: Callable[..., Runs]) -> None:
     found = runs({"one": [[True, False] * 10, [True, False, False, False] * 5]})
     table, arrays = gather_mistakes(found, "one")
     assert table["image"].is_unique
@@ -720,7 +720,7 @@ def test_the_gallery_shows_a_group_once_with_its_own_picture(runs: Callable[...,
     assert table["row"].tolist() == list(range(len(table)))
     marks = [int(image.removesuffix(".jpg")) for image in table["image"]]
     assert arrays["maps"][:, 0, 0].tolist() == marks
-    assert arrays["pictures"].shape == (len(table), 4, 4, 3)
+    assert arrays["images"].shape == (len(table), 4, 4, 3)
     seeds_wrong = dict(zip(table["image"], table["seeds_wrong"], strict=True))
     assert (seeds_wrong["19.jpg"], seeds_wrong["18.jpg"]) == (2, 1)
 

@@ -1,4 +1,4 @@
-"""Training repeats to the bit, chooses on val, and sees pictures as evaluation does."""
+"""Training repeats to the bit, chooses on val, and sees images as evaluation does."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from conftest import ROOT, Project, run_script
 PARAMS = read_section(ROOT / "presets/sample.yaml", "train", TrainParams)
 
 
-def pictures(count: int, side: int) -> torch.Tensor:
-    dice = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, side, side, 3), generator=dice, dtype=torch.uint8)
+def images(count: int, side: int) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, side, side, 3), generator=rng, dtype=torch.uint8)
 
 
-def test_a_whole_crop_at_its_own_size_is_the_picture() -> None:
-    pixels = pictures(3, 20)
+def test_a_whole_crop_at_its_own_size_is_the_image() -> None:
+    pixels = images(3, 20)
     same = resample(pixels, whole(3), 20)
     assert torch.allclose(same * 255, pixels.permute(0, 3, 1, 2).float(), atol=1e-3)
 
@@ -42,7 +42,7 @@ def test_a_whole_crop_at_its_own_size_is_the_picture() -> None:
 @pytest.mark.parametrize(("side", "size"), [(64, 24), (40, 40), (24, 48)])
 def test_resampling_agrees_with_pillow(side: int, size: int) -> None:
     """Pillow's BILINEAR with the same box is the reference; it rounds to whole grey levels."""
-    pixels = pictures(1, side)
+    pixels = images(1, side)
     box = (0.25 * side, 0.125 * side, 0.75 * side, 1.0 * side)  # left, top, right, bottom
     crops = Crops(
         *(torch.tensor([part]) for part in (0.125, 0.25, 0.875, 0.5)), torch.tensor([False])
@@ -57,7 +57,7 @@ def test_resampling_agrees_with_pillow(side: int, size: int) -> None:
 
 
 def test_mirroring_turns_left_and_right() -> None:
-    pixels = pictures(1, 16)
+    pixels = images(1, 16)
     mirrored = replace(whole(1), mirrored=torch.tensor([True]))
     upright = resample(pixels, whole(1), 16)
     assert torch.allclose(resample(pixels, mirrored, 16), upright.flip(3), atol=1e-6)
@@ -65,7 +65,7 @@ def test_mirroring_turns_left_and_right() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.05, 1), st.floats(1, 2), st.integers(0, 2**31))
-def test_crops_lie_inside_the_picture(min_area: float, max_stretch: float, seed: int) -> None:
+def test_crops_lie_inside_the_image(min_area: float, max_stretch: float, seed: int) -> None:
     changes = {"min_area": min_area, "max_stretch": max_stretch}
     params = PARAMS.augment.model_copy(update=changes)
     crops = draw_crops(64, params, torch.Generator().manual_seed(seed))

@@ -1,4 +1,4 @@
-"""Pictures and a recipe that train in a second."""
+"""Images and a recipe that train in a second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from carbench.core.tables import read_table, write_table
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.checkpoints import save_checkpoint
 from carbench.params.base import read_section
 from carbench.params.train import TrainParams
@@ -22,12 +22,12 @@ COUNT = {"train": 48, "val": 24}
 NORMALIZE = Normalizer([0.5] * 3, [0.5] * 3, CPU)
 
 
-def write_pictures(folder: Path) -> None:
-    """Write what the stages before train would have: noisy pictures in three colours."""
-    dice = np.random.default_rng(0)
+def write_images(folder: Path) -> None:
+    """Write what the stages before train would have: noisy images in three colours."""
+    rng = np.random.default_rng(0)
     total = sum(COUNT.values())
     labels = np.arange(total) % len(CLASSES)
-    pixels = dice.integers(0, 200, (total, 32, 32, 3))
+    pixels = rng.integers(0, 200, (total, 32, 32, 3))
     pixels[np.arange(total), :, :, labels] += 40
     np.save(folder / "images.npy", pixels.astype(np.uint8))
     names = [f"{number}.png" for number in range(total)]
@@ -53,7 +53,7 @@ def recipe(**changes: Any) -> TrainParams:
     return TrainParams.model_validate(params | changes)
 
 
-def pictures(made: Path, part: str) -> LabelledImages:
+def images(made: Path, part: str) -> LabelledImages:
     rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
     labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
-    return LabelledImages(PackedPictures(made, [row["image"] for row in rows], CPU), labels)
+    return LabelledImages(PackedImages(made, [row["image"] for row in rows], CPU), labels)

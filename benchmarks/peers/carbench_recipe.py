@@ -11,7 +11,7 @@ import torch
 from common import accuracy, parser, report, spent
 
 from carbench.core.tables import write_table
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.data.packing import write_array
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
@@ -47,8 +47,8 @@ def main() -> None:
         def part(name: str) -> LabelledImages:
             own = [path for path in files if path.parts[-3] == name]
             labels = [classes.index(path.parent.name) for path in own]
-            pictures = PackedPictures(pack, [path.as_posix() for path in own], device)
-            return LabelledImages(pictures, torch.tensor(labels, device=device))
+            images = PackedImages(pack, [path.as_posix() for path in own], device)
+            return LabelledImages(images, torch.tensor(labels, device=device))
 
         model = place(
             create(args.model, len(classes), params.image_size), device, params.channels_last

@@ -49,12 +49,12 @@ def accuracy(
     amp: bool = False,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> float:
-    """Return the share of pictures that a model classifies correctly."""
+    """Return the share of images that a model classifies correctly."""
     model.eval()
     right = total = 0
-    for pictures, labels in batches:
+    for images, labels in batches:
         with torch.autocast(device, torch.bfloat16, amp):
-            logits = model(pictures.to(device).contiguous(memory_format=layout))
+            logits = model(images.to(device).contiguous(memory_format=layout))
         right += int((logits.argmax(1).cpu() == labels.cpu()).sum())
         total += len(labels)
     return right / total

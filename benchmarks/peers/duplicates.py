@@ -1,4 +1,4 @@
-"""Pairs of pictures that another tool holds for duplicates, as JSON on the standard output's end.
+"""Pairs of images that another tool holds for duplicates, as JSON on the standard output's end.
 
 benchmarks/audit.py runs this in the peers' own environment. It imports nothing of carbench.
 """
@@ -34,7 +34,7 @@ def cnn(folder: Path) -> Pairs:
 
 
 def fastdup(folder: Path) -> Pairs:
-    """fastdup at 0.90. Its default, the two nearest of each picture, would be two other copies."""
+    """fastdup at 0.90. Its default, the two nearest of each image, would be two other copies."""
     import fastdup
 
     with tempfile.TemporaryDirectory() as work:

@@ -28,9 +28,9 @@ app = FastAPI()
 @app.post("/predict")
 def predict(image: UploadFile) -> dict[str, list[dict[str, object]]]:
     """Return the three likeliest classes."""
-    picture = Image.open(io.BytesIO(image.file.read())).convert("RGB")
+    opened = Image.open(io.BytesIO(image.file.read())).convert("RGB")
     with torch.inference_mode():
-        probabilities = model(transform(picture)[None]).softmax(dim=1)[0]
+        probabilities = model(transform(opened)[None]).softmax(dim=1)[0]
     shares, places = probabilities.topk(3)
     pairs = zip(places.tolist(), shares.tolist(), strict=True)
     return {"top": [{"class": labels[place], "probability": share} for place, share in pairs]}

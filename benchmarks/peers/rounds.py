@@ -2,7 +2,7 @@
 
 A process holds one system, carbench or timm, with one model. It reads a JSON object from each line
 of its input (threads, and for timm workers and amp), takes as many steps as there are batches, the
-reading of their pictures included, and prints the CPU and wall seconds.
+reading of their images included, and prints the CPU and wall seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Round = Callable[[dict[str, Any]], None]
 
 def carbench(argv: list[str]) -> tuple[Round, str]:
     """Return what takes carbench's steps, and the precision that it computes in."""
-    from carbench.data.batches import Normalizer, PackedPictures
+    from carbench.data.batches import Normalizer, PackedImages
     from carbench.models.backbones import create, normalization
     from carbench.models.devices import place, prepare
     from carbench.params.train import TrainParams
@@ -30,23 +30,23 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("pack", type=Path)
-    parser.add_argument("pictures", type=Path, help="JSON: names in the pack and class indices")
+    parser.add_argument("images", type=Path, help="JSON: names in the pack and class indices")
     parser.add_argument("--model", required=True)
     parser.add_argument("--recipe", required=True, help="the section train, as JSON")
     args = parser.parse_args(argv)
     params = TrainParams.model_validate_json(args.recipe)
     device = prepare(params, "train")
-    names, labels = json.loads(args.pictures.read_text())
+    names, labels = json.loads(args.images.read_text())
     torch.manual_seed(0)
     model = place(
         create(args.model, max(labels) + 1, params.image_size), device, params.channels_last
     )
     mean, std = normalization(model)
-    pictures = LabelledImages(
-        PackedPictures(args.pack, names, device), torch.tensor(labels, device=device)
+    images = LabelledImages(
+        PackedImages(args.pack, names, device), torch.tensor(labels, device=device)
     )
     normalize = Normalizer(mean, std, device, params.channels_last)
-    trainer = Trainer(model, pictures, normalize, params, 0)
+    trainer = Trainer(model, images, normalize, params, 0)
     epochs = iter(range(params.epochs))
 
     def steps(setting: dict[str, Any]) -> None:
@@ -72,8 +72,8 @@ def timm(argv: list[str]) -> tuple[Round, str]:
         workers = setting["workers"]
         if workers not in loaders:
             loaders[workers] = loader(args, learner.model, "train", workers)
-        for pictures, labels in loaders[workers]:
-            learner.step(pictures, labels)
+        for images, labels in loaders[workers]:
+            learner.step(images, labels)
 
     return steps, ""
 

@@ -98,15 +98,15 @@ class Learner:
         """The model that val sees and that is kept."""
         return self.average.module if self.average else self.model
 
-    def step(self, pictures: Tensor, labels: Tensor) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Learn from a batch and return its loss."""
         args = self.args
-        pictures, labels = pictures.to(args.device), labels.to(args.device)
+        images, labels = images.to(args.device), labels.to(args.device)
         if self.mixup:
-            pictures, labels = self.mixup(pictures, labels)
-        pictures = pictures.contiguous(memory_format=self.layout)
+            images, labels = self.mixup(images, labels)
+        images = images.contiguous(memory_format=self.layout)
         with torch.autocast(args.device, torch.bfloat16, args.amp):
-            loss: Tensor = self.criterion(self.model(pictures), labels)
+            loss: Tensor = self.criterion(self.model(images), labels)
         self.optimizer.zero_grad()
         loss.backward()
         utils.dispatch_clip_grad(self.model.parameters(), value=args.clip_grad, mode="norm")
@@ -117,7 +117,7 @@ class Learner:
         return loss
 
     def accuracy(self, batches: Batches) -> float:
-        """Return the share of pictures that the judged model classifies correctly."""
+        """Return the share of images that the judged model classifies correctly."""
         return accuracy(self.judged, batches, self.args.device, self.args.amp, self.layout)
 
 
@@ -172,8 +172,8 @@ def main() -> None:
     best, kept = -1.0, {}
     for epoch in range(args.epochs):
         learner.model.train()
-        for step, (pictures, labels) in enumerate(train):
-            learner.step(pictures, labels)
+        for step, (images, labels) in enumerate(train):
+            learner.step(images, labels)
             scheduler.step_update(epoch * updates + step + 1)
         found = learner.accuracy(val)
         if found > best:

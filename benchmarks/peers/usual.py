@@ -1,4 +1,4 @@
-"""The usual script: PIL and torchvision decode and change every picture in every epoch."""
+"""The usual script: PIL and torchvision decode and change every image in every epoch."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ scheduler = torch.optim.lr_scheduler.OneCycleLR(
 best, kept = -1.0, {}
 for epoch in range(args.epochs):
     model.train()
-    for pictures, labels in loaders["train"]:
+    for images, labels in loaders["train"]:
         optimizer.zero_grad()
-        loss = criterion(model(pictures.to(args.device)), labels.to(args.device))
+        loss = criterion(model(images.to(args.device)), labels.to(args.device))
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -25,7 +25,7 @@ from carbench.models.timm_names import refuse_unknown
 PARAMS = Path("params.yaml")
 CONDA = "../../envs/carbench.yaml"
 # The threads that fetch, audit and pack have a use for; fewer cores, fewer threads.
-PICTURE_THREADS = 8
+IMAGE_THREADS = 8
 
 try:
     study = check(PARAMS)
@@ -34,7 +34,7 @@ try:
     for name, backbone in study.backbones.items():
         refuse_unpinned(backbone.weights, name, PARAMS)
     for key, place, what in (
-        ("data.path", study.data.path, "the pictures"),
+        ("data.path", study.data.path, "the images"),
         ("audit.reviewed", study.audit.reviewed, "the pairs that a person has judged"),
         ("screen.weights", study.screen.weights, "the table of trained weights"),
     ):
@@ -68,7 +68,7 @@ os.environ.update(CARBENCH_PROGRESS="plain")
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
 POOLS = list(config["screen"]["candidates"])
-# Each figure, the table that it is drawn from, and the pictures that it shows (none: presets/none).
+# Each figure, the table that it is drawn from, and the images that it shows (none: presets/none).
 FIGURES = {
     "accuracy": ("results/summary.csv", "presets/none"),
     "pareto": ("results/summary.csv", "presets/none"),

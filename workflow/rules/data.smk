@@ -1,4 +1,4 @@
-# From a source of pictures to what trainings read.
+# From a source of images to what trainings read.
 #
 # Inputs:  whatever data.source names
 # Outputs: results/data/ results/audit/ results/split/ results/pack/
@@ -19,7 +19,7 @@ rule fetch:
         "results/benchmarks/fetch.tsv"
     conda:
         CONDA
-    threads: PICTURE_THREADS
+    threads: IMAGE_THREADS
     resources:
         gpu=0,
         mem_mb=2000,
@@ -48,7 +48,7 @@ rule audit:
         "results/benchmarks/audit.tsv"
     conda:
         CONDA
-    threads: PICTURE_THREADS
+    threads: IMAGE_THREADS
     resources:
         gpu=0,
         mem_mb=2000,
@@ -99,7 +99,7 @@ rule pack:
         "results/benchmarks/pack.tsv"
     conda:
         CONDA
-    threads: PICTURE_THREADS
+    threads: IMAGE_THREADS
     resources:
         gpu=0,
         mem_mb=2000,

@@ -1,4 +1,4 @@
-# Would more pictures help? Trainings on fractions of the train part, judged on val.
+# Would more images help? Trainings on fractions of the train part, judged on val.
 #
 # Inputs:  results/pack/ results/split/ results/weights/ results/tune/ results/train/
 # Outputs: results/subset/ results/learning_curve/

@@ -6,7 +6,7 @@
 # Steps:   choose, calibrate -> aggregate -> plot -> report
 
 
-# Reads nothing of evaluate: what is deployed was decided before a test picture was looked at.
+# Reads nothing of evaluate: what is deployed was decided before a test image was looked at.
 rule choose:
     input:
         val=all_runs(rules.train.output.val),
@@ -114,7 +114,7 @@ rule aggregate:
 rule plot:
     input:
         table=lambda wildcards: FIGURES[wildcards.figure][0],
-        pictures=lambda wildcards: FIGURES[wildcards.figure][1],
+        images=lambda wildcards: FIGURES[wildcards.figure][1],
     output:
         svg=report(
             "results/figures/{figure}.svg",

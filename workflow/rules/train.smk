@@ -1,4 +1,4 @@
-# From packed pictures to numbers, for every backbone and seed.
+# From packed images to numbers, for every backbone and seed.
 #
 # Inputs:  results/pack/ results/split/
 # Outputs: results/weights/ results/tune/ results/train/ results/evaluate/ results/cost/

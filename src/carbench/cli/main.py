@@ -3,7 +3,7 @@
 sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
 not proven; audit review lets a person judge doubtful pairs; compare says whether two experiments
 really differ; pin pins weights of the hub, weights gets some without the hub, and shortlist writes
-the screened candidates into params.yaml; serve answers pictures with the exported model, and drift
+the screened candidates into params.yaml; serve answers images with the exported model, and drift
 says whether they have changed.
 """
 
@@ -31,7 +31,7 @@ COMMANDS = {
     "weights": "get trained weights without the hub",
     "shortlist": "write the screened shortlist into params.yaml",
     "serve": "serve the exported model",
-    "drift": "say whether new pictures differ from those the model knows",
+    "drift": "say whether new images differ from those the model knows",
 }
 
 

@@ -1,4 +1,4 @@
-"""Work on many pictures side by side, in order, with bounded memory."""
+"""Work on many images side by side, in order, with bounded memory."""
 
 from __future__ import annotations
 

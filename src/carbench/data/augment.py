@@ -44,7 +44,7 @@ class PerImage:
 
 @dataclass(frozen=True)
 class Crops(PerImage):
-    """One box a picture in parts of its sides, and whether to mirror it; each (N,) float32/bool."""
+    """One box an image in parts of its sides, and whether to mirror it; each (N,) float32/bool."""
 
     top: Tensor
     left: Tensor
@@ -63,7 +63,7 @@ class Colours(PerImage):
 
 @dataclass(frozen=True)
 class Patches(PerImage):
-    """One box a picture to paint over: where and how large in parts of its sides, RGB in 0..1.
+    """One box an image to paint over: where and how large in parts of its sides, RGB in 0..1.
 
     Each (N,) float32, the colour (N, 3). Nothing is painted where the height is 0.
     """
@@ -77,7 +77,7 @@ class Patches(PerImage):
 
 @dataclass(frozen=True)
 class Mixing(PerImage):
-    """What each picture is mixed with: its own share (N,) float32, and the other picture's index
+    """What each image is mixed with: its own share (N,) float32, and the other image's index
     within the batch (N,) int64.
     """
 
@@ -131,7 +131,7 @@ def augment(
 
 
 def whole(count: int, device: torch.device | None = None) -> Crops:
-    """Return crops that keep the whole picture, on the CPU or on ``device``."""
+    """Return crops that keep the whole image, on the CPU or on ``device``."""
     zero, one = torch.zeros(count, device=device), torch.ones(count, device=device)
     return Crops(zero, zero, one, one, torch.zeros(count, dtype=torch.bool, device=device))
 
@@ -148,11 +148,11 @@ def draw_crops(count: int, params: AugmentParams, rng: torch.Generator) -> Crops
 
 
 def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
-    """Cut each picture's box and resize it.
+    """Cut each image's box and resize it.
 
     Args:
         pixels: (B, S, S, 3) uint8.
-        crops: a box a picture, on any device.
+        crops: a box an image, on any device.
         size: pixels of a side of the result.
 
     Returns:
@@ -167,7 +167,7 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
     rows, columns = shares.split(count)
     columns = torch.where(crops.mirrored[:, None, None], columns.flip(1), columns)
     # (B, size, S) @ (B, S, S*3): rows first, while the channels still lie inside; then the columns
-    # of all channels in one product a picture, which is several times faster than broadcasting.
+    # of all channels in one product an image, which is several times faster than broadcasting.
     tall = torch.bmm(rows, pixels.reshape(count, side, side * 3).float())
     planes = tall.view(count, size, side, 3).permute(0, 3, 1, 2).reshape(count, 3 * size, side)
     return torch.bmm(planes, columns.transpose(1, 2)).view(count, 3, size, size)
@@ -179,19 +179,19 @@ def draw_colours(count: int, params: AugmentParams, rng: torch.Generator) -> Col
     return Colours(params.brightness * brightness, params.contrast * contrast)
 
 
-def recolour(pictures: Tensor, colours: Colours) -> Tensor:
-    """Change brightness and contrast of (B, 3, H, W) float pictures in 0..1, each by its own."""
+def recolour(images: Tensor, colours: Colours) -> Tensor:
+    """Change brightness and contrast of (B, 3, H, W) float images in 0..1, each by its own."""
     brightness = colours.brightness[:, None, None, None]
     contrast = colours.contrast[:, None, None, None]
-    # (pictures - mean) * (1 + contrast) + mean * (1 + brightness), in one pass.
-    mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
-    return torch.addcmul(mean * (brightness - contrast), pictures, 1 + contrast).clamp_(0, 1)
+    # (images - mean) * (1 + contrast) + mean * (1 + brightness), in one pass.
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return torch.addcmul(mean * (brightness - contrast), images, 1 + contrast).clamp_(0, 1)
 
 
 def draw_patches(count: int, chance: float, rng: torch.Generator) -> Patches:
     """Draw what random erasing paints (Zhong et al., "Random Erasing Data Augmentation", 2020).
 
-    Over each picture with probability ``chance``: an area uniform in 2 to 33 % of it, its shape
+    Over each image with probability ``chance``: an area uniform in 2 to 33 % of it, its shape
     log-uniform between 1 : 3 and 3 : 1, in a colour drawn from RGB.
     """
     coin, area, shape, vertical, horizontal, *colour = torch.rand(8, count, generator=rng)
@@ -203,24 +203,24 @@ def draw_patches(count: int, chance: float, rng: torch.Generator) -> Patches:
     return Patches(top, left, height, width, torch.stack(colour, dim=1))
 
 
-def erase(pictures: Tensor, patches: Patches) -> Tensor:
-    """Paint the boxes over (B, 3, H, W) pictures."""
-    inside = _band(patches.top, patches.height, pictures.shape[2])[:, None, :, None]
-    inside = inside & _band(patches.left, patches.width, pictures.shape[3])[:, None, None, :]
-    return torch.where(inside, patches.colour[:, :, None, None], pictures)
+def erase(images: Tensor, patches: Patches) -> Tensor:
+    """Paint the boxes over (B, 3, H, W) images."""
+    inside = _band(patches.top, patches.height, images.shape[2])[:, None, :, None]
+    inside = inside & _band(patches.left, patches.width, images.shape[3])[:, None, None, :]
+    return torch.where(inside, patches.colour[:, :, None, None], images)
 
 
 def draw_mixing(count: int, batch_size: int, alpha: float, rng: torch.Generator) -> Mixing:
     """Draw what mixup lays over what (Zhang et al., "mixup: Beyond Empirical Risk Minimization",
     2018).
 
-    The shares are from Beta(alpha, alpha), one a picture: the smaller alpha, the more often nearly
-    all of one picture. The others are a permutation of each batch. Where alpha is 0 nothing is
-    drawn, and each picture keeps all of itself.
+    The shares are from Beta(alpha, alpha), one an image: the smaller alpha, the more often nearly
+    all of one image. The others are a permutation of each batch. Where alpha is 0 nothing is
+    drawn, and each image keeps all of itself.
 
     Args:
-        count: pictures of whole batches, or of one smaller batch.
-        batch_size: pictures of a batch.
+        count: images of whole batches, or of one smaller batch.
+        batch_size: images of a batch.
         alpha: 0 or above.
         rng: source of randomness.
     """
@@ -234,22 +234,20 @@ def draw_mixing(count: int, batch_size: int, alpha: float, rng: torch.Generator)
     return Mixing(torch.from_numpy(shares), torch.cat(others))
 
 
-def mix(pictures: Tensor, targets: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor]:
-    """Lay each picture and its target over another of the batch (mixup).
+def mix(images: Tensor, targets: Tensor, mixing: Mixing) -> tuple[Tensor, Tensor]:
+    """Lay each image and its target over another of the batch (mixup).
 
     Args:
-        pictures: (B, 3, H, W) float32.
+        images: (B, 3, H, W) float32.
         targets: (B, classes) float32, rows sum to one.
         mixing: of this batch, on the same device.
 
     Returns:
-        Pictures and targets of the same shapes.
+        Images and targets of the same shapes.
     """
     share = mixing.share[:, None]
-    other_pictures, other_targets = (
-        each.index_select(0, mixing.other) for each in (pictures, targets)
-    )
-    mixed = torch.lerp(other_pictures, pictures, share[:, :, None, None])
+    other_images, other_targets = (each.index_select(0, mixing.other) for each in (images, targets))
+    mixed = torch.lerp(other_images, images, share[:, :, None, None])
     return mixed, torch.lerp(other_targets, targets, share)
 
 

@@ -1,4 +1,4 @@
-"""The packed pictures as torch reads them: on the device if they fit, else streamed from disk."""
+"""The packed images as torch reads them: on the device if they fit, else streamed from disk."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ RESIDENT_SHARE = 0.4
 AHEAD = 3
 
 
-class PackedPictures:
-    """A list of pictures out of the pack, in the order asked for."""
+class PackedImages:
+    """A list of images out of the pack, in the order asked for."""
 
     def __init__(self, pack: Path, images: list[str], device: torch.device) -> None:
         row_of = rows_of(pack)
@@ -40,7 +40,7 @@ class PackedPictures:
         return len(self._rows)
 
     def batches(self, wanted: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the pictures at each of ``wanted`` (B,) int64 as (B, S, S, 3) uint8 on the device.
+        """Yield the images at each of ``wanted`` (B,) int64 as (B, S, S, 3) uint8 on the device.
 
         What lies on disk is read ahead by a thread of its own.
         """
@@ -51,7 +51,7 @@ class PackedPictures:
                 # A tenth of the time of indexing with brackets.
                 yield self._resident.index_select(0, indices)
             return
-        reader = ThreadPoolExecutor(1, "pictures")
+        reader = ThreadPoolExecutor(1, "images")
         try:
             waiting: deque[Future[Tensor]] = deque()
             for indices in wanted:
@@ -64,7 +64,7 @@ class PackedPictures:
             reader.shutdown(cancel_futures=True)
 
     def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole pictures for evaluation, a batch at a time: (B, 3, size, size) in 0..1."""
+        """Yield whole images for evaluation, a batch at a time: (B, 3, size, size) in 0..1."""
         for pixels in self.batches(wanted):
             yield resample(pixels, whole(len(pixels), pixels.device), size)
 
@@ -88,14 +88,14 @@ class Normalizer:
         self.scale = (1 / torch.tensor(std, device=device)).view(1, 3, 1, 1)
         self.shift = -torch.tensor(mean, device=device).view(1, 3, 1, 1) * self.scale
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return (B, 3, H, W) pictures, normalised, in memory as the model is."""
-        pictures = pictures.contiguous(memory_format=self._layout)
-        return torch.addcmul(self.shift, pictures, self.scale)
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return (B, 3, H, W) images, normalised, in memory as the model is."""
+        images = images.contiguous(memory_format=self._layout)
+        return torch.addcmul(self.shift, images, self.scale)
 
 
 def _room(device: torch.device) -> int:
-    """Bytes of pictures that may live on a device."""
+    """Bytes of images that may live on a device."""
     if device.type != "cuda":
         return RESIDENT_BYTES
     free, _ = torch.cuda.mem_get_info(device)

@@ -1,7 +1,7 @@
-"""What a phone camera does to a picture: a fixed set of corruptions, each at one strength.
+"""What a phone camera does to an image: a fixed set of corruptions, each at one strength.
 
-They change the packed pictures (B, S, S, 3) uint8 and return the same shape and type. Strengths are
-parts of a picture's side, so that they mean the same at 48 and at 224 pixels; nothing is drawn at
+They change the packed images (B, S, S, 3) uint8 and return the same shape and type. Strengths are
+parts of an image's side, so that they mean the same at 48 and at 224 pixels; nothing is drawn at
 random. docs/evaluation.md shows what each one does.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from carbench.data.augment import Crops, resample, whole
-from carbench.data.batches import PackedPictures
+from carbench.data.batches import PackedImages
 from carbench.data.images import resize
 from carbench.params.evaluate import Corruption
 
@@ -24,7 +24,7 @@ from carbench.params.evaluate import Corruption
 BLUR = 0.015
 # Of libjpeg's scale from 1 to 100.
 JPEG_QUALITY = 15
-# Smaller pictures are compressed at this side: JPEG's blocks are 8 pixels, whatever the picture.
+# Smaller images are compressed at this side: JPEG's blocks are 8 pixels, whatever the image.
 JPEG_SIDE = 224
 # Pixel values are multiplied by this: three stops, as 0.4 ** 2.2 is about 1/8 of the light.
 DARKNESS = 0.4
@@ -32,35 +32,35 @@ DARKNESS = 0.4
 CROP = 0.8
 
 
-class CorruptedPictures:
-    """Packed pictures as they look after a corruption."""
+class CorruptedImages:
+    """Packed images as they look after a corruption."""
 
-    def __init__(self, pictures: PackedPictures, corruption: Corruption) -> None:
-        self._pictures = pictures
+    def __init__(self, images: PackedImages, corruption: Corruption) -> None:
+        self._images = images
         self._corrupt = CORRUPTIONS[corruption]
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole corrupted pictures, a batch at a time: (B, 3, size, size) in 0..1."""
-        for pixels in self._pictures.batches(wanted):
+        """Yield whole corrupted images, a batch at a time: (B, 3, size, size) in 0..1."""
+        for pixels in self._images.batches(wanted):
             yield resample(self._corrupt(pixels), whole(len(pixels)), size)
 
 
 def blur(pixels: Tensor) -> Tensor:
     """A lens out of focus: a Gaussian with a standard deviation of ``BLUR`` of the side."""
     lens = ImageFilter.GaussianBlur(BLUR * pixels.shape[1])
-    return _each(pixels, lambda picture: picture.filter(lens))
+    return _each(pixels, lambda image: image.filter(lens))
 
 
 def compress(pixels: Tensor) -> Tensor:
     """A messenger's JPEG of quality ``JPEG_QUALITY``, at no fewer than ``JPEG_SIDE`` pixels."""
     own = pixels.shape[1]
 
-    def send(picture: Image.Image) -> Image.Image:
+    def send(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
-        large = resize(picture, max(own, JPEG_SIDE), "squash")
+        large = resize(image, max(own, JPEG_SIDE), "squash")
         large.save(file, "JPEG", quality=JPEG_QUALITY)
         return resize(Image.open(file), own, "squash")
 

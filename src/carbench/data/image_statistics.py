@@ -1,6 +1,6 @@
-"""What can be told of a picture without a model: cheap numbers that move when cameras do.
+"""What can be told of an image without a model: cheap numbers that move when cameras do.
 
-They are of the shrunk picture, as models are shown it, and are the same for a picture alone and
+They are of the shrunk image, as models are shown it, and are the same for an image alone and
 among others. 0.1 ms for 56 x 56 pixels, 0.5 ms for 224 x 224.
 """
 
@@ -15,23 +15,23 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
 
 
 def image_statistics(pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Return IMAGE_STATISTICS in that order, each (N,), of pictures (N, S, S, 3).
+    """Return IMAGE_STATISTICS in that order, each (N,), of images (N, S, S, 3).
 
     ``brightness`` and ``contrast`` are mean and standard deviation of the luma, which is 0 to 1;
     ``saturation`` is the mean of the largest minus the smallest of the three channels, 0 to 1;
     ``sharpness`` is in radians per pixel (:func:`_sharpness`).
     """
     # One by one they stay in the processor's cache.
-    measured = [_measure(picture) for picture in pixels]
+    measured = [_measure(image) for image in pixels]
     columns = np.array(measured, np.float64).reshape(-1, len(IMAGE_STATISTICS)).T
     return dict(zip(IMAGE_STATISTICS, columns.copy(), strict=True))
 
 
-def _measure(picture: NDArray[np.uint8]) -> tuple[float, float, float, float]:
+def _measure(image: NDArray[np.uint8]) -> tuple[float, float, float, float]:
     """Return the statistics of (S, S, 3)."""
-    luma = picture @ LUMA
+    luma = image @ LUMA
     # Planes in a row: numpy takes the extremes of three neighbours twenty times as slowly.
-    red, green, blue = np.ascontiguousarray(np.moveaxis(picture, 2, 0))
+    red, green, blue = np.ascontiguousarray(np.moveaxis(image, 2, 0))
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return float(luma.mean()), float(luma.std()), float(chroma.mean()) / 255, _sharpness(luma)
 
@@ -43,8 +43,8 @@ def _sharpness(luma: NDArray[np.float32]) -> float:
     Hjorth (Electroencephalography and Clinical Neurophysiology 1970) in two dimensions. Less light
     or contrast scales both and leaves it as it is, whereas the variance of the Laplacian, the usual
     measure of blur (Pech-Pacheco et al., ICPR 2000), falls with either. Relative to the luma's
-    variance the Laplacian tells less: what a picture shows moves that more than focus does. 0 for a
-    picture of one colour.
+    variance the Laplacian tells less: what an image shows moves that more than focus does. 0 for an
+    image of one colour.
     """
     across, down = luma[:, 1:] - luma[:, :-1], luma[1:] - luma[:-1]
     laplacian = (across[1:-1, 1:] - across[1:-1, :-1]) + (down[1:, 1:-1] - down[:-1, 1:-1])

@@ -1,6 +1,6 @@
-"""What a picture file is to carbench: bytes that Pillow decodes, turned upright, as RGB.
+"""What an image file is to carbench: bytes that Pillow decodes, turned upright, as RGB.
 
-Every stage and the service read pictures through this module and no other way.
+Every stage and the service read images through this module and no other way.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Fit = Literal["squash", "crop", "pad"]
 Image.MAX_IMAGE_PIXELS = 89_478_485
 
 # When it opens a JPEG without JFIF header, Pillow looks up its resolution in the EXIF metadata, and
-# takes the file for no picture if that entry is odd. Nothing here needs the resolution.
+# takes the file for no image if that entry is odd. Nothing here needs the resolution.
 JpegImageFile._read_dpi_from_exif = lambda self: None  # type: ignore[method-assign]
 
-# How a picture is turned upright, by the EXIF orientation that it has; 1 is upright.
+# How an image is turned upright, by the EXIF orientation that it has; 1 is upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,23 +38,23 @@ TURNS = {
 }
 
 
-class BadPictureError(Exception):
+class BadImageError(Exception):
     """A file that cannot be decoded; the text is the reason, for a person."""
 
 
-class NotAPictureError(BadPictureError):
+class NotAnImageError(BadImageError):
     """A file that is not of a format in :data:`carbench.data.image_formats.FORMATS`."""
 
 
-class TooManyPixelsError(BadPictureError):
-    """A picture that would take too much memory."""
+class TooManyPixelsError(BadImageError):
+    """An image that would take too much memory."""
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What a picture's file says of itself: format and mode as Pillow names them, pixels.
+class ImageFacts:
+    """What an image's file says of itself: format and mode as Pillow names them, pixels.
 
-    ``animated`` is whether it holds several pictures, of which the first counts.
+    ``animated`` is whether it holds several images, of which the first counts.
     """
 
     format: str
@@ -66,8 +66,8 @@ class PictureFacts:
 
 def decode(
     content: bytes, at_least: int | None = None, most_pixels: int | None = None
-) -> tuple[Image.Image, PictureFacts]:
-    """Decode a whole picture.
+) -> tuple[Image.Image, ImageFacts]:
+    """Decode a whole image.
 
     Args:
         content: the file's bytes, in any of :data:`carbench.data.image_formats.FORMATS`.
@@ -76,41 +76,41 @@ def decode(
         most_pixels: to be decoded, at most; 3 bytes of memory each, for some formats 10.
 
     Returns:
-        The upright RGB picture (EXIF orientation applied; transparency laid on white) and the
+        The upright RGB image (EXIF orientation applied; transparency laid on white) and the
         facts of the file as stored.
 
     Raises:
-        NotAPictureError: the bytes are no picture.
+        NotAnImageError: the bytes are no image.
         TooManyPixelsError: more than ``most_pixels`` would be decoded, or 179 million are stored.
-        BadPictureError: the bytes are empty, truncated or corrupt. Malformed EXIF metadata is no
-            reason: a picture whose orientation cannot be read is taken as stored.
+        BadImageError: the bytes are empty, truncated or corrupt. Malformed EXIF metadata is no
+            reason: an image whose orientation cannot be read is taken as stored.
     """
     if not content:
-        raise BadPictureError("empty file")
+        raise BadImageError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_stored(content) as picture:
-                animated = getattr(picture, "is_animated", False)
-                facts = PictureFacts(picture.format or "", picture.mode, *picture.size, animated)
+            with open_stored(content) as image:
+                animated = getattr(image, "is_animated", False)
+                facts = ImageFacts(image.format or "", image.mode, *image.size, animated)
                 if at_least is not None:
-                    picture.draft(None, (at_least, at_least))
-                width, height = picture.size
+                    image.draft(None, (at_least, at_least))
+                width, height = image.size
                 if most_pixels is not None and width * height > most_pixels:
                     raise TooManyPixelsError(f"too many pixels ({facts.width} x {facts.height})")
-                picture.load()
-                return _upright(_rgb(picture, content), picture), facts
-    except BadPictureError:
+                image.load()
+                return _upright(_rgb(image, content), image), facts
+    except BadImageError:
         raise
     except UnidentifiedImageError:
-        raise NotAPictureError(why_not(content[:START])) from None
+        raise NotAnImageError(why_not(content[:START])) from None
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"too many pixels ({error})") from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, MemoryError) as error:
-        raise BadPictureError(str(error) or type(error).__name__) from None
+        raise BadImageError(str(error) or type(error).__name__) from None
     except Exception as error:
         # Pillow's parsers meet damage with whatever Python raises: TypeError, struct.error, ...
-        raise BadPictureError(f"damaged ({type(error).__name__}: {error})") from None
+        raise BadImageError(f"damaged ({type(error).__name__}: {error})") from None
 
 
 def open_stored(content: bytes) -> Image.Image:
@@ -123,93 +123,93 @@ def open_stored(content: bytes) -> Image.Image:
 
 
 def read(path: Path) -> Image.Image:
-    """Decode a picture file that fetch has already accepted."""
+    """Decode an image file that fetch has already accepted."""
     return decode(path.read_bytes())[0]
 
 
 def shrink(
     content: bytes, size: int, fit: Fit, most_pixels: int | None = None
-) -> tuple[Image.Image, PictureFacts]:
-    """Return what models are shown of a picture file: decoded, and resized as :func:`resize` does.
+) -> tuple[Image.Image, ImageFacts]:
+    """Return what models are shown of an image file: decoded, and resized as :func:`resize` does.
 
     Decoded at no less than twice the size, where nothing is lost that resizing would have kept.
     Arguments and errors are those of :func:`decode`; returned are also the facts of the file.
     """
-    picture, facts = decode(content, 2 * size, most_pixels)
-    return resize(picture, size, fit), facts
+    image, facts = decode(content, 2 * size, most_pixels)
+    return resize(image, size, fit), facts
 
 
-def resize(picture: Image.Image, size: int, fit: Fit) -> Image.Image:
-    """Return an RGB picture of ``size`` x ``size`` pixels.
+def resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+    """Return an RGB image of ``size`` x ``size`` pixels.
 
-    ``squash`` keeps the whole picture and gives up its shape, ``crop`` keeps the shape and gives
+    ``squash`` keeps the whole image and gives up its shape, ``crop`` keeps the shape and gives
     up the edges of the longer side, ``pad`` keeps both and fills with grey.
     """
     square = (size, size)
     if fit == "squash":
-        return picture.resize(square, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return image.resize(square, Image.Resampling.BICUBIC, reducing_gap=3.0)
     if fit == "crop":
-        return ImageOps.fit(picture, square, Image.Resampling.BICUBIC)
-    return ImageOps.pad(picture, square, Image.Resampling.BICUBIC, color=(124, 116, 104))
+        return ImageOps.fit(image, square, Image.Resampling.BICUBIC)
+    return ImageOps.pad(image, square, Image.Resampling.BICUBIC, color=(124, 116, 104))
 
 
-def _upright(decoded: Image.Image, picture: Image.Image) -> Image.Image:
+def _upright(decoded: Image.Image, image: Image.Image) -> Image.Image:
     """Turn what was decoded as the file's EXIF orientation says; return it apart from the file.
 
     Not by ImageOps.exif_transpose, which writes all EXIF entries again, and fails if one is odd.
     """
     try:
-        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         turn = None
     if turn is not None:
         return decoded.transpose(turn)
-    return decoded.copy() if decoded is picture else decoded
+    return decoded.copy() if decoded is image else decoded
 
 
-def _rgb(picture: Image.Image, content: bytes) -> Image.Image:
-    """Return the picture as RGB, transparency laid on white: itself if it is that already."""
-    if picture.mode in ("I", "F"):
-        raise BadPictureError(
-            f"{picture.format} of 32-bit, signed or floating-point values, whose range is not "
+def _rgb(image: Image.Image, content: bytes) -> Image.Image:
+    """Return the image as RGB, transparency laid on white: itself if it is that already."""
+    if image.mode in ("I", "F"):
+        raise BadImageError(
+            f"{image.format} of 32-bit, signed or floating-point values, whose range is not "
             "stated; convert it to 8 or 16 bits"
         )
-    if picture.mode.startswith("I;16"):
-        return _from_sixteen_bits(picture)
-    if not picture.has_transparency_data:
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
-    if picture.format == "PNG" and "transparency" in picture.info:
-        _scale_transparent_value(picture, depth=content[24])
-    layers = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
+    if image.mode.startswith("I;16"):
+        return _from_sixteen_bits(image)
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if image.format == "PNG" and "transparency" in image.info:
+        _scale_transparent_value(image, depth=content[24])
+    layers = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(white, layers).convert("RGB")
 
 
-def _scale_transparent_value(picture: Image.Image, depth: int) -> None:
+def _scale_transparent_value(image: Image.Image, depth: int) -> None:
     """State the one transparent value of a PNG as its pixels are stated, in 8 bits.
 
     Pillow scales pixels of 2 and 4 bits up and those of 16 bits down, but not this value.
     """
-    value = picture.info["transparency"]
-    if picture.mode == "L" and depth in (2, 4):
+    value = image.info["transparency"]
+    if image.mode == "L" and depth in (2, 4):
         most = 2**depth - 1
-        picture.info["transparency"] = (value & most) * 255 // most
-    elif picture.mode == "RGB" and depth == 16:
-        raise BadPictureError(
+        image.info["transparency"] = (value & most) * 255 // most
+    elif image.mode == "RGB" and depth == 16:
+        raise BadImageError(
             "PNG with one transparent colour of 16 bits, which cannot be told from its "
             "neighbours in 8 bits; convert it to 8 bits"
         )
 
 
-def _from_sixteen_bits(picture: Image.Image) -> Image.Image:
+def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     """Scale grey values of up to 16 bits to 8; convert() would clip all above 255 to white."""
-    values = np.asarray(picture).astype(np.uint16)
-    tags = getattr(picture, "tag_v2", {})
+    values = np.asarray(image).astype(np.uint16)
+    tags = getattr(image, "tag_v2", {})
     bits = tags.get(ExifTags.Base.BitsPerSample, (16,))
     grey = (values >> (bits[0] - 8)).astype(np.uint8)
     if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # TIFF: zero is white
         grey = 255 - grey
-    transparent = picture.info.get("transparency")
+    transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255
     return Image.fromarray(grey).convert("RGB")

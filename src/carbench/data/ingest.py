@@ -1,4 +1,4 @@
-"""Takes pictures in: checks each by decoding it, keeps the good, lists the bad with the reason."""
+"""Takes images in: checks each by decoding it, keeps the good, lists the bad with the reason."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.parallel import in_order
 from carbench.core.progress import progress
 from carbench.data.image_formats import FORMATS, START, SUFFIXES, format_of
-from carbench.data.images import BadPictureError, PictureFacts, decode
+from carbench.data.images import BadImageError, ImageFacts, decode
 from carbench.data.sources import classes
 from carbench.data.sources.files import Listing, SourceFile, UnreadableFileError
 from carbench.data.sources.places import COMPANIONS, Layout, Place, is_hidden
@@ -21,7 +21,7 @@ from carbench.params.data import DataParams
 
 MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]
 QUARANTINE = ["file", "class", "published", "sha256", "bytes", "reason"]
-NO_PICTURE = "left aside: not a picture"
+NO_IMAGE = "left aside: not an image"
 NO_CLASS = "left aside: not in a class folder"
 BAD_NAME = "its name is not UTF-8, or has control characters"
 
@@ -39,9 +39,9 @@ class Collected:
 
 
 def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> Collected:
-    """Write the chosen classes' pictures below ``images``, each only if it decodes as a whole.
+    """Write the chosen classes' images below ``images``, each only if it decodes as a whole.
 
-    The content decides what is a picture. A file in a class folder that should be a picture and
+    The content decides what is an image. A file in a class folder that should be an image and
     cannot be taken counts against ``max_bad_fraction``. Left aside are files whose ending says that
     they are something else, and files outside of all class folders.
 
@@ -52,22 +52,22 @@ def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> 
         images: the folder to write to.
 
     Raises:
-        CarbenchError: no pictures, fewer than two classes, an unknown class asked for, a class of
+        CarbenchError: no images, fewer than two classes, an unknown class asked for, a class of
             which nothing could be taken, classes whose names hardly differ, folders beside the
             published parts, two files for one place, or more than ``max_bad_fraction`` of the
-            pictures undecodable.
+            images undecodable.
     """
     visible = [file for file in listing.files if not is_hidden(file.path)]
-    pictures = {file.path for file in visible if _is_meant_as_picture(file)}
-    if not pictures:
+    found = {file.path for file in visible if _is_meant_as_image(file)}
+    if not found:
         raise CarbenchError(
             origin,
-            found=f"no pictures among {len(listing.files)} files",
-            expected="a folder of pictures for each class",
+            found=f"no images among {len(listing.files)} files",
+            expected="a folder of images for each class",
             fix="correct data.path in params.yaml",
         )
-    layout = Layout(pictures)
-    strays = {name for path in pictures if (name := layout.stray(path))}
+    layout = Layout(found)
+    strays = {name for path in found if (name := layout.stray(path))}
     classes.refuse_strays(strays, params, origin)
     folders = [place for path in listing.empty_folders if (place := _class_folder(layout, path))]
     quarantine: list[Row] = []
@@ -76,9 +76,9 @@ def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> 
         place = layout.place(file.path)
         if place is not None:
             folders.append(place)
-        is_companion = file.path.suffix.lower() in COMPANIONS and file.path not in pictures
+        is_companion = file.path.suffix.lower() in COMPANIONS and file.path not in found
         if place is None or is_companion:
-            reason = NO_CLASS if file.path in pictures else NO_PICTURE
+            reason = NO_CLASS if file.path in found else NO_IMAGE
             quarantine.append({"file": _shown(file), "reason": reason})
         else:
             placed.append((file, place))
@@ -99,7 +99,7 @@ def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> 
     )
 
 
-def _is_meant_as_picture(file: SourceFile) -> bool:
+def _is_meant_as_image(file: SourceFile) -> bool:
     if file.path.suffix.lower() in SUFFIXES:
         return True
     try:
@@ -163,12 +163,12 @@ def _bytes(file: SourceFile) -> bytes | str:
 
 def _check(
     item: tuple[Place, SourceFile, bytes | str],
-) -> tuple[Place, SourceFile, PictureFacts | str, bytes]:
-    """Decode a picture: its facts, or the reason why it has none."""
+) -> tuple[Place, SourceFile, ImageFacts | str, bytes]:
+    """Decode an image: its facts, or the reason why it has none."""
     place, file, content = item
     if isinstance(content, str):
         return place, file, content, b""
     try:
         return place, file, decode(content)[1], content
-    except BadPictureError as error:
+    except BadImageError as error:
         return place, file, str(error), content

@@ -1,4 +1,4 @@
-"""The packed pictures: one uint8 array of all of them, memory-mapped, and the order they are in."""
+"""The packed images: one uint8 array of all of them, memory-mapped, and the order they are in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_array(folder: Path) -> NDArray[np.uint8]:
 
 
 def read_batches(folder: Path, images: list[str], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield pictures out of the pack in the order asked for, (B, S, S, 3), ``size`` at a time."""
+    """Yield images out of the pack in the order asked for, (B, S, S, 3), ``size`` at a time."""
     array, row_of = open_array(folder), rows_of(folder)
     rows = [row_of[image] for image in images]
     for start in range(0, len(rows), size):
@@ -35,11 +35,11 @@ def read_batches(folder: Path, images: list[str], size: int) -> Iterator[NDArray
 
 
 def rows_of(folder: Path) -> dict[str, int]:
-    """Return each picture's row in the array."""
+    """Return each image's row in the array."""
     return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX, ("row", "image"))}
 
 
 def sizes_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the width and height of each picture's file, in pixels, before it was packed."""
+    """Return the width and height of each image's file, in pixels, before it was packed."""
     index = read_table(folder / INDEX, ("image", "width", "height"))
     return {row["image"]: (int(row["width"]), int(row["height"])) for row in index}

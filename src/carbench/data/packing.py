@@ -1,7 +1,7 @@
-"""Fills the pack: pictures decoded and resized on all cores, written one after the other.
+"""Fills the pack: images decoded and resized on all cores, written one after the other.
 
 Written as a plain file, not through a memory map, whose pages would count as this process's memory:
-100,000 pictures take as much of it as 1,000. A killed run goes on where it was last safe on disk.
+100,000 images take as much of it as 1,000. A killed run goes on where it was last safe on disk.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from carbench.params.pack import PackParams
 
 log = logging.getLogger("carbench")
 
-# Packed pictures that wait to be written, at most.
+# Packed images that wait to be written, at most.
 WAITING_BYTES = 64_000_000
-# Pictures that a process takes at a time.
+# Images that a process takes at a time.
 CHUNK = 20
-# Pictures between two points that a killed run goes on from; a multiple of that.
+# Images between two points that a killed run goes on from; a multiple of that.
 SAFE_EVERY = 2000
 
 
 def write_array(
-    folder: Path, pictures: Sequence[Path], params: PackParams, scratch: Path | None
+    folder: Path, images: Sequence[Path], params: PackParams, scratch: Path | None
 ) -> int:
-    """Write ``images.npy``: (N, size, size, 3) uint8, RGB, in the order of ``pictures``.
+    """Write ``images.npy``: (N, size, size, 3) uint8, RGB, in the order of ``images``.
 
     Args:
         folder: where to write it.
-        pictures: files that fetch has accepted.
+        images: files that fetch has accepted.
         params: size and fit.
         scratch: a folder on the same disk that outlives a kill and is of this pack alone; None:
             start anew each time.
@@ -54,15 +54,15 @@ def write_array(
     draft, marks = workplace / ARRAY, workplace / "safe.json"
     done = _safe_rows(draft, marks) if scratch else 0
     if done:
-        log.info("going on after %s pictures", f"{done:,}")
+        log.info("going on after %s images", f"{done:,}")
 
     with draft.open("r+b" if done else "wb") as file:
-        shape = (len(pictures), params.size, params.size, 3)
+        shape = (len(images), params.size, params.size, 3)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         file.seek(done * row_bytes, os.SEEK_CUR)
         file.truncate()
-        some = [pictures[start : start + CHUNK] for start in range(done, len(pictures), CHUNK)]
+        some = [images[start : start + CHUNK] for start in range(done, len(images), CHUNK)]
         ahead = max(4, WAITING_BYTES // (CHUNK * row_bytes))
         packed = in_order_by_processes(partial(_pixels, params), some, ahead)
         row = done
@@ -80,9 +80,9 @@ def write_array(
 
 
 def _pixels(params: PackParams, paths: Sequence[Path]) -> bytes:
-    """Decode and resize some pictures."""
+    """Decode and resize some images."""
     shrunk = (shrink(path.read_bytes(), params.size, params.fit)[0] for path in paths)
-    return b"".join(picture.tobytes() for picture in shrunk)
+    return b"".join(image.tobytes() for image in shrunk)
 
 
 def _safe_rows(draft: Path, marks: Path) -> int:

@@ -1,9 +1,9 @@
-"""How many twins the audit may have missed between the pictures that judge and those that train.
+"""How many twins the audit may have missed between the images that judge and those that train.
 
-Each different file that judges is laid beside the picture of the other side that is most like it.
+Each different file that judges is laid beside the image of the other side that is most like it.
 Where the two agree nearly as well as twins do, they are doubtful, and a person judges them all; of
 the rest a person judges a random sample. The sample bounds how many of the rest are twins after
-all, as far as a twin is among the pictures that the audit compares closely.
+all, as far as a twin is among the images that the audit compares closely.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXAMPLES = 6  # of doubtful pairs, for the report
 
 @dataclass(frozen=True)
 class File:
-    """A picture file: its name, and the number of the first with the same bytes."""
+    """An image file: its name, and the number of the first with the same bytes."""
 
     image: str
     exact: int
@@ -35,7 +35,7 @@ class File:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A row of the audit's candidates.csv: two pictures and how well they agree."""
+    """A row of the audit's candidates.csv: two images and how well they agree."""
 
     first: str
     second: str
@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A picture that judges, and the one of the other side that is most like it."""
+    """An image that judges, and the one of the other side that is most like it."""
 
     image: str
     twin: str
@@ -66,11 +66,11 @@ def doubts(
     """Return what a person has to judge, and how many files that judge have no candidate.
 
     Doubtful ones come first, from the most alike; the others come in a random order, so that the
-    first n of them are a random sample. Pictures that the audit itself found to have a twin are not
+    first n of them are a random sample. Images that the audit itself found to have a twin are not
     among them; those whose twin a person has confirmed are.
 
     Args:
-        files: all pictures.
+        files: all images.
         assignments: where each went.
         candidates: pairs that were compared closely, by the first files with their bytes.
         seed: of the random order.

@@ -1,10 +1,10 @@
-"""Reads split.csv: which pictures belong to which part.
+"""Reads split.csv: which images belong to which part.
 
 A split that was dealt several times has a column for each time, and the seed of a training says
 which of the r it uses: number s mod r.
 
 In a k-fold split a part is a fold, and the seed of a training says which fold judges it: seed s is
-tested on fold s mod k and chooses by the next one. Every k seeds in a row test every picture once.
+tested on fold s mod k and chooses by the next one. Every k seeds in a row test every image once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def split_column(number: int) -> str:
 
 @dataclass(frozen=True)
 class SplitRow:
-    """A picture that takes part: its class, duplicate group, part, and whether it is leaked."""
+    """An image that takes part: its class, duplicate group, part, and whether it is leaked."""
 
     image: str
     label: str
@@ -36,7 +36,7 @@ class SplitRow:
 
 
 def read_split(path: Path, seed: int) -> list[SplitRow]:
-    """Return the rows of split.csv without the excluded pictures, in file order.
+    """Return the rows of split.csv without the excluded images, in file order.
 
     Args:
         path: split.csv.
@@ -61,7 +61,7 @@ def classes_of(rows: list[SplitRow]) -> list[str]:
 
 
 def first_of_groups(rows: list[SplitRow]) -> list[SplitRow]:
-    """Return the first picture of each duplicate group, in order."""
+    """Return the first image of each duplicate group, in order."""
     first: dict[int, SplitRow] = {}
     for row in rows:
         first.setdefault(row.group, row)
@@ -69,7 +69,7 @@ def first_of_groups(rows: list[SplitRow]) -> list[SplitRow]:
 
 
 def count_splits(columns: Iterable[str]) -> int:
-    """Return how often the pictures were dealt, from the column names of split.csv."""
+    """Return how often the images were dealt, from the column names of split.csv."""
     return sum(name == "split" or name.startswith("split_") for name in columns)
 
 

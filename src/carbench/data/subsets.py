@@ -28,14 +28,14 @@ def draw_places(groups: Iterable[int], seed: int) -> dict[int, float]:
 def take(
     rows: Sequence[SplitRow], fraction: float, places: Mapping[int, float], seed: int
 ) -> list[SplitRow]:
-    """Return a fraction of the pictures, as whole duplicate groups, class by class.
+    """Return a fraction of the images, as whole duplicate groups, class by class.
 
     A group is taken if the larger part of it lies within the fraction, so that a class is off by
     at most half a group; the first group of each class always is. A group of several classes counts
     as its commonest.
 
     Args:
-        rows: the pictures of the train part.
+        rows: the images of the train part.
         fraction: above 0, at most 1.
         places: of every group, from :func:`draw_places`.
         seed: of the training, which says where on the circle it begins.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Few pictures, all predicted right, would ask for a temperature of zero.
+# Few images, all predicted right, would ask for a temperature of zero.
 LOWEST, HIGHEST = 0.05, 20.0
 HALVINGS = 40
 # A probability of zero is one that was too small to be written.
@@ -26,7 +26,7 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     load.)
 
     Args:
-        logits: (N, K) of pictures that were not trained on.
+        logits: (N, K) of images that were not trained on.
         labels: (N,) true class indices.
     """
     exact = logits.astype(np.float64)

@@ -1,11 +1,11 @@
-"""What in a picture speaks for a class: a heat map, from captum's attributions.
+"""What in an image speaks for a class: a heat map, from captum's attributions.
 
 HiResCAM (Draelos and Carin, arXiv:2011.08891) where the backbone ends in a feature map fine enough:
 its values times the gradients of the class's logit there, summed over the channels, negative sums
 left out. Where average pooling follows, as in most backbones, this is Grad-CAM (Selvaraju et al.,
 ICCV 2017) up to its scale.
 
-Elsewhere (small pictures, the tokens of a vision transformer) the pixels times their gradients,
+Elsewhere (small images, the tokens of a vision transformer) the pixels times their gradients,
 summed over small squares. docs/evaluation.md has the measurement, and what it leaves open.
 """
 
@@ -32,13 +32,13 @@ SQUARES = 14
 def explain(
     model: nn.Module, inputs: Tensor, classes: Tensor, batch_size: int
 ) -> tuple[NDArray[np.uint8], str]:
-    """Return what speaks for a class in each picture, and how that was found.
+    """Return what speaks for a class in each image, and how that was found.
 
     Args:
         model: a timm model that is ready to predict.
         inputs: (M, 3, S, S) float32, normalised; M is at least 1.
         classes: (M,) int64, on the inputs' device: the class to explain of each.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Returns:
         (M, S, S) uint8, 255 where most speaks for the class, all 0 where nothing does; and the
@@ -61,12 +61,12 @@ def explain(
 
 
 @torch.inference_mode()
-def mapped_stage(model: nn.Module, picture: Tensor) -> tuple[str, int] | None:
+def mapped_stage(model: nn.Module, image: Tensor) -> tuple[str, int] | None:
     """Return the last stage if its output is a feature map of at least ``MIN_CELLS`` a side.
 
     Args:
         model: its stages are those that timm lists in ``feature_info``.
-        picture: (1, 3, S, S), normalised.
+        image: (1, 3, S, S), normalised.
 
     Returns:
         The submodule's name and the axis of the channels in its output (B, channels, rows, columns)
@@ -80,7 +80,7 @@ def mapped_stage(model: nn.Module, picture: Tensor) -> tuple[str, int] | None:
     stage = model.get_submodule(name)
     hook = stage.register_forward_hook(lambda module, taken, given: outputs.append(given))
     try:
-        model(picture)
+        model(image)
     finally:
         hook.remove()
     output = outputs[-1] if outputs else None  # some name a stage whose parts they call themselves

@@ -1,8 +1,8 @@
-"""Pictures whose label is probably wrong: confident learning.
+"""Images whose label is probably wrong: confident learning.
 
 Northcutt, Jiang and Chuang, "Confident Learning", JAIR 2021, from probabilities of models that did
-not learn from the picture. A class counts as confident where its probability is at least the mean
-that it has over the pictures labelled so; a picture is suspect where the likeliest confident class
+not learn from the image. A class counts as confident where its probability is at least the mean
+that it has over the images labelled so; an image is suspect where the likeliest confident class
 is another than its label. Written out instead of imported from cleanlab, which loads scikit-learn
 for 1.6 s; a test holds the list and its order to cleanlab's.
 """
@@ -19,7 +19,7 @@ ROUNDING = 1e-6
 def suggest_labels(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return (N,) the class that each picture probably shows: its label, if that is not in doubt.
+    """Return (N,) the class that each image probably shows: its label, if that is not in doubt.
 
     Args:
         probabilities: (N, K), out of sample.

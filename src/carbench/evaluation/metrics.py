@@ -1,4 +1,4 @@
-"""How good predictions are: every number from the class probabilities of one set of pictures.
+"""How good predictions are: every number from the class probabilities of one set of images.
 
 Written out instead of imported from scikit-learn, whose import takes 3 s of every evaluation; the
 tests hold every number to scikit-learn's.
@@ -59,18 +59,18 @@ def measure_calibration(
 
 
 def balanced_accuracy(hits: Counts, true: Counts) -> Counts:
-    """Return the mean recall of the classes that have pictures.
+    """Return the mean recall of the classes that have images.
 
     Args:
         hits: (..., K) right answers by class.
-        true: (..., K) pictures by class.
+        true: (..., K) images by class.
     """
     recalls = np.divide(hits, true, out=np.zeros(true.shape), where=true > 0)
     return _mean_where(recalls, true > 0)
 
 
 def macro_f1(hits: Counts, true: Counts, claimed: Counts) -> Counts:
-    """Return the mean F1 of the classes that have pictures or predictions.
+    """Return the mean F1 of the classes that have images or predictions.
 
     Args:
         hits, true: as for :func:`balanced_accuracy`.
@@ -93,7 +93,7 @@ def _mean_where(values: Counts, counts: NDArray[np.bool_]) -> Counts:
 def calibration_error(probabilities: Probabilities, labels: Labels, bins: int) -> float:
     """Return the expected calibration error with equal-mass bins, between 0 and 1.
 
-    Pictures are sorted by the probability of the predicted class and cut into ``bins`` parts of
+    Images are sorted by the probability of the predicted class and cut into ``bins`` parts of
     equal count; the error is the mean, weighted by count, of |accuracy - mean confidence|
     (Naeini et al., AAAI 2015, with the adaptive bins of Nixon et al., CVPRW 2019).
     """

@@ -1,4 +1,4 @@
-"""What a model says of pictures, as a table: a row a picture, with all its probabilities."""
+"""What a model says of images, as a table: a row an image, with all its probabilities."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ DIGITS = ".6g"
 def prediction_columns(classes: Sequence[str], further: Sequence[str] = ()) -> list[str]:
     """Return the columns of :func:`prediction_rows`, in their order in a file.
 
-    ``further`` are what a caller adds of the pictures themselves.
+    ``further`` are what a caller adds of the images themselves.
     """
-    picture = ("image", "class", "group", *further)
-    return [*picture, "predicted", "confidence", *map(_column, classes)]
+    image = ("image", "class", "group", *further)
+    return [*image, "predicted", "confidence", *map(_column, classes)]
 
 
 def prediction_rows(
     rows: Sequence[SplitRow], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row a picture.
+    """Yield a row an image.
 
     Args:
-        rows: the N pictures.
+        rows: the N images.
         probabilities: (N, K), uncalibrated, in the order of ``rows`` and ``classes``.
         classes: the K class names.
     """

@@ -1,4 +1,4 @@
-"""Parts of the test pictures that may be harder than others: by size of the file, by class."""
+"""Parts of the test images that may be harder than others: by size of the file, by class."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def sliced(rows: Sequence[Mapping[str, Any]], by: Slice) -> dict[str, list[int]]
 
 
 def terciles(areas: Sequence[int]) -> list[str]:
-    """Return for each picture the third that its size falls into, and the range of that third.
+    """Return for each image the third that its size falls into, and the range of that third.
 
-    Pictures of equal size are never told apart: where sizes repeat, a part may hold more than a
+    Images of equal size are never told apart: where sizes repeat, a part may hold more than a
     third, or be missing.
 
     Args:
-        areas: width times height of each picture's file, in pixels.
+        areas: width times height of each image's file, in pixels.
 
     Returns:
         Names such as ``medium (41,808 to 62,500 pixels)``.
     """
     ordered = sorted(areas)
-    # The largest picture of the first third, and of the second.
+    # The largest image of the first third, and of the second.
     cuts = [ordered[-(-len(ordered) * third // 3) - 1] for third in (1, 2)] if ordered else []
     sizes = [TERCILES[sum(area > cut for cut in cuts)] for area in areas]
     names = {}

@@ -36,7 +36,7 @@ class ModelCard:
 def create(model: str, class_count: int, image_size: int, key: str = "model") -> nn.Module:
     """Return a timm model with a new head and random weights, from torch's random state.
 
-    Where the architecture is made for one size of pictures (position embeddings, windows), that is
+    Where the architecture is made for one size of images (position embeddings, windows), that is
     ``image_size``. A model with two heads (distilled) gives the mean of their logits, in training
     as in prediction: timm's way to fine-tune without a teacher, in which both heads learn.
 

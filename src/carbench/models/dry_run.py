@@ -25,7 +25,7 @@ from carbench.models.heads import train_mode
 from carbench.models.onnx_graph import Deployable, write_onnx
 from carbench.models.refusing import (
     CLASSES,
-    PICTURES,
+    IMAGES,
     UnfitError,
     refuse_other_than_logits,
     refused,
@@ -43,7 +43,7 @@ def dry_run(name: str, image_size: int, backbone: str) -> nn.Module:
 
     Args:
         name: of the timm model.
-        image_size: pixels of both sides of the pictures, ``train.image_size``.
+        image_size: pixels of both sides of the images, ``train.image_size``.
         backbone: its name under ``backbones:``.
 
     Returns:
@@ -52,7 +52,7 @@ def dry_run(name: str, image_size: int, backbone: str) -> nn.Module:
     Raises:
         CarbenchError: the model cannot be made, trained or exported at this size.
     """
-    device = prepare(ComputeSection(device="cpu", threads=1, batch_size=PICTURES), "weights")
+    device = prepare(ComputeSection(device="cpu", threads=1, batch_size=IMAGES), "weights")
     torch.manual_seed(0)  # the same verdict on every run
     key = f"backbones.{backbone}.model"
     with refused(name, image_size, key, "made"):
@@ -83,10 +83,10 @@ def _refuse_large(name: str, image_size: int, key: str) -> None:
 def _train(model: nn.Module, image_size: int) -> None:
     """Take the gradients of one batch, as :class:`carbench.training.loop.Trainer` does."""
     train_mode(model, frozen=False)
-    pictures = torch.rand(PICTURES, 3, image_size, image_size)
-    logits = model(pictures.contiguous(memory_format=torch.channels_last))
+    images = torch.rand(IMAGES, 3, image_size, image_size)
+    logits = model(images.contiguous(memory_format=torch.channels_last))
     refuse_other_than_logits(logits)
-    functional.cross_entropy(logits, torch.arange(PICTURES)).backward()
+    functional.cross_entropy(logits, torch.arange(IMAGES)).backward()
     model.zero_grad(set_to_none=True)
 
 
@@ -94,7 +94,7 @@ def _export(model: nn.Module, name: str, image_size: int) -> None:
     """Write the graph and hold what ONNX Runtime makes of it against the model itself."""
     mean, std = normalization(model)
     card = ModelCard(name, CLASSES, image_size, mean, std)
-    pixels = torch.randint(0, 256, (PICTURES + 1, image_size, image_size, 3), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (IMAGES + 1, image_size, image_size, 3), dtype=torch.uint8)
     with torch.no_grad():
         upright = pixels.permute(0, 3, 1, 2).float() / 255
         logits = model(Normalizer(mean, std, torch.device("cpu"))(upright))
@@ -102,7 +102,7 @@ def _export(model: nn.Module, name: str, image_size: int) -> None:
         path = Path(folder) / "model.onnx"
         write_onnx(Deployable(model, card, image_size, 1.0).eval(), image_size, CLASSES, path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        (given, _) = session.run(None, {"pictures": pixels.numpy()})
+        (given, _) = session.run(None, {"images": pixels.numpy()})
     difference = (torch.from_numpy(given) - logits.softmax(dim=1)).abs().max().item()
     # Random weights may put out infinities, of which nothing can be compared.
     if math.isfinite(difference) and difference > TOLERANCE:

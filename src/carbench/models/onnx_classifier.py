@@ -46,9 +46,9 @@ class OnnxModel:
 
         Another thread ends it by setting ``terminate`` of the ``options``.
         """
-        probabilities, embedding = self._session.run(None, {"pictures": pixels}, options)
+        probabilities, embedding = self._session.run(None, {"images": pixels}, options)
         return probabilities, embedding
 
     def probabilities(self, batches: Iterable[Pixels]) -> Numbers:
-        """Return the probabilities (N, K) of all pictures of the batches."""
+        """Return the probabilities (N, K) of all images of the batches."""
         return np.concatenate([self.predict(pixels)[0] for pixels in batches])

@@ -1,4 +1,4 @@
-"""The model as one ONNX graph, from the pixels of a shrunk picture to probabilities.
+"""The model as one ONNX graph, from the pixels of a shrunk image to probabilities.
 
 Before it an image file goes through :func:`carbench.data.images.shrink`, as in stage pack. What
 follows (resizing to what the backbone sees, normalisation, temperature) is in the graph, so that no
@@ -27,7 +27,7 @@ from carbench.data.batches import Normalizer
 from carbench.models.backbones import ModelCard
 from carbench.models.without_compiler import use_compiler
 
-# Numbers that an embedding has, at most: enough to see that pictures have changed.
+# Numbers that an embedding has, at most: enough to see that images have changed.
 EMBEDDED = 16
 # Initializers of what comes before the backbone and after it, which is never quantized.
 UNQUANTIZED = ("shares", "axes")
@@ -39,7 +39,7 @@ class Deployable(nn.Module):
     Args:
         model: a trained timm model on the CPU, in evaluation mode.
         card: of the model.
-        side: pixels of both sides of the shrunk pictures.
+        side: pixels of both sides of the shrunk images.
         temperature: divides the logits.
     """
 
@@ -71,8 +71,8 @@ class Deployable(nn.Module):
         It does in most models. Not where two heads are averaged (distilled), tokens vote (VOLO), or
         a convolution classifies (DLA).
         """
-        dice = torch.Generator().manual_seed(0)
-        seen = self.model.forward_features(torch.rand(1, 3, self._size, self._size, generator=dice))
+        rng = torch.Generator().manual_seed(0)
+        seen = self.model.forward_features(torch.rand(1, 3, self._size, self._size, generator=rng))
         features = self._pool(seen)
         try:
             logits = self.model.get_classifier()(features)
@@ -84,18 +84,18 @@ class Deployable(nn.Module):
 
     @torch.no_grad()  # tensors of inference mode are captured only in a second, slower attempt
     def embed_along_principal_axes(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        """Let an embedding be where a picture stands along the principal axes of these ones."""
+        """Let an embedding be where an image stands along the principal axes of these ones."""
         features = [self.features(torch.from_numpy(pixels)).numpy() for pixels in batches]
         centre, axes = principal_axes(np.concatenate(features))
         self.centre, self.axes = torch.from_numpy(centre), torch.from_numpy(axes)
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Return what the classifier looks at, (N, D), of (N, S, S, 3) uint8."""
-        return self._pool(self._see(pictures))
+        return self._pool(self._see(images))
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) uint8."""
-        seen = self._see(pictures)
+        seen = self._see(images)
         features = self._pool(seen)
         if self._has_one_classifier:
             logits = self.model.get_classifier()(features)
@@ -104,11 +104,11 @@ class Deployable(nn.Module):
         embedding = torch.matmul(features - self.centre, self.axes)
         return torch.softmax(logits / self._temperature, dim=1), embedding
 
-    def _see(self, pictures: Tensor) -> Any:
+    def _see(self, images: Tensor) -> Any:
         """Return the backbone's last feature maps or tokens of (N, S, S, 3) uint8."""
-        side, size = pictures.shape[1], self._size
-        # As carbench.data.augment.resample for whole pictures: rows first, then columns.
-        tall = torch.matmul(self.shares, pictures.reshape(-1, side, side * 3).float())
+        side, size = images.shape[1], self._size
+        # As carbench.data.augment.resample for whole images: rows first, then columns.
+        tall = torch.matmul(self.shares, images.reshape(-1, side, side * 3).float())
         planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
         upright = torch.matmul(planes, self.shares.transpose(1, 2))
         return self.model.forward_features(upright * self.scale + self.shift)
@@ -143,7 +143,7 @@ def principal_axes(
 
 
 def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> None:
-    """Write the model with any number of pictures at a time; the same bytes on every run.
+    """Write the model with any number of images at a time; the same bytes on every run.
 
     The file holds the class names, in the metadata entry ``classes``.
     """
@@ -159,9 +159,9 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
             model,
             (example,),
             dynamo=True,
-            input_names=["pictures"],
+            input_names=["images"],
             output_names=["probabilities", "embedding"],
-            dynamic_shapes={"pictures": {0: torch.export.Dim("pictures_at_a_time")}},
+            dynamic_shapes={"images": {0: torch.export.Dim("images_at_a_time")}},
             external_data=False,
             verbose=False,
         )

@@ -17,7 +17,7 @@ from carbench.models.onnx_graph import UNQUANTIZED
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        self._feeds = ({"pictures": pixels} for pixels in batches)
+        self._feeds = ({"images": pixels} for pixels in batches)
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         return next(self._feeds, None)
@@ -32,7 +32,7 @@ def write_int8(source: Path, target: Path, batches: Iterable[NDArray[np.uint8]])
     Args:
         source: the model.
         target: the file to write.
-        batches: of training pictures, (B, S, S, 3), which tell the ranges of the numbers.
+        batches: of training images, (B, S, S, 3), which tell the ranges of the numbers.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"

@@ -1,4 +1,4 @@
-"""Predicts pictures without changing them: for choosing an epoch, and for judging."""
+"""Predicts images without changing them: for choosing an epoch, and for judging."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from torch import Tensor, nn
 from carbench.data.batches import Normalizer
 
 
-class Pictures(Protocol):
-    """What can be predicted: packed pictures, as they are or changed."""
+class Images(Protocol):
+    """What can be predicted: packed images, as they are or changed."""
 
     def __len__(self) -> int: ...
 
     def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole pictures, a batch at a time: (B, 3, size, size) float32 in 0..1."""
+        """Yield whole images, a batch at a time: (B, 3, size, size) float32 in 0..1."""
 
 
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
-    pictures: Pictures,
+    images: Images,
     normalize: Normalizer,
     image_size: int,
     batch_size: int,
     bfloat16: bool = False,
 ) -> Tensor:
-    """Return the logits (N, classes) float32, on the CPU, of all pictures in their order.
+    """Return the logits (N, classes) float32, on the CPU, of all images in their order.
 
     Args:
         model: is put into evaluation mode.
-        pictures: (N) pictures.
-        normalize: what the model wants done to pictures.
+        images: (N) images.
+        normalize: what the model wants done to images.
         image_size: pixels of a side that the model sees.
-        batch_size: pictures at a time.
-        bfloat16: compute in bfloat16 where autocast does; pictures and logits stay float32.
+        batch_size: images at a time.
+        bfloat16: compute in bfloat16 where autocast does; images and logits stay float32.
     """
     model.eval()
-    batches = torch.split(torch.arange(len(pictures)), batch_size)
+    batches = torch.split(torch.arange(len(images)), batch_size)
     logits = []
-    for batch in pictures.upright(batches, image_size):
+    for batch in images.upright(batches, image_size):
         with torch.autocast(batch.device.type, torch.bfloat16, bfloat16):
             logits.append(model(normalize(batch)).float())
     return torch.cat(logits).cpu()

@@ -13,8 +13,8 @@ from carbench.core.errors import CarbenchError
 from carbench.models.backbones import create
 
 CLASSES = ["one", "other"]
-# One picture alone has no variance for batch normalisation where its map has shrunk to one cell.
-PICTURES = 2
+# One image alone has no variance for batch normalisation where its map has shrunk to one cell.
+IMAGES = 2
 # Sizes that architectures want a multiple of: patches of 8, 14 and 16 pixels, strides of 32 ...
 STEPS = (8, 14, 16, 32, 64)
 SMALLEST, LARGEST_SIDE = 16, 1024
@@ -28,7 +28,7 @@ def nearest_size(name: str, image_size: int) -> int | None:
     """Return the nearest other image size at which a timm model predicts, or None.
 
     Only a few sizes are tried, without computing (on torch's meta device): multiples of what
-    architectures divide pictures by, and the model's own.
+    architectures divide images by, and the model's own.
     """
     config = timm.get_pretrained_cfg(name)
     sizes = {config.input_size[-1]} if config else set()
@@ -45,7 +45,7 @@ def _predicts(name: str, size: int) -> bool:
     try:
         with torch.device("meta"), torch.no_grad():
             model = create(name, len(CLASSES), size).eval()
-            refuse_other_than_logits(model(torch.rand(PICTURES, 3, size, size)))
+            refuse_other_than_logits(model(torch.rand(IMAGES, 3, size, size)))
     except Exception:  # of any kind: timm and torch have many
         return False
     return True
@@ -104,7 +104,7 @@ def _said(error: Exception) -> str:
 
 def refuse_other_than_logits(given: object) -> None:
     """Raise :class:`UnfitError` unless a model of two classes has put out logits of two images."""
-    expected = (PICTURES, len(CLASSES))
+    expected = (IMAGES, len(CLASSES))
     if not isinstance(given, Tensor) or given.shape != expected:
         found = list(given.shape) if isinstance(given, Tensor) else type(given).__name__
         raise UnfitError(f"it puts out {found} where logits {list(expected)} are needed")

@@ -30,7 +30,7 @@ def adapt(
         tensors: a state dict, of any image size.
         model: what they start, made for ``image_size``.
         name: of the timm model.
-        image_size: pixels of both sides of the pictures.
+        image_size: pixels of both sides of the images.
         key: of the weights in params.yaml.
 
     Raises:

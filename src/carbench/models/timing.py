@@ -72,7 +72,7 @@ def take_turns(
         count: told of the rounds, yields them: for a progress bar.
     """
     configurations = list(runs)
-    dice = default_rng(seed)
+    rng = default_rng(seed)
     turns = []
     for run in runs.values():  # the first call of all allocates and chooses kernels
         run()
@@ -80,7 +80,7 @@ def take_turns(
     gc.disable()
     try:
         for number in count(range(rounds)):
-            for place, index in enumerate(dice.permutation(len(configurations))):
+            for place, index in enumerate(rng.permutation(len(configurations))):
                 configuration = configurations[index]
                 ms = 1000 * _turn(runs[configuration], CALLS if configuration.images == 1 else 1)
                 turns.append(Turn(number, place, configuration, ms))

@@ -1,4 +1,4 @@
-"""`data:` - where the pictures come from (stage fetch)."""
+"""`data:` - where the images come from (stage fetch)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING_LOCAL = "presets/none"
 
 
 class SampleParams(Section):
-    """The drawn sample: how many pictures of each class, and from which seed."""
+    """The drawn sample: how many images of each class, and from which seed."""
 
     images_per_class: Annotated[int, Field(ge=12, le=100_000)]
     seed: Annotated[int, Field(ge=0)]

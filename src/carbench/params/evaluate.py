@@ -1,4 +1,4 @@
-"""`evaluate:` - how the test pictures are predicted (stage evaluate)."""
+"""`evaluate:` - how the test images are predicted (stage evaluate)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stages that conclude something from pictures share: how sure they have to be."""
+"""What stages that conclude something from images share: how sure they have to be."""
 
 from __future__ import annotations
 

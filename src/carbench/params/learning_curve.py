@@ -1,4 +1,4 @@
-"""`learning_curve:` - would more pictures help? (stages draw, subset and learning_curve)."""
+"""`learning_curve:` - would more images help? (stages draw, subset and learning_curve)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pack:` - the one size at which every picture is kept (stage pack)."""
+"""`pack:` - the one size at which every image is kept (stage pack)."""
 
 from __future__ import annotations
 

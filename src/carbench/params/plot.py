@@ -72,7 +72,7 @@ class ReliabilityParams(Section):
 
 
 class RiskCoverageParams(Section):
-    """Error among the answered pictures against their share."""
+    """Error among the answered images against their share."""
 
     others: bool
 
@@ -84,7 +84,7 @@ class LeakParams(Section):
 
 
 class RobustnessParams(Section):
-    """Accuracy on corrupted pictures, a panel a backbone."""
+    """Accuracy on corrupted images, a panel a backbone."""
 
     show: Literal["accuracy", "drop"]
 
@@ -109,7 +109,7 @@ class MistakesParams(Section):
 
 
 class LearningCurveFigureParams(Section):
-    """Accuracy against the number of training pictures, and where it leads."""
+    """Accuracy against the number of training images, and where it leads."""
 
     log_scale: bool
 

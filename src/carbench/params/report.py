@@ -10,7 +10,7 @@ from carbench.params.base import Section
 
 
 class ReportParams(Section):
-    """Title, how many pictures of each kind, and what an hour of one core costs (0: not known)."""
+    """Title, how many images of each kind, and what an hour of one core costs (0: not known)."""
 
     title: Annotated[str, Field(min_length=1)]
     duplicate_pairs: Annotated[int, Field(ge=0, le=100)]

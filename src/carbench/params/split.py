@@ -1,4 +1,4 @@
-"""`split:` - which pictures train, choose and judge (stage split)."""
+"""`split:` - which images train, choose and judge (stage split)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SplitParams(Section):
 
     @property
     def rotates(self) -> bool:
-        """Whether a picture that tests one training may teach or choose another."""
+        """Whether an image that tests one training may teach or choose another."""
         return self.method == "kfold" or (self.method == "grouped" and self.repeats > 1)
 
     @property

@@ -203,7 +203,7 @@ def _refuse_another_size(path: Path, key: str, overrides: dict[str, Any]) -> Non
             path,
             key=f"{key}.image_size",
             found="an override",
-            expected="one picture size for all backbones, so that their costs compare",
+            expected="one image size for all backbones, so that their costs compare",
             fix="set train.image_size",
         )
 
@@ -295,6 +295,6 @@ def _check_learning_curve(path: Path, study: Study) -> None:
             path,
             key="learning_curve.seeds",
             found=", ".join(map(str, unknown)),
-            expected=f"some of seeds: {study.seeds}, which stage train trains on all pictures",
+            expected=f"some of seeds: {study.seeds}, which stage train trains on all images",
             fix="correct it, or draw no curve with learning_curve.fractions: []",
         )

@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentParams(Section):
-    """Random changes of each training picture; evaluation sees none of them."""
+    """Random changes of each training image; evaluation sees none of them."""
 
     min_area: Annotated[float, Field(gt=0, le=1)]
     max_stretch: Annotated[float, Field(ge=1)]

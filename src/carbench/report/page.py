@@ -11,9 +11,9 @@ from markupsafe import Markup
 from carbench.evaluation.cost.files import MEASURED
 from carbench.params.report import ReportParams
 from carbench.report.forms import FORMS, cell, machine
+from carbench.report.images import data_uri, explanation, sheet, thumbnail
 from carbench.report.inline import dark_colours, inline_figure
 from carbench.report.pages.templates import html_environment, stylesheet
-from carbench.report.pictures import data_uri, explanation, sheet, thumbnail
 from carbench.report.sections import SECTIONS
 from carbench.report.study import Sources, Study
 

@@ -101,7 +101,7 @@ class Study:
 
     @property
     def tied(self) -> list[Rival]:
-        """Backbones that the test pictures cannot tell from the chosen one."""
+        """Backbones that the test images cannot tell from the chosen one."""
         return [rival for rival in self.rivals if rival.backbone.tied]
 
     @property
@@ -125,7 +125,7 @@ class Study:
 
     @property
     def choice(self) -> Choice:
-        """The chosen backbone on the validation pictures."""
+        """The chosen backbone on the validation images."""
         return next(each for each in self.choices if each.chosen)
 
     @cached_property
@@ -154,19 +154,19 @@ class Study:
 
     @property
     def splits(self) -> int:
-        """How often the pictures were dealt; each training was made on one of the splits."""
+        """How often the images were dealt; each training was made on one of the splits."""
         return count_splits(self._dealt[0])
 
     @property
     def rotates(self) -> bool:
-        """Whether a test picture of one split is in train or val of another."""
+        """Whether a test image of one split is in train or val of another."""
         columns = [split_column(number) for number in range(self.splits)]
         parts = ({row[column] for column in columns} for row in self._dealt)
         return any("test" in own and len(own) > 1 for own in parts)
 
     @cached_property
     def parts(self) -> dict[str, Counter[str]]:
-        """Pictures of each class in each part; clean test pictures apart from leaked ones."""
+        """Images of each class in each part; clean test images apart from leaked ones."""
         parts: dict[str, Counter[str]] = defaultdict(Counter)
         for row in self._dealt:
             part = "leaked" if row["leaked"] == "1" else row["split"]
@@ -175,17 +175,17 @@ class Study:
 
     @property
     def totals(self) -> Counter[str]:
-        """Pictures in each part, all classes together."""
+        """Images in each part, all classes together."""
         return sum(self.parts.values(), Counter())
 
     @property
     def folds(self) -> int:
-        """How many folds the pictures were dealt into; 0 where there is one test part."""
+        """How many folds the images were dealt into; 0 where there is one test part."""
         return sum(part.startswith(FOLD) for part in self.totals)
 
     @property
     def columns(self) -> dict[str, str]:
-        """The parts that pictures can be in, in reading order, and what to call them."""
+        """The parts that images can be in, in reading order, and what to call them."""
         folds = sorted((part for part in self.totals if part.startswith(FOLD)), key=_fold)
         names = {part: f"Fold {_fold(part)}" for part in folds} or dict(PARTS)
         others = {"leaked": "Leaked test", "excluded": "Excluded"}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.progress import progress
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.devices import computes_bfloat16
 
 
@@ -113,7 +113,7 @@ def precision_for(asked: str, device: torch.device) -> str:
 @torch.inference_mode()
 def compute_features(
     model: nn.Module,
-    pictures: PackedPictures,
+    images: PackedImages,
     normalize: Normalizer,
     image_size: int,
     batch_size: int,
@@ -122,8 +122,8 @@ def compute_features(
     """Return features (N, D) float32, on the CPU, rounded to float16 as the cache keeps them.
 
     Args:
-        model: a timm model without a classifier, on the pictures' device, in ``precision``.
-        pictures: N images.
+        model: a timm model without a classifier, on the images' device, in ``precision``.
+        images: N images.
         normalize: what the model wants done to images.
         image_size: pixels of a side.
         batch_size: images at a time.
@@ -131,9 +131,9 @@ def compute_features(
     """
     model.eval()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    batches = torch.split(torch.arange(len(pictures)), batch_size)
+    batches = torch.split(torch.arange(len(images)), batch_size)
     found = [
         model(normalize(batch).to(dtype)).float().flatten(1).cpu()
-        for batch in progress(pictures.upright(batches, image_size), "features", len(batches))
+        for batch in progress(images.upright(batches, image_size), "features", len(batches))
     ]
     return torch.cat(found).half().float()

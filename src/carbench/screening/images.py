@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from carbench.core.provenance import file_hash
-from carbench.data.batches import PackedPictures
+from carbench.data.batches import PackedImages
 from carbench.data.pack_files import ARRAY
 from carbench.data.split_table import SplitRow, classes_of, read_split
-from carbench.data.splitting import Picture, deal
+from carbench.data.splitting import Image, deal
 from carbench.params.screen import ProbeParams
 from carbench.screening.screening import Images
 
@@ -28,7 +28,7 @@ def training_rows(split: Path, most: int, seed: int) -> tuple[list[SplitRow], li
     rows = [row for row in every if row.split == "train"]
     if 0 < most < len(rows):
         share = most / len(rows)
-        parts = deal(_pictures(rows), {"used": share, "unused": 1 - share}, seed)
+        parts = deal(_images(rows), {"used": share, "unused": 1 - share}, seed)
         rows = [row for row in rows if parts[row.group] == "used"]
     return rows, classes_of(every)
 
@@ -38,16 +38,16 @@ def load_images(
 ) -> Images:
     """Read the images of ``rows`` out of the pack and deal their groups to folds."""
     names = {f"fold-{number}": number for number in range(probe.folds)}
-    dealt = deal(_pictures(rows), dict.fromkeys(names, 1 / probe.folds), probe.seed)
+    dealt = deal(_images(rows), dict.fromkeys(names, 1 / probe.folds), probe.seed)
     images = [row.image for row in rows]
     content = hashlib.sha256(f"{file_hash(pack / ARRAY)} {images}".encode()).hexdigest()
     return Images(
-        PackedPictures(pack, images, device),
+        PackedImages(pack, images, device),
         torch.tensor([classes.index(row.label) for row in rows]),
         torch.tensor([names[dealt[row.group]] for row in rows]),
         content,
     )
 
 
-def _pictures(rows: list[SplitRow]) -> list[Picture]:
-    return [Picture(row.image, row.label, "", row.group) for row in rows]
+def _images(rows: list[SplitRow]) -> list[Image]:
+    return [Image(row.image, row.label, "", row.group) for row in rows]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.backbones import create, load_start, normalization
 from carbench.models.devices import place
 from carbench.models.macs import count_macs, count_parameters
@@ -71,13 +71,13 @@ class Images:
     """The training images that candidates are screened on.
 
     Attributes:
-        pictures: N images out of the pack.
+        images: N images out of the pack.
         labels: (N,) int64 class indices.
         folds: (N,) int64; whole duplicate groups.
         content: the sha256 of the images' names and pixels.
     """
 
-    pictures: PackedPictures
+    images: PackedImages
     labels: Tensor
     folds: Tensor
     content: str
@@ -197,7 +197,7 @@ class Screening:
         mean, std = normalization(model)
         return compute_features(
             model.bfloat16() if self._precision == "bfloat16" else model,
-            self._images.pictures,
+            self._images.images,
             Normalizer(about.get("mean", mean), about.get("std", std), self._device),
             size,
             self._features.batch_size,

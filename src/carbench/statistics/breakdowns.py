@@ -1,4 +1,4 @@
-"""Where a backbone is strong and weak: by class, by slice of the pictures, under corruptions."""
+"""Where a backbone is strong and weak: by class, by slice of the images, under corruptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from carbench.statistics.summarizing import named
 
 
 def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
-    """Return recall.csv: a row a backbone and class that has clean test pictures."""
+    """Return recall.csv: a row a backbone and class that has clean test images."""
     counts = np.bincount(runs.answers.labels[runs.clean], minlength=len(runs.answers.classes))
     estimates = {
         index: estimate_together({name: scores[name].recall(index) for name in runs.backbones})
@@ -35,10 +35,10 @@ def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) 
 
 
 def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
-    """Return slices.csv: accuracies on the thirds of the clean pictures by size of their file."""
+    """Return slices.csv: accuracies on the thirds of the clean images by size of their file."""
     clean = np.flatnonzero(runs.clean)
-    pictures = runs.answers.pictures.iloc[clean]
-    records = pictures[["class", "width", "height"]].to_dict("records")
+    images = runs.answers.images.iloc[clean]
+    records = images[["class", "width", "height"]].to_dict("records")
     parts = sliced([{str(key): value for key, value in row.items()} for row in records], "size")
     members = np.zeros((len(parts), len(runs.clean)), np.bool_)
     for row, own in zip(members, parts.values(), strict=True):
@@ -62,7 +62,7 @@ def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
 
 
 def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
-    """Return robustness.csv: accuracy under each corruption and the drop to the clean pictures.
+    """Return robustness.csv: accuracy under each corruption and the drop to the clean images.
 
     Corruption ``none`` stands first. There are no rows where evaluate corrupted nothing.
     """
@@ -111,7 +111,7 @@ def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]
 
 
 def confusion_table(runs: Runs) -> pd.DataFrame:
-    """Return confusion.csv: counts of clean pictures by true and predicted class, seeds pooled."""
+    """Return confusion.csv: counts of clean images by true and predicted class, seeds pooled."""
     classes = runs.answers.classes
     tables = []
     for name in runs.backbones:
@@ -128,7 +128,7 @@ def confusion_table(runs: Runs) -> pd.DataFrame:
 
 
 def _right(runs: Runs, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
-    """Return (S, N): was the answer to the corrupted picture right?"""
+    """Return (S, N): was the answer to the corrupted image right?"""
     right = np.zeros((len(tables), len(runs.clean)), np.bool_)
     for row, table in zip(right, tables, strict=True):
         places = runs.answers.places(table["image"])

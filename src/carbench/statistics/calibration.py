@@ -1,6 +1,6 @@
 """Intervals of what punishes false confidence: the negative log likelihood, the calibration error.
 
-Both are of clean test pictures, before and after the temperature that was fitted on val.
+Both are of clean test images, before and after the temperature that was fitted on val.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def calibration_intervals(
 
     Args:
         runs: of all backbones.
-        groups: of their pictures.
+        groups: of their images.
         bins: of equal mass, of the calibration error.
         confidence: of the intervals.
     """
@@ -94,10 +94,10 @@ def calibration_error_score(
     (folds) are binned together: a mean of their errors would be larger for being of fewer images.
 
     Args:
-        groups: of the N pictures.
+        groups: of the N images.
         right: (S, N) is the answer right?
         sure: (S, N) the probability of the predicted class.
-        tested: (S, N) the pictures that count.
+        tested: (S, N) the images that count.
         bins: how many.
 
     Returns:

@@ -1,9 +1,9 @@
 """The choice: which backbone to deploy, from val predictions and costs alone.
 
 The best on val is only the luckiest of several that are about as good, so that a cheaper one may
-take its place. "Not significantly different" alone would be a bad rule: with few val pictures
+take its place. "Not significantly different" alone would be a bad rule: with few val images
 nothing is, and the cheapest would win however much worse it did. A small margin alone would be one,
-too: with many val pictures a difference inside it may be real. A cheaper backbone is therefore
+too: with many val images a difference inside it may be real. A cheaper backbone is therefore
 taken only if it is both within the margin of the best and not told apart from it. The comparison is
 corrected for all pairs, as the best was not known beforehand (Hsu, Multiple Comparisons, 1996).
 
@@ -74,7 +74,7 @@ def choose(
     stands first, of equally cheap ones the first by name.
 
     Args:
-        answers: to the val pictures.
+        answers: to the val images.
         costs: what stage cost says of each backbone.
         params: the rule.
         draws: of the largest difference by chance.

@@ -3,7 +3,7 @@
 The largest of many differences is large by chance. Single-step max-|t| (Westfall and Young 1993;
 Hothorn, Bretz and Westfall, Biometrical Journal 2008) asks how large the largest standardised
 difference would be if no backbones differed. It uses how the differences hang together (all share
-their pictures, some share a backbone) and is therefore sharper than Bonferroni or Holm. Intervals
+their images, some share a backbone) and is therefore sharper than Bonferroni or Holm. Intervals
 and p-values come from the same distribution: an interval excludes zero if and only if its adjusted
 p-value is at most 1 - confidence.
 """
@@ -30,7 +30,7 @@ DRAWS, CHUNK, SEED = 100_000, 2_000, 0
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two estimates, such as backbones, on the same pictures.
+    """Two estimates, such as backbones, on the same images.
 
     Attributes:
         backbone, other: the names of the two.
@@ -135,7 +135,7 @@ def _largest_by_chance(
     """Return (R,) the largest |standardised difference| of all pairs where none differ, sorted.
 
     Drawn from the normal distribution that has the covariances of the estimates: of all through
-    their pictures, of each with itself through its trainings, which are independent.
+    their images, of each with itself through its trainings, which are independent.
     """
     # In alphabetic order, so that the order in which backbones are named changes no draw.
     names = sorted({name for pair in pairs for name in pair})
@@ -153,8 +153,8 @@ def _largest_by_chance(
     told = spread > 1e-12  # two that answer alike do not differ by chance, either
     turned = (contrasts[told] @ root) / spread[told, None]
     largest = np.zeros(draws)
-    dice = np.random.default_rng(SEED)
+    rng = np.random.default_rng(SEED)
     for part in np.array_split(largest, -(-draws // CHUNK)):
-        drawn = dice.standard_normal((len(part), len(names))) @ turned.T
+        drawn = rng.standard_normal((len(part), len(names))) @ turned.T
         part[:] = np.abs(drawn).max(axis=1, initial=0.0)
     return np.sort(largest)

@@ -42,10 +42,10 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Decisions:
-    """How the trainings of one backbone decide about N pictures, by (S, N) arrays.
+    """How the trainings of one backbone decide about N images, by (S, N) arrays.
 
     Attributes:
-        tested: the pictures that count.
+        tested: the images that count.
         right: is the likeliest class the true one?
         answered: is the confidence above the threshold? None where there is no threshold.
         silent: can no confidence be above the threshold of any training?
@@ -89,12 +89,12 @@ def decide(
     trainings: Iterable[tuple[NDArray[np.intp], NDArray[np.float64]]],
     thresholds: list[Thresholds],
 ) -> Decisions:
-    """Return what each training makes of each picture.
+    """Return what each training makes of each image.
 
     Args:
         labels: (N,) true class indices.
-        tested: (S, N) the pictures that count.
-        trainings: of each where its pictures stand and their calibrated probabilities.
+        tested: (S, N) the images that count.
+        trainings: of each where its images stand and their calibrated probabilities.
         thresholds: of each.
     """
     right, answered, covered = (np.zeros(tested.shape, np.bool_) for _ in range(3))
@@ -122,7 +122,7 @@ def decide(
 def judge_answers(
     groups: Groups, decided: Mapping[str, Decisions], confidence: float
 ) -> dict[str, tuple[Interval, Interval | None]]:
-    """Return by backbone the part of the pictures that is answered, and what of that is wrong.
+    """Return by backbone the part of the images that is answered, and what of that is wrong.
 
     The second is None where nothing is answered.
     """

@@ -1,4 +1,4 @@
-"""Tables of when a backbone is sure: risk against coverage, thresholds of val on clean pictures."""
+"""Tables of when a backbone is sure: risk against coverage, thresholds of val on clean images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from carbench.statistics.runs import Runs
 from carbench.statistics.scoring import part_scores, ratio_scores
 from carbench.statistics.summarizing import named
 
-# Shares of the pictures that are answered, of the points of the risk-coverage curve.
+# Shares of the images that are answered, of the points of the risk-coverage curve.
 COVERAGES = np.arange(1, 21) / 20
 
 
 def decisions_of(runs: Runs, backbone: str, thresholds: list[Thresholds]) -> Decisions:
-    """Return what the trainings of a backbone make of the clean pictures."""
+    """Return what the trainings of a backbone make of the clean images."""
     tested = runs.clean & runs.answers.tested(backbone)
     trainings = runs.probabilities(backbone, calibrated=True)
     return decide(runs.answers.labels, tested, trainings, thresholds)
@@ -42,7 +42,7 @@ def decision_table(
 ) -> pd.DataFrame:
     """Return decisions.csv: a row a backbone, empty where something was not asked for.
 
-    ``thresholds`` are those of the seeds; ``answered`` is the part of the clean test pictures above
+    ``thresholds`` are those of the seeds; ``answered`` is the part of the clean test images above
     them, ``error`` what of that is wrong; ``covered`` the part of the sets that hold the true
     class, ``set_size`` their mean size, ``single`` the part that are one class.
     """
@@ -113,10 +113,10 @@ def risk_coverage_table(
     thresholds: dict[str, list[Thresholds]],
     confidence: float,
 ) -> pd.DataFrame:
-    """Return risk_coverage.csv: a row a backbone and share of the clean pictures that is answered.
+    """Return risk_coverage.csv: a row a backbone and share of the clean images that is answered.
 
     Each training answers those that it is surest of, at its temperature; ``error`` is the part of
-    them that is wrong, ``threshold`` the mean confidence of the least sure answers. Which pictures
+    them that is wrong, ``threshold`` the mean confidence of the least sure answers. Which images
     are answered is held fixed in the intervals. With a wanted error (``max_error``) a last
     row of each backbone, ``fitted`` 1, is what the thresholds from val come to.
     """

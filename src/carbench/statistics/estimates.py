@@ -1,9 +1,9 @@
-"""Means over trainings, and the two doubts they carry: other test pictures, another training.
+"""Means over trainings, and the two doubts they carry: other test images, another training.
 
 The variance of a mean over S trainings has two parts. One is what the trainings' errors have in
-common because they were tested on the same pictures: the covariance between trainings, from the
+common because they were tested on the same images: the covariance between trainings, from the
 jackknife. The other is how much the trainings' values differ, by S. The second already holds the
-luck that each training has with each picture, so that the jackknife's variance of the mean is freed
+luck that each training has with each image, so that the jackknife's variance of the mean is freed
 from it: the two-way sum of Cameron, Gelbach and Miller (JBES 2011) and of Owen (Annals of Applied
 Statistics 2007).
 
@@ -30,7 +30,7 @@ from carbench.statistics.jackknife import Numbers, jackknife_variance
 # of freedom of the common one.
 PRIOR_FREEDOM = 2.0
 # Trainings that happen to lie together are held to differ by at least this part of what their luck
-# with the pictures alone would make them differ.
+# with the images alone would make them differ.
 LEAST_SPREAD = 0.25
 
 # Accuracies are sums of shares: two that differ by less are equal, but for rounding.
@@ -46,10 +46,10 @@ class Estimate:
         deviations: (G,) its change where each duplicate group is left out.
         groups: how many duplicate groups bear on it.
         trainings: how many trainings it is a mean of.
-        knows_trainings: whether any two of them were tested on the same pictures; if not, nothing
-            tells how much trainings differ, and the error is that of other pictures alone.
-        training_variance: what the differences between trainings add to the pictures' part of its
-            variance; negative where they differ less than their luck with the pictures would make
+        knows_trainings: whether any two of them were tested on the same images; if not, nothing
+            tells how much trainings differ, and the error is that of other images alone.
+        training_variance: what the differences between trainings add to the images' part of its
+            variance; negative where they differ less than their luck with the images would make
             them.
         training_doubts: (D,) how uncertain this variance is, source by source: its relative
             standard errors squared are two by degrees of freedom. Estimates of one family have the
@@ -67,8 +67,8 @@ class Estimate:
     freedom: float
 
     @property
-    def picture_variance(self) -> float:
-        """The part of the variance that other test pictures would make."""
+    def image_variance(self) -> float:
+        """The part of the variance that other test images would make."""
         return float(jackknife_variance(self.deviations, self.groups))
 
     def minus(self, other: Estimate) -> Estimate:
@@ -93,10 +93,10 @@ class Score:
     Attributes:
         by_training: (S,) the statistic of each training.
         left_out: (G, S) the same without each duplicate group; nan where it has no meaning.
-        weights: (S,) of the mean, such as the number of pictures that each training was tested on;
+        weights: (S,) of the mean, such as the number of images that each training was tested on;
             0 leaves a training out.
-        strata: (S,) trainings tested on the same pictures have equal numbers. What differs between
-            strata (folds) differs by pictures, too, and says nothing of trainings.
+        strata: (S,) trainings tested on the same images have equal numbers. What differs between
+            strata (folds) differs by images, too, and says nothing of trainings.
         groups: how many duplicate groups bear on the statistic.
         is_share: whether it lies between 0 and 1, so that its spread depends on its value.
         splits: (S,) which split each training was made on; None if all were made on one.
@@ -130,7 +130,7 @@ class Score:
 
         Trainings on one split are alike in what the split made of them, so that the splits, not the
         trainings, are what could have come out otherwise (Searle, Casella and McCulloch, Variance
-        Components, 1992, section 3.1). All stand in one stratum: where their test pictures differ,
+        Components, 1992, section 3.1). All stand in one stratum: where their test images differ,
         the jackknife shows how much that makes them differ.
         """
         if self.splits is None:
@@ -155,16 +155,16 @@ class _Spread:
     """How much the trainings of one backbone differ.
 
     Attributes:
-        freedom: degrees of freedom; 0 with a single training on the same pictures.
+        freedom: degrees of freedom; 0 with a single training on the same images.
         found: the mean square between trainings.
-        by_pictures: what it would be if only their luck with the pictures differed.
+        by_images: what it would be if only their luck with the images differed.
         unit: what the part above that is measured in.
         scale: by what it enters the variance of the mean.
     """
 
     freedom: int
     found: float
-    by_pictures: float
+    by_images: float
     unit: float
     scale: float
 
@@ -180,7 +180,7 @@ def estimate_together(
     """Return the mean over the trainings of each of a family of backbones.
 
     Args:
-        scores: one statistic of every backbone, on the same pictures.
+        scores: one statistic of every backbone, on the same images.
         prior_freedom: the weight of the common variance: 0 leaves each its own, infinity none.
     """
     scores = {name: score.by_split() for name, score in scores.items()}
@@ -190,7 +190,7 @@ def estimate_together(
     freedom = np.array([spreads[name].freedom for name in known], float)
     common = 0.0
     if known:
-        above = [spreads[name].found - spreads[name].by_pictures for name in known]
+        above = [spreads[name].found - spreads[name].by_images for name in known]
         units = [spreads[name].unit for name in known]
         common = float(freedom @ above / (freedom @ units))
     estimates = {}
@@ -202,8 +202,8 @@ def estimate_together(
             own_part = spread.freedom / (prior_freedom + spread.freedom)
             weights = freedom / freedom.sum() * (1 - own_part)
             weights[known.index(name)] += own_part
-            least = LEAST_SPREAD * spread.by_pictures
-            expected = max(common * spread.unit + spread.by_pictures, least)
+            least = LEAST_SPREAD * spread.by_images
+            expected = max(common * spread.unit + spread.by_images, least)
             drawn = max((1 - own_part) * expected + own_part * spread.found, least)
             own_freedom = min(prior_freedom + spread.freedom, freedom.sum())
             # Shared with other backbones as far as their trainings are in both variances; the rest
@@ -211,7 +211,7 @@ def estimate_together(
             shared = weights / np.sqrt(freedom)
             rest = np.zeros(len(known))
             rest[known.index(name)] = np.sqrt(max(1 / own_freedom - shared @ shared, 0.0))
-            variance = (drawn - spread.by_pictures) * spread.scale
+            variance = (drawn - spread.by_images) * spread.scale
             doubts = np.concatenate([shared, rest]) * drawn * spread.scale
         estimates[name] = Estimate(
             value=value,
@@ -245,11 +245,11 @@ def _spread(score: Score, value: float) -> _Spread:
         # As if one more group had been right and one wrong: 0 and 1 are known no better than that.
         share = (value * score.groups + 1) / (score.groups + 2)
         unit = share * (1 - share)
-    by_pictures = _within(score.deviations(), strata).sum() * (score.groups - 1) / score.groups
+    by_images = _within(score.deviations(), strata).sum() * (score.groups - 1) / score.groups
     return _Spread(
         freedom,
         found=float(_within(values[None], strata)[0]) / freedom,
-        by_pictures=float(by_pictures) / freedom,
+        by_images=float(by_images) / freedom,
         unit=unit,
         scale=float((shares**2).sum()),
     )

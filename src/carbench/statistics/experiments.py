@@ -1,8 +1,8 @@
-"""Whether two experiments differ: the same test pictures, answered by the trainings of both.
+"""Whether two experiments differ: the same test images, answered by the trainings of both.
 
-A picture counts if both tested it, it is clean in both (no twin found in either's train or val),
-and it is the same: name, class and content. Of every experiment's trainings each picture's answers
-are averaged, then the pictures. Differences are paired and corrected for their number as everywhere
+An image counts if both tested it, it is clean in both (no twin found in either's train or val),
+and it is the same: name, class and content. Of every experiment's trainings each image's answers
+are averaged, then the images. Differences are paired and corrected for their number as everywhere
 (``comparing.py``): all backbones of all experiments that are compared with the reference are one
 family. Trainings of two experiments are taken as independent, also where their seeds are equal.
 """
@@ -31,13 +31,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Experiment:
-    """What one experiment found on its test pictures.
+    """What one experiment found on its test images.
 
     Attributes:
         name: what the user calls it.
         chosen: the backbone that its stage choose took.
-        answers: of all trainings; ``pictures`` has the columns class, group and leaked.
-        content: the checksum of each picture's file, by its name.
+        answers: of all trainings; ``images`` has the columns class, group and leaked.
+        content: the checksum of each image's file, by its name.
     """
 
     name: str
@@ -47,22 +47,22 @@ class Experiment:
 
     @property
     def clean(self) -> pd.DataFrame:
-        """The clean test pictures, by name."""
-        pictures = self.answers.pictures
-        return pictures[pictures["leaked"] == 0]
+        """The clean test images, by name."""
+        images = self.answers.images
+        return images[images["leaked"] == 0]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A backbone of the reference and one of another experiment, on the pictures of both.
+    """A backbone of the reference and one of another experiment, on the images of both.
 
     Attributes:
         reference, other: the names of the two backbones; the same, but for the chosen ones.
-        reference_accuracy, other_accuracy: on the shared pictures, each with its own interval.
+        reference_accuracy, other_accuracy: on the shared images, each with its own interval.
         comparison: other minus reference; intervals and ``p_adjusted`` hold for the whole family.
         knows_trainings: whether both have several trainings, so that the interval holds what
             another training would change; if not, it is about these trainings.
-        identical: whether all trainings of both gave the same answers to all shared pictures.
+        identical: whether all trainings of both gave the same answers to all shared images.
     """
 
     reference: str
@@ -80,11 +80,11 @@ class ExperimentComparison:
 
     Attributes:
         reference, other: the names of the two.
-        images, groups: shared clean test pictures, and duplicate groups among them.
-        reference_images, other_images: all clean test pictures of each.
-        relabelled: pictures of one name that have another class in the other experiment; left out.
-        replaced: pictures of one name whose file has another content there; left out.
-        tested_apart: pictures, clean or leaked, that only one of the two tested.
+        images, groups: shared clean test images, and duplicate groups among them.
+        reference_images, other_images: all clean test images of each.
+        relabelled: images of one name that have another class in the other experiment; left out.
+        replaced: images of one name whose file has another content there; left out.
+        tested_apart: images, clean or leaked, that only one of the two tested.
         chosen: the chosen backbone of each.
         backbones: each backbone that both have, in the reference's order.
         reference_only, other_only: backbones that one of them lacks.
@@ -118,7 +118,7 @@ def compare_experiments(
         margin: a difference that does not matter, in parts of one.
 
     Raises:
-        CarbenchError: an experiment shares no clean test picture with the reference.
+        CarbenchError: an experiment shares no clean test image with the reference.
     """
     shared = [_shared(reference, other) for other in others]
     family = _Family(reference, others, shared)
@@ -142,9 +142,7 @@ def compare_experiments(
                 relabelled=int((~_same_class(reference, other, common)).sum()),
                 replaced=int((~_same_content(reference, other, common)).sum()),
                 tested_apart=len(
-                    reference.answers.pictures.index.symmetric_difference(
-                        other.answers.pictures.index
-                    )
+                    reference.answers.images.index.symmetric_difference(other.answers.images.index)
                 ),
                 chosen=next(
                     pair
@@ -160,7 +158,7 @@ def compare_experiments(
 
 
 class _Family:
-    """All pairs that are judged together, on the same pictures."""
+    """All pairs that are judged together, on the same images."""
 
     def __init__(
         self,
@@ -172,7 +170,7 @@ class _Family:
         self._images = pd.Index(sorted(set().union(*shared)), dtype=object)
         self._groups = Groups(
             merge_groups(
-                [each.answers.pictures["group"] for each in (reference, *others)], self._images
+                [each.answers.images["group"] for each in (reference, *others)], self._images
             )
         )
         self._scores: dict[str, Score] = {}
@@ -180,7 +178,7 @@ class _Family:
         self._known: list[tuple[str, str, bool]] = []
 
     def count_groups(self, images: pd.Index[str]) -> int:
-        """Return how many duplicate groups the pictures belong to."""
+        """Return how many duplicate groups the images belong to."""
         return self._groups.count(np.asarray(self._images.isin(images)))
 
     def add(
@@ -192,7 +190,7 @@ class _Family:
         )
         mine = self._score(one, first, images)
         # Trainings that gave the same answers throughout are the same trainings, as far as these
-        # pictures can show; the same seeds are not taken for it.
+        # images can show; the same seeds are not taken for it.
         theirs = mine if identical else self._score(two, second, images)
         # The later experiment stands first, as the difference is other minus reference.
         pair = (theirs, mine)
@@ -218,14 +216,14 @@ class _Family:
         ]
 
     def _score(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
-        """Score a backbone on some of the pictures, once; return what the score is called."""
+        """Score a backbone on some of the images, once; return what the score is called."""
         right, tested = _on(experiment.answers, backbone, self._images)
         tested = tested & self._images.isin(images)
-        # The same trainings on the same pictures are one score, for all pairs that it is in.
+        # The same trainings on the same images are one score, for all pairs that it is in.
         name = f"{experiment.name}\0{backbone}\0{np.packbits(tested).tobytes().hex()}"
         if name not in self._scores:
             (score,) = part_scores(self._groups, right, tested[None])
-            # Each picture counts once, however many of the trainings were tested on it: folds.
+            # Each image counts once, however many of the trainings were tested on it: folds.
             weights = (tested / np.maximum(tested.sum(axis=0), 1)).sum(axis=1)
             splits = experiment.answers.splits
             self._scores[name] = replace(score, weights=weights, splits=splits)
@@ -233,11 +231,11 @@ class _Family:
 
 
 def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> NDArray[np.int64]:
-    """Return (N,) groups of pictures that are twins by any of several groupings, or by a chain.
+    """Return (N,) groups of images that are twins by any of several groupings, or by a chain.
 
     Args:
-        groupings: a number of a group by picture each; pictures beyond ``images`` count as links.
-        images: the N pictures.
+        groupings: a number of a group by image each; images beyond ``images`` count as links.
+        images: the N images.
     """
     named = pd.concat(
         [
@@ -245,15 +243,15 @@ def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> 
             for number, groups in enumerate(groupings)
         ]
     )
-    rows, pictures = pd.factorize(named["image"], sort=True)
+    rows, linked = pd.factorize(named["image"], sort=True)
     columns, groups = pd.factorize(named["group"])
-    size = len(pictures) + len(groups)
+    size = len(linked) + len(groups)
     links = csr_array(
-        (np.ones(len(rows), np.int8), (rows, columns + len(pictures))), shape=(size, size)
+        (np.ones(len(rows), np.int8), (rows, columns + len(linked))), shape=(size, size)
     )
     _, parts = connected_components(links, directed=False)
-    # Numbered by their first picture, whatever the groupings were called.
-    numbers, _ = pd.factorize(parts[pd.Index(pictures).get_indexer(images)])
+    # Numbered by their first image, whatever the groupings were called.
+    numbers, _ = pd.factorize(parts[pd.Index(linked).get_indexer(images)])
     return np.asarray(numbers, np.int64)
 
 
@@ -267,23 +265,23 @@ def _pairs(reference: Experiment, other: Experiment) -> list[tuple[str, str]]:
 
 
 def _shared(reference: Experiment, other: Experiment) -> pd.Index[str]:
-    """Return the names of the pictures on which both can be compared."""
+    """Return the names of the images on which both can be compared."""
     common = reference.clean.index.intersection(other.clean.index)
     alike = _same_class(reference, other, common) & _same_content(reference, other, common)
     images = common[alike].sort_values()
     if images.empty:
         raise CarbenchError(
             f"{reference.name} and {other.name}",
-            found=f"no clean test picture that both have ({len(reference.clean)} in "
+            found=f"no clean test image that both have ({len(reference.clean)} in "
             f"{reference.name}, {len(other.clean)} in {other.name}, {len(common)} of one name)",
-            expected="pictures with the same name, class and content that both tested",
-            fix="compare experiments on the same data, whose `split` tests some pictures in both",
+            expected="images with the same name, class and content that both tested",
+            fix="compare experiments on the same data, whose `split` tests some images in both",
         )
     return images
 
 
 def _same_class(one: Experiment, two: Experiment, images: pd.Index[str]) -> Flags:
-    first, second = (each.answers.pictures["class"].loc[images] for each in (one, two))
+    first, second = (each.answers.images["class"].loc[images] for each in (one, two))
     return np.asarray(first.to_numpy() == second.to_numpy(), bool)
 
 
@@ -293,8 +291,8 @@ def _same_content(one: Experiment, two: Experiment, images: pd.Index[str]) -> Fl
 
 
 def _on(answers: Answers, backbone: str, images: pd.Index[str]) -> tuple[Flags, Flags]:
-    """Return (S, N) right and (S, N) tested of the named pictures, also of unknown ones."""
-    places = answers.pictures.index.get_indexer(images)
+    """Return (S, N) right and (S, N) tested of the named images, also of unknown ones."""
+    places = answers.images.index.get_indexer(images)
     known = places >= 0
     return answers.right(backbone)[:, places] & known, answers.tested(backbone)[:, places] & known
 
@@ -302,5 +300,5 @@ def _on(answers: Answers, backbone: str, images: pd.Index[str]) -> tuple[Flags, 
 def _named(answers: Answers, backbone: str, images: pd.Index[str]) -> NDArray[np.object_]:
     """Return (S, N) the names of the predicted classes."""
     names = np.array([*answers.classes, ""], object)  # the last: untested
-    places = answers.pictures.index.get_indexer(images)
+    places = answers.images.index.get_indexer(images)
     return np.asarray(names[answers.predicted[backbone][:, places]], object)

@@ -1,7 +1,7 @@
 """Intervals from estimates: of shares between 0 and 1, and of differences.
 
 Both widen with the doubt of their variance: quantiles are Student's, with Satterthwaite's degrees
-of freedom (Biometrics Bulletin 1946) from pictures and trainings together. The degrees of freedom
+of freedom (Biometrics Bulletin 1946) from images and trainings together. The degrees of freedom
 are never fewer than those of the part that is known worst, where Satterthwaite's formula fails: it
 was made for sums, and the variance between trainings is a difference.
 """
@@ -15,9 +15,9 @@ from scipy.special import stdtr, stdtrit
 
 from carbench.statistics.estimates import Estimate
 
-# A variance is at least this part of the pictures' part, however alike the trainings are.
+# A variance is at least this part of the images' part, however alike the trainings are.
 LEAST_PART = 0.05
-# Of pictures that are added to a mean of many trainings, whose variance is known worse than a
+# Of images that are added to a mean of many trainings, whose variance is known worse than a
 # single one's: chosen by the simulation in docs/statistics.md.
 ADDED = 0.2
 # Of the intervals of which the part that comes from trainings is told: 95 %.
@@ -73,11 +73,11 @@ def share_interval(estimate: Estimate, confidence: float) -> Interval:
     Pagano, Journal of Survey Statistics and Methodology 2015). It stays between 0 and 1, and bends
     where a share comes near them. Where all is right or all is wrong no variance shows: the exact
     bound of Clopper and Pearson (Biometrika 1934) takes its place, which for n of n right is ``tail
-    ** (1 / n)``; n counts groups, as pictures of one group are one piece of evidence.
+    ** (1 / n)``; n counts groups, as images of one group are one piece of evidence.
     """
     value, tail = estimate.value, (1 - confidence) / 2
     error = share_error(estimate)
-    if estimate.picture_variance == 0 or not 0 < value < 1:
+    if estimate.image_variance == 0 or not 0 < value < 1:
         bound = tail ** (1 / estimate.groups)
         return Interval(value, value * bound, 1 - (1 - value) * bound)
     size = min(value * (1 - value) / error.size**2, estimate.groups * estimate.trainings)
@@ -100,7 +100,7 @@ def standard_error(estimate: Estimate) -> StandardError:
 
 
 def difference_interval(estimate: Estimate, confidence: float) -> Interval:
-    """Return the interval of a difference of shares that were measured on the same pictures."""
+    """Return the interval of a difference of shares that were measured on the same images."""
     return around(estimate.value, difference_error(estimate).half_width(confidence))
 
 
@@ -110,28 +110,28 @@ def around(difference: float, half: float) -> Interval:
 
 
 def difference_error(estimate: Estimate) -> StandardError:
-    """Return the error of a difference of shares that were measured on the same pictures.
+    """Return the error of a difference of shares that were measured on the same images.
 
-    Where two differ on few pictures the variance is known badly, and where they differ on none it
+    Where two differ on few images the variance is known badly, and where they differ on none it
     would be zero. As Agresti and Min (Statistics in Medicine 2005) do for matched pairs, it is
-    taken as if half a picture had been added to each of the four cells right/wrong by right/wrong;
+    taken as if half an image had been added to each of the four cells right/wrong by right/wrong;
     by one training of several, so that it weighs as much less in their mean.
     """
     return _error(estimate, 1 / estimate.trainings)
 
 
 def _error(estimate: Estimate, added: float) -> StandardError:
-    """Return the error, with ``added`` squared differences of a picture in the pictures' part."""
+    """Return the error, with ``added`` squared differences of an image in the images' part."""
     groups = estimate.groups
-    pictures = (estimate.picture_variance * groups**2 + added) / (groups + 2 * added) ** 2
-    variance = max(pictures + estimate.training_variance, LEAST_PART * pictures)
+    images = (estimate.image_variance * groups**2 + added) / (groups + 2 * added) ** 2
+    variance = max(images + estimate.training_variance, LEAST_PART * images)
     between = float(estimate.training_doubts @ estimate.training_doubts)
-    doubt = pictures**2 / max(groups - 1, 1) + between
+    doubt = images**2 / max(groups - 1, 1) + between
     freedom = variance**2 / doubt if doubt else 1.0
     if estimate.freedom < inf:
         freedom = max(freedom, min(estimate.freedom, groups - 1), 1.0)
     training_part = 0.0
     if variance:
-        alone = pictures * float(stdtrit(max(groups - 1, 1), TAIL)) ** 2
+        alone = images * float(stdtrit(max(groups - 1, 1), TAIL)) ** 2
         training_part = max(1 - alone / (variance * float(stdtrit(freedom, TAIL)) ** 2), 0.0)
     return StandardError(sqrt(variance), freedom, training_part)

@@ -1,7 +1,7 @@
-"""How much a statistic depends on its pictures: the jackknife over duplicate groups.
+"""How much a statistic depends on its images: the jackknife over duplicate groups.
 
 A statistic is computed again without each duplicate group in turn; how far these values lie apart
-tells its variance (Tukey 1958; Efron and Stein, Annals of Statistics 1981). Pictures of one group
+tells its variance (Tukey 1958; Efron and Stein, Annals of Statistics 1981). Images of one group
 are right or wrong together and are one piece of evidence (Field and Welsh, JRSS B 2007). All
 backbones and all statistics leave out the same groups, which makes their differences paired.
 
@@ -18,16 +18,16 @@ Numbers = NDArray[np.float64]
 
 
 class Groups:
-    """The duplicate groups of a set of N pictures.
+    """The duplicate groups of a set of N images.
 
     Args:
-        numbers: (N,) the group of each picture.
-        splits: (S,) which split each training was made on that is judged by these pictures; None
+        numbers: (N,) the group of each image.
+        splits: (S,) which split each training was made on that is judged by these images; None
             where there is one for all.
 
     Attributes:
         numbers, splits: the same.
-        order: (N,) the pictures, group by group.
+        order: (N,) the images, group by group.
         starts: (G,) where each group begins in ``order``.
     """
 
@@ -41,13 +41,13 @@ class Groups:
         return len(self.starts)
 
     def sums(self, columns: NDArray[np.bool_] | Numbers) -> Numbers:
-        """Return (G, ...) the sum over the pictures of each group, from (N, ...) columns."""
+        """Return (G, ...) the sum over the images of each group, from (N, ...) columns."""
         ordered = columns[self.order].astype(np.float64)
         return np.asarray(np.add.reduceat(ordered, self.starts, axis=0), np.float64)
 
-    def count(self, pictures: NDArray[np.bool_]) -> int:
-        """Return how many groups the pictures belong to that (N,) marks."""
-        return len(np.unique(self.numbers[pictures]))
+    def count(self, images: NDArray[np.bool_]) -> int:
+        """Return how many groups the images belong to that (N,) marks."""
+        return len(np.unique(self.numbers[images]))
 
 
 def jackknife_variance(deviations: Numbers, groups: int) -> Numbers:

@@ -1,12 +1,12 @@
-"""Would more pictures help? The error against the number of training pictures, and continued.
+"""Would more images help? The error against the number of training images, and continued.
 
-Test and training errors fall with the number n of pictures as error = a + b * n ** -c over wide
+Test and training errors fall with the number n of images as error = a + b * n ** -c over wide
 ranges (Hestness et al., Deep Learning Scaling is Predictable, Empirically, 2017; Viering and Loog,
 The Shape of Learning Curves, TPAMI 2023). A handful of fractions cannot tell the floor ``a`` from a
 small exponent ``c``, and the two continue differently. So the floor is not fitted: it may be
-anything between none and half of the error on all pictures, and the interval reaches from the
+anything between none and half of the error on all images, and the interval reaches from the
 lowest to the highest end of those for either (what data do not identify is bounded, not guessed:
-Imbens and Manski, Econometrica 2004). Each holds the doubts about val pictures and trainings.
+Imbens and Manski, Econometrica 2004). Each holds the doubts about val images and trainings.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from carbench.statistics.intervals import Interval, share_interval, standard_err
 from carbench.statistics.jackknife import Numbers
 from carbench.statistics.power_law import Laws, fit_law
 
-# The floor, as a part of the error on all pictures: the least and the most that are thought of, and
+# The floor, as a part of the error on all images: the least and the most that are thought of, and
 # that of the estimate itself.
 FLOORS, FLOOR = (0.0, 0.5), 0.25
 # A law of two constants goes through any two points.
@@ -34,29 +34,29 @@ UNLIKELY = 0.05  # of points on the law to lie so far off
 
 @dataclass(frozen=True)
 class Point:
-    """The accuracy after training on so many pictures; ``fitted`` is what the law says of it."""
+    """The accuracy after training on so many images; ``fitted`` is what the law says of it."""
 
     fraction: float
-    pictures: float
+    images: float
     accuracy: Interval
     fitted: float | None
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """What the law says of more pictures.
+    """What the law says of more images.
 
     Attributes:
-        pictures: how many there would be.
+        images: how many there would be.
         accuracy: with them.
-        gain: over the law's accuracy with the pictures that there are.
+        gain: over the law's accuracy with the images that there are.
         exponent: the c of the law.
         knows_trainings: whether the intervals hold how much trainings differ.
         fits: whether the points lie on the law as far as chance can tell; if not, the intervals are
             widened by how far they lie off.
     """
 
-    pictures: float
+    images: float
     accuracy: Interval
     gain: Interval
     exponent: Interval
@@ -76,7 +76,7 @@ class Curve:
 def learning_curve(
     scores: Sequence[Score],
     fractions: Sequence[float],
-    pictures: Sequence[float],
+    images: Sequence[float],
     factor: float,
     confidence: float,
 ) -> Curve:
@@ -85,10 +85,10 @@ def learning_curve(
     The points inform each other about how much trainings differ, as the backbones of a study do.
 
     Args:
-        scores: accuracies of the M points on the same pictures, all with the same trainings.
+        scores: accuracies of the M points on the same images, all with the same trainings.
         fractions: of the train part, rising; the last is 1.
-        pictures: (M,) how many pictures that is.
-        factor: how many times as many pictures the curve is continued to.
+        images: (M,) how many images that is.
+        factor: how many times as many images the curve is continued to.
         confidence: of the intervals.
     """
     named = {str(number): score for number, score in enumerate(scores)}
@@ -99,14 +99,14 @@ def learning_curve(
     fitted: Sequence[float | None] = [None] * len(scores)
     if not reason:
         errors = _errors(scores)
-        law = _Continued(estimates, errors, np.asarray(pictures), factor, confidence)
+        law = _Continued(estimates, errors, np.asarray(images), factor, confidence)
         ahead, fitted = law.ahead(), law.fitted()
-    points = [Point(*each) for each in zip(fractions, pictures, accuracies, fitted, strict=True)]
+    points = [Point(*each) for each in zip(fractions, images, accuracies, fitted, strict=True)]
     return Curve(points, ahead, reason)
 
 
 def _errors(scores: Sequence[Score]) -> Numbers:
-    """Return (M,) the mean errors, half a picture away from none and from all."""
+    """Return (M,) the mean errors, half an image away from none and from all."""
     return np.array(
         [
             (float((1 - each.by_training) @ each.weights) + 0.5) / (each.weights.sum() + 1)
@@ -130,8 +130,8 @@ class _Continued:
     Args:
         estimates: the accuracies of the M points.
         errors: (M,).
-        pictures: (M,).
-        factor: how many times as many pictures are meant.
+        images: (M,).
+        factor: how many times as many images are meant.
         confidence: of the intervals.
     """
 
@@ -139,12 +139,12 @@ class _Continued:
         self,
         estimates: Sequence[Estimate],
         errors: Numbers,
-        pictures: Numbers,
+        images: Numbers,
         factor: float,
         confidence: float,
     ) -> None:
-        self._estimates, self._errors, self._pictures = estimates, errors, pictures
-        self._more, self._tail = float(pictures[-1] * factor), (1 - confidence) / 2
+        self._estimates, self._errors, self._images = estimates, errors, images
+        self._more, self._tail = float(images[-1] * factor), (1 - confidence) / 2
         self._changes = -np.stack([each.deviations for each in estimates], axis=1)
         variances = [standard_error(each).size ** 2 for each in estimates]
         least = (1 / (estimates[-1].groups + 1)) ** 2
@@ -165,13 +165,13 @@ class _Continued:
     def fitted(self) -> list[float]:
         """Return the law's accuracies at the M points."""
         law = self._law(self._errors[None], FLOOR)
-        return [float(1 - law.error(count)[0]) for count in self._pictures]
+        return [float(1 - law.error(count)[0]) for count in self._images]
 
     def ahead(self) -> Extrapolation:
-        """Return what the law says of more pictures."""
-        last = float(self._pictures[-1])
+        """Return what the law says of more images."""
+        last = float(self._images[-1])
         return Extrapolation(
-            pictures=self._more,
+            images=self._more,
             accuracy=self._interval(lambda law: 1 - law.error(self._more), 0.0, 1.0),
             gain=self._interval(lambda law: law.error(last) - law.error(self._more), -1.0, 1.0),
             exponent=self._interval(lambda law: law.exponent, -np.inf, np.inf),
@@ -180,7 +180,7 @@ class _Continued:
         )
 
     def _law(self, errors: Numbers, floor: float) -> Laws:
-        return fit_law(errors, self._pictures, self._weights, floor)
+        return fit_law(errors, self._images, self._weights, floor)
 
     def _interval(self, read: Callable[[Laws], Numbers], low: float, high: float) -> Interval:
         """Return what is read of the law; from the lowest end to the highest of the floors."""
@@ -194,9 +194,9 @@ class _Continued:
         return Interval(value, max(min(ends), low), min(max(ends), high))
 
     def _estimate(self, read: Callable[[Laws], Numbers], floor: float) -> Estimate:
-        """Return what is read with one floor, and how it depends on pictures and trainings.
+        """Return what is read with one floor, and how it depends on images and trainings.
 
-        The pictures' part is found by fitting the law again without each duplicate group, that of
+        The images' part is found by fitting the law again without each duplicate group, that of
         the trainings, which are independent from point to point, by the slopes (delta method).
         """
 

@@ -12,7 +12,7 @@ from carbench.statistics.jackknife import Numbers
 
 
 def shares_of(mix: DeploymentMix, classes: Sequence[str]) -> Numbers | None:
-    """Return (K,) the share of each class, or None for the mix of the pictures that are tested.
+    """Return (K,) the share of each class, or None for the mix of the images that are tested.
 
     Raises:
         CarbenchError: the mix names a class that is not there, or leaves one out.

@@ -1,4 +1,4 @@
-"""The law by which errors fall with the number of training pictures, fitted to a few points."""
+"""The law by which errors fall with the number of training images, fitted to a few points."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Laws:
     intercept: Numbers
     exponent: Numbers
 
-    def error(self, pictures: float) -> Numbers:
-        """Return (R,) the errors with so many pictures."""
-        errors: Numbers = self.floor + np.exp(self.intercept - self.exponent * np.log(pictures))
+    def error(self, images: float) -> Numbers:
+        """Return (R,) the errors with so many images."""
+        errors: Numbers = self.floor + np.exp(self.intercept - self.exponent * np.log(images))
         return errors
 
 
-def fit_law(errors: Numbers, pictures: Numbers, weights: Numbers, floor_share: float) -> Laws:
+def fit_law(errors: Numbers, images: Numbers, weights: Numbers, floor_share: float) -> Laws:
     """Fit the law by weighted least squares of the logarithms.
 
     Args:
         errors: (R, M) R sets of errors.
-        pictures: (M,) numbers of pictures.
+        images: (M,) numbers of images.
         weights: (M,) inverse variances of the errors.
         floor_share: the floor as a part of each set's last error, below 1.
     """
@@ -38,7 +38,7 @@ def fit_law(errors: Numbers, pictures: Numbers, weights: Numbers, floor_share: f
     heights = np.log(above)
     weight = weights * above**2  # of a logarithm
     weight = weight / weight.sum(axis=1, keepdims=True)
-    place = np.log(pictures)
+    place = np.log(images)
     middle, height = weight @ place, (weight * heights).sum(axis=1)
     away = place - middle[:, None]
     slope = (weight * away * heights).sum(axis=1) / (weight * away**2).sum(axis=1)

@@ -1,6 +1,6 @@
-"""What every training said of every picture, side by side: arrays instead of files.
+"""What every training said of every image, side by side: arrays instead of files.
 
-In a k-fold split trainings are tested on different pictures; an answer that was never given is
+In a k-fold split trainings are tested on different images; an answer that was never given is
 :data:`UNTESTED`, and everything after this module is the same for both kinds of split.
 """
 
@@ -24,20 +24,20 @@ Files = dict[str, list[Path]]  # by backbone, a file a seed
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of all trainings to N pictures.
+    """The answers of all trainings to N images.
 
     Attributes:
-        pictures: a row a picture, indexed by its name: class, group and what else does not depend
+        images: a row an image, indexed by its name: class, group and what else does not depend
             on the training.
         classes: the K class names.
         labels: (N,) true class indices.
         groups: (N,) duplicate groups.
         predicted: (S, N) predicted class indices by backbone, a row a seed; UNTESTED where that
-            training was not tested on the picture.
+            training was not tested on the image.
         splits: (S,) which split each seed uses; None where there is one for all.
     """
 
-    pictures: pd.DataFrame
+    images: pd.DataFrame
     classes: list[str]
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
@@ -45,16 +45,16 @@ class Answers:
     splits: NDArray[np.int64] | None = None
 
     def right(self, backbone: str) -> NDArray[np.bool_]:
-        """Return (S, N): was the training tested on the picture, and right?"""
+        """Return (S, N): was the training tested on the image, and right?"""
         return np.equal(self.predicted[backbone], self.labels)
 
     def tested(self, backbone: str) -> NDArray[np.bool_]:
-        """Return (S, N): was the training tested on the picture?"""
+        """Return (S, N): was the training tested on the image?"""
         return np.not_equal(self.predicted[backbone], UNTESTED)
 
     def places(self, images: pd.Series[str]) -> NDArray[np.intp]:
-        """Return where the named pictures stand."""
-        return self.pictures.index.get_indexer(pd.Index(images))
+        """Return where the named images stand."""
+        return self.images.index.get_indexer(pd.Index(images))
 
 
 # What predictions have at least, of val or test.
@@ -101,7 +101,7 @@ def read_probabilities(
     columns = [column for column in table.columns if column.startswith("p:")]
     labels = pd.Index(columns).get_indexer(pd.Index("p:" + table["class"]))
     if not columns or (labels < 0).any():
-        raise damaged(path, "no probability of a class that pictures have")
+        raise damaged(path, "no probability of a class that images have")
     return table, table[columns].to_numpy(np.float64), labels.astype(np.int64)
 
 
@@ -146,7 +146,7 @@ def align(
         splits: (S,) which split each seed uses; None where there is one for all.
 
     Raises:
-        CarbenchError: two backbones were tested on different pictures with the same seed.
+        CarbenchError: two backbones were tested on different images with the same seed.
     """
     every = [table for own in tables.values() for table in own]
     first = next(iter(tables.values()))
@@ -155,24 +155,24 @@ def align(
             if set(table["image"]) != set(reference["image"]):
                 raise CarbenchError(
                     path,
-                    found="other pictures than another backbone's with the same seed",
-                    expected="the same pictures for all backbones",
+                    found="other images than another backbone's with the same seed",
+                    expected="the same images for all backbones",
                     fix="delete the folder above it and run again",
                 )
-    pictures = pd.concat(every).drop_duplicates("image").set_index("image")
+    images = pd.concat(every).drop_duplicates("image").set_index("image")
     classes = [column[2:] for column in every[0].columns if column.startswith("p:")]
     codes = pd.Index(classes)
     answers = {}
     for name, own in tables.items():
-        answers[name] = np.full((len(own), len(pictures)), UNTESTED, np.int64)
+        answers[name] = np.full((len(own), len(images)), UNTESTED, np.int64)
         for row, table in zip(answers[name], own, strict=True):
-            places = pictures.index.get_indexer(pd.Index(table["image"]))
+            places = images.index.get_indexer(pd.Index(table["image"]))
             row[places] = codes.get_indexer(pd.Index(table["predicted"]))
     return Answers(
-        pictures,
+        images,
         classes,
-        codes.get_indexer(pd.Index(pictures["class"])).astype(np.int64),
-        pictures["group"].to_numpy(np.int64),
+        codes.get_indexer(pd.Index(images["class"])).astype(np.int64),
+        images["group"].to_numpy(np.int64),
         answers,
         splits,
     )

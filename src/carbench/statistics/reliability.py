@@ -18,7 +18,7 @@ from carbench.statistics.scoring import part_scores
 def reliability_table(runs: Runs, groups: Groups, bins: int, confidence: float) -> pd.DataFrame:
     """Return reliability.csv: a row a backbone, uncalibrated or calibrated, and bin.
 
-    The clean pictures of all seeds are pooled, sorted by confidence and cut into bins of equal
+    The clean images of all seeds are pooled, sorted by confidence and cut into bins of equal
     count. Columns: images (answers in the bin), the mean confidence, the accuracy, its interval.
     """
     rows = []

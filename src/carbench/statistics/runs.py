@@ -25,7 +25,7 @@ from carbench.statistics.predictions import (
 
 @dataclass(frozen=True)
 class Runs:
-    """All trainings of the study on the test pictures.
+    """All trainings of the study on the test images.
 
     Attributes:
         seeds: of every backbone, in the order of the lists below.
@@ -48,17 +48,17 @@ class Runs:
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """(N,) has the picture no twin in train or val that the audit found?"""
-        return (self.answers.pictures["leaked"] == 0).to_numpy()
+        """(N,) has the image no twin in train or val that the audit found?"""
+        return (self.answers.images["leaked"] == 0).to_numpy()
 
     def clean_answers(self, backbone: str) -> NDArray[np.int64]:
-        """Return (S, N) predicted classes of the clean pictures, UNTESTED elsewhere."""
+        """Return (S, N) predicted classes of the clean images, UNTESTED elsewhere."""
         return np.where(self.clean, self.answers.predicted[backbone], UNTESTED)
 
     def probabilities(
         self, backbone: str, calibrated: bool
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Yield of each training where its pictures stand, (n,), and their probabilities, (n, K).
+        """Yield of each training where its images stand, (n,), and their probabilities, (n, K).
 
         ``calibrated``: at the temperature of the training.
         """
@@ -73,7 +73,7 @@ class Runs:
 def read_runs(folder: Path, backbones: list[str], seeds: list[int], repeats: int = 1) -> Runs:
     """Read the runs of the study, and only those: removed backbones may still lie there.
 
-    ``repeats`` is how often the pictures were dealt.
+    ``repeats`` is how often the images were dealt.
     """
     folders = {name: [folder / name / str(seed) for seed in seeds] for name in backbones}
     places = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}

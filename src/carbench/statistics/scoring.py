@@ -1,4 +1,4 @@
-"""From answers to scores: what is counted, with all pictures and without each duplicate group."""
+"""From answers to scores: what is counted, with all images and without each duplicate group."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CHUNK = 512
 class ClassScores:
     """The scores of one backbone that depend on classes.
 
-    A training that was tested on one fold has only a part of the pictures, and a metric that is no
-    mean over pictures (macro F1, any mean over classes) would be another number on a part. Counts
-    are therefore summed over the trainings that tested all pictures between them. Of several splits
+    A training that was tested on one fold has only a part of the images, and a metric that is no
+    mean over images (macro F1, any mean over classes) would be another number on a part. Counts
+    are therefore summed over the trainings that tested all images between them. Of several splits
     each has a test part like that of a single split, and stands for itself.
 
     Args:
-        groups: of the N pictures.
+        groups: of the N images.
         labels: (N,) true class indices.
         predicted: (S, N) predicted class indices, or UNTESTED.
         classes: how many classes there are.
@@ -52,10 +52,10 @@ class ClassScores:
         return ClassScores(groups, self._labels, own, self._classes)
 
     def accuracy(self, mix: Numbers | None = None) -> Score:
-        """Return right answers by tested pictures.
+        """Return right answers by tested images.
 
         Args:
-            mix: (K,) the share of each class among the pictures that are meant; None: as tested.
+            mix: (K,) the share of each class among the images that are meant; None: as tested.
         """
         if mix is None:
             right = (self._predicted == self._labels) & self._tested
@@ -63,7 +63,7 @@ class ClassScores:
         return self._score(lambda counts: mixed_accuracy(*counts[:2], mix), self._evidence(mix))
 
     def balanced_accuracy(self) -> Score:
-        """Return the mean recall of the classes that have pictures."""
+        """Return the mean recall of the classes that have images."""
         return self.accuracy(np.full(self._classes, 1 / self._classes))
 
     def macro_f1(self) -> Score:
@@ -72,7 +72,7 @@ class ClassScores:
         return self._score(lambda counts: macro_f1(*counts), groups)
 
     def recall(self, index: int) -> Score:
-        """Return right answers by tested pictures of one class."""
+        """Return right answers by tested images of one class."""
         right = (self._predicted == self._labels) & self._tested
         return part_scores(self._groups, right, (self._tested & (self._labels == index))[None])[0]
 
@@ -95,9 +95,9 @@ class ClassScores:
         edges = [*self._groups.starts, len(self._labels)]
         for start in range(0, len(left_out), CHUNK):
             stop = min(start + CHUNK, len(left_out))
-            pictures = self._groups.order[edges[start] : edges[stop]]
+            images = self._groups.order[edges[start] : edges[stop]]
             sizes = np.diff(edges[start : stop + 1])
-            without = whole[:, None] - self._count(pictures, sizes)
+            without = whole[:, None] - self._count(images, sizes)
             left_out[start:stop] = statistic((without[0], without[1], without[2]))
         return Score(
             by_training=statistic((whole[0], whole[1], whole[2])),
@@ -108,13 +108,13 @@ class ClassScores:
             splits=self._groups.splits,
         )
 
-    def _count(self, pictures: NDArray[np.intp], sizes: NDArray[np.int64] | None = None) -> Numbers:
+    def _count(self, images: NDArray[np.intp], sizes: NDArray[np.int64] | None = None) -> Numbers:
         """Count (3, G, rounds, K): right, of this class, taken for it, by groups of ``sizes``."""
-        sizes = np.array([len(pictures)]) if sizes is None else sizes
+        sizes = np.array([len(images)]) if sizes is None else sizes
         group = np.repeat(np.arange(len(sizes)), sizes)
         counts = np.zeros((3, len(sizes), self._rounds.max() + 1, self._classes))
-        labels = self._labels[pictures]
-        for number, row in zip(self._rounds, self._predicted[:, pictures], strict=True):
+        labels = self._labels[images]
+        for number, row in zip(self._rounds, self._predicted[:, images], strict=True):
             given = row != UNTESTED
             right = given & (row == labels)
             np.add.at(counts[0], (group[right], number, labels[right]), 1)
@@ -124,15 +124,15 @@ class ClassScores:
 
 
 def mixed_accuracy(hits: Numbers, true: Numbers, mix: Numbers) -> Numbers:
-    """Return the accuracy on pictures whose classes have the shares of ``mix``.
+    """Return the accuracy on images whose classes have the shares of ``mix``.
 
     Direct standardisation: the recalls of the classes, weighted by their shares. Classes without
-    pictures are left out, and the shares of the others grow to one.
+    images are left out, and the shares of the others grow to one.
 
     Args:
         hits: (..., K) right answers by class.
-        true: (..., K) pictures by class.
-        mix: (K,) shares, at least 0; nan is returned where no class of the mix has pictures.
+        true: (..., K) images by class.
+        mix: (K,) shares, at least 0; nan is returned where no class of the mix has images.
     """
     weights = np.where(true > 0, mix, 0.0)
     total = weights.sum(axis=-1)
@@ -141,12 +141,12 @@ def mixed_accuracy(hits: Numbers, true: Numbers, mix: Numbers) -> Numbers:
 
 
 def part_scores(groups: Groups, right: Flags, tested: Flags) -> list[Score]:
-    """Return the accuracy on each of M parts of the pictures, such as slices.
+    """Return the accuracy on each of M parts of the images, such as slices.
 
     Args:
-        groups: of the N pictures.
+        groups: of the N images.
         right: (M, S, N), or (S, N) if the same for all parts: is the answer right?
-        tested: (M, S, N): does the picture count in this part, for this training?
+        tested: (M, S, N): does the image count in this part, for this training?
     """
     return ratio_scores(groups, right & tested, tested, tested)
 
@@ -157,22 +157,22 @@ def ratio_scores(
     """Return the sum of ``part`` by the number in ``whole``, of each of M statistics.
 
     Args:
-        groups: of the N pictures.
+        groups: of the N images.
         part: (M, S, N) what is summed, 0 outside ``whole``.
-        whole: (M, S, N) the pictures that count, which may be others for each training (those that
+        whole: (M, S, N) the images that count, which may be others for each training (those that
             it is sure of).
-        tested: (M, S, N) the pictures that each training was tested on.
+        tested: (M, S, N) the images that each training was tested on.
         is_share: whether the ratios lie between 0 and 1.
     """
     counts = np.stack([part, np.broadcast_to(whole, part.shape)]).astype(np.float64)  # (2, M, S, N)
-    sums, pictures = counts.sum(axis=-1, dtype=np.float64)
+    sums, images = counts.sum(axis=-1, dtype=np.float64)
     by_group = np.moveaxis(groups.sums(np.moveaxis(counts, -1, 0)), 1, 0)  # (2, G, M, S)
-    left_out = _ratio(sums - by_group[0], pictures - by_group[1])
+    left_out = _ratio(sums - by_group[0], images - by_group[1])
     return [
         Score(
-            _ratio(sums[row], pictures[row]),
+            _ratio(sums[row], images[row]),
             left_out[:, row],
-            pictures[row],
+            images[row],
             strata_of(tested[row]),
             groups.count(whole[row].any(axis=0)),
             is_share,
@@ -183,16 +183,16 @@ def ratio_scores(
 
 
 def strata_of(tested: Flags) -> NDArray[np.int64]:
-    """Return (S,) numbers, equal for trainings that were tested on the same of (S, N) pictures."""
+    """Return (S,) numbers, equal for trainings that were tested on the same of (S, N) images."""
     known: dict[bytes, int] = {}
     return np.array([known.setdefault(row.tobytes(), len(known)) for row in tested])
 
 
 def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Return (S,) numbers, equal for trainings that tested all of the pictures between them.
+    """Return (S,) numbers, equal for trainings that tested all of the images between them.
 
     With several ``splits`` every training is a round. Else each training joins the first round that
-    has none of its pictures, (S, N). Where the rounds are not all of the same pictures, as with
+    has none of its images, (S, N). Where the rounds are not all of the same images, as with
     seven seeds of five folds, all trainings are one round.
     """
     if splits is not None:
@@ -200,15 +200,15 @@ def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray
     covered: list[Flags] = []
     numbers = []
     for row in tested:
-        for number, pictures in enumerate(covered):
-            if not (pictures & row).any():
-                pictures |= row
+        for number, images in enumerate(covered):
+            if not (images & row).any():
+                images |= row
                 numbers.append(number)
                 break
         else:
             covered.append(row.copy())
             numbers.append(len(covered) - 1)
-    alike = all(np.array_equal(pictures, covered[0]) for pictures in covered)
+    alike = all(np.array_equal(images, covered[0]) for images in covered)
     return np.array(numbers) if alike else np.zeros(len(tested), np.int64)
 
 

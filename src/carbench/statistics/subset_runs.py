@@ -1,4 +1,4 @@
-"""Reads what stage subset wrote: the val answers of trainings on fractions of the pictures."""
+"""Reads what stage subset wrote: the val answers of trainings on fractions of the images."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ COLUMNS = ("image", "group", "class", "predicted", "full")
 
 @dataclass(frozen=True)
 class SubsetRuns:
-    """All trainings of one backbone on M fractions of the pictures, the last of them all.
+    """All trainings of one backbone on M fractions of the images, the last of them all.
 
     Attributes:
         fractions: rising, the last is 1.
-        pictures: (M,) how many pictures that is, the mean of the seeds.
+        images: (M,) how many images that is, the mean of the seeds.
         steps: the most steps that a training took.
-        groups: (N,) duplicate groups of the val pictures.
+        groups: (N,) duplicate groups of the val images.
         right: (M, S, N) was the answer right?
-        tested: (S, N) is the picture in the val part of that seed?
+        tested: (S, N) is the image in the val part of that seed?
     """
 
     fractions: list[float]
-    pictures: list[float]
+    images: list[float]
     steps: int
     groups: NDArray[np.int64]
     right: NDArray[np.bool_]
@@ -39,7 +39,7 @@ class SubsetRuns:
     def scores(self) -> list[Score]:
         """Return the accuracy at each fraction.
 
-        What differs between seeds is their training, their draw of pictures and, with folds or
+        What differs between seeds is their training, their draw of images and, with folds or
         several splits, their val part; the last is told apart by the jackknife.
         """
         groups = Groups(self.groups, np.arange(len(self.tested)))
@@ -53,7 +53,7 @@ def read_subsets(
     """Read the trainings of one backbone.
 
     Raises:
-        CarbenchError: a table is not there or not whole, or two of a seed differ in their pictures.
+        CarbenchError: a table is not there or not whole, or two of a seed differ in their images.
     """
     fractions = sorted(fractions)
     images: dict[str, int] = {}
@@ -67,12 +67,12 @@ def read_subsets(
             said = {each["image"]: each["predicted"] == each["class"] for each in table}
             full = {each["image"]: each["full"] == each["class"] for each in table}
             if answers.setdefault((len(fractions), column), full) != full:
-                raise damaged(run / "val.csv", "other val pictures than another fraction's")
+                raise damaged(run / "val.csv", "other val images than another fraction's")
             answers[row, column] = said
             images |= {each["image"]: int(each["group"]) for each in table}
             record = read_json(run / "provenance.json")
-            counts[row, column] = record["pictures"]
-            counts[-1, column] = record["all_pictures"]
+            counts[row, column] = record["images"]
+            counts[-1, column] = record["all_images"]
             steps = max(steps, record["steps"])
     place = {image: number for number, image in enumerate(images)}
     right = np.zeros((len(fractions) + 1, len(seeds), len(images)), np.bool_)

@@ -27,7 +27,7 @@ HEADLINE = {
     "onnx_ms": "onnx_ms",
     "macs": "macs",
 }
-# Columns that are empty where no picture is leaked.
+# Columns that are empty where no image is leaked.
 LEAK = (
     *("leaked_accuracy", "leaked_low", "leaked_high"),
     *("clean_as_published", "clean_as_published_low", "clean_as_published_high"),
@@ -37,9 +37,9 @@ LEAK = (
 
 @dataclass(frozen=True)
 class Judged:
-    """How one backbone did: on the clean pictures, on the leaked and on all as published.
+    """How one backbone did: on the clean images, on the leaked and on all as published.
 
-    The last two are None where no picture is leaked.
+    The last two are None where no image is leaked.
     """
 
     clean: ClassScores
@@ -54,7 +54,7 @@ class Rule:
     Attributes:
         confidence: of the intervals.
         margin: a difference that does not matter, in parts of one.
-        mix: (K,) share of each class in deployment; None: as in the clean test pictures.
+        mix: (K,) share of each class in deployment; None: as in the clean test images.
         mix_name: the mix in words.
     """
 
@@ -217,7 +217,7 @@ def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]
 def _exported(
     scores: ClassScores, seeds: list[int], seed: int, rule: Rule
 ) -> dict[str, float | int]:
-    """The training that was best on val, alone: its interval is about other pictures."""
+    """The training that was best on val, alone: its interval is about other images."""
     found = estimate(scores.alone(seeds.index(seed)).accuracy(rule.mix))
     return {"exported_seed": seed} | _columns(
         "exported_accuracy", "exported", found, rule.confidence
@@ -227,9 +227,9 @@ def _exported(
 def _leak(
     runs: Runs, judged: dict[str, Judged], order: list[str], confidence: float
 ) -> dict[str, dict[str, Any]]:
-    """What the leaked pictures add; where there are none, published is clean, the rest empty.
+    """What the leaked images add; where there are none, published is clean, the rest empty.
 
-    Clean and published test pictures have different shares of the classes, some of which are
+    Clean and published test images have different shares of the classes, some of which are
     easier. The gap is therefore between accuracies of one mix, that of the published test set
     (direct standardisation).
     """

@@ -17,11 +17,11 @@ COLUMNS += ["group"]
 
 
 def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
-    """Return label_errors.csv: pictures whose label is probably wrong, the surest first.
+    """Return label_errors.csv: images whose label is probably wrong, the surest first.
 
-    Judged are the pictures that a training of the backbone did not learn from: those of val, and
+    Judged are the images that a training of the backbone did not learn from: those of val, and
     the clean ones of the test. ``score`` is the probability of the given class, the mean over the
-    trainings that did not learn from the picture, ``suggested_score`` that of the suggested one.
+    trainings that did not learn from the image, ``suggested_score`` that of the suggested one.
 
     Args:
         runs: of all backbones.
@@ -42,19 +42,19 @@ def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
             )
             tables.append(calibrated)
     every = pd.concat(tables).groupby("image", sort=True)
-    pictures = every[["class", "group"]].first()
-    pictures["part"] = every["part"].min()  # of folds every picture is in both: test
+    images = every[["class", "group"]].first()
+    images["part"] = every["part"].min()  # of folds every image is in both: test
     probabilities = every[classes].mean().to_numpy()
-    labels = pd.Index(runs.answers.classes).get_indexer(pd.Index(pictures["class"]))
+    labels = pd.Index(runs.answers.classes).get_indexer(pd.Index(images["class"]))
     suggested = suggest_labels(probabilities, labels.astype(np.int64))
     rows = np.arange(len(labels))
-    pictures = pictures.reset_index().assign(
+    images = images.reset_index().assign(
         suggested=np.array(runs.answers.classes)[suggested],
         score=probabilities[rows, labels],
         suggested_score=probabilities[rows, suggested],
         trainings=every.size().to_numpy(),
     )
-    doubtful: pd.DataFrame = pictures[suggested != labels]
+    doubtful: pd.DataFrame = images[suggested != labels]
     found = doubtful.sort_values(["score", "image"], kind="stable")
     found["rank"] = np.arange(1, len(found) + 1)
     return found.reindex(columns=COLUMNS)

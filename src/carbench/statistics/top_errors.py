@@ -17,7 +17,7 @@ def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, 
     """Return mistakes.csv and the arrays of mistakes.npz, the most confident mistake first.
 
     Of a duplicate group only its most confident mistake is shown. Column ``row`` is the place in
-    the arrays; ``seeds_wrong`` counts the trainings that got this picture wrong.
+    the arrays; ``seeds_wrong`` counts the trainings that got this image wrong.
     """
     folders = runs.folders[backbone]
     files = {backbone: [folder / "mistakes.csv" for folder in folders]}
@@ -38,14 +38,14 @@ def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, 
 
 
 def _pick(paths: list[Path], shown: pd.DataFrame) -> dict[str, NDArray[np.uint8]]:
-    """Return the pictures and maps of the mistakes that are shown, in their order."""
+    """Return the images and maps of the mistakes that are shown, in their order."""
     loaded: list[dict[str, Any]] = []
     for path in paths:
         with np.load(path) as file:
-            loaded.append({name: file[name] for name in ("pictures", "maps")})
+            loaded.append({name: file[name] for name in ("images", "maps")})
     starts = np.cumsum([0, *(len(arrays["maps"]) for arrays in loaded[:-1])])
     places = starts[shown["run"].to_numpy(np.int64)] + shown["place"].to_numpy(np.int64)
     return {
         name: np.concatenate([arrays[name] for arrays in loaded])[places]
-        for name in ("pictures", "maps")
+        for name in ("images", "maps")
     }

@@ -1,9 +1,9 @@
-"""How much of an accuracy is other pictures, another seed, another split.
+"""How much of an accuracy is other images, another seed, another split.
 
 A study with several seeds on each of several splits is a balanced nested design, in which the part
 of the seeds within a split and that of the splits can be told apart (Searle, Casella and McCulloch,
 Variance Components, 1992, section 3.6). What remains of a mean square is freed from the part that
-the test pictures make: the jackknife shows it, also where each split has test pictures of its own.
+the test images make: the jackknife shows it, also where each split has test images of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Part:
     """A part of the variance of one training's accuracy.
 
     Attributes:
-        name: pictures, seed, split, or "seed and split" where one cannot be told from the other.
+        name: images, seed, split, or "seed and split" where one cannot be told from the other.
         variance, low, high: an unbiased estimate, if it is not negative, and its interval; None if
             it was not measured.
         freedom: degrees of freedom of the mean square that it comes from.
@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Square:
-    """A mean square, and how much of it the test pictures make."""
+    """A mean square, and how much of it the test images make."""
 
     size: float
     noise: float
@@ -83,10 +83,10 @@ def variance_parts(score: Score, confidence: float) -> list[Part]:
     values = score.by_training[kept]
     deviations = score.deviations()
     splits = np.zeros(len(values), np.int64) if score.splits is None else score.splits[kept]
-    # Folds: what differs between them differs by pictures alone, as far as one study can tell.
+    # Folds: what differs between them differs by images alone, as far as one study can tell.
     cells = splits if score.splits is not None else score.strata[kept]
     tail = (1 - confidence) / 2
-    parts = [_pictures(deviations, score.groups, tail)]
+    parts = [_images(deviations, score.groups, tail)]
     within = _within(values, deviations, score.groups, cells)
     count = len(np.unique(splits))
     if count == 1:
@@ -108,10 +108,10 @@ def variance_parts(score: Score, confidence: float) -> list[Part]:
     return [*parts, _free(within, tail, "seed"), _difference(between, within, each, tail)]
 
 
-def _pictures(deviations: Numbers, groups: int, tail: float) -> Part:
+def _images(deviations: Numbers, groups: int, tail: float) -> Part:
     variance, freedom = float(jackknife_variance(deviations, groups).mean()), groups - 1
     low, high = (freedom * variance / chi2.ppf([1 - tail, tail], freedom)).tolist()
-    return Part("pictures", variance, low, high, freedom)
+    return Part("images", variance, low, high, freedom)
 
 
 def _within(values: Numbers, deviations: Numbers, groups: int, cells: NDArray[np.int64]) -> _Square:
@@ -144,8 +144,8 @@ def _between(
 
 
 def _free(square: _Square, tail: float, name: str, note: str = "") -> Part:
-    """Return a mean square without the pictures' part; its chi-squared interval moves along."""
-    # What is expected of a mean square is at least the pictures' part, however small it came out.
+    """Return a mean square without the images' part; its chi-squared interval moves along."""
+    # What is expected of a mean square is at least the images' part, however small it came out.
     sizes = np.array([square.size, max(square.size, square.noise)])
     low, high = square.freedom * sizes / chi2.ppf([1 - tail, tail], square.freedom)
     return Part(
@@ -163,7 +163,7 @@ def _difference(between: _Square, within: _Square, each: float, tail: float) -> 
 
     The interval is that of Ting, Burdick, Graybill, Jeyaratnam and Lu (Journal of Statistical
     Computation and Simulation 1990) for a difference of mean squares, moved by the difference of
-    the pictures' parts.
+    the images' parts.
     """
     first, second = between.size, within.size
     most = max(first, between.noise)  # as in _free

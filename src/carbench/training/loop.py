@@ -25,7 +25,7 @@ from torch.nn import functional
 from carbench.core.errors import CarbenchError
 from carbench.core.progress import progress
 from carbench.data.augment import Augmentation, augment, draw_augmentation
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.models.devices import tf32, uses_bfloat16
 from carbench.models.heads import train_mode
 from carbench.models.predict import predict_logits
@@ -55,7 +55,7 @@ class LabelledImages:
     whole set would be, so that the number of steps is the same.
     """
 
-    images: PackedPictures
+    images: PackedImages
     labels: Tensor
     per_epoch: int | None = None
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from carbench.core.errors import CarbenchError
-from carbench.data.batches import Normalizer, PackedPictures
+from carbench.data.batches import Normalizer, PackedImages
 from carbench.data.split_table import SplitRow, classes_of, read_split
 from carbench.models.backbones import ModelCard, create, load_start, normalization
 from carbench.models.checkpoints import read_about, read_tensors
@@ -64,8 +64,8 @@ def load_data(
 
     def labelled(own: list[SplitRow], shown: int | None = None) -> LabelledImages:
         labels = torch.tensor([classes.index(row.label) for row in own], device=device)
-        pictures = PackedPictures(pack, [row.image for row in own], device)
-        return LabelledImages(pictures, labels, shown)
+        images = PackedImages(pack, [row.image for row in own], device)
+        return LabelledImages(images, labels, shown)
 
     train_rows = [row for row in rows if row.split == "train"]
     val_rows = [row for row in rows if row.split == "val"]

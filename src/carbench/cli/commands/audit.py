@@ -1,6 +1,6 @@
 """carbench audit review: lay the audit's doubtful pairs out for a person to judge.
 
-Writes contact sheets of the doubtful pairs between the pictures that judge and those that train,
+Writes contact sheets of the doubtful pairs between the images that judge and those that train,
 and of a random sample of the rest, and reviewed.csv, in which a person writes "same" or "different"
 behind each. With `audit.reviewed` set to that file the groups, the split and the leak follow.
 Verdicts that were given before stay in the file.

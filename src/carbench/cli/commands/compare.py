@@ -1,7 +1,7 @@
 """compare: whether experiments really differ, not only by how much.
 
 Takes DVC experiments, branches, tags, commits or ``workspace``. Pairs their answers to the clean
-test pictures that both have, and judges with the statistics of stage aggregate.
+test images that both have, and judges with the statistics of stage aggregate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         CarbenchError: an experiment is unknown, given twice, its results are missing or out of
-            reach, or it shares no picture with the reference; or the workspace's are not those of
+            reach, or it shares no image with the reference; or the workspace's are not those of
             its parameters.
     """
     # Pandas and scipy take a second to load, which `--help` need not wait for.

@@ -1,8 +1,8 @@
-"""carbench drift: say whether the newest pictures still look like those the model was tested on.
+"""carbench drift: say whether the newest images still look like those the model was tested on.
 
 Holds a window of the predictions that `carbench serve` has recorded against the reference in the
-exported folder: the pictures themselves, the predicted classes, the model's confidence and where it
-sees the pictures.
+exported folder: the images themselves, the predicted classes, the model's confidence and where it
+sees the images.
 
 exit status: 0 no drift; 2 drift; 4 different, but the model makes about the same of the images;
 3 not enough images; 1 refused
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from carbench.deploy.drift.resampling import FalseAlarms
     from carbench.deploy.drift.testing import Drift
 
-# Pictures of a window, if not told otherwise.
+# Images of a window, if not told otherwise.
 LAST = 500
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # What --alpha may be: relabelings grow as it shrinks, and a coin is no alarm.
 SMALLEST, LARGEST = 0.001, 0.5
-STATUS = {"no drift": 0, "different": 4, "drift": 2, "not enough pictures": 3}
+STATUS = {"no drift": 0, "different": 4, "drift": 2, "not enough images": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,10 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where predictions were recorded (default: %(default)s)",
     )
     window = parser.add_mutually_exclusive_group()
-    window.add_argument("--last", metavar="N", help=f"the newest N pictures (default: {LAST})")
-    window.add_argument(
-        "--since", metavar="AGE", help="the pictures of so long: 30m, 24h, 7d or 2w"
-    )
+    window.add_argument("--last", metavar="N", help=f"the newest N images (default: {LAST})")
+    window.add_argument("--since", metavar="AGE", help="the images of so long: 30m, 24h, 7d or 2w")
     parser.add_argument(
         "--alpha",
         default="0.01",
@@ -133,7 +131,7 @@ def in_sentences(found: FalseAlarms, alpha: float) -> str:
 
     few, many = (percent(found.quantile(share)) for share in (0.1, 0.9))
     return (
-        f"False alarms of windows of {found.pictures} images, by resampling the reference: "
+        f"False alarms of windows of {found.images} images, by resampling the reference: "
         f"{percent(found.mean)} on average (--alpha promises at most {percent(alpha)}),\n"
         f"{few} to {many} for 8 of 10 references like this one ({len(found.rates)} halves, "
         f"{found.windows} windows each).\n"
@@ -146,7 +144,7 @@ def text(drift: Drift, version: str) -> str:
 
     lines = [
         sentence(drift),
-        f"{len(drift.window)} new pictures, {len(drift.reference)} of the reference; {version}",
+        f"{len(drift.window)} new images, {len(drift.reference)} of the reference; {version}",
     ]
     for test in drift.tests:
         before, after = in_words(test)

@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where predictions are recorded (default: %(default)s)",
     )
-    record.add_argument("--keep-pictures", action="store_true", help="store the images, too")
+    record.add_argument("--keep-images", action="store_true", help="store the images, too")
     record.add_argument(
         "--keep-rows",
         default="1000000",
@@ -171,7 +171,7 @@ def _settings(args: argparse.Namespace, workers: int) -> Settings:
         model=args.model.absolute(),
         int8=args.int8,
         log=args.log.absolute(),
-        keep_pictures=args.keep_pictures,
+        keep_images=args.keep_images,
         retain_rows=_number(args.keep_rows, "--keep-rows", 0, 10**12, whole=True),
         retain_days=_number(args.keep_days, "--keep-days", 0, 100_000),
         threads=max(available_cores() // workers, 1),

@@ -37,7 +37,7 @@ def read_params(revision: Revision) -> dict[str, Any]:
 
 
 def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
-    """Return what it found on its test pictures.
+    """Return what it found on its test images.
 
     Args:
         revision: whose results.

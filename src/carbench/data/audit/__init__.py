@@ -1,1 +1,1 @@
-"""What counts as the same picture, and what that means for a set of pictures."""
+"""What counts as the same image, and what that means for a set of images."""

@@ -1,7 +1,7 @@
 """Lays one thumbnail over another and finds the place where they agree best.
 
-A crop, a border or a turn by a few degrees moves a picture's pixels: they no longer lie over the
-original's, and the correlation of the two falls to that of unrelated pictures. Shift, stretch,
+A crop, a border or a turn by a few degrees moves an image's pixels: they no longer lie over the
+original's, and the correlation of the two falls to that of unrelated images. Shift, stretch,
 shear and turn are therefore estimated first, by Gauss-Newton steps on the difference of the
 thumbnails (Lucas & Kanade, "An iterative image registration technique", IJCAI 1981; with gain and
 offset as in Baker & Matthews, "Lucas-Kanade 20 years on", IJCV 2004), coarse to fine. Pixels that
@@ -19,9 +19,9 @@ Floats = NDArray[np.float32]
 
 # Gauss-Newton steps at a quarter, a half and the whole of the thumbnails' size.
 QUARTER, HALF, WHOLE = 5, 2, 3
-# A close crop is not found from the whole picture: the search starts at these scales.
+# A close crop is not found from the whole image: the search starts at these scales.
 SCALES = np.array([1, 0.8, 1.25], np.float32)
-# No coefficient moves further than this from a picture laid flat on the other; a side runs from -1
+# No coefficient moves further than this from an image laid flat on the other; a side runs from -1
 # to 1. A crop of 20 % moves them by 0.2 to 0.25.
 MOST = np.float32(0.35)
 # Of copies whose final agreement is 0.9, less than one in a hundred has less than 0.83 here.
@@ -32,11 +32,11 @@ FLAT = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
 
 def agreement_of(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
-    """Return how well pairs of pictures agree, once the first is laid over the second.
+    """Return how well pairs of images agree, once the first is laid over the second.
 
     Args:
         moving: (P, S, S) grey thumbnails, S a multiple of 32 or of 48.
-        fixed: (P, S, S), the pictures that they are compared with.
+        fixed: (P, S, S), the images that they are compared with.
 
     Returns:
         (P,) agreements of :func:`carbench.data.audit.blocks.block_agreement`, at most 1; for pairs
@@ -47,7 +47,7 @@ def agreement_of(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
     quarter, quarter_fixed = _halved(half), _halved(half_fixed)
     flat = np.repeat(FLAT[None], len(moving), 0)
     places = [flat]
-    # By its shades a picture is found from further away; levelled, also under a banner.
+    # By its shades an image is found from further away; levelled, also under a banner.
     for scale in SCALES:
         place = _stepped(quarter, quarter_fixed, flat * scale, QUARTER)
         places.append(_stepped(half, half_fixed, place, HALF))
@@ -69,12 +69,12 @@ def agreement_of(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Floats:
     return agreement
 
 
-def seen_at(pictures: Floats, place: Floats) -> tuple[Floats, Floats]:
-    """Return pictures (P, S, S) as seen at places (P, 2, 3), and 1 where they are seen, or 0.
+def seen_at(images: Floats, place: Floats) -> tuple[Floats, Floats]:
+    """Return images (P, S, S) as seen at places (P, 2, 3), and 1 where they are seen, or 0.
 
-    A place says for each point (x, y, 1) of the result which point of the picture is seen there.
+    A place says for each point (x, y, 1) of the result which point of the image is seen there.
     """
-    count, size, _ = pictures.shape
+    count, size, _ = images.shape
     at = _centres(size)
     x, y = (
         (place[:, axis, 0, None] * at)[:, None, :]
@@ -91,7 +91,7 @@ def seen_at(pictures: Floats, place: Floats) -> tuple[Floats, Floats]:
     x -= column
     y -= row
     corner = row * size + column + (np.arange(count, dtype=np.int32) * size**2)[:, None, None]
-    pixels = pictures.reshape(-1)
+    pixels = images.reshape(-1)
     upper, lower = (
         (pixels[start:].take(corner, mode="clip"), pixels[start + 1 :].take(corner, mode="clip"))
         for start in (0, size)
@@ -135,25 +135,25 @@ def _centres(size: int) -> Floats:
     return np.asarray((np.arange(size) + 0.5) * (2 / size) - 1, np.float32)
 
 
-def _standard(pictures: Floats, weights: Floats) -> Floats:
-    """Pictures with mean 0 and standard deviation 1 where they are seen."""
+def _standard(images: Floats, weights: Floats) -> Floats:
+    """Images with mean 0 and standard deviation 1 where they are seen."""
     total = np.maximum(weights.sum((1, 2)), 1)[:, None, None]
-    centred = pictures - (pictures * weights).sum((1, 2), keepdims=True) / total
+    centred = images - (images * weights).sum((1, 2), keepdims=True) / total
     spread = np.sqrt((centred**2 * weights).sum((1, 2), keepdims=True) / total)
     return np.asarray(centred / np.maximum(spread, 1e-3), np.float32)
 
 
-def _levelled(pictures: Floats, around: int) -> Floats:
-    """Pictures with about the same brightness and contrast everywhere."""
-    size = pictures.shape[1]
+def _levelled(images: Floats, around: int) -> Floats:
+    """Images with about the same brightness and contrast everywhere."""
+    size = images.shape[1]
     near = np.abs(np.arange(size)[:, None] - np.arange(size)) <= around
     mean = (near / near.sum(1, keepdims=True)).astype(np.float32)
-    centred = pictures - mean @ pictures @ mean.T
+    centred = images - mean @ images @ mean.T
     spread = np.sqrt(np.maximum(mean @ centred**2 @ mean.T, 0))
     return np.asarray(centred / (spread + 4), np.float32)  # 4 of 255: noise stays small
 
 
-def _halved(pictures: Floats) -> Floats:
-    half = pictures.shape[1] // 2
-    blocks = pictures.reshape(len(pictures), half, 2, half, 2)
+def _halved(images: Floats) -> Floats:
+    half = images.shape[1] // 2
+    blocks = images.reshape(len(images), half, 2, half, 2)
     return np.asarray(blocks.mean((2, 4), dtype=np.float32))

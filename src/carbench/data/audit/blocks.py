@@ -1,7 +1,7 @@
-"""How well two pictures agree, block by block, when one lies over the other.
+"""How well two images agree, block by block, when one lies over the other.
 
 What is compared are edges and not shades: two different cars on white have most of their shades in
-common. Each block of the picture is judged by itself, so that a banner or a watermark spoils the
+common. Each block of the image is judged by itself, so that a banner or a watermark spoils the
 blocks that it covers and no others, and the worst are left out of the mean. Blocks at the margin,
 where such things are put, count less than the middle, where the car is.
 """
@@ -23,12 +23,12 @@ OVERLAP = 0.5
 
 
 def block_agreement(seen: Floats, inside: Floats, fixed: Floats) -> Floats:
-    """Return the agreement (P,) of pairs of pictures: at most 1, and 0 if there is none to judge.
+    """Return the agreement (P,) of pairs of images: at most 1, and 0 if there is none to judge.
 
     Args:
-        seen: (P, S, S) pictures, S a multiple of BLOCKS.
+        seen: (P, S, S) images, S a multiple of BLOCKS.
         inside: (P, S, S) 1 where they are seen, or 0.
-        fixed: (P, S, S) the pictures that they lie over.
+        fixed: (P, S, S) the images that they lie over.
 
     A block agrees by the cosine of its brightness gradients: 1 for the same edges, however strong,
     and about 0 for unrelated ones or for edges in one of the two alone. Its weight is the root

@@ -26,7 +26,7 @@ CHARACTERS = 34
 
 @dataclass(frozen=True)
 class Member:
-    """A picture of a group, and in ``likeness`` what ties it to the others."""
+    """An image of a group, and in ``likeness`` what ties it to the others."""
 
     image: str
     label: str
@@ -44,15 +44,15 @@ def rows(
     pairs: Sequence[Pair],
     most: int,
 ) -> list[Row]:
-    """Return the most telling groups of two and more pictures.
+    """Return the most telling groups of two and more images.
 
     Groups that mix classes, those across published parts, those with a mirrored, a near and an
-    identical picture, and the largest take turns; within each of these the largest come first.
+    identical image, and the largest take turns; within each of these the largest come first.
 
     Args:
         manifest: fetch's rows.
-        groups: each picture's duplicate group.
-        first_of: index of the first byte-identical copy of each picture.
+        groups: each image's duplicate group.
+        first_of: index of the first byte-identical copy of each image.
         pairs: near duplicates among the first copies.
         most: how many groups to return.
     """
@@ -97,7 +97,7 @@ def rows(
 
 
 def _likeness(index: int, first: int, first_of: Sequence[int], pairs: Sequence[Pair]) -> str:
-    """What ties a picture to its group, in few words: its closest pair, or its bytes."""
+    """What ties an image to its group, in few words: its closest pair, or its bytes."""
     if index == first:
         return ""
     if first_of[index] != index:
@@ -115,7 +115,7 @@ def draw(groups: Sequence[Row], folder: Path) -> Image.Image:
 
     Args:
         groups: what :func:`rows` returned.
-        folder: where the pictures lie.
+        folder: where the images lie.
     """
     font = ImageFont.load_default(TEXT)
     pitch = PRINT[0] + GAP, PRINT[1] + LINES * LINE + 2 * GAP
@@ -128,8 +128,8 @@ def draw(groups: Sequence[Row], folder: Path) -> Image.Image:
         top = number * pitch[1] + GAP
         for column, member in enumerate(row[:MOST_IN_ROW]):
             left = GAP + column * pitch[0]
-            picture = ImageOps.contain(read(folder / member.image), PRINT)
-            sheet.paste(picture, (left, top + PRINT[1] - picture.height))
+            image = ImageOps.contain(read(folder / member.image), PRINT)
+            sheet.paste(image, (left, top + PRINT[1] - image.height))
             left_out = len(row) - MOST_IN_ROW if column == MOST_IN_ROW - 1 else 0
             for line, text in enumerate(_caption(member, max(0, left_out))):
                 place = left, top + PRINT[1] + 4 + line * LINE

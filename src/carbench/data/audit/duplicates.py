@@ -1,6 +1,6 @@
-"""Finds pictures that look the same: compressed anew, cropped, turned, framed or written over.
+"""Finds images that look the same: compressed anew, cropped, turned, framed or written over.
 
-For each picture those with the most similar outlines are candidates (:mod:`neighbours`); of these
+For each image those with the most similar outlines are candidates (:mod:`neighbours`); of these
 a pair are near duplicates if their edges agree, block by block, once one is laid over the other
 (:mod:`alignment`): outlines find candidates fast, the edges throw out those that only share a
 layout.
@@ -25,13 +25,13 @@ from carbench.params.audit import AuditParams
 
 # Pairs laid over each other at once, that fit the caches.
 BATCH = 128
-# Of each picture so many pairs are kept that were not found, for a person to doubt.
+# Of each image so many pairs are kept that were not found, for a person to doubt.
 KEPT = 4
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures (indices, first < second), how well they agree, the second mirrored or not."""
+    """Two images (indices, first < second), how well they agree, the second mirrored or not."""
 
     first: int
     second: int
@@ -39,19 +39,19 @@ class Pair:
     mirrored: bool
 
     def of(self, indices: Sequence[int] | Mapping[int, int]) -> Pair:
-        """Return the pair with its pictures numbered as in ``indices``."""
+        """Return the pair with its images numbered as in ``indices``."""
         return replace(self, first=indices[self.first], second=indices[self.second])
 
 
 def compare(looks: Looks, params: AuditParams) -> list[Pair]:
-    """Return every candidate pair of pictures, in order, with its agreement.
+    """Return every candidate pair of images, in order, with its agreement.
 
     A pair that agrees both as it is and mirrored comes once, as it agrees more.
     """
     found = candidates(looks, params.neighbours, params.mirrored)
     agreements = _agreements(looks, found)
-    pictures = looks.picture_of[found.first], looks.picture_of[found.second]
-    columns = (*pictures, agreements, found.mirrored)
+    images = looks.image_of[found.first], looks.image_of[found.second]
+    columns = (*images, agreements, found.mirrored)
     best: dict[tuple[int, int], Pair] = {}
     rows = zip(*(each.tolist() for each in columns), strict=True)
     for first, second, agreement, mirrored in rows:
@@ -68,7 +68,7 @@ def told_apart(
     """Return the near duplicates, and of the other pairs those most alike, each in order.
 
     A pair that a person has called different is no near duplicate, however well it agrees. Of the
-    others all that a person has judged are kept, and of each picture at least :data:`KEPT`.
+    others all that a person has judged are kept, and of each image at least :data:`KEPT`.
     """
     near = [
         pair
@@ -99,7 +99,7 @@ def kind_of(pair: Pair, params: AuditParams, found: bool) -> str:
 def agreement_between(
     looks: Looks, first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the agreement (P,) of pictures first[i] and second[i], in whichever of their views
+    """Return the agreement (P,) of images first[i] and second[i], in whichever of their views
     and whether mirrored or not: the most."""
     best = np.zeros(len(first), np.float32)
     for own in looks.views(first):

@@ -17,10 +17,10 @@ Rows = list[dict[str, str]]
 
 
 def exact_links(hashes: list[str]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Link byte-identical pictures.
+    """Link byte-identical images.
 
     Returns:
-        Pairs (first, copy) and, for each picture, the index of its first copy.
+        Pairs (first, copy) and, for each image, the index of its first copy.
     """
     first: dict[str, int] = {}
     first_of = [first.setdefault(digest, index) for index, digest in enumerate(hashes)]
@@ -41,15 +41,15 @@ def summarize(
     Args:
         manifest: fetch's rows.
         quarantine: fetch's list of what was not taken.
-        groups: each picture's duplicate group; a near pair across two was cut, as a chain.
-        first_of: index of the first byte-identical copy of each picture.
+        groups: each image's duplicate group; a near pair across two was cut, as a chain.
+        first_of: index of the first byte-identical copy of each image.
         pairs: near duplicates among the first copies.
         reviewed: what a person has said of pairs.
     """
     sizes = Counter(groups)
     copies = Counter(first_of)
     return {
-        "pictures": len(manifest),
+        "images": len(manifest),
         "unique": len(copies),
         "groups": len(sizes),
         "exact_duplicates": len(manifest) - len(copies),
@@ -80,13 +80,13 @@ def _promised(image: str) -> str | None:
 
 
 def _by_class(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, dict[str, int]]:
-    """How many pictures each class has, different files, and duplicate groups."""
+    """How many images each class has, different files, and duplicate groups."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(manifest):
         members[row["class"]].append(index)
     return {
         label: {
-            "pictures": len(indices),
+            "images": len(indices),
             "unique": len({first_of[index] for index in indices}),
             "groups": len({groups[index] for index in indices}),
         }
@@ -103,11 +103,11 @@ def _leak(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, A
     by_class: dict[str, Counter[str]] = defaultdict(Counter)
     for index in test:
         counts = by_class[manifest[index]["class"]]
-        counts["test_pictures"] += 1
+        counts["test_images"] += 1
         counts["exact"] += first_of[index] in known_bytes
         counts["near_or_exact"] += groups[index] in known_groups
     total: Counter[str] = sum(by_class.values(), Counter())
-    keys = ("test_pictures", "exact", "near_or_exact")
+    keys = ("test_images", "exact", "near_or_exact")
     return {
         **{key: total[key] for key in keys},
         "by_class": {
@@ -117,7 +117,7 @@ def _leak(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, A
 
 
 def _conflicts(manifest: Rows, groups: list[int]) -> list[dict[str, Any]]:
-    """Groups whose pictures stand under more than one class."""
+    """Groups whose images stand under more than one class."""
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(groups):
         members[number].append(index)

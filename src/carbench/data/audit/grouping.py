@@ -1,4 +1,4 @@
-"""Makes groups of pairs, and keeps a chain of likenesses from joining pictures that are unlike."""
+"""Makes groups of pairs, and keeps a chain of likenesses from joining images that are unlike."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy.sparse.csgraph import connected_components
 from carbench.data.audit.duplicates import Pair, agreement_between
 from carbench.data.audit.looks import Looks
 
-# Of each picture those that it is a pair with, and how well they agree.
+# Of each image those that it is a pair with, and how well they agree.
 Links = dict[int, dict[int, float]]
 
 
 def group(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
-    """Return a group number for each of ``count`` pictures: linked pictures share one.
+    """Return a group number for each of ``count`` images: linked images share one.
 
-    Groups are the connected components of the links, numbered by their first picture.
+    Groups are the connected components of the links, numbered by their first image.
     """
     edges = np.array(list(links), np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), (count, count))
@@ -38,7 +38,7 @@ def unchained(
 ) -> Iterator[tuple[int, int]]:
     """Yield links (centre, member) of groups in which everybody looks like the group's centre.
 
-    A group starts as all pictures that pairs join, directly or through others. Its centre is the
+    A group starts as all images that pairs join, directly or through others. Its centre is the
     one with the most and strongest pairs. Whoever neither is a pair with the centre nor agrees
     with it by at least ``min_centre_agreement`` leaves, and those who leave are grouped anew by
     the pairs among themselves. So does whoever is known to be ``apart`` from the centre (the lower

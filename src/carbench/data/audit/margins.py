@@ -1,4 +1,4 @@
-"""Finds what frames a picture: white borders, black bars, the empty backdrop of a studio."""
+"""Finds what frames an image: white borders, black bars, the empty backdrop of a studio."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ NEARLY_ALL = (2, 98)  # percentiles
 MOST = 0.4
 
 
-def without_margins(picture: NDArray[np.uint8]) -> Box:
-    """Return the box that is left of a grey picture (H, W) when even rows and columns are cut off.
+def without_margins(image: NDArray[np.uint8]) -> Box:
+    """Return the box that is left of a grey image (H, W) when even rows and columns are cut off.
 
-    Two copies of a picture, one with a border and one without, are left with the same box of it,
-    also where the picture itself stands on white: what is cut off need not have one colour.
+    Two copies of an image, one with a border and one without, are left with the same box of it,
+    also where the image itself stands on white: what is cut off need not have one colour.
     """
-    height, width = picture.shape
+    height, width = image.shape
     left, top, right, bottom = 0, 0, width, height
     ends = [0, -1]
-    if not _even(picture[ends]).any() and not _even(picture.T[ends]).any():
-        return left, top, right, bottom  # most pictures
+    if not _even(image[ends]).any() and not _even(image.T[ends]).any():
+        return left, top, right, bottom  # most images
     while True:
-        rows = _even(picture[:, left:right])
+        rows = _even(image[:, left:right])
         higher, lower = _inner(rows, top, bottom)
-        columns = _even(picture[higher:lower].T)
+        columns = _even(image[higher:lower].T)
         nearer, further = _inner(columns, left, right)
         if (nearer, higher, further, lower) == (left, top, right, bottom):
             return left, top, right, bottom

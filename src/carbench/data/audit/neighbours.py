@@ -1,4 +1,4 @@
-"""Finds for each view of a picture those of other pictures with the most similar outlines.
+"""Finds for each view of an image those of other images with the most similar outlines.
 
 Every view is compared with every other, a tile of the table at a time: memory stays small, and no
 approximate index can miss a pair.
@@ -22,11 +22,11 @@ ROWS, COLUMNS = 512, 4096
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of views (first, second) of different pictures, the second perhaps mirrored.
+    """Pairs of views (first, second) of different images, the second perhaps mirrored.
 
     Attributes:
-        first: (C,) the view of the picture with the lower number.
-        second: (C,) the other picture's.
+        first: (C,) the view of the image with the lower number.
+        second: (C,) the other image's.
         mirrored: (C,) bool, whether the second is to be flipped.
     """
 
@@ -36,17 +36,17 @@ class Candidates:
 
 
 def candidates(looks: Looks, neighbours: int, flipped: bool) -> Candidates:
-    """Return pairs of pictures of which one is among the other's nearest ``neighbours``.
+    """Return pairs of images of which one is among the other's nearest ``neighbours``.
 
-    Each pair of pictures comes once as it is and, if ``flipped``, once mirrored, by those of their
-    views that are most similar; in the order of pictures.
+    Each pair of images comes once as it is and, if ``flipped``, once mirrored, by those of their
+    views that are most similar; in the order of images.
     """
-    if not len(looks.picture_of):
+    if not len(looks.image_of):
         return Candidates(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool))
     codes = coded(looks.outlines)
     # float32 holds the lengths of codes, too, exactly but for the last root.
     lengths = np.sqrt((codes.astype(np.int64) ** 2).sum(1)).astype(np.float32)
-    search = partial(_nearest, codes, lengths, looks.picture_of, neighbours, flipped)
+    search = partial(_nearest, codes, lengths, looks.image_of, neighbours, flipped)
     found = list(in_order(search, range(0, len(codes), ROWS), ahead=8))
     row, column, turned, similar = (np.concatenate(each) for each in zip(*found, strict=True))
     return _distinct(looks, row, column, turned, similar)
@@ -55,14 +55,14 @@ def candidates(looks: Looks, neighbours: int, flipped: bool) -> Candidates:
 def _nearest(
     codes: NDArray[np.int8],
     lengths: NDArray[np.float32],
-    picture_of: NDArray[np.intp],
+    image_of: NDArray[np.intp],
     neighbours: int,
     flipped: bool,
     top: int,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_], NDArray[np.float32]]:
     """Return row, column, mirrored and similarity of the nearest of ``ROWS`` views from ``top``."""
     rows = codes[top : top + ROWS].astype(np.float32)
-    own = picture_of[top : top + ROWS, None]
+    own = image_of[top : top + ROWS, None]
     scale = 1 / np.maximum(lengths[top : top + ROWS, None], 1)
     # Best first; the same similarity: the lower column first, as it is before mirrored.
     best = np.full((len(rows), neighbours), -np.inf, np.float32)
@@ -73,7 +73,7 @@ def _nearest(
             similar = rows @ (mirrored(block) if turn else block).T
             similar *= scale
             similar /= np.maximum(lengths[left : left + COLUMNS], 1)
-            similar[own == picture_of[left : left + COLUMNS]] = -np.inf
+            similar[own == image_of[left : left + COLUMNS]] = -np.inf
             best, place = _merged(best, place, similar, left + turn * len(codes))
     found = np.isfinite(best)
     column = place[found]
@@ -109,12 +109,12 @@ def _distinct(
     turned: NDArray[np.bool_],
     similar: NDArray[np.float32],
 ) -> Candidates:
-    """Keep one pair of views of each pair of pictures: the most similar."""
-    swap = looks.picture_of[row] > looks.picture_of[column]
+    """Keep one pair of views of each pair of images: the most similar."""
+    swap = looks.image_of[row] > looks.image_of[column]
     first, second = np.where(swap, column, row), np.where(swap, row, column)
-    pictures = looks.picture_of[first], looks.picture_of[second]
-    order = np.lexsort((second, first, -similar, turned, pictures[1], pictures[0]))
-    keys = np.stack((pictures[0], pictures[1], turned))[:, order]
+    images = looks.image_of[first], looks.image_of[second]
+    order = np.lexsort((second, first, -similar, turned, images[1], images[0]))
+    keys = np.stack((images[0], images[1], turned))[:, order]
     new = np.ones(len(order), bool)
     new[1:] = (keys[:, 1:] != keys[:, :-1]).any(0)
     kept = order[new]

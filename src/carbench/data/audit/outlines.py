@@ -1,8 +1,8 @@
 """Describes a thumbnail by its outlines: which edges run which way, and where, roughly.
 
 A histogram of gradients (Dalal & Triggs, "Histograms of oriented gradients for human detection",
-CVPR 2005) over few large cells, overlapping, changes little where a picture is cropped, turned by a
-few degrees, recoloured or written over, and much from one picture to the next.
+CVPR 2005) over few large cells, overlapping, changes little where an image is cropped, turned by a
+few degrees, recoloured or written over, and much from one image to the next.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ SHARPEST = 127
 
 def outlines(thumbnails: NDArray[np.uint8]) -> Floats:
     """Return the outlines (N, LENGTH) of square thumbnails (N, S, S)."""
-    pictures = thumbnails.astype(np.float32)
-    down, across = np.gradient(pictures, axis=(1, 2))
-    # Towards the margin, where banners, frames and the corners of a turned picture are, less.
+    images = thumbnails.astype(np.float32)
+    down, across = np.gradient(images, axis=(1, 2))
+    # Towards the margin, where banners, frames and the corners of a turned image are, less.
     near = _margin(thumbnails.shape[1])
     strength = np.hypot(down, across) * near[:, None] * near
     direction = (np.arctan2(down, across) % np.pi) * (DIRECTIONS / np.pi)
     pool = _cells(thumbnails.shape[1])
-    histograms = np.empty((len(pictures), DIRECTIONS, CELLS, CELLS), np.float32)
+    histograms = np.empty((len(images), DIRECTIONS, CELLS, CELLS), np.float32)
     for number in range(DIRECTIONS):
         off = np.abs(direction - number)
         share = np.maximum(0, 1 - np.minimum(off, DIRECTIONS - off))
@@ -43,7 +43,7 @@ def outlines(thumbnails: NDArray[np.uint8]) -> Floats:
 
 
 def mirrored(descriptions: NDArray[Number]) -> NDArray[Number]:
-    """Return the outlines or codes (N, LENGTH) of the same pictures flipped left to right."""
+    """Return the outlines or codes (N, LENGTH) of the same images flipped left to right."""
     histograms = descriptions.reshape(-1, DIRECTIONS, CELLS, CELLS)
     turned = [0, *range(DIRECTIONS - 1, 0, -1)]
     return histograms[:, turned, :, ::-1].reshape(-1, LENGTH)
@@ -52,10 +52,10 @@ def mirrored(descriptions: NDArray[Number]) -> NDArray[Number]:
 def coded(descriptions: NDArray[np.floating]) -> NDArray[np.int8]:
     """Return outlines (N, LENGTH) less what is common to all, as codes.
 
-    What nearly all pictures of a set have in common (a car in the middle) says nothing about two.
+    What nearly all images of a set have in common (a car in the middle) says nothing about two.
     """
     common = descriptions.mean(0, dtype=np.float64)
-    # The same for a picture and its mirror image.
+    # The same for an image and its mirror image.
     common = (common + mirrored(common[None])[0]) / 2
     own = descriptions - common.astype(np.float32)
     most = np.abs(own).max(1, initial=0, keepdims=True)

@@ -1,4 +1,4 @@
-"""What a person has said of pairs of pictures: the same picture, or two different ones."""
+"""What a person has said of pairs of images: the same image, or two different ones."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Keys = tuple[int, int]
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Verdicts by pair of pictures (the lower number first), and the line that each stands in."""
+    """Verdicts by pair of images (the lower number first), and the line that each stands in."""
 
     path: str
     verdicts: dict[Keys, str] = field(default_factory=dict)
     lines: dict[Keys, int] = field(default_factory=dict)
 
     def verdict(self, first: int, second: int) -> str:
-        """Return what was said of two pictures; empty if nothing was."""
+        """Return what was said of two images; empty if nothing was."""
         return self.verdicts.get((min(first, second), max(first, second)), "")
 
     def pairs(self, verdict: str) -> list[Keys]:
@@ -35,18 +35,18 @@ class Reviewed:
 
 
 def read_reviewed(path: str, images: Sequence[str], first_of: Sequence[int]) -> Reviewed:
-    """Return what a person's CSV says; byte-identical pictures count as the first of them.
+    """Return what a person's CSV says; byte-identical images count as the first of them.
 
     The columns are ``image``, ``twin`` and ``verdict`` (same, different, or empty while nobody has
     judged); others are ignored. Commas or semicolons separate them.
 
     Args:
         path: the file, or :data:`NOTHING_REVIEWED`.
-        images: the names of all pictures.
-        first_of: index of the first byte-identical copy of each picture.
+        images: the names of all images.
+        first_of: index of the first byte-identical copy of each image.
 
     Raises:
-        CarbenchError: no such file, a column is missing, a picture is unknown, a verdict is
+        CarbenchError: no such file, a column is missing, an image is unknown, a verdict is
             neither, or two verdicts contradict each other or identical bytes.
     """
     found = Reviewed(path)
@@ -78,7 +78,7 @@ def read_reviewed(path: str, images: Sequence[str], first_of: Sequence[int]) -> 
                 line,
                 found=f"{row['verdict']!r} for {row['image']!r} and {row['twin']!r}, "
                 f"but {said!r} in line {found.lines[key]}",
-                expected="one verdict for a pair of pictures (identical bytes count as one)",
+                expected="one verdict for a pair of images (identical bytes count as one)",
                 fix="remove one of the two lines",
             )
         found.lines.setdefault(key, line)
@@ -131,7 +131,7 @@ def read_verdicts(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def refuse_joined(reviewed: Reviewed, groups: Sequence[int], images: Sequence[str]) -> None:
-    """Raise :class:`CarbenchError` if two pictures that are different stand in one group."""
+    """Raise :class:`CarbenchError` if two images that are different stand in one group."""
     for first, second in reviewed.pairs(DIFFERENT):
         if groups[first] != groups[second]:
             continue
@@ -144,7 +144,7 @@ def refuse_joined(reviewed: Reviewed, groups: Sequence[int], images: Sequence[st
             reviewed.path,
             reviewed.lines[first, second],
             found=f"{images[first]!r} and {images[second]!r} as different, but each is the same "
-            f"picture as {others[0] if others else 'the other'!r}",
+            f"image as {others[0] if others else 'the other'!r}",
             expected="verdicts that do not contradict what else is held for the same",
             fix="judge the pairs in between, too: `carbench audit review --found` shows them",
         )
@@ -157,8 +157,8 @@ def _known(path: str, line: int, column: str, image: str, number_of: dict[str, i
     raise _wrong(
         path,
         line,
-        found=f"{column} {image!r}, which is no picture of this study",
-        expected="a picture as results/data/manifest.csv names it"
+        found=f"{column} {image!r}, which is no image of this study",
+        expected="an image as results/data/manifest.csv names it"
         + (f", such as {near[0]!r}" if near else ""),
         fix="correct the name, or remove the line",
     )

@@ -1,4 +1,4 @@
-"""Lays pairs of pictures out for a person to judge: contact sheets, and a CSV to write in."""
+"""Lays pairs of images out for a person to judge: contact sheets, and a CSV to write in."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ claim of the audit can be held against a known truth. With images_per_class=250 
 | files                                                   | 1,200 |      300 |
 | exact copies within the split                           |    48 |        6 |
 | near copies within the split                            |    48 |        0 |
-| exact copies of a train picture (leaks)                 |     - |       38 |
-| near copies of a train picture (leaks)                  |     - |       37 |
+| exact copies of a train image (leaks)                 |     - |       38 |
+| near copies of a train image (leaks)                  |     - |       37 |
 | the same bytes under two classes (pairs)                |     2 |        0 |
 | truncated, empty, text named .jpg (cannot be decoded)   |     5 |        1 |
 | PNG, palette PNG, greyscale, EXIF-rotated (can be)      |     6 |        2 |
 
 A near copy is resized, recompressed, cropped by 2-5 %, mirrored or recoloured. Of the published
-test pictures 25 % leak: Saloon 60 %, Hatchback 44 %, Estate 26 %, SUV 16 %, Pick-up 4 %, Coupe 0 %.
+test images 25 % leak: Saloon 60 %, Hatchback 44 %, Estate 26 %, SUV 16 %, Pick-up 4 %, Coupe 0 %.
 
 The same seed gives the same bytes on every machine with the same versions of Pillow and numpy.
 """

@@ -53,13 +53,13 @@ class Car:
         ]
 
 
-def draw_car(style: str, dice: Dice, light: Light) -> Car:
+def draw_car(style: str, rng: Dice, light: Light) -> Car:
     """Throws a car of this style."""
-    plan = draw_plan(style, dice)
-    paint = jitter(dice.pick(PAINTS), dice, 14)
-    second = dice.pick((_BLACK, (235, 235, 235))) if dice.chance(0.12) else paint
-    rim = dice.pick(((190, 194, 198), (150, 154, 160), (60, 62, 66), (215, 216, 218)))
-    look = Look(paint, second, dice.pick(GLASS), rim, dice.pick((4, 6, 8, 12)), light)
+    plan = draw_plan(style, rng)
+    paint = jitter(rng.pick(PAINTS), rng, 14)
+    second = rng.pick((_BLACK, (235, 235, 235))) if rng.chance(0.12) else paint
+    rim = rng.pick(((190, 194, 198), (150, 154, 160), (60, 62, 66), (215, 216, 218)))
+    look = Look(paint, second, rng.pick(GLASS), rim, rng.pick((4, 6, 8, 12)), light)
     return Car(plan, draw_outline(plan), look)
 
 
@@ -125,7 +125,7 @@ class _Brush:
 
 
 def paint_car(canvas: ImageDraw.ImageDraw, lens: Lens, car: Car) -> None:
-    """Paints the car with its shadow; `canvas` must draw in RGBA mode on an RGB picture."""
+    """Paints the car with its shadow; `canvas` must draw in RGBA mode on an RGB image."""
     brush = _Brush(canvas, lens, car)
     _paint_shadow(brush)
     _paint_wheels(brush, far=True)

@@ -1,4 +1,4 @@
-"""What gets into the picture: poles, bushes, passers-by, and other cars before or behind ours."""
+"""What gets into the image: poles, bushes, passers-by, and other cars before or behind ours."""
 
 from __future__ import annotations
 
@@ -14,87 +14,87 @@ from carbench.data.sample.styles import CLASSES
 
 
 def paint_parked(
-    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, dice: Dice
+    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, rng: Dice
 ) -> None:
-    """Sometimes smaller cars in the distance, of any style: they are not the picture's subject."""
-    if not dice.chance(0.12):
+    """Sometimes smaller cars in the distance, of any style: they are not the image's subject."""
+    if not rng.chance(0.12):
         return
-    for _ in range(dice.whole(1, 2)):
-        other = draw_car(dice.pick(CLASSES), dice, light)
-        share = dice.between(0.25, 0.45)
+    for _ in range(rng.whole(1, 2)):
+        other = draw_car(rng.pick(CLASSES), rng, light)
+        share = rng.between(0.25, 0.45)
         away = replace(
             lens,
-            half_yaw=dice.between(-0.3, 0.3),
-            faces_left=dice.chance(0.5),
+            half_yaw=rng.between(-0.3, 0.3),
+            faces_left=rng.chance(0.5),
             scale=lens.scale * share,
-            left=size[0] * dice.between(0.0, 1.0),
+            left=size[0] * rng.between(0.0, 1.0),
         )
         paint_car(canvas, away, other)
 
 
 def paint_foreground(
-    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, dice: Dice
+    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, rng: Dice
 ) -> None:
     """Things between us and the car; they hide at most a part of it."""
-    if dice.chance(0.10):
-        _edge_of_a_car(canvas, size, lens, light, dice)
-    if dice.chance(0.14):
-        _pole(canvas, size, dice)
-    if dice.chance(0.14):
-        _bush(canvas, size, dice)
-    if dice.chance(0.10):
-        _passer_by(canvas, size, dice)
+    if rng.chance(0.10):
+        _edge_of_a_car(canvas, size, lens, light, rng)
+    if rng.chance(0.14):
+        _pole(canvas, size, rng)
+    if rng.chance(0.14):
+        _bush(canvas, size, rng)
+    if rng.chance(0.10):
+        _passer_by(canvas, size, rng)
 
 
 def _edge_of_a_car(
-    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, dice: Dice
+    canvas: ImageDraw.ImageDraw, size: tuple[int, int], lens: Lens, light: Light, rng: Dice
 ) -> None:
-    """The front or the tail of a neighbour, cut by the edge of the picture."""
-    other = draw_car(dice.pick(CLASSES), dice, light)
-    on_left = dice.chance(0.5)
+    """The front or the tail of a neighbour, cut by the edge of the image."""
+    other = draw_car(rng.pick(CLASSES), rng, light)
+    on_left = rng.chance(0.5)
     reach = lens.scale / lens.distance * other.plan.measures.length / 2
-    inside = size[0] * dice.between(0.04, 0.12)
-    nearer = dice.between(1.0, 1.2)
+    inside = size[0] * rng.between(0.04, 0.12)
+    nearer = rng.between(1.0, 1.2)
     middle = inside - reach * nearer if on_left else size[0] - inside + reach * nearer
     near = replace(
         lens,
-        half_yaw=dice.between(-0.12, 0.12),
-        faces_left=dice.chance(0.5),
+        half_yaw=rng.between(-0.12, 0.12),
+        faces_left=rng.chance(0.5),
         scale=lens.scale * nearer,
         left=middle,
     )
     paint_car(canvas, near, other)
 
 
-def _pole(canvas: ImageDraw.ImageDraw, size: tuple[int, int], dice: Dice) -> None:
+def _pole(canvas: ImageDraw.ImageDraw, size: tuple[int, int], rng: Dice) -> None:
     width, height = size
-    x, wide = dice.whole(0, width), dice.whole(width // 70 + 1, width // 26)
-    colour = jitter(dice.pick(((90, 94, 98), (60, 50, 44), (180, 182, 184))), dice, 16)
-    lean = dice.whole(-wide, wide)
-    foot = dice.whole(3 * height // 4, height)
+    x, wide = rng.whole(0, width), rng.whole(width // 70 + 1, width // 26)
+    colour = jitter(rng.pick(((90, 94, 98), (60, 50, 44), (180, 182, 184))), rng, 16)
+    lean = rng.whole(-wide, wide)
+    foot = rng.whole(3 * height // 4, height)
     canvas.polygon([(x, 0), (x + wide, 0), (x + wide + lean, foot), (x + lean, foot)], fill=colour)
     canvas.line((x + 1, 0, x + 1 + lean, foot), fill=shade(colour, 130), width=max(1, wide // 5))
 
 
-def _bush(canvas: ImageDraw.ImageDraw, size: tuple[int, int], dice: Dice) -> None:
+def _bush(canvas: ImageDraw.ImageDraw, size: tuple[int, int], rng: Dice) -> None:
     width, height = size
-    x, leaf = dice.whole(0, width), jitter(dice.pick(LEAVES), dice, 16)
-    tall = dice.whole(height // 10, height // 4)
-    for _ in range(dice.whole(8, 16)):
-        r = dice.whole(tall // 5, tall // 2)
-        cx, cy = x + dice.whole(-tall, tall), height - dice.whole(0, tall)
+    x, leaf = rng.whole(0, width), jitter(rng.pick(LEAVES), rng, 16)
+    tall = rng.whole(height // 10, height // 4)
+    for _ in range(rng.whole(8, 16)):
+        r = rng.whole(tall // 5, tall // 2)
+        cx, cy = x + rng.whole(-tall, tall), height - rng.whole(0, tall)
         canvas.ellipse(
-            (cx - r, cy - r, cx + r, cy + r), fill=jitter(shade(leaf, dice.whole(70, 115)), dice, 8)
+            (cx - r, cy - r, cx + r, cy + r), fill=jitter(shade(leaf, rng.whole(70, 115)), rng, 8)
         )
 
 
-def _passer_by(canvas: ImageDraw.ImageDraw, size: tuple[int, int], dice: Dice) -> None:
+def _passer_by(canvas: ImageDraw.ImageDraw, size: tuple[int, int], rng: Dice) -> None:
     width, height = size
-    x, tall = dice.whole(0, width), dice.whole(height // 2, 3 * height // 4)
-    foot = dice.whole(4 * height // 5, height)
+    x, tall = rng.whole(0, width), rng.whole(height // 2, 3 * height // 4)
+    foot = rng.whole(4 * height // 5, height)
     top, wide = foot - tall, tall // 6
     head = max(2, tall // 14)
-    coat, legs = jitter(dice.pick(PAINTS), dice, 20), jitter((50, 54, 70), dice, 30)
+    coat, legs = jitter(rng.pick(PAINTS), rng, 20), jitter((50, 54, 70), rng, 30)
     for step in (-1, 1):
         canvas.polygon(
             [(x - wide // 2, top + tall // 2), (x + wide // 2, top + tall // 2),
@@ -104,6 +104,4 @@ def _passer_by(canvas: ImageDraw.ImageDraw, size: tuple[int, int], dice: Dice) -
     canvas.rounded_rectangle(
         (x - wide, top + 2 * head, x + wide, top + tall * 11 // 20), radius=wide // 2, fill=coat
     )
-    canvas.ellipse(
-        (x - head, top, x + head, top + 2 * head), fill=jitter((196, 150, 120), dice, 40)
-    )
+    canvas.ellipse((x - head, top, x + head, top + 2 * head), fill=jitter((196, 150, 120), rng, 40))

@@ -43,9 +43,9 @@ def shade(colour: Colour, percent: int) -> Colour:
     return (r, g, b)
 
 
-def jitter(colour: Colour, dice: Dice, amount: int) -> Colour:
+def jitter(colour: Colour, rng: Dice, amount: int) -> Colour:
     """The colour, each channel moved by up to `amount`."""
-    r, g, b = (max(0, min(255, c + dice.whole(-amount, amount))) for c in colour)
+    r, g, b = (max(0, min(255, c + rng.whole(-amount, amount))) for c in colour)
     return (r, g, b)
 
 
@@ -59,16 +59,16 @@ class Light:
     from_left: bool
 
 
-def draw_light(dice: Dice) -> Light:
+def draw_light(rng: Dice) -> Light:
     """Mostly day, sometimes low sun, dusk, or night with the lamps on."""
-    hour = dice.whole(0, 99)
+    hour = rng.whole(0, 99)
     if hour < 72:
-        level = dice.whole(92, 110)
-        keep, lamps, shadow = (level, level, level), False, dice.whole(90, 190)
+        level = rng.whole(92, 110)
+        keep, lamps, shadow = (level, level, level), False, rng.whole(90, 190)
     elif hour < 84:
-        keep, lamps, shadow = (104, dice.whole(80, 90), dice.whole(58, 74)), False, 150
+        keep, lamps, shadow = (104, rng.whole(80, 90), rng.whole(58, 74)), False, 150
     elif hour < 94:
-        keep, lamps, shadow = (dice.whole(55, 68), dice.whole(58, 68), 84), dice.chance(0.7), 110
+        keep, lamps, shadow = (rng.whole(55, 68), rng.whole(58, 68), 84), rng.chance(0.7), 110
     else:
-        keep, lamps, shadow = (dice.whole(36, 48), dice.whole(38, 50), 62), True, 90
-    return Light(keep, lamps, shadow, dice.chance(0.5))
+        keep, lamps, shadow = (rng.whole(36, 48), rng.whole(38, 50), 62), True, 90
+    return Light(keep, lamps, shadow, rng.chance(0.5))

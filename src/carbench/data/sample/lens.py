@@ -1,4 +1,4 @@
-"""Where a point of a car falls in the picture: one pinhole camera.
+"""Where a point of a car falls in the image: one pinhole camera.
 
 The camera looks horizontally, so that the horizon is the line on which its own height lies. The
 yaw is given as the tangent of half the angle: sine and cosine are then plain divisions, the same
@@ -15,19 +15,19 @@ Pixel = tuple[int, int]
 
 @dataclass(frozen=True)
 class Lens:
-    """A camera and where its picture of the car is put; lengths in metres, places in pixels."""
+    """A camera and where its image of the car is put; lengths in metres, places in pixels."""
 
     half_yaw: float  # tan(yaw / 2); positive shows the front, negative the rear
     distance: float  # from the camera to the middle of the car
     eye: float  # height of the camera
     faces_left: bool
     tilt: float = 0.0  # slope of the horizon
-    scale: float = 1.0  # pixels per unit on the picture plane
-    left: float = 0.0  # pixel column of the picture's axis
+    scale: float = 1.0  # pixels per unit on the image plane
+    left: float = 0.0  # pixel column of the image's axis
     top: float = 0.0  # pixel row of the horizon on the axis
 
     def plane(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """A car's point (x forward, y up, z away from us) on the picture plane, and its depth."""
+        """A car's point (x forward, y up, z away from us) on the image plane, and its depth."""
         t = self.half_yaw
         cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         across, depth = x * cos + z * sin, self.distance + z * cos - x * sin
@@ -35,7 +35,7 @@ class Lens:
         return (-u if self.faces_left else u), (self.eye - y) / depth, depth
 
     def pixel(self, x: float, y: float, z: float) -> Pixel:
-        """The pixel of a point, rounded so that no last digit of a float decides a picture."""
+        """The pixel of a point, rounded so that no last digit of a float decides an image."""
         u, v, _ = self.plane(x, y, z)
         return (
             round(self.left + self.scale * (u - self.tilt * v)),
@@ -47,7 +47,7 @@ class Lens:
         return round(self.top + self.tilt * (column - self.left))
 
     def shrunk(self, times: int) -> Lens:
-        """This lens for a picture so many times smaller."""
+        """This lens for an image so many times smaller."""
         return replace(self, scale=self.scale / times, left=self.left / times, top=self.top / times)
 
     def framed(
@@ -57,9 +57,9 @@ class Lens:
         fill: float,
         shift: tuple[float, float],
     ) -> Lens:
-        """This lens, zoomed and moved so that `corners` fill a share of a picture of `size`.
+        """This lens, zoomed and moved so that `corners` fill a share of an image of `size`.
 
-        `shift` moves the middle off the picture's middle, as a share of the picture.
+        `shift` moves the middle off the image's middle, as a share of the image.
         """
         places = [self.plane(*corner)[:2] for corner in corners]
         us, vs = [u for u, _ in places], [v for _, v in places]

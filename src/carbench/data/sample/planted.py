@@ -1,6 +1,6 @@
 """The faults: which files of the sample are copies, leaks, broken or odd, decided before drawing.
 
-All of it follows from two numbers, the seed and the number of pictures per class, so that a test
+All of it follows from two numbers, the seed and the number of images per class, so that a test
 can hold an audit against the truth without drawing anything.
 """
 
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from carbench.data.sample.rng import Dice
 from carbench.data.sample.styles import CLASSES
 
-FEWEST = 10  # pictures per class; with fewer there is no room for one of each fault
+FEWEST = 10  # images per class; with fewer there is no room for one of each fault
 
-# Share of each class's published test pictures that also lie in train, percent, in the order of
+# Share of each class's published test images that also lie in train, percent, in the order of
 # CLASSES: as uneven as in the sets people publish. About a quarter in all.
 LEAK_PERCENT = (60, 44, 26, 16, 4, 0)
 TEST_PERCENT = 20
 _TRAIN_COPIES_PERCENT = 4  # exact ones; as many near ones
 _TEST_COPIES_PERCENT = 2
-_FILES_PER_ODDITY = 125  # pictures per class for each further file of every odd kind
+_FILES_PER_ODDITY = 125  # images per class for each further file of every odd kind
 _CONFLICTING_CLASSES = ((1, 2), (0, 5), (3, 4), (2, 3), (0, 1))
 
 TRANSFORMS = ("resized", "recompressed", "cropped", "mirrored", "recoloured")
@@ -39,7 +39,7 @@ class Copy:
 @dataclass(frozen=True)
 class Planted:
     """The truth about a drawn sample; paths are relative to its root, such as
-    "train/Saloon/0007.jpg". Every original is itself a plain drawn picture."""
+    "train/Saloon/0007.jpg". Every original is itself a plain drawn image."""
 
     files: tuple[str, ...]  # every file, sorted
     exact_in_train: tuple[Copy, ...]
@@ -58,7 +58,7 @@ class Planted:
 
     @property
     def undecodable(self) -> tuple[str, ...]:
-        """Files that no picture library should accept."""
+        """Files that no image library should accept."""
         return tuple(sorted(self.truncated + self.empty + self.text))
 
     @property
@@ -93,9 +93,9 @@ def _rounded_percent(percent: int, count: int) -> int:
 class _Slots:
     """A class's files of one split, handed out in random order; what is left is plain drawn."""
 
-    def __init__(self, split: str, style: int, count: int, dice: Dice) -> None:
+    def __init__(self, split: str, style: int, count: int, rng: Dice) -> None:
         self.paths = [f"{split}/{CLASSES[style]}/{n:04d}.jpg" for n in range(1, count + 1)]
-        self.free = dice.shuffled(self.paths)
+        self.free = rng.shuffled(self.paths)
 
     def take(self) -> str:
         return self.free.pop()
@@ -104,17 +104,17 @@ class _Slots:
 def plan(images_per_class: int, seed: int) -> Planted:
     """What `draw_sample` plants, without drawing it.
 
-    Raises ValueError with fewer than 10 pictures per class.
+    Raises ValueError with fewer than 10 images per class.
     """
     if images_per_class < FEWEST:
         raise ValueError(
             f"images_per_class is {images_per_class}; the sample needs at least {FEWEST} to have "
             "room for one of each fault"
         )
-    dice = Dice(seed, 0)
+    rng = Dice(seed, 0)
     test_count = _rounded_percent(TEST_PERCENT, images_per_class)
-    train = [_Slots("train", s, images_per_class - test_count, dice) for s in range(len(CLASSES))]
-    test = [_Slots("test", s, test_count, dice) for s in range(len(CLASSES))]
+    train = [_Slots("train", s, images_per_class - test_count, rng) for s in range(len(CLASSES))]
+    test = [_Slots("test", s, test_count, rng) for s in range(len(CLASSES))]
 
     odd = _plan_odd_files(images_per_class, train, test)
     conflicts = []
@@ -132,15 +132,15 @@ def plan(images_per_class: int, seed: int) -> Planted:
         own, others = train[style], test[style]
         inside = max(1, _rounded_percent(_TRAIN_COPIES_PERCENT, len(own.paths)))
         copies = [own.take() for _ in range(2 * inside)]
-        # From here on own.free are plain pictures. Each kind of copy draws its originals afresh,
-        # so that some pictures have several copies.
-        originals = dice.shuffled(own.free)
+        # From here on own.free are plain images. Each kind of copy draws its originals afresh,
+        # so that some images have several copies.
+        originals = rng.shuffled(own.free)
         exact_train += [Copy(copies[k], originals[k], "exact") for k in range(inside)]
-        originals = dice.shuffled(own.free)
+        originals = rng.shuffled(own.free)
         near_train += [
             Copy(copies[inside + k], originals[k], next(transforms)) for k in range(inside)
         ]
-        originals = dice.shuffled(own.free)
+        originals = rng.shuffled(own.free)
         leaks = min(_rounded_percent(percent, test_count), len(originals))
         exact = (leaks + 1 - style % 2) // 2
         exact_leaks += [Copy(others.take(), originals[k], "exact") for k in range(exact)]
@@ -151,7 +151,7 @@ def plan(images_per_class: int, seed: int) -> Planted:
         if style == len(CLASSES) - 1:
             within = max(1, within)  # the class without leaks has room even in the smallest set
         copies = [others.take() for _ in range(within)]
-        originals = dice.shuffled(others.free)
+        originals = rng.shuffled(others.free)
         exact_test += [Copy(copies[k], originals[k], "exact") for k in range(within)]
 
     return Planted(

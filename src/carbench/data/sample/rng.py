@@ -1,6 +1,6 @@
 """Chance, from one seed: the only room that makes random numbers.
 
-Every picture throws its own dice, keyed by what it is (seed, class, number), so that it does not
+Every image throws its own rng, keyed by what it is (seed, class, number), so that it does not
 depend on how many others are drawn, in what order, or by how many processes. Only exact integer
 and plain double operations are used, so that no maths library decides a pixel.
 """

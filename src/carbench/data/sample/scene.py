@@ -1,6 +1,6 @@
 """What stands behind the car: sky, walls, houses, trees, hills and the ground it stands on.
 
-Scenes differ strongly in their large light and dark areas on purpose: pictures of different cars
+Scenes differ strongly in their large light and dark areas on purpose: images of different cars
 must not be mistaken for copies of each other by a perceptual hash.
 """
 
@@ -15,47 +15,47 @@ from carbench.data.sample.rng import Dice
 
 
 def four_corners(size: tuple[int, int], corners: list[Colour]) -> Image.Image:
-    """A smooth picture between four corner colours (top left, top right, bottom left, right)."""
+    """A smooth image between four corner colours (top left, top right, bottom left, right)."""
     small = np.array(corners, dtype=np.uint8).reshape(2, 2, 3)
     return Image.fromarray(small).resize(size, Image.Resampling.BILINEAR)
 
 
-def draw_scene(size: tuple[int, int], lens: Lens, dice: Dice) -> Image.Image:
+def draw_scene(size: tuple[int, int], lens: Lens, rng: Dice) -> Image.Image:
     """A background of this size (pixels) with its horizon where the lens has it."""
     width, height = size
-    picture = _sky(size, dice)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    # From a balcony the horizon may lie above the picture; a little backdrop stays in view.
+    image = _sky(size, rng)
+    draw = ImageDraw.Draw(image, "RGBA")
+    # From a balcony the horizon may lie above the image; a little backdrop stays in view.
     ends = (max(lens.horizon(0), height // 10), max(lens.horizon(width), height // 10))
     middle = (ends[0] + ends[1]) // 2
-    backdrop = dice.pick(
+    backdrop = rng.pick(
         (_houses, _houses, _trees, _trees, _hills, _wall, _wall, _shutters, _forest, _nothing)
     )
-    backdrop(draw, size, middle, dice)
-    foot = dice.whole(0, height // 16)
-    _ground(picture, (ends[0] + foot, ends[1] + foot), dice)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    if dice.chance(0.6):
-        _markings(draw, lens, dice)
-    if dice.chance(0.5):
-        _trees(draw, size, middle + foot + height // 40, dice, dice.whole(1, 2))
-    return picture
+    backdrop(draw, size, middle, rng)
+    foot = rng.whole(0, height // 16)
+    _ground(image, (ends[0] + foot, ends[1] + foot), rng)
+    draw = ImageDraw.Draw(image, "RGBA")
+    if rng.chance(0.6):
+        _markings(draw, lens, rng)
+    if rng.chance(0.5):
+        _trees(draw, size, middle + foot + height // 40, rng, rng.whole(1, 2))
+    return image
 
 
-def _sky(size: tuple[int, int], dice: Dice) -> Image.Image:
-    high, low = dice.pick(SKIES)
+def _sky(size: tuple[int, int], rng: Dice) -> Image.Image:
+    high, low = rng.pick(SKIES)
     corners = [
-        jitter(shade(colour, dice.whole(70, 115)), dice, 16) for colour in (high, high, low, low)
+        jitter(shade(colour, rng.whole(70, 115)), rng, 16) for colour in (high, high, low, low)
     ]
-    if dice.chance(0.25):
-        corners = dice.shuffled(corners)
+    if rng.chance(0.25):
+        corners = rng.shuffled(corners)
     sky = four_corners(size, corners)
     draw = ImageDraw.Draw(sky, "RGBA")
     width, height = size
-    for _ in range(dice.whole(0, 5)):
-        x, y = dice.whole(0, width), dice.whole(0, height // 2)
-        long, thick = dice.whole(width // 12, width // 4), dice.whole(height // 40, height // 12)
-        cloud = (*jitter((235, 236, 240), dice, 18), dice.whole(60, 190))
+    for _ in range(rng.whole(0, 5)):
+        x, y = rng.whole(0, width), rng.whole(0, height // 2)
+        long, thick = rng.whole(width // 12, width // 4), rng.whole(height // 40, height // 12)
+        cloud = (*jitter((235, 236, 240), rng, 18), rng.whole(60, 190))
         for k in range(3):
             left = x - long + k * long // 2
             lift = thick // 2 if k == 1 else 0
@@ -63,48 +63,48 @@ def _sky(size: tuple[int, int], dice: Dice) -> Image.Image:
     return sky
 
 
-def _ground(picture: Image.Image, ends: tuple[int, int], dice: Dice) -> None:
-    width, height = picture.size
-    base = jitter(dice.pick(GROUNDS), dice, 16)
-    corners = [jitter(shade(base, dice.whole(62, 122)), dice, 8) for _ in range(4)]
-    ground = four_corners(picture.size, corners)
+def _ground(image: Image.Image, ends: tuple[int, int], rng: Dice) -> None:
+    width, height = image.size
+    base = jitter(rng.pick(GROUNDS), rng, 16)
+    corners = [jitter(shade(base, rng.whole(62, 122)), rng, 8) for _ in range(4)]
+    ground = four_corners(image.size, corners)
     # Patches: worn asphalt, wet places, trodden grass.
-    cells = (dice.whole(3, 8), dice.whole(4, 12))
-    patches = dice.grid(0, 70, cells).astype(np.uint8)
-    veil = Image.fromarray(patches).resize(picture.size, Image.Resampling.BICUBIC)
-    dark = dice.chance(0.6)
+    cells = (rng.whole(3, 8), rng.whole(4, 12))
+    patches = rng.grid(0, 70, cells).astype(np.uint8)
+    veil = Image.fromarray(patches).resize(image.size, Image.Resampling.BICUBIC)
+    dark = rng.chance(0.6)
     ground.paste((20, 20, 24) if dark else (225, 222, 214), mask=veil)
-    mask = Image.new("L", picture.size, 0)
+    mask = Image.new("L", image.size, 0)
     ImageDraw.Draw(mask).polygon(
         [(0, ends[0]), (width, ends[1]), (width, height), (0, height)], fill=255
     )
-    picture.paste(ground, mask=mask)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    if dice.chance(0.45):  # a kerb or a pavement
-        near = dice.whole(1, max(2, (height - ends[0]) // 5))
+    image.paste(ground, mask=mask)
+    draw = ImageDraw.Draw(image, "RGBA")
+    if rng.chance(0.45):  # a kerb or a pavement
+        near = rng.whole(1, max(2, (height - ends[0]) // 5))
         draw.polygon(
             [(0, ends[0]), (width, ends[1]), (width, ends[1] + near), (0, ends[0] + near)],
-            fill=jitter((170, 168, 162), dice, 40),
+            fill=jitter((170, 168, 162), rng, 40),
         )
-    for _ in range(dice.whole(0, 2)):  # shadows of what stands behind us
-        x, wide = dice.whole(-width // 4, width), dice.whole(width // 8, width // 2)
-        lean = dice.whole(-width // 3, width // 3)
-        top = ends[0] + dice.whole(0, max(1, height // 5))
+    for _ in range(rng.whole(0, 2)):  # shadows of what stands behind us
+        x, wide = rng.whole(-width // 4, width), rng.whole(width // 8, width // 2)
+        lean = rng.whole(-width // 3, width // 3)
+        top = ends[0] + rng.whole(0, max(1, height // 5))
         draw.polygon(
             [(x, top), (x + wide, top), (x + wide + lean, height), (x + lean, height)],
-            fill=(10, 12, 24, dice.whole(40, 120)),
+            fill=(10, 12, 24, rng.whole(40, 120)),
         )
 
 
-def _markings(draw: ImageDraw.ImageDraw, lens: Lens, dice: Dice) -> None:
+def _markings(draw: ImageDraw.ImageDraw, lens: Lens, rng: Dice) -> None:
     """Lines on the ground, in the car's metres: parking bays or the edge of the road."""
-    paint = (*dice.pick(((235, 235, 230), (230, 190, 60))), dice.whole(120, 230))
-    if dice.chance(0.5):
-        start, gap = dice.between(-4.0, -2.4), dice.between(2.2, 5.6)
+    paint = (*rng.pick(((235, 235, 230), (230, 190, 60))), rng.whole(120, 230))
+    if rng.chance(0.5):
+        start, gap = rng.between(-4.0, -2.4), rng.between(2.2, 5.6)
         bars = [((start + gap * k, -1.6), (start + gap * k + 0.14, 2.6)) for k in range(4)]
     else:
-        z = dice.pick((-1.5, 1.4, 2.2, 3.0))
-        piece = dice.pick((0.9, 2.0, 12.0))
+        z = rng.pick((-1.5, 1.4, 2.2, 3.0))
+        piece = rng.pick((0.9, 2.0, 12.0))
         bars = [((-6 + 2 * piece * k, z), (-6 + 2 * piece * k + piece, z + 0.15)) for k in range(6)]
     for (x0, z0), (x1, z1) in bars:
         places = [(x0, z0), (x1, z0), (x1, z1), (x0, z1)]
@@ -112,101 +112,99 @@ def _markings(draw: ImageDraw.ImageDraw, lens: Lens, dice: Dice) -> None:
             draw.polygon([lens.pixel(x, 0.0, z) for x, z in places], fill=paint)
 
 
-def _nothing(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _nothing(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     """An open horizon."""
 
 
-def _houses(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _houses(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     width, height = size
-    x = -dice.whole(0, width // 4)
+    x = -rng.whole(0, width // 4)
     foot += height // 12
     while x < width:
-        wide, tall = dice.whole(width // 8, width // 2), dice.whole(height // 7, height)
-        if dice.chance(0.2):
+        wide, tall = rng.whole(width // 8, width // 2), rng.whole(height // 7, height)
+        if rng.chance(0.2):
             x += wide // 2
             continue
-        wall = jitter(shade(dice.pick(WALLS), dice.whole(60, 120)), dice, 14)
+        wall = jitter(shade(rng.pick(WALLS), rng.whole(60, 120)), rng, 14)
         top = foot - tall
         draw.rectangle((x, top, x + wide, foot), fill=wall)
-        if dice.chance(0.4):
-            roof = height // dice.whole(8, 14)
+        if rng.chance(0.4):
+            roof = height // rng.whole(8, 14)
             draw.polygon(
                 [(x - 4, top), (x + wide + 4, top), (x + wide // 2, top - roof)],
-                fill=jitter((120, 60, 50), dice, 30),
+                fill=jitter((120, 60, 50), rng, 30),
             )
-        pane = jitter(dice.pick(((60, 76, 96), (240, 214, 130), (30, 34, 44))), dice, 14)
-        step_x, step_y = width // dice.whole(12, 22), height // dice.whole(9, 16)
+        pane = jitter(rng.pick(((60, 76, 96), (240, 214, 130), (30, 34, 44))), rng, 14)
+        step_x, step_y = width // rng.whole(12, 22), height // rng.whole(9, 16)
         for px in range(x + step_x // 2, x + wide - step_x, step_x + step_x // 2):
             for py in range(top + step_y // 2, foot - step_y, step_y + step_y // 2):
                 draw.rectangle((px, py, px + step_x // 2 + 2, py + step_y // 2 + 2), fill=pane)
-        x += wide + dice.whole(-4, width // 12)
+        x += wide + rng.whole(-4, width // 12)
 
 
 def _trees(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice, count: int = 0
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice, count: int = 0
 ) -> None:
     width, height = size
-    for _ in range(count or dice.whole(2, 8)):
-        x, tall = dice.whole(0, width), dice.whole(height // 6, 2 * height // 3)
-        leaf = jitter(shade(dice.pick(LEAVES), dice.whole(60, 115)), dice, 14)
+    for _ in range(count or rng.whole(2, 8)):
+        x, tall = rng.whole(0, width), rng.whole(height // 6, 2 * height // 3)
+        leaf = jitter(shade(rng.pick(LEAVES), rng.whole(60, 115)), rng, 14)
         trunk = max(2, tall // 14)
         draw.rectangle(
             (x - trunk // 2, foot - tall // 2, x + trunk // 2, foot + 4), fill=(70, 54, 40)
         )
-        if dice.chance(0.3):
+        if rng.chance(0.3):
             wide = tall // 4
             draw.polygon([(x - wide, foot - tall // 6), (x + wide, foot - tall // 6),
                           (x, foot - tall)], fill=leaf)  # fmt: skip
             continue
-        for _ in range(dice.whole(3, 5)):
-            r = dice.whole(tall // 7, tall // 4)
-            cx, cy = x + dice.whole(-tall // 6, tall // 6), foot - dice.whole(tall // 2, tall)
-            draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=jitter(leaf, dice, 10))
+        for _ in range(rng.whole(3, 5)):
+            r = rng.whole(tall // 7, tall // 4)
+            cx, cy = x + rng.whole(-tall // 6, tall // 6), foot - rng.whole(tall // 2, tall)
+            draw.ellipse((cx - r, cy - r, cx + r, cy + r), fill=jitter(leaf, rng, 10))
 
 
-def _hills(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _hills(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     width, height = size
-    for layer in range(dice.whole(1, 3)):
-        colour = jitter(shade(dice.pick((*LEAVES, (120, 130, 160))), 110 - 18 * layer), dice, 12)
+    for layer in range(rng.whole(1, 3)):
+        colour = jitter(shade(rng.pick((*LEAVES, (120, 130, 160))), 110 - 18 * layer), rng, 12)
         tall = height // (3 + 2 * layer)
-        line = [(k * width // 6, foot - dice.whole(0, tall)) for k in range(7)]
+        line = [(k * width // 6, foot - rng.whole(0, tall)) for k in range(7)]
         draw.polygon([(0, foot + height // 10), *line, (width, foot + height // 10)], fill=colour)
 
 
-def _wall(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _wall(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     width, height = size
     foot += height // 12
-    top = foot - dice.whole(height // 4, height)
-    colour = jitter(shade(dice.pick(WALLS), dice.whole(55, 120)), dice, 14)
+    top = foot - rng.whole(height // 4, height)
+    colour = jitter(shade(rng.pick(WALLS), rng.whole(55, 120)), rng, 14)
     draw.rectangle((0, top, width, foot), fill=colour)
-    course = max(6, height // dice.whole(14, 40))
+    course = max(6, height // rng.whole(14, 40))
     for row, y in enumerate(range(foot, max(top, 0), -course)):
         draw.line((0, y, width, y), fill=(*shade(colour, 75), 130), width=2)
         for x in range((row % 2) * course, width, 2 * course):
             draw.line((x, y - course, x, y), fill=(*shade(colour, 75), 90), width=1)
-    for _ in range(dice.whole(0, 4)):  # posters, doors, graffiti
-        x, y = dice.whole(0, width), dice.whole(max(top, 0), foot)
-        w, h = dice.whole(width // 14, width // 4), dice.whole(height // 10, height // 3)
-        draw.rectangle((x, y - h, x + w, y), fill=jitter(dice.pick(WALLS), dice, 60))
+    for _ in range(rng.whole(0, 4)):  # posters, doors, graffiti
+        x, y = rng.whole(0, width), rng.whole(max(top, 0), foot)
+        w, h = rng.whole(width // 14, width // 4), rng.whole(height // 10, height // 3)
+        draw.rectangle((x, y - h, x + w, y), fill=jitter(rng.pick(WALLS), rng, 60))
 
 
-def _shutters(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _shutters(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     width, height = size
-    wide = width // dice.whole(3, 8)
-    for x in range(-dice.whole(0, wide), width, wide):
-        colour = jitter(shade(dice.pick(WALLS), dice.whole(45, 130)), dice, 30)
+    wide = width // rng.whole(3, 8)
+    for x in range(-rng.whole(0, wide), width, wide):
+        colour = jitter(shade(rng.pick(WALLS), rng.whole(45, 130)), rng, 30)
         draw.rectangle((x, 0, x + wide - 3, foot + height // 12), fill=colour)
         for y in range(0, foot, max(5, height // 24)):
             draw.line((x, y, x + wide - 3, y), fill=(*shade(colour, 82), 160), width=1)
 
 
-def _forest(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, dice: Dice) -> None:
+def _forest(draw: ImageDraw.ImageDraw, size: tuple[int, int], foot: int, rng: Dice) -> None:
     width, height = size
     foot += height // 10
-    draw.rectangle(
-        (0, 0, width, foot), fill=(*jitter((60, 84, 56), dice, 26), dice.whole(120, 230))
-    )
-    for _ in range(dice.whole(5, 14)):
-        x, wide = dice.whole(0, width), dice.whole(width // 60 + 1, width // 16)
-        bark = jitter(shade((92, 76, 60), dice.whole(50, 140)), dice, 14)
+    draw.rectangle((0, 0, width, foot), fill=(*jitter((60, 84, 56), rng, 26), rng.whole(120, 230)))
+    for _ in range(rng.whole(5, 14)):
+        x, wide = rng.whole(0, width), rng.whole(width // 60 + 1, width // 16)
+        bark = jitter(shade((92, 76, 60), rng.whole(50, 140)), rng, 14)
         draw.rectangle((x, 0, x + wide, foot), fill=bark)

@@ -1,6 +1,6 @@
 """What makes a saloon a saloon: the measures of each body style, in metres.
 
-A picture's car takes each measure from its style's range. The ranges overlap, and some cars lean
+An image's car takes each measure from its style's range. The ranges overlap, and some cars lean
 towards a neighbouring style (a tall hatchback, a coupe-like saloon), so that there are hard cases
 as there are on the road.
 """
@@ -100,34 +100,34 @@ _LEANING_SHARE = 0.30  # of the cars lean towards a neighbour,
 _LEANING_MOST = 0.36  # by at most this much
 
 
-def _throw(style: str, dice: Dice) -> list[float]:
-    return [dice.between(low, high) for low, high in _RANGES[style]]
+def _throw(style: str, rng: Dice) -> list[float]:
+    return [rng.between(low, high) for low, high in _RANGES[style]]
 
 
-def draw_plan(style: str, dice: Dice) -> CarPlan:
+def draw_plan(style: str, rng: Dice) -> CarPlan:
     """One car of this style (a member of CLASSES)."""
-    values = _throw(style, dice)
-    if dice.chance(_LEANING_SHARE):
-        lean = dice.between(0.1, _LEANING_MOST)
-        other = _throw(dice.pick(_NEIGHBOURS[style]), dice)
+    values = _throw(style, rng)
+    if rng.chance(_LEANING_SHARE):
+        lean = rng.between(0.1, _LEANING_MOST)
+        other = _throw(rng.pick(_NEIGHBOURS[style]), rng)
         values = [own + lean * (theirs - own) for own, theirs in zip(values, other, strict=True)]
     names = [field.name for field in fields(Measures)]
     measures = Measures(**dict(zip(names, values, strict=True)))
     windows = {
-        "Saloon": dice.pick((2, 2, 3)),
-        "Hatchback": dice.pick((1, 2, 2)),
-        "Estate": dice.pick((3, 3, 2)),
-        "SUV": dice.pick((2, 3, 3)),
-        "Pick-up": dice.pick((1, 2, 2)),
-        "Coupe": dice.pick((1, 1, 2)),
+        "Saloon": rng.pick((2, 2, 3)),
+        "Hatchback": rng.pick((1, 2, 2)),
+        "Estate": rng.pick((3, 3, 2)),
+        "SUV": rng.pick((2, 3, 3)),
+        "Pick-up": rng.pick((1, 2, 2)),
+        "Coupe": rng.pick((1, 1, 2)),
     }[style]
     return CarPlan(
         style=style,
         measures=measures,
         side_windows=windows,
         has_bed=style == "Pick-up",
-        has_rails=dice.chance({"Estate": 0.45, "SUV": 0.5, "Hatchback": 0.1}.get(style, 0.0)),
-        has_cladding=dice.chance({"SUV": 0.7, "Pick-up": 0.4, "Hatchback": 0.08}.get(style, 0.03)),
-        has_spare_wheel=dice.chance({"SUV": 0.15}.get(style, 0.0)),
-        has_spoiler=dice.chance({"Coupe": 0.3, "Hatchback": 0.25, "SUV": 0.2}.get(style, 0.08)),
+        has_rails=rng.chance({"Estate": 0.45, "SUV": 0.5, "Hatchback": 0.1}.get(style, 0.0)),
+        has_cladding=rng.chance({"SUV": 0.7, "Pick-up": 0.4, "Hatchback": 0.08}.get(style, 0.03)),
+        has_spare_wheel=rng.chance({"SUV": 0.15}.get(style, 0.0)),
+        has_spoiler=rng.chance({"Coupe": 0.3, "Hatchback": 0.25, "SUV": 0.2}.get(style, 0.08)),
     )

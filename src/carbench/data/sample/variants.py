@@ -1,4 +1,4 @@
-"""Changed copies of a picture, as they come about when pictures wander from site to site."""
+"""Changed copies of an image, as they come about when images wander from site to site."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from carbench.data.sample.film import jpeg
 from carbench.data.sample.rng import Dice
 
 
-def changed_copy(original: bytes, transform: str, dice: Dice) -> bytes:
+def changed_copy(original: bytes, transform: str, rng: Dice) -> bytes:
     """JPEG bytes of a near duplicate; `transform` is one of planted.TRANSFORMS."""
-    picture = Image.open(io.BytesIO(original)).convert("RGB")
-    width, height = picture.size
-    quality = dice.whole(70, 88)
+    image = Image.open(io.BytesIO(original)).convert("RGB")
+    width, height = image.size
+    quality = rng.whole(70, 88)
     if transform == "resized":
-        percent = dice.pick((62, 70, 80, 125, 140))
+        percent = rng.pick((62, 70, 80, 125, 140))
         size = (width * percent // 100, height * percent // 100)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        image = image.resize(size, Image.Resampling.BICUBIC)
     elif transform == "recompressed":
-        quality = dice.whole(28, 45)
+        quality = rng.whole(28, 45)
     elif transform == "cropped":
         # 2 to 5 % of each dimension go, from whichever side.
-        lose_x = max(1, width * dice.whole(2, 5) // 100)
-        lose_y = max(1, height * dice.whole(2, 5) // 100)
-        left, top = dice.whole(0, lose_x), dice.whole(0, lose_y)
-        picture = picture.crop((left, top, width - lose_x + left, height - lose_y + top))
+        lose_x = max(1, width * rng.whole(2, 5) // 100)
+        lose_y = max(1, height * rng.whole(2, 5) // 100)
+        left, top = rng.whole(0, lose_x), rng.whole(0, lose_y)
+        image = image.crop((left, top, width - lose_x + left, height - lose_y + top))
     elif transform == "mirrored":
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     elif transform == "recoloured":
-        gains = [dice.whole(90, 114) for _ in range(3)]
-        lift = dice.whole(-10, 14)
+        gains = [rng.whole(90, 114) for _ in range(3)]
+        lift = rng.whole(-10, 14)
         table = [max(0, min(255, v * gain // 100 + lift)) for gain in gains for v in range(256)]
-        picture = picture.point(table)
+        image = image.point(table)
     else:
         raise ValueError(f"no transform is called {transform!r}")
-    return jpeg(picture, quality)
+    return jpeg(image, quality)

@@ -1,4 +1,4 @@
-"""Puts a planned sample on disk: drawn pictures first, by several processes, then their copies."""
+"""Puts a planned sample on disk: drawn images first, by several processes, then their copies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 
 from carbench.core.parallel import available_cores
 from carbench.data.sample.film import jpeg
-from carbench.data.sample.picture import draw_shot
+from carbench.data.sample.image import draw_shot
 from carbench.data.sample.planted import ODD_KINDS, Planted, plan
 from carbench.data.sample.rng import Dice
 from carbench.data.sample.styles import CLASSES
 from carbench.data.sample.variants import changed_copy
 
-_WORTH_A_PROCESS = 120  # pictures; starting a process costs as much as drawing about that many
-_VARIANT_KEY = 100  # keeps the dice of changed copies apart from those of drawn pictures
+_WORTH_A_PROCESS = 120  # images; starting a process costs as much as drawing about that many
+_VARIANT_KEY = 100  # keeps the rng of changed copies apart from those of drawn images
 
-Job = tuple[str, str]  # a path and how the picture is stored there: "plain" or one of ODD_KINDS
+Job = tuple[str, str]  # a path and how the image is stored there: "plain" or one of ODD_KINDS
 
 
 def draw_sample(
@@ -55,7 +55,7 @@ def _draw_all(root: Path, jobs: list[Job], seed: int, workers: int) -> None:
     if workers <= 1:
         _draw_some(root, jobs, seed)
         return
-    # Every n-th picture each: classes take different times to draw.
+    # Every n-th image each: classes take different times to draw.
     shares = [jobs[k::workers] for k in range(workers)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for future in [pool.submit(_draw_some, root, share, seed) for share in shares]:
@@ -69,7 +69,7 @@ def _draw_some(root: Path, jobs: list[Job], seed: int) -> None:
 
 
 def _key(path: str) -> tuple[int, int]:
-    """Class index and picture number of a path; train and test pictures never share a number."""
+    """Class index and image number of a path; train and test images never share a number."""
     split, name, file = path.split("/")
     return CLASSES.index(name), 2 * int(file.removesuffix(".jpg")) + (split == "test")
 
@@ -86,21 +86,21 @@ def _stored(path: str, kind: str, seed: int, style: int, number: int) -> bytes:
         scan = data.index(b"\xff\xda")
         return data[: (scan + len(data)) // 2]
     if kind == "png":
-        return _png(shot.picture)
+        return _png(shot.image)
     if kind == "palette":
-        return _png(shot.picture.quantize(64, dither=Image.Dither.NONE))
+        return _png(shot.image.quantize(64, dither=Image.Dither.NONE))
     if kind == "greyscale":
-        return jpeg(shot.picture.convert("L"), shot.quality)
+        return jpeg(shot.image.convert("L"), shot.quality)
     if kind == "rotated":
         exif = Image.Exif()
         exif[0x0112] = 6  # orientation: to be shown turned a quarter clockwise
-        lying = shot.picture.transpose(Image.Transpose.ROTATE_90)
+        lying = shot.image.transpose(Image.Transpose.ROTATE_90)
         return jpeg(lying, shot.quality, exif=exif.tobytes())
     return shot.jpeg()
 
 
-def _png(picture: Image.Image) -> bytes:
+def _png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     # No search for matches: its result differs between builds of zlib.
-    picture.save(out, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
+    image.save(out, "PNG", compress_type=zlib.Z_HUFFMAN_ONLY)
     return out.getvalue()

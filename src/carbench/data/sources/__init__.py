@@ -1,1 +1,1 @@
-"""Where pictures come from: each source gives the same stream of files, whatever it is behind."""
+"""Where images come from: each source gives the same stream of files, whatever it is behind."""

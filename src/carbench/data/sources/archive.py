@@ -145,7 +145,7 @@ def _checked_name(path: Path, member: zipfile.ZipInfo) -> str:
     if stat.S_ISLNK(member.external_attr >> 16):
         raise refused(
             "a symbolic link",
-            "pictures",
+            "images",
             "unpack it yourself, look at it, and use data.source: folder",
         )
     if member.flag_bits & IS_ENCRYPTED:

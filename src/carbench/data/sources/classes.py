@@ -47,22 +47,22 @@ def choose_classes(
         raise CarbenchError(
             origin,
             found=f"{len(labels)} class{'' if len(labels) == 1 else 'es'} {sorted(labels)}",
-            expected="at least two classes, each a folder of pictures",
+            expected="at least two classes, each a folder of images",
             fix="correct data.path, data.classes and data.exclude in params.yaml",
         )
     return labels
 
 
 def refuse_strays(strays: Iterable[str], params: DataParams, origin: str) -> None:
-    """Refuse folders of pictures beside train/ and test/, which may be classes or may not."""
+    """Refuse folders of images beside train/ and test/, which may be classes or may not."""
     names = sorted(set(strays) - set(params.exclude))
     if names:
         raise CarbenchError(
             origin,
-            found=f"pictures in {_listed(names)}, beside folders such as train/<class>/",
+            found=f"images in {_listed(names)}, beside folders such as train/<class>/",
             expected="either train/<class>/ and test/<class>/, or one folder for each class",
             fix=f"leave them out with data.exclude: [{', '.join(names)}]; or if a class is called "
-            "train, val or test, let its pictures lie directly in its folder",
+            "train, val or test, let its images lie directly in its folder",
         )
 
 
@@ -94,7 +94,7 @@ def refuse_odd_names(places: Iterable[Place], origin: str) -> None:
 def refuse_lost_classes(
     places: Iterable[Place], taken: Iterable[Row], bad: Iterable[Row], origin: str
 ) -> None:
-    """Refuse to go on without a class: each class of each part must keep at least one picture.
+    """Refuse to go on without a class: each class of each part must keep at least one image.
 
     Args:
         places: of the files and empty folders of the chosen classes.
@@ -118,8 +118,8 @@ def refuse_lost_classes(
     names = ", ".join(sorted({label for _, label in lost}))
     raise CarbenchError(
         origin,
-        found=f"no usable picture in {'; '.join(sentences)}{more}",
-        expected="pictures in each class folder",
+        found=f"no usable image in {'; '.join(sentences)}{more}",
+        expected="images in each class folder",
         fix=f"get sound copies, or leave the class out with data.exclude: [{names}]",
     )
 
@@ -156,9 +156,9 @@ def refuse_damage(taken: Sequence[Row], bad: Sequence[Row], most: float, origin:
         examples = "; ".join(f"{row['file']}: {row['reason']}" for row in bad[:3])
         raise CarbenchError(
             origin,
-            found=f"{len(bad)} of {total:,} pictures that cannot be decoded ({examples}, ...)",
+            found=f"{len(bad)} of {total:,} images that cannot be decoded ({examples}, ...)",
             expected=f"at most data.max_bad_fraction = {most:g}",
-            fix="get a sound copy of the pictures, or raise data.max_bad_fraction",
+            fix="get a sound copy of the images, or raise data.max_bad_fraction",
         )
 
 

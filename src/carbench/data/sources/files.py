@@ -49,7 +49,7 @@ def folder_listing(root: Path, key: str = "data.path") -> Listing:
             root,
             key=key,
             found="a file" if root.exists() else "nothing",
-            expected="a folder with a folder of pictures for each class",
+            expected="a folder with a folder of images for each class",
             fix=f"correct {key} in params.yaml",
         )
     files: list[SourceFile] = []

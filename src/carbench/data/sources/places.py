@@ -32,7 +32,7 @@ COMPANIONS = frozenset(
 
 @dataclass(frozen=True)
 class Place:
-    """A picture's class, its publisher's part (``train``, ``val``, ``test`` or empty), its name.
+    """An image's class, its publisher's part (``train``, ``val``, ``test`` or empty), its name.
 
     ``folder`` is the class folder's name as it is stored; ``label`` has no spaces around it.
     """
@@ -48,7 +48,7 @@ class Place:
 
     @property
     def image(self) -> str:
-        """The path under ``results/data/images`` and the picture's identity everywhere."""
+        """The path under ``results/data/images`` and the image's identity everywhere."""
         return "/".join(part for part in (self.published, self.label, self.name) if part)
 
 

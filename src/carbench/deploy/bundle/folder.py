@@ -32,8 +32,8 @@ class Deployed:
         folder: where it lies.
         version: backbone, seed and the beginning of the sha256 of its ONNX file.
         classes: the K class names, in the order of the model's output.
-        size: pixels of both sides of the pictures that the ONNX model takes.
-        fit: how a picture is brought to that shape (:func:`carbench.data.images.resize`).
+        size: pixels of both sides of the images that the ONNX model takes.
+        fit: how an image is brought to that shape (:func:`carbench.data.images.resize`).
         threshold: of the confidence, above which an answer is sure; None: none was asked for.
         set_threshold: the probability that a class needs to be in the set; None: no sets.
         about: all of model.json.
@@ -50,12 +50,12 @@ class Deployed:
 
     @property
     def reference(self) -> Path:
-        """The pictures that new ones are held against, as the model saw them."""
+        """The images that new ones are held against, as the model saw them."""
         return self.folder / REFERENCE
 
     @property
     def example(self) -> Path:
-        """A picture to try."""
+        """An image to try."""
         return self.folder / EXAMPLE
 
 

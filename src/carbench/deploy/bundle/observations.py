@@ -1,4 +1,4 @@
-"""What is recorded of pictures: numbers that cannot be turned back into them."""
+"""What is recorded of images: numbers that cannot be turned back into them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from carbench.models.onnx_classifier import OnnxModel
 
 @dataclass(frozen=True)
 class Observations:
-    """What is recorded of N pictures.
+    """What is recorded of N images.
 
     Attributes:
         statistics: (N,) float64 each, by the names of IMAGE_STATISTICS, in that order.
         predicted: (N,) int64 class indices.
         confidence: (N,) float64, the calibrated probability of the predicted class.
-        embedding: (N, D) float32, where the model sees the pictures.
+        embedding: (N, D) float32, where the model sees the images.
     """
 
     statistics: dict[str, NDArray[np.float64]]

@@ -1,1 +1,1 @@
-"""Whether new pictures are still like those that the model was tested on."""
+"""Whether new images are still like those that the model was tested on."""

@@ -70,7 +70,7 @@ def as_json(drift: Drift, version: str) -> dict[str, Any]:
         "alarm": drift.alarm if drift.enough else None,
         "enough": drift.enough,
         "fewest": FEWEST,
-        "pictures": len(drift.window),
+        "images": len(drift.window),
         "reference": len(drift.reference),
         "alpha": drift.alpha,
         "min_effect": drift.min_effect,
@@ -81,18 +81,18 @@ def as_json(drift: Drift, version: str) -> dict[str, Any]:
 def verdict(drift: Drift) -> str:
     """Return one of four: ``different`` is a difference that is no alarm."""
     if not drift.enough:
-        return "not enough pictures"
+        return "not enough images"
     if drift.alarm:
         return "drift"
     return "different" if drift.different else "no drift"
 
 
 def sentence(drift: Drift) -> str:
-    """Return in one sentence whether pictures have changed."""
+    """Return in one sentence whether images have changed."""
     if not drift.enough:
         few = drift.window if len(drift.window) < FEWEST else drift.reference
         where = "new" if few is drift.window else "reference"
-        return f"Not enough pictures to say: {len(few)} {where} ones, and {FEWEST} are needed."
+        return f"Not enough images to say: {len(few)} {where} ones, and {FEWEST} are needed."
     changed = [test for test in drift.tests if (test.alarm if drift.alarm else test.different)]
     if changed:
         *first, last = (test.name for test in changed)
@@ -101,12 +101,12 @@ def sentence(drift: Drift) -> str:
         largest = max(test.effect for test in changed)
         by = f"by more than chance, by up to {largest:.2f} on a scale from 0 to 1"
         if drift.alarm:
-            return f"Pictures have changed: {names} {verb} {by}."
+            return f"Images have changed: {names} {verb} {by}."
         return (
-            f"Pictures are different, but the model makes about the same of them: {names} {verb} "
+            f"Images are different, but the model makes about the same of them: {names} {verb} "
             f"{by}."
         )
-    return "Pictures have not changed, as far as these tests can tell."
+    return "Images have not changed, as far as these tests can tell."
 
 
 def render(drift: Drift, version: str) -> str:
@@ -186,7 +186,7 @@ def _histograms(drift: Drift) -> list[Histogram]:
 def _histogram(
     name: str, unit: str, before: Numbers, after: Numbers, form: Callable[[float], str]
 ) -> Histogram:
-    # A few odd pictures would press all others into one bin.
+    # A few odd images would press all others into one bin.
     low, high = np.quantile(np.concatenate([before, after]), [0.005, 0.995])
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     counts = [

@@ -25,12 +25,12 @@ class FalseAlarms:
 
     Attributes:
         rates: (H,) one for each half that was the reference.
-        pictures: in a window.
+        images: in a window.
         windows: that each rate is of.
     """
 
     rates: list[float]
-    pictures: int
+    images: int
     windows: int
 
     def quantile(self, share: float) -> float:
@@ -48,7 +48,7 @@ def false_alarms(
     classes: list[str],
     alpha: float,
     seed: int,
-    pictures: int,
+    images: int,
     min_effect: float = 0.0,
     halves: int = 40,
     windows: int = 100,
@@ -60,7 +60,7 @@ def false_alarms(
         classes: the class names.
         alpha: the promised rate.
         seed: of the draws.
-        pictures: in a window, at most half as many as in a half of the reference.
+        images: in a window, at most half as many as in a half of the reference.
         min_effect: effect size from which a difference is an alarm.
         halves: references that are tried.
         windows: that are drawn for each.
@@ -69,32 +69,32 @@ def false_alarms(
         CarbenchError: the reference is too small for windows of a useful size.
     """
     half = len(reference) // 2
-    pictures = min(pictures, half // 2)
-    if pictures < FEWEST:
+    images = min(images, half // 2)
+    if images < FEWEST:
         raise CarbenchError(
             "the reference",
             found=f"{len(reference)} images",
             expected=f"at least {4 * FEWEST}, to be dealt into halves and windows",
             fix="do without --false-alarms, or export with a larger validation part",
         )
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rates = []
     for _ in range(halves):
-        order = dice.permutation(len(reference))
+        order = rng.permutation(len(reference))
         known, new = _rows(reference, order[:half]), order[half:]
         alarms = sum(
             compare(
                 known,
-                _rows(reference, dice.choice(new, pictures, replace=False)),
+                _rows(reference, rng.choice(new, images, replace=False)),
                 classes,
                 alpha,
-                int(dice.integers(2**31)),
+                int(rng.integers(2**31)),
                 min_effect,
             ).alarm
             for _ in range(windows)
         )
         rates.append(alarms / windows)
-    return FalseAlarms(rates, pictures, windows)
+    return FalseAlarms(rates, images, windows)
 
 
 def _rows(seen: Observations, rows: NDArray[np.int64]) -> Observations:

@@ -1,11 +1,11 @@
-"""Whether new pictures differ from those that the model was tested on: seven tests, one alarm.
+"""Whether new images differ from those that the model was tested on: seven tests, one alarm.
 
-Every test asks whether the window could have been drawn from the same pictures as the reference,
-and is valid if the pictures of both are exchangeable: its p-value is at most u with a chance of at
+Every test asks whether the window could have been drawn from the same images as the reference,
+and is valid if the images of both are exchangeable: its p-value is at most u with a chance of at
 most u, for windows of any size. Holm's correction (Scandinavian Journal of Statistics 1979) then
 keeps the chance of any false alarm in a window at ``alpha``, however the tests hang together.
 
-Pictures that belong together, such as many of one car, are not exchangeable with single ones: a
+Images that belong together, such as many of one car, are not exchangeable with single ones: a
 window of them may be told apart although nothing has changed about the camera.
 """
 
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from carbench.data.image_statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
 
-# Fewer pictures, in the window or in the reference, say nothing either way.
+# Fewer images, in the window or in the reference, say nothing either way.
 FEWEST = 30
-# Pictures of either side in the energy test, whose memory and time grow with their square.
+# Images of either side in the energy test, whose memory and time grow with their square.
 MOST_EMBEDDED = 1000
 # Tests of a window: the statistics, confidence, classes and embedding.
 TESTS = len(IMAGE_STATISTICS) + 3
@@ -79,7 +79,7 @@ class Drift:
     """What the tests say of a window.
 
     Attributes:
-        tests: what each has found; nothing where there are not enough pictures.
+        tests: what each has found; nothing where there are not enough images.
         alpha: the chance of any false alarm, at most, on average over references.
         min_effect: effect size from which a difference is an alarm.
         reference, window: what was compared.
@@ -95,7 +95,7 @@ class Drift:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough pictures to say anything."""
+        """Whether there are enough images to say anything."""
         return min(len(self.reference), len(self.window)) >= FEWEST
 
     @property
@@ -117,11 +117,11 @@ def compare(
     seed: int,
     min_effect: float = 0.0,
 ) -> Drift:
-    """Hold a window of new pictures against the reference.
+    """Hold a window of new images against the reference.
 
     Args:
-        reference: pictures that the model has not learned from.
-        window: new pictures, each of them once.
+        reference: images that the model has not learned from.
+        window: new images, each of them once.
         classes: the class names.
         alpha: the chance of any false alarm, at most.
         seed: of the relabelings.
@@ -130,7 +130,7 @@ def compare(
     untested = Drift([], alpha, min_effect, reference, window, classes)
     if not untested.enough:
         return untested
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     relabelings = ceil(TESTS / (alpha * FINENESS))
     columns = [
         ("input", name, before, window.statistics[name])
@@ -142,13 +142,13 @@ def compare(
         for family, name, before, after in columns
     ]
     counts = [np.bincount(each.predicted, minlength=len(classes)) for each in (reference, window)]
-    tested = class_test(counts[0], counts[1], relabelings, dice)
+    tested = class_test(counts[0], counts[1], relabelings, rng)
     shares = [dict(zip(classes, (each / each.sum()).tolist(), strict=True)) for each in counts]
     before, after = (np.array(list(each.values())) for each in shares)
     found.append(
         _uncorrected("classes", "predicted class", (*tested, _variation(before, after)), *shares)
     )
-    energy = energy_test(reference.embedding, window.embedding, relabelings, dice)
+    energy = energy_test(reference.embedding, window.embedding, relabelings, rng)
     distances = [
         {"median_distance": float(np.median(distance_from_centre(reference, each)))}
         for each in (reference, window)
@@ -170,7 +170,7 @@ def compare(
 def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:
     """Return the largest difference of two distribution functions, (N,) and (M,), and its p-value.
 
-    Exact up to 10,000 pictures, from there on from the limit distribution. Equal values make it too
+    Exact up to 10,000 images, from there on from the limit distribution. Equal values make it too
     large at most: broken at random, ties can only widen the difference.
     """
     from scipy.stats import ks_2samp  # takes a second to load
@@ -180,12 +180,12 @@ def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:
 
 
 def class_test(
-    before: Counts, after: Counts, relabelings: int, dice: np.random.Generator
+    before: Counts, after: Counts, relabelings: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return Pearson's chi-square of two rows of counts, (K,) each, and its p-value.
 
-    If nothing has changed, the window's counts are drawn from those of all pictures together
-    without replacement (multivariate hypergeometric), also where classes have few pictures.
+    If nothing has changed, the window's counts are drawn from those of all images together
+    without replacement (multivariate hypergeometric), also where classes have few images.
     """
     seen = before + after > 0
     before, after = before[seen], after[seen]
@@ -199,7 +199,7 @@ def class_test(
         return statistics
 
     drawn = (
-        chi_square(dice.multivariate_hypergeometric(both, count, size, method="marginals"))
+        chi_square(rng.multivariate_hypergeometric(both, count, size, method="marginals"))
         for size in _chunks(relabelings)
     )
     statistic = float(chi_square(after))
@@ -210,7 +210,7 @@ def energy_test(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
     relabelings: int,
-    dice: np.random.Generator,
+    rng: np.random.Generator,
 ) -> tuple[float, float, float]:
     """Return the energy distance of two sets of points, (N, D) and (M, D), p-value and effect size.
 
@@ -222,7 +222,7 @@ def energy_test(
     """
     from scipy.spatial.distance import cdist  # takes long to load
 
-    before, after = (_some(points, dice) for points in (before, after))
+    before, after = (_some(points, rng) for points in (before, after))
     points = np.concatenate([after, before]).astype(np.float64)
     distances = cdist(points, points)
     means = distances.mean(axis=0)
@@ -233,7 +233,7 @@ def energy_test(
     def energies(size: int) -> Numbers:
         is_new = np.zeros((size, len(points)), np.float32)
         is_new[:, : len(after)] = 1
-        dice.permuted(is_new, axis=1, out=is_new)
+        rng.permuted(is_new, axis=1, out=is_new)
         quadratic: Numbers = ((is_new @ narrow) * is_new).sum(axis=1, dtype=np.float64)
         return scale * quadratic
 
@@ -252,7 +252,7 @@ def rarity(statistic: float, by_chance: Iterable[Numbers]) -> float:
 
     Args:
         statistic: as observed.
-        by_chance: the same of relabelled pictures, in chunks.
+        by_chance: the same of relabelled images, in chunks.
     """
     drawn = as_large = 0
     for chunk in by_chance:
@@ -273,10 +273,10 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def distance_from_centre(reference: Observations, pictures: Observations) -> Numbers:
-    """Return (N,) how far pictures are from the mean of the reference, in the embedding."""
+def distance_from_centre(reference: Observations, images: Observations) -> Numbers:
+    """Return (N,) how far images are from the mean of the reference, in the embedding."""
     centre = reference.embedding.mean(axis=0, dtype=np.float64)
-    distances: Numbers = np.linalg.norm(pictures.embedding - centre, axis=1)
+    distances: Numbers = np.linalg.norm(images.embedding - centre, axis=1)
     return distances
 
 
@@ -308,11 +308,11 @@ def _chunks(relabelings: int) -> Iterator[int]:
         yield min(CHUNK, relabelings - start)
 
 
-def _some(points: NDArray[np.float32], dice: np.random.Generator) -> NDArray[np.float32]:
+def _some(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return at most MOST_EMBEDDED of (N, D) points, drawn at random: as exchangeable as all."""
     if len(points) <= MOST_EMBEDDED:
         return points
-    return points[dice.choice(len(points), MOST_EMBEDDED, replace=False)]
+    return points[rng.choice(len(points), MOST_EMBEDDED, replace=False)]
 
 
 def _median(column: Numbers) -> dict[str, float]:

@@ -36,9 +36,9 @@ def render_card(
         autoescape=False,
     )
     environment.globals |= {"percent": percent, "points": points, "interval": interval}
-    pictures = Counter((row.label, row.split) for row in rows if not row.leaked)
+    images = Counter((row.label, row.split) for row in rows if not row.leaked)
     counts = {
-        _Name(name): {part: pictures[name, part] for part in ("train", "val", "test")}
+        _Name(name): {part: images[name, part] for part in ("train", "val", "test")}
         for name in about["classes"]
     }
     return environment.get_template("card.md").render(

@@ -1,4 +1,4 @@
-"""A picture to try the model with."""
+"""An image to try the model with."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SIDE = 640
 def write_example(
     images: Path, rows: list[SplitRow], observed: Observations, classes: list[str], path: Path
 ) -> None:
-    """Write an ordinary picture of val as a JPEG: of those that are predicted right, the median.
+    """Write an ordinary image of val as a JPEG: of those that are predicted right, the median.
 
     Args:
-        images: the folder of the pictures.
-        rows: the pictures that were observed.
+        images: the folder of the images.
+        rows: the images that were observed.
         observed: what the model makes of them.
         classes: the class names.
         path: the file to write.
@@ -31,6 +31,6 @@ def write_example(
     ]
     candidates = right or list(range(len(rows)))
     ordered = sorted(candidates, key=lambda index: float(observed.confidence[index]))
-    picture = read(images / rows[ordered[len(ordered) // 2]].image)
-    picture.thumbnail((SIDE, SIDE))
-    picture.save(path, "JPEG", quality=90)
+    image = read(images / rows[ordered[len(ordered) // 2]].image)
+    image.thumbnail((SIDE, SIDE))
+    image.save(path, "JPEG", quality=90)

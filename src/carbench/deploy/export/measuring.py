@@ -1,4 +1,4 @@
-"""How good the one model that is exported is on the clean test pictures, and when it is sure."""
+"""How good the one model that is exported is on the clean test images, and when it is sure."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from carbench.statistics.scoring import ClassScores, part_scores
 def accuracy_of(
     table: pd.DataFrame, classes: list[str], mix: DeploymentMix, confidence: float
 ) -> Interval:
-    """Return the accuracy on the clean pictures of a predictions.csv, for a mix of classes.
+    """Return the accuracy on the clean images of a predictions.csv, for a mix of classes.
 
-    The interval is of other test pictures only: there is but this one training.
+    The interval is of other test images only: there is but this one training.
 
     Raises:
         CarbenchError: ``mix`` does not fit the classes.
@@ -54,7 +54,7 @@ def mean_accuracy(summary: dict[str, str]) -> dict[str, Any]:
 def measure_int8(
     table: pd.DataFrame, winners: Sequence[str], file: Path, confidence: float
 ) -> dict[str, Any]:
-    """Return what the 8-bit model loses on the clean pictures of a predictions.csv.
+    """Return what the 8-bit model loses on the clean images of a predictions.csv.
 
     Args:
         table: what stage evaluate wrote.
@@ -79,7 +79,7 @@ def measure_int8(
 def measure_decisions(
     predictions: Path, temperature: float, thresholds: Thresholds, confidence: float
 ) -> dict[str, Any]:
-    """Return the thresholds from val, and what they come to on the clean pictures.
+    """Return the thresholds from val, and what they come to on the clean images.
 
     Args:
         predictions: what stage evaluate wrote.

@@ -1,4 +1,4 @@
-"""Whether the exported model says of every test picture what the trained one says."""
+"""Whether the exported model says of every test image what the trained one says."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Probabilities = NDArray[Any]
 
 @dataclass(frozen=True)
 class Parity:
-    """How two models agree on the same pictures.
+    """How two models agree on the same images.
 
     Attributes:
-        pictures: how many there are.
+        images: how many there are.
         same_top1: of how many both predict the same class, and that which stage evaluate wrote.
         largest_difference: of any probability.
         tolerance: what that difference may be, at most.
     """
 
-    pictures: int
+    images: int
     same_top1: int
     largest_difference: float
     tolerance: float
@@ -44,12 +44,12 @@ def compare_models(
 
 def refuse_difference(parity: Parity, run: Path) -> None:
     """Raise :class:`CarbenchError` if the exported model is not the trained one."""
-    if parity.same_top1 < parity.pictures:
+    if parity.same_top1 < parity.images:
         raise CarbenchError(
             run,
-            found=f"another class for {parity.pictures - parity.same_top1} of {parity.pictures} "
-            "test pictures once it was exported",
-            expected="the class that stage evaluate wrote, for every picture",
+            found=f"another class for {parity.images - parity.same_top1} of {parity.images} "
+            "test images once it was exported",
+            expected="the class that stage evaluate wrote, for every image",
             fix="evaluate on the CPU (evaluate.device: cpu), or export another seed",
         )
     if parity.largest_difference > parity.tolerance:

@@ -18,7 +18,7 @@ class Guess(BaseModel):
     probability: Share
 
 
-class PictureAnswer(BaseModel):
+class ImageAnswer(BaseModel):
     """What the image file states; pixels as stored, before EXIF orientation is applied."""
 
     format: str
@@ -50,7 +50,7 @@ class Prediction(BaseModel):
                 ],
                 "sure": True,
                 "prediction_set": ["Saloon"],
-                "picture": {"format": "JPEG", "width": 1280, "height": 853},
+                "image": {"format": "JPEG", "width": 1280, "height": 853},
                 "notes": [],
                 "milliseconds": {"decode": 4.1, "model": 2.3, "total": 7.0},
             }
@@ -68,7 +68,7 @@ class Prediction(BaseModel):
         description="classes that hold the true one as often as wanted (`calibrate.set_coverage`), "
         "the most probable first; null: sets were not wanted"
     )
-    picture: PictureAnswer
+    image: ImageAnswer
     notes: list[str] = Field(description="what to know about how the image was read")
     milliseconds: Milliseconds
 
@@ -110,11 +110,11 @@ class DriftReport(BaseModel):
     """Whether the newest images differ from the reference, and by how much."""
 
     model: str
-    verdict: Literal["no drift", "different", "drift", "not enough pictures"]
+    verdict: Literal["no drift", "different", "drift", "not enough images"]
     alarm: bool | None = Field(description="null: there are not enough images")
     enough: bool
     fewest: int
-    pictures: int
+    images: int
     reference: int
     alpha: float
     min_effect: float

@@ -23,8 +23,8 @@ from PIL import Image
 
 from carbench.core.parallel import end_with_parent
 from carbench.data.images import (
-    BadPictureError,
-    NotAPictureError,
+    BadImageError,
+    NotAnImageError,
     TooManyPixelsError,
     open_stored,
     shrink,
@@ -48,12 +48,12 @@ def work_of(content: bytes, size: int) -> float:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_stored(content) as picture:
-                stored = picture.width * picture.height
-                if picture.format != "JPEG":
+            with open_stored(content) as image:
+                stored = image.width * image.height
+                if image.format != "JPEG":
                     return stored
-                picture.draft(None, (2 * size, 2 * size))
-                decoded = picture.width * picture.height
+                image.draft(None, (2 * size, 2 * size))
+                decoded = image.width * image.height
                 return decoded + SCAN_SHARE * stored * max(content.count(b"\xff\xda"), 1)
     except MemoryError:
         raise
@@ -76,13 +76,13 @@ def handle(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
             return {"outcome": "probed", "work": work}, b""
         if work > job["most_work"]:
             return {"outcome": "work", "work": work}, b""
-        picture, facts = shrink(content, job["size"], job["fit"], job["most_pixels"])
-        pixels = picture.tobytes()
-    except NotAPictureError as error:
+        image, facts = shrink(content, job["size"], job["fit"], job["most_pixels"])
+        pixels = image.tobytes()
+    except NotAnImageError as error:
         return {"outcome": "unknown format", "reason": str(error)}, b""
     except TooManyPixelsError:
         return {"outcome": "too many pixels"}, b""
-    except BadPictureError as error:
+    except BadImageError as error:
         if isinstance(error.__context__, MemoryError):
             return {"outcome": "memory"}, b""
         return {"outcome": "damaged", "reason": str(error)}, b""

@@ -95,7 +95,7 @@ def predict(
             confidence=float(confidences[row]),
             statistics={name: float(all_[row]) for name, all_ in statistics.items()},
             embedding=embeddings[row].tobytes(),
-            picture=each.content if settings.keep_pictures else None,
+            image=each.content if settings.keep_images else None,
         )
         answer = {
             "id": record.id,
@@ -105,7 +105,7 @@ def predict(
             "prediction_set": None
             if sets is None
             else [classes[index] for index in order if sets[row, index]],
-            "picture": {name: each.facts[name] for name in ("format", "width", "height")},
+            "image": {name: each.facts[name] for name in ("format", "width", "height")},
             "notes": [ANIMATED] if each.facts["animated"] else [],
             "milliseconds": {"decode": each.milliseconds, "model": model_ms},
         }

@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS predictions (
     confidence REAL NOT NULL,
     statistics TEXT NOT NULL,  -- JSON: of the image, by name
     embedding BLOB NOT NULL,   -- float32
-    picture BLOB               -- the file, if images are stored
+    image BLOB               -- the file, if images are stored
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (model, time);
 CREATE TABLE IF NOT EXISTS checks (worker INTEGER PRIMARY KEY, time REAL NOT NULL);
@@ -65,7 +65,7 @@ class Record:
     confidence: float
     statistics: dict[str, float]
     embedding: bytes
-    picture: bytes | None
+    image: bytes | None
 
 
 def new_id() -> str:
@@ -101,7 +101,7 @@ class PredictionLog:
             (
                 *(each.id, each.time, each.model, each.sha256, json.dumps(each.top)),
                 *(each.predicted, each.confidence, json.dumps(each.statistics)),
-                *(each.embedding, each.picture),
+                *(each.embedding, each.image),
             )
             for each in records
         ]

@@ -93,7 +93,7 @@ class ModelState:
                 family.add_metric([test.family, test.name], value(test))
             yield family
         images = "Images in the window that was last compared with the reference"
-        yield GaugeMetricFamily("carbench_drift_pictures", images, len(self._drift.window))
+        yield GaugeMetricFamily("carbench_drift_images", images, len(self._drift.window))
         age = "Seconds since the last comparison"
         yield GaugeMetricFamily("carbench_drift_age_seconds", age, self._age)
 

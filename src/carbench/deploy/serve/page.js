@@ -1,4 +1,4 @@
-// A picture is sent to `predict` as soon as there is one, and the newest picture wins.
+// An image is sent to `predict` as soon as there is one, and the newest image wins.
 const $ = (id) => document.getElementById(id);
 const [answer, said, again, preview] = ["answer", "said", "again", "preview"].map($);
 const SLOW_MS = 400; // most answers are faster: a word of waiting would only flicker
@@ -30,7 +30,7 @@ function row({ class: name, probability }) {
   return element("li", "", ...text, element("div", "bar", filled));
 }
 
-function result({ top, sure: promised, prediction_set: set, notes, picture, milliseconds, model }) {
+function result({ top, sure: promised, prediction_set: set, notes, image, milliseconds, model }) {
   const sure = promised ?? top[0].probability >= SURE;
   const rows = element("ol", "top", ...top.map(row));
   rows.setAttribute("role", "list"); // Safari takes it away with the numbers
@@ -42,7 +42,7 @@ function result({ top, sure: promised, prediction_set: set, notes, picture, mill
   const { total, decode, model: thinking } = milliseconds;
   const facts = [
     `${total.toFixed(1)} ms in the service: ${decode.toFixed(1)} to decode, ${thinking.toFixed(1)} in the model.`,
-    `${picture.format}, ${picture.width}\u00a0×\u00a0${picture.height} pixels.`,
+    `${image.format}, ${image.width}\u00a0×\u00a0${image.height} pixels.`,
     `Model ${model}.`,
   ];
   return {
@@ -59,14 +59,14 @@ function failure(sentence, retry = false) {
   return { nodes: [element("h2", "verdict", "No answer"), element("p", "error", sentence)], retry };
 }
 
-async function predict(picture, signal) {
+async function predict(image, signal) {
   try {
-    await picture.slice(0, 1).arrayBuffer();
+    await image.slice(0, 1).arrayBuffer();
   } catch { // fetch would blame the network
-    return failure("This file cannot be read. A folder is not a picture, and a file may have been moved.");
+    return failure("This file cannot be read. A folder is not an image, and a file may have been moved.");
   }
   const body = new FormData();
-  body.append("image", picture, picture.name);
+  body.append("image", image, image.name);
   let response;
   try {
     response = await fetch("v1/predict", { method: "POST", body, signal, headers: key() });
@@ -77,7 +77,7 @@ async function predict(picture, signal) {
     const given = prompt("This service needs an API key:");
     if (given) {
       sessionStorage.apiKey = given;
-      return predict(picture, signal);
+      return predict(image, signal);
     }
   }
   const content = await response.json().catch(() => ({}));
@@ -92,16 +92,16 @@ async function predict(picture, signal) {
   return failure(sentence, !refused);
 }
 
-async function ask(picture) {
+async function ask(image) {
   running.abort();
   const { signal } = (running = new AbortController());
-  current = picture;
+  current = image;
   answer.setAttribute("aria-busy", "true");
   const waiting = setTimeout(() => {
     said.className = "waiting";
-    said.replaceChildren(element("h2", "verdict", "Looking at the picture …"));
+    said.replaceChildren(element("h2", "verdict", "Looking at the image …"));
   }, SLOW_MS);
-  const { nodes, retry = false } = await predict(picture, signal);
+  const { nodes, retry = false } = await predict(image, signal);
   clearTimeout(waiting);
   if (signal.aborted) return;
   said.className = "";
@@ -116,14 +116,14 @@ async function ask(picture) {
 }
 
 function take(files) {
-  const picture = [...files].find((file) => file.type.startsWith("image/")) ?? files[0];
-  if (!picture) return;
+  const image = [...files].find((file) => file.type.startsWith("image/")) ?? files[0];
+  if (!image) return;
   const old = preview.src;
-  preview.src = URL.createObjectURL(picture);
-  preview.alt = `Your picture, ${picture.name}`;
+  preview.src = URL.createObjectURL(image);
+  preview.alt = `Your image, ${image.name}`;
   URL.revokeObjectURL(old);
-  $("pick-name").textContent = "Choose another picture";
-  ask(picture);
+  $("pick-name").textContent = "Choose another image";
+  ask(image);
 }
 preview.addEventListener("load", () => { preview.hidden = false; });
 preview.addEventListener("error", () => {
@@ -142,7 +142,7 @@ again.addEventListener("click", () => ask(current));
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 
-// A picture that misses the frame, or a link, would replace the page.
+// An image that misses the frame, or a link, would replace the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   if (!event.dataTransfer.types.includes("Files")) event.dataTransfer.dropEffect = "none";
@@ -182,7 +182,7 @@ get("v1/model").then(async (response) => {
   const between = low == null ? "" : `, likely between ${(100 * low).toFixed(1)} and ${percent(high)} of new ones`;
   // The report's headline is this mean: one training is what is served.
   const others = mean?.trainings > 1 ? `; the mean of its ${mean.trainings} trainings is ${percent(mean.value)}` : "";
-  $("accuracy").textContent = `Its model, ${backbone}, names ${percent(value)} of clean test pictures correctly${between}${others}.`;
+  $("accuracy").textContent = `Its model, ${backbone}, names ${percent(value)} of clean test images correctly${between}${others}.`;
   const { max_error: wanted, answered, error } = decision ?? {};
   if (wanted && error) {
     $("accuracy").textContent += ` It is sure of ${percent(answered.value)} of them, and wrong on ${percent(error.value)} of those.`;

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 from carbench.report.pages.templates import THEME
 
 HERE = Path(__file__).parent
-# It loads nothing but what lies here, and sends pictures nowhere else.
+# It loads nothing but what lies here, and sends images nowhere else.
 POLICY = (
     "default-src 'none'; img-src 'self' blob:; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -59,7 +59,7 @@ def prediction_routes(service: Service, receiving: Receiving) -> APIRouter:
     )
     async def predict_batch(request: Request, top_k: TopK = 3) -> Response:
         started = time.perf_counter()
-        most = service.settings.most_pictures
+        most = service.settings.most_images
         async with (
             read_images(request, receiving, "images", most) as contents,
             _counted(service) as to,

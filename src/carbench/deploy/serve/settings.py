@@ -17,7 +17,7 @@ class Settings(BaseModel):
         model: the exported folder.
         int8: serve its 8-bit model.
         log: the SQLite file of predictions.
-        keep_pictures: store the image files in the log, too.
+        keep_images: store the image files in the log, too.
         retain_rows: newest predictions that the log keeps; 0 keeps all.
         retain_days: age in days at which predictions are deleted; 0 keeps all.
         threads: images that are decoded, and predicted, in parallel.
@@ -31,7 +31,7 @@ class Settings(BaseModel):
         most_pixels: pixels of one decoded image.
         most_work: pixels to decode for one request (:func:`carbench.deploy.serve.decoder.work_of`).
         decode_memory: bytes of memory of a decoding process, beyond those of Python.
-        most_pictures: images in a batch.
+        most_images: images in a batch.
         header_seconds: time for the headers of a request to arrive.
         header_bytes: size of the headers of a request.
         connections: open connections; beyond them the one that is idle for longest is closed.
@@ -50,7 +50,7 @@ class Settings(BaseModel):
     model: Path
     int8: bool = False
     log: Path
-    keep_pictures: bool = False
+    keep_images: bool = False
     retain_rows: int = 1_000_000
     retain_days: float = 0.0
     threads: int = 1
@@ -64,7 +64,7 @@ class Settings(BaseModel):
     most_pixels: int = 40_000_000
     most_work: int = 80_000_000
     decode_memory: int = 768_000_000
-    most_pictures: int = 64
+    most_images: int = 64
     header_seconds: float = 20.0
     header_bytes: int = 65_536
     connections: int = 1000

@@ -44,8 +44,8 @@ class Shape:
 
     def random_images(self, count: int) -> NDArray[np.uint8]:
         """Return ``count`` images (N, side, side, 3), the same on every call."""
-        dice = np.random.default_rng(0)
-        return dice.integers(0, 256, (count, self.side, self.side, 3), np.uint8)
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (count, self.side, self.side, 3), np.uint8)
 
 
 def make_deployable(backbone: str, model: str, shape: Shape) -> Deployable:

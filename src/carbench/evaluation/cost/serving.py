@@ -25,8 +25,8 @@ def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> ob
         side: pixels.
         fit: how it is brought to that shape.
     """
-    picture, _ = shrink(file, side, fit)
-    return model.predict(np.asarray(picture)[None])
+    image, _ = shrink(file, side, fit)
+    return model.predict(np.asarray(image)[None])
 
 
 def peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:

@@ -23,7 +23,7 @@ def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
     classes: dict[str, dict[str, int]] = audit["by_class"]
     order = sorted(classes)
     if params.order == "size":
-        order.sort(key=lambda label: -classes[label]["pictures"])
+        order.sort(key=lambda label: -classes[label]["images"])
     shown = order[:MOST_ROWS]
     leaks: dict[str, dict[str, int]] = audit["leak"]["by_class"]
     panels = 2 if leaks else 1
@@ -63,7 +63,7 @@ def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
     rows = [place + line_of(style) for place in range(len(classes))]
     groups = [each["groups"] for each in classes]
     near = [each["unique"] - each["groups"] for each in classes]
-    exact = [each["pictures"] - each["unique"] for each in classes]
+    exact = [each["images"] - each["unique"] for each in classes]
     both = [first + second for first, second in zip(groups, near, strict=True)]
     bar = _bar(style)
     axes.barh(rows, groups, bar, color=style.focus, label="distinct images")
@@ -77,9 +77,9 @@ def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
 def _leaks(axes: Axes, leaks: list[dict[str, int] | None], style: Style) -> None:
     """The fraction of the published test images with a duplicate in the published training data."""
     for row, counts in enumerate(leaks):
-        if counts is None or not counts["test_pictures"]:
+        if counts is None or not counts["test_images"]:
             continue
-        part = counts["near_or_exact"] / counts["test_pictures"]
+        part = counts["near_or_exact"] / counts["test_images"]
         height = row + line_of(style)
         axes.barh(height, part, _bar(style), color=style.warning, alpha=0.85)
         axes.annotate(

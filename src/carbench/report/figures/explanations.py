@@ -25,24 +25,24 @@ def read_explanations(path: Path) -> tuple[Pixels, Pixels]:
     """
     try:
         with np.load(path) as arrays:
-            return arrays["pictures"], arrays["maps"]
+            return arrays["images"], arrays["maps"]
     except FileNotFoundError:
         raise missing(path) from None
     except (BadZipFile, ValueError, KeyError) as error:
         raise damaged(path, str(error)) from None
 
 
-def overlay(picture: Pixels, heat: Pixels) -> Pixels:
+def overlay(image: Pixels, heat: Pixels) -> Pixels:
     """Return an image with its map laid over it.
 
     Args:
-        picture: (H, W, 3) RGB.
+        image: (H, W, 3) RGB.
         heat: (H, W), 0 where the model did not look, 255 where it looked most.
 
     Returns:
         (H, W, 3) RGB.
     """
-    grey = picture @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
+    grey = image @ np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
     share = STRONGEST * heat[..., None] / 255
     mixed: Pixels = np.rint((1 - share) * grey[..., None] + share * WARM).astype(np.uint8)
     return mixed

@@ -29,7 +29,7 @@ def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure
         _law(axes, own, style.mark(place))
         for point in own:
             _point(axes, point, style.mark(place))
-        _axes(axes, [point.pictures for point in own], params.log_scale, style.narrow)
+        _axes(axes, [point.images for point in own], params.log_scale, style.narrow)
     ahead = any(not point.measured for point in points)
     what = "validation accuracy, with intervals"
     caption(figure, what + ("; line: fitted power law; open: extrapolated" if ahead else ""), style)
@@ -40,14 +40,14 @@ def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure
 def _point(axes: Axes, point: CurvePoint, mark: Mark) -> None:
     """A trained point is filled; an extrapolated one is open, its interval dashed."""
     axes.plot(
-        [point.pictures] * 2,
+        [point.images] * 2,
         [point.low, point.high],
         color=mark.colour,
         linewidth=1.3,
         linestyle="-" if point.measured else (0, (2, 2)),
     )
     axes.plot(
-        point.pictures,
+        point.images,
         point.accuracy,
         mark.shape,
         color=mark.colour,
@@ -58,7 +58,7 @@ def _point(axes: Axes, point: CurvePoint, mark: Mark) -> None:
 
 def _law(axes: Axes, points: list[CurvePoint], mark: Mark) -> None:
     """Draw the law through the points, dashed where it is extrapolated."""
-    fitted = [(point.pictures, point.fitted, point.measured) for point in points]
+    fitted = [(point.images, point.fitted, point.measured) for point in points]
     line = [(x, y) for x, y, measured in fitted if y is not None and measured]
     beyond = [(x, y) for x, y, measured in fitted if y is not None and not measured]
     if line and beyond:

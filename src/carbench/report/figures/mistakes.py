@@ -21,7 +21,7 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
     mistakes = read_rows(table, Mistake)[: params.count]
     if not mistakes:
         return nothing(style, "no errors to show: none were made, or evaluate.explanations is 0")
-    pictures, maps = read_explanations(table.with_suffix(".npz"))
+    images, maps = read_explanations(table.with_suffix(".npz"))
     columns = 1 if style.narrow else min(3, max(2, len(mistakes)))
     side = (style.width - GAP * (columns - 1)) / columns / 2
     text, head = style.row_height(3.4), style.row_height(3.2 if style.narrow else 2)
@@ -34,8 +34,8 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
     for mistake in mistakes:
         row, column = divmod(mistakes.index(mistake), columns)
         left, top = column * (2 * side + GAP), head + row * (side + text)
-        picture, heat = pictures[mistake.row], maps[mistake.row]
-        for place, pixels in ((left, picture), (left + side, overlay(picture, heat))):
+        image, heat = images[mistake.row], maps[mistake.row]
+        for place, pixels in ((left, image), (left + side, overlay(image, heat))):
             box = (place / width, 1 - (top + side) / height, side / width, side / height)
             _show(figure, box, pixels)
         figure.text(

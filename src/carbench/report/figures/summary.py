@@ -29,7 +29,7 @@ class Backbone(Row):
 
     ``training_noise``: whether the intervals hold how much trainings differ; ``training_part``: how
     much of the squared width of the interval of ``accuracy`` this makes. ``exported``: the training
-    that was best on val, alone. ``clean_as_published``: on clean pictures, reweighted to the
+    that was best on val, alone. ``clean_as_published``: on clean images, reweighted to the
     published mix of classes.
     ``onnx_ms`` and ``torch_ms`` are of the model alone on one thread, ``onnx_end_to_end_ms`` with
     decoding; ``runtime`` is what the columns that open with ``onnx`` were measured in.
@@ -286,13 +286,13 @@ class Slice(Row):
 class CurvePoint(Row):
     """A row of learning_curve.csv: a fraction that was trained on, or one that is extrapolated.
 
-    ``pictures`` is the mean of the seeds; ``fitted`` what the law says of the accuracy.
+    ``images`` is the mean of the seeds; ``fitted`` what the law says of the accuracy.
     """
 
     backbone: str
     fraction: float
     kind: str
-    pictures: float
+    images: float
     accuracy: float
     low: float
     high: float

@@ -39,12 +39,12 @@ class Classes:
 def gather(study: Study, params: ReportParams) -> Classes:
     """Read what the section needs."""
     tables = study.sources.tables
-    pictures, maps = read_explanations(tables / "mistakes.npz")
+    images, maps = read_explanations(tables / "mistakes.npz")
     mistakes = read_rows(tables / "mistakes.csv", Mistake)[: params.mistakes]
     run = study.run(study.sources.evaluate, study.chosen, study.chosen.seeds[0])
     return Classes(
         _results(study),
-        [(each, pictures[each.row], maps[each.row]) for each in mistakes],
+        [(each, images[each.row], maps[each.row]) for each in mistakes],
         read_json(run / "metrics.json")["explained_by"],
     )
 

@@ -54,7 +54,7 @@ class LearningCurves:
     ahead: dict[str, Extrapolation]
 
     @property
-    def all_pictures(self) -> CurvePoint:
+    def all_images(self) -> CurvePoint:
         """The first backbone, trained on all images."""
         return next(iter(self.points.values()))[-1]
 
@@ -69,7 +69,7 @@ def gather(study: Study, params: ReportParams) -> LearningCurves | None:
     names = [each.backbone for each in study.backbones]
     measured = [row for row in rows if row.measured]
     return LearningCurves(
-        {row.fraction: row.pictures for row in measured},
+        {row.fraction: row.images for row in measured},
         {name: [row for row in measured if row.backbone == name] for name in names},
         {name: ahead[name] for name in names},
     )

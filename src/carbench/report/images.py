@@ -1,4 +1,4 @@
-"""Pictures inside the page: small JPEGs as data URIs."""
+"""Images inside the page: small JPEGs as data URIs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SHEET = (1400, 6000)
 
 
 def thumbnail(path: Path) -> str:
-    """Return a picture, made small, as a data URI."""
+    """Return an image, made small, as a data URI."""
     return _jpeg(read(path), BOX)
 
 
-def explanation(picture: Pixels, heat: Pixels) -> str:
+def explanation(image: Pixels, heat: Pixels) -> str:
     """Return what a model saw, and where it looked, as a data URI."""
-    return _jpeg(Image.fromarray(overlay(picture, heat)), BOX)
+    return _jpeg(Image.fromarray(overlay(image, heat)), BOX)
 
 
 def sheet(path: Path) -> str:
@@ -33,11 +33,11 @@ def sheet(path: Path) -> str:
     return _jpeg(read(path), SHEET)
 
 
-def _jpeg(picture: Image.Image, box: tuple[int, int]) -> str:
-    """Make a picture fit into a box; one that is smaller stays as it is."""
-    picture.thumbnail(box)
+def _jpeg(image: Image.Image, box: tuple[int, int]) -> str:
+    """Make an image fit into a box; one that is smaller stays as it is."""
+    image.thumbnail(box)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=74, optimize=True)
+    image.save(buffer, "JPEG", quality=74, optimize=True)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
@@ -53,7 +53,7 @@ def pick_pairs(
 
     Args:
         examples: the audit's pairs.
-        published: each picture's published part.
+        published: each image's published part.
         most: how many pairs to show.
     """
     kinds: dict[str, list[list[dict[str, Any]]]] = {}

@@ -7,31 +7,31 @@ from typing import Any
 
 from carbench.core.tables import read_json, read_table
 from carbench.params.report import ReportParams
-from carbench.report.pictures import pick_pairs
+from carbench.report.images import pick_pairs
 from carbench.report.sections.section import Section
 from carbench.report.study import Study
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """Pairs of duplicates to show, and what split says of duplicates that may have been missed."""
 
     pairs: list[dict[str, Any]]
     residual: dict[str, Any]
 
 
-def gather(study: Study, params: ReportParams) -> Pictures:
+def gather(study: Study, params: ReportParams) -> Images:
     """Read what the section needs."""
     manifest = read_table(study.sources.data / "manifest.csv")
     published = {row["image"]: row["published"] for row in manifest}
-    return Pictures(
+    return Images(
         pick_pairs(study.audit["examples"], published, params.duplicate_pairs),
         read_json(study.sources.residual),
     )
 
 
 SECTION = Section(
-    "pictures",
+    "images",
     "Data audit",
     gather,
     {
