@@ -36,16 +36,16 @@ from edits import EDITS, compressed, edited
 from PIL import Image
 
 from carbench.core.parallel import in_order
+from carbench.core.params import read_section
 from carbench.core.provenance import hardware
 from carbench.data.audit.contact_sheet import Member, draw, save
 from carbench.data.audit.duplicates import Pair, compare
 from carbench.data.audit.grouping import group, unchained
 from carbench.data.audit.looks import Looks, gather, look, look_at
-from carbench.data.images import decode
+from carbench.data.images.decoding import decode
 from carbench.data.sample import draw_sample, plan
 from carbench.data.sources.archive import archive_files
 from carbench.params.audit import AuditParams
-from carbench.params.base import read_section
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Path(

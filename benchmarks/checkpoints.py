@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from input import CLASSES, MODELS, pack
 
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.core.params import read_section
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create
 from carbench.models.devices import place, prepare
-from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, fit
 

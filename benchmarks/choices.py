@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from steps import MODELS, labelled, make_trainer, pack
 
+from carbench.core.params import read_section
 from carbench.models.devices import prepare
-from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.training.loop import Trainer
 

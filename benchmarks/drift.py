@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from carbench.data.images import read, shrink
-from carbench.data.pack_files import read_batches
-from carbench.data.split_table import SplitRow, first_of_groups, read_split
+from carbench.data.images.decoding import read, shrink
+from carbench.data.pack.files import read_batches
+from carbench.data.split.table import SplitRow, first_of_groups, read_split
 from carbench.deploy.bundle.loading import Bundle, load_bundle
 from carbench.deploy.bundle.observations import Observations, observe
 from carbench.deploy.drift.testing import FEWEST, compare

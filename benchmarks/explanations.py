@@ -22,11 +22,11 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from carbench.data.batches import Normalizer, PackedImages
-from carbench.data.split_table import read_split
+from carbench.core.params import lookup, read_yaml
+from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.data.split.table import read_split
 from carbench.evaluation.explaining import mapped_stage
 from carbench.models.backbones import load_trained
-from carbench.params.base import lookup, read_yaml
 
 RESULTS = Path("results")
 SQUARES, HIDDEN = 8, 13

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from carbench.data.images import TURNS, BadImageError, decode
+from carbench.data.images.decoding import TURNS, BadImageError, decode
 
 Make = Callable[[random.Random], tuple[bytes, int]]
 ORIENTATION = 0x0112

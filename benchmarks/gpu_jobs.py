@@ -24,9 +24,9 @@ from probes import captured, traced, watched
 from steps import CLASSES, MODELS, clock, labelled, make_ceiling, make_trainer, normalizer, pack
 from steps import rounds as rounds_of
 
+from carbench.core.params import read_section
 from carbench.models.backbones import create
 from carbench.models.devices import peak_memory_mb, place, prepare
-from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.training import loop
 from carbench.training.loop import LabelledImages, fit

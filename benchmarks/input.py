@@ -17,9 +17,9 @@ from pathlib import Path
 
 from steps import MODELS, clock, labelled, make_ceiling, make_trainer, pack, rounds
 
-from carbench.data import batches as packed
+from carbench.core.params import read_section
+from carbench.data.loading import batches as packed
 from carbench.models.devices import prepare
-from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from carbench.core.params import lookup, read_yaml
 from carbench.core.tables import read_table
-from carbench.params.base import lookup, read_yaml
 from carbench.statistics.runs import Runs, read_runs
 from carbench.statistics.suspects import label_error_table
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from locust import FastHttpUser, task
 
-from carbench.data.image_formats import SUFFIXES
+from carbench.data.images.formats import SUFFIXES
 
 IMAGES = [
     path.read_bytes()

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carbench.params.base import read_yaml
+from carbench.core.params import read_yaml
 from carbench.params.train import TrainParams, recipe_of
 
 STUDY = Path("results")

@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 
 from carbench.core.tables import write_json
-from carbench.data.image_formats import SUFFIXES
-from carbench.data.images import shrink
+from carbench.data.images.decoding import shrink
+from carbench.data.images.formats import SUFFIXES
 from carbench.deploy.bundle.folder import ABOUT, LABELS, ONNX, REFERENCE
 from carbench.deploy.bundle.loading import load_bundle
 from carbench.models.onnx_classifier import OnnxModel

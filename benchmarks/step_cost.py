@@ -39,7 +39,7 @@ from study import (
 )
 
 from carbench.core.provenance import hardware
-from carbench.data.split_table import read_split
+from carbench.data.split.table import read_split
 from conftest import Project
 
 HEAD = (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from carbench.core.tables import write_table
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create
 from carbench.models.devices import place
 from carbench.params.train import TrainParams

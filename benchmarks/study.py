@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks/peers"
 sys.path.insert(0, str(ROOT / "tests"))
 
-from carbench.data.split_table import SplitRow, read_split  # noqa: E402
+from carbench.data.split.table import SplitRow, read_split  # noqa: E402
 from carbench.params.train import recipe_of  # noqa: E402
 from conftest import ARCHIVE, Project, copy_repository  # noqa: E402
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.aggregate import AggregateParams
 from carbench.params.choose import DeploymentMix
 from carbench.statistics.breakdowns import (

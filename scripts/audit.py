@@ -7,6 +7,7 @@ contact sheet of groups).
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.data.audit.contact_sheet import draw, rows, save
 from carbench.data.audit.duplicates import compare, kind_of, told_apart
@@ -15,7 +16,6 @@ from carbench.data.audit.grouping import group, unchained
 from carbench.data.audit.looks import look_at
 from carbench.data.audit.reviewed import read_reviewed, refuse_joined
 from carbench.data.audit.words import DIFFERENT, SAME
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.audit import AuditParams
 
 

@@ -6,12 +6,12 @@ one row per backbone and seed.
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
-from carbench.evaluation.calibration import temper
 from carbench.evaluation.conformal import fit_set_threshold
 from carbench.evaluation.selective import NEVER, fit_threshold
 from carbench.models.checkpoints import read_about
+from carbench.models.temperature import temper
 from carbench.params.calibrate import CalibrateParams
 from carbench.statistics.predictions import read_probabilities
 

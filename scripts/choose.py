@@ -6,8 +6,8 @@ backbone, the best on val first; ``seed`` is its training run that was best on v
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.choose import ChooseParams
 from carbench.statistics.choosing import best_training, choose, explain
 from carbench.statistics.costs import read_costs

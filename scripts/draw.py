@@ -1,16 +1,17 @@
 """draw: put the duplicate groups in the order in which fractions of the train set take them.
 
-Writes ``order.csv``, the place of each group on the circle of ``carbench.data.subsets``. The order
+Writes ``order.csv``, the place of each group on the circle of ``carbench.data.split.subsets``. The
+order
 does not depend on the fractions and seeds of the study, so that adding one does not repeat a
 training.
 """
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.split_table import read_split
-from carbench.data.subsets import draw_places
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.split.subsets import draw_places
+from carbench.data.split.table import read_split
 
 
 def draw(stage: Stage) -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from carbench.core.errors import CarbenchError
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.data.pack_files import sizes_of
-from carbench.data.split_table import read_split
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.pack.files import sizes_of
+from carbench.data.split.table import read_split
 from carbench.evaluation.metrics import measure, measure_calibration
 from carbench.evaluation.mistakes import most_confident
-from carbench.evaluation.predictions import prediction_columns, prediction_rows
 from carbench.evaluation.slices import sliced
 from carbench.models.checkpoints import read_about
+from carbench.models.prediction_table import prediction_columns, prediction_rows
 from carbench.params.evaluate import EvaluateParams
 
 IMAGE = ("leaked", "width", "height")
@@ -33,7 +33,7 @@ def evaluate(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.data.batches import Normalizer, PackedImages
+    from carbench.data.loading.batches import Normalizer, PackedImages
     from carbench.models.backbones import load_trained
     from carbench.models.devices import prepare
     from carbench.models.predict import Images, predict_logits
@@ -74,7 +74,7 @@ def evaluate(stage: Stage) -> None:
     # The clean images after corruptions that imitate a phone camera.
     robustness: list[dict[str, Any]] = []
     if params.corruptions:
-        from carbench.data.corruptions import CorruptedImages
+        from carbench.evaluation.corruptions import CorruptedImages
 
         images = packed([row["image"] for row in clean])
         for corruption in params.corruptions:

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from carbench.core.provenance import file_hash, provenance
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_json, read_table, write_json
-from carbench.data.split_table import first_of_groups, read_split
+from carbench.data.split.table import first_of_groups, read_split
 from carbench.deploy.bundle.folder import ABOUT, CARD, EXAMPLE, INT8_ONNX, LABELS, ONNX, REFERENCE
 from carbench.deploy.export.picking import pick
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.choose import DeploymentMix
 from carbench.params.compute import ComputeSection
 from carbench.params.export import ExportParams
@@ -36,8 +36,8 @@ def export(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.data.batches import Normalizer, PackedImages
-    from carbench.data.pack_files import read_batches
+    from carbench.data.loading.batches import Normalizer, PackedImages
+    from carbench.data.pack.files import read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.card import render_card
     from carbench.deploy.export.example import write_example

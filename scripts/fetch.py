@@ -8,10 +8,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.ingest import MANIFEST, QUARANTINE, collect
+from carbench.data.sources.ingest import MANIFEST, QUARANTINE, collect
 from carbench.data.sources.select import open_source
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.data import DataParams
 
 

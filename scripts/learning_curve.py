@@ -8,8 +8,8 @@ estimated); both have no rows if ``learning_curve.fractions`` is empty.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.learning_curve import LearningCurveParams
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ Writes ``images.npy``, a uint8 array (images, size, size, 3) that is memory-mapp
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_table
-from carbench.data.pack_files import INDEX
-from carbench.data.packing import write_array
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.pack.files import INDEX
+from carbench.data.pack.packing import write_array
 from carbench.params.pack import PackParams
 
 

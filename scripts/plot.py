@@ -7,7 +7,7 @@ figure's own section, so that a change of one figure's parameters redraws only t
 
 from pathlib import Path
 
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.params.plot import PlotParams, StyleParams
 from carbench.report.figures import (
     accuracy,

@@ -5,7 +5,7 @@ Writes a single self-contained HTML file: images, figures and style are inside.
 
 from pathlib import Path
 
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.params.report import ReportParams
 from carbench.report.page import render
 from carbench.report.study import Sources

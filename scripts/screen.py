@@ -10,9 +10,9 @@ candidate) and ``cost.csv`` (what was measured on this machine).
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.split_table import SplitRow
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.split.table import SplitRow
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 
 if TYPE_CHECKING:

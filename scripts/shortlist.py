@@ -8,8 +8,8 @@ into params.yaml as ``backbones``.
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.shortlist import ShortlistParams
 from carbench.statistics.screened import COLUMNS, headline, read_screened, shortlist_rows
 

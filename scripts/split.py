@@ -11,12 +11,12 @@ from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.data.audit.words import OTHER
-from carbench.data.residual_leak import Candidate, Doubt, File, doubts, estimate
-from carbench.data.split_table import split_column
-from carbench.data.splitting import Image, assign
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.split.residual_leak import Candidate, Doubt, File, doubts, estimate
+from carbench.data.split.splitting import Image, assign
+from carbench.data.split.table import split_column
 from carbench.params.split import SplitParams
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import provenance
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.subsets import take
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.data.split.subsets import take
 from carbench.training.recipe import training_recipe
 
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 from carbench.core.provenance import provenance
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
-from carbench.evaluation.predictions import prediction_columns, prediction_rows
 from carbench.models.checkpoints import save_checkpoint
+from carbench.models.prediction_table import prediction_columns, prediction_rows
 from carbench.training.recipe import training_recipe
 
 
@@ -20,9 +20,9 @@ def train(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.evaluation.calibration import fit_temperature
     from carbench.models.backbones import card_document
     from carbench.models.devices import prepare
+    from carbench.models.temperature import fit_temperature
     from carbench.training.run import load_data, train_backbone, training_record
 
     args = stage.args

@@ -6,8 +6,8 @@ selected on val; no rows if ``tune.learning_rates`` is empty.
 
 from pathlib import Path
 
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
 from carbench.params.tune import TuneParams
 from carbench.training.recipe import training_recipe
 from carbench.training.tuning import COLUMNS, trial

@@ -8,7 +8,7 @@ image size. A backbone that cannot be trained and exported at this size is refus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carbench.engines.stage import Stage, log, run_stage, stage_parser
+from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.pinning import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
-from carbench.data.ingest import MANIFEST, Collected, collect
+from carbench.data.sources.ingest import MANIFEST, Collected, collect
 from carbench.data.sources.select import open_source
-from carbench.params.base import read_section
 from carbench.params.data import DataParams
 from conftest import ROOT
 

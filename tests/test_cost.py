@@ -16,9 +16,9 @@ from scipy.stats import binom
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json, read_table, write_table
-from carbench.evaluation.cost.example import ordinary_image
-from carbench.evaluation.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
-from carbench.evaluation.cost.medians import median_interval, slower
+from carbench.cost.example import ordinary_image
+from carbench.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
+from carbench.cost.medians import median_interval, slower
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.timing import Configuration, take_turns
 from carbench.params.study import check
@@ -131,7 +131,7 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     same shapes, and the same answers once it has the trained weights."""
     import torch
 
-    from carbench.evaluation.cost import graphs
+    from carbench.cost import graphs
     from carbench.models.backbones import load_trained
     from carbench.models.onnx_classifier import OnnxModel
     from carbench.models.onnx_graph import write_onnx

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom, kstest
 
 from carbench.core.tables import read_table
-from carbench.data.split_table import SplitRow
-from carbench.evaluation.calibration import temper
+from carbench.data.split.table import SplitRow
 from carbench.evaluation.conformal import fit_set_threshold, prediction_sets
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.evaluation.metrics import calibration_error
-from carbench.evaluation.predictions import prediction_rows
 from carbench.evaluation.selective import NEVER, fit_threshold, nominal_level
 from carbench.models.checkpoints import save_checkpoint
+from carbench.models.prediction_table import prediction_rows
+from carbench.models.temperature import temper
 from carbench.statistics.calibration import calibration_error_score
 from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
 from carbench.statistics.jackknife import Groups

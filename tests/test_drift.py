@@ -25,7 +25,7 @@ from scipy.stats import binomtest, chi2_contingency, energy_distance, hypergeom
 from carbench.cli.commands import drift as command
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
-from carbench.data.image_statistics import IMAGE_STATISTICS, image_statistics
+from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
 from carbench.deploy.bundle.folder import ABOUT, REFERENCE
 from carbench.deploy.bundle.observations import Observations, read_observations, write_observations
 from carbench.deploy.drift import testing

@@ -8,14 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import filterfalse
 from pathlib import Path
 
+import grimp
 import pytest
 
-from carbench.core.code_dependencies import code_of
+from carbench.engines.code import is_code
 from carbench.engines.jobs import Job, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project, copy_project
 
+GRAPH = grimp.build_graph("carbench")
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
 # tune, screen: only where there is work.
 TORCH = ("cost", "evaluate", "export", "screen", "subset", "train", "tune", "weights")
@@ -56,7 +59,7 @@ def test_same_dependencies(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
     local = "presets/none"
     for name, by_snakemake in jobs[0].items():
         named = by_snakemake.inputs
-        for dependency in jobs[1][name].inputs - set(code_of(name.split("@")[0], ROOT)):
+        for dependency in filterfalse(is_code, jobs[1][name].inputs):
             inside = {path for path in named if path.startswith(f"{dependency}/")}
             assert dependency in named or inside, f"{name}: only dvc.yaml names {dependency}"
             named = named - inside - {dependency}
@@ -68,11 +71,23 @@ def test_same_dependencies(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
 def test_dvc_lists_the_code_of_each_stage(
     stage: str, jobs: tuple[dict[str, Job], dict[str, Job]]
 ) -> None:
-    expected = set(code_of(stage, ROOT))
-    for name, job in jobs[1].items():
-        if name.split("@")[0] == stage:
-            listed = {path for path in job.inputs if path.startswith(("scripts/", "src/"))}
-            assert listed == expected, "run `python -m carbench.engines.code_lists`"
+    """Every module that a script imports, directly or not, lies in what dvc.yaml lists, and
+    nothing is listed in vain."""
+    job = next(job for name, job in jobs[1].items() if name.split("@")[0] == stage)
+    listed = {path for path in job.inputs if is_code(path)}
+    files = code_of(stage)
+    assert not {path for path in files if not within(path, listed) and has_code(path)}
+    assert listed == {each for each in listed if any(within(path, {each}) for path in files)}
+
+
+def within(path: str, listed: set[str]) -> bool:
+    return any(path == each or path.startswith(f"{each}/") for each in listed)
+
+
+def has_code(path: str) -> bool:
+    """Anything but a docstring, which is all that some packages have in their __init__."""
+    body = ast.parse((ROOT / path).read_text()).body
+    return any(not isinstance(each, ast.Expr) for each in body)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +110,7 @@ def test_what_a_script_really_loads(stage: str) -> None:
         if name.split(".")[0] == "carbench"
     }
     assert files
-    assert files <= set(code_of(stage, ROOT))
+    assert files <= code_of(stage)
     assert ("torch" in loaded) == (stage in TORCH)
 
 
@@ -107,6 +122,31 @@ def test_parameters_are_checked_before_torch_loads(stage: str) -> None:
         "except SystemExit: pass"
     )
     assert "torch" not in loaded_by(start)
+
+
+def code_of(stage: str) -> set[str]:
+    """The files that a stage's script imports, directly or not, itself among them."""
+    script = ROOT / f"scripts/{stage}.py"
+    direct = set()
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.Import):
+            direct |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            direct |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    modules: set[str] = set()
+    waiting = direct & GRAPH.modules
+    while waiting:
+        module = waiting.pop()
+        modules.add(module)
+        waiting |= GRAPH.find_modules_directly_imported_by(module) - modules
+        if around := module.rpartition(".")[0]:  # the package is imported first
+            waiting |= {around} - modules
+    files = set()
+    for module in modules:
+        path = ROOT / "src" / module.replace(".", "/")
+        found = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        files.add(found.relative_to(ROOT).as_posix())
+    return {f"scripts/{stage}.py", *files}
 
 
 def loaded_by(program: str) -> dict[str, str]:
@@ -131,7 +171,7 @@ def test_a_script_runs_the_code_that_lies_beside_it(tmp_path: Path) -> None:
     """Not that of the clone from which carbench was installed: `dvc exp run --queue` works so."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", symlinks=True)
     shutil.copytree(ROOT / "src", tmp_path / "src")
-    (tmp_path / "src/carbench/engines/stage.py").write_text(
+    (tmp_path / "src/carbench/core/stage.py").write_text(
         "raise SystemExit('the code of this clone')"
     )
     done = subprocess.run(

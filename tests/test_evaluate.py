@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from carbench.data.corruptions import CORRUPTIONS, CROP, DARKNESS
+from carbench.evaluation.corruptions import CORRUPTIONS, CROP, DARKNESS
 from carbench.evaluation.explaining import MIN_CELLS, explain, mapped_stage
 from carbench.evaluation.mistakes import most_confident
 from carbench.evaluation.slices import TERCILES, sliced, terciles

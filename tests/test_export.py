@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from carbench.core.errors import CarbenchError
-from carbench.data.pack_files import open_array, rows_of
-from carbench.data.split_table import read_split
+from carbench.data.pack.files import open_array, rows_of
+from carbench.data.split.table import read_split
 from carbench.deploy.bundle.folder import ABOUT, CARD, INT8_ONNX, LABELS, ONNX
 from carbench.deploy.bundle.observations import read_observations
 from carbench.deploy.export.card import render_card
@@ -76,8 +76,8 @@ def test_timm_loads_the_folder(smoke_run: Project, about: dict[str, Any]) -> Non
     import timm
     import torch
 
-    from carbench.data.augment import resample, whole
-    from carbench.data.batches import Normalizer
+    from carbench.data.loading.augment import resample, whole
+    from carbench.data.loading.batches import Normalizer
 
     folder = smoke_run.root / "results"
     model = timm.create_model(f"local-dir:{folder / 'export'}", pretrained=True).eval()

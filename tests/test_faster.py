@@ -19,11 +19,11 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data import batches as packed
-from carbench.data import packing
-from carbench.data.augment import draw_crops, draw_patches, erase, resample
-from carbench.data.batches import PackedImages
-from carbench.data.images import Fit, ImageFacts, decode, resize, shrink
+from carbench.data.images.decoding import Fit, ImageFacts, decode, resize, shrink
+from carbench.data.loading import batches as packed
+from carbench.data.loading.augment import draw_crops, draw_patches, erase, resample
+from carbench.data.loading.batches import PackedImages
+from carbench.data.pack import packing
 from carbench.models import devices
 from carbench.models.gpus import PLACES, lease
 from carbench.models.predict import predict_logits

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.params.base import read_section
 from carbench.params.plot import PlotParams
 from carbench.report.figures import accuracy, differences, pareto
 from carbench.report.figures.colours import contrast, legible

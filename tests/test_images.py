@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.data.images import TURNS, BadImageError, decode, resize
+from carbench.data.images.decoding import TURNS, BadImageError, decode, resize
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from carbench.core.errors import CarbenchError
-from carbench.data.ingest import collect
+from carbench.core.params import read_section
 from carbench.data.sources import kaggle
+from carbench.data.sources.ingest import collect
 from carbench.data.sources.select import open_source
-from carbench.params.base import read_section
 from carbench.params.data import DataParams
 from test_sources import tree
 

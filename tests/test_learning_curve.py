@@ -17,8 +17,8 @@ from variance_parts import Scenario as Design
 from variance_parts import average as average_parts
 
 from carbench.core.tables import read_json, read_table
-from carbench.data.split_table import SplitRow
-from carbench.data.subsets import draw_places, take
+from carbench.data.split.subsets import draw_places, take
+from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
 from carbench.statistics.learning import learning_curve

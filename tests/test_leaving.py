@@ -18,7 +18,7 @@ from operator import neg
 from pathlib import Path
 from carbench.core.errors import CarbenchError
 from carbench.core.parallel import in_order_by_processes
-from carbench.engines.stage import log, run_stage, stage_parser
+from carbench.core.stage import log, run_stage, stage_parser
 
 place = Path(sys.argv.pop())
 

@@ -373,8 +373,9 @@ def test_the_lock_keeps_what_others_wrote(
     wanted = receipt.ingredients
     write_lock(tmp_path, {"split": (job, receipt, contents)})
     first = (tmp_path / "dvc.lock").read_text()
-    assert read_lock(tmp_path).entries["split"].ingredients.key == wanted.key
-    assert Workspace(tmp_path, Store(tmp_path / "cache")).prove(job).locked
+    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    assert (locked := workspace.locked("split")) and locked.ingredients.key == wanted.key
+    assert workspace.prove(job).locked
 
     other = JobSpec("other", "other", "echo 'a: b'", job.deps, job.params, job.outs, job.cached)
     named = Receipt("other", Ingredients("echo 'a: b'", wanted.params, wanted.deps), receipt.outs)
@@ -402,7 +403,8 @@ def test_a_lock_that_a_kill_cut_short_is_mended(
     (tmp_path / "dvc.lock").write_text(left)
     found = read_lock(tmp_path)
     assert not found.whole
-    assert found.entries["split"].ingredients.key == receipt.ingredients.key
+    locked = Workspace(tmp_path, Store(tmp_path / "cache")).locked("split")
+    assert locked and locked.ingredients.key == receipt.ingredients.key
     write_lock(tmp_path, {"split": (job, receipt, contents)})
     assert (tmp_path / "dvc.lock").read_text() == before
     (tmp_path / "dvc.lock").write_text(left)

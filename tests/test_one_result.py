@@ -342,7 +342,7 @@ def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> 
     assert "train@resnet-0" in plans(by_snakemake)[1]
 
 
-@pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/evaluation/calibration.py"])
+@pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/models/temperature.py"])
 def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edited: str) -> None:
     before = (by_snakemake.root / MODEL).read_bytes()
     edit(by_snakemake, "backbones.resnet.train", {"epochs": 20})

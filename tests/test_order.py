@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
+from carbench.core.stage import Stage
 from carbench.engines.dvc_yaml import read_jobs
-from carbench.engines.stage import Stage
 from conftest import ROOT, Project, active_environment
 
 # What reads more than one backbone, pool or class, and loads neither torch nor images.

@@ -19,11 +19,11 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data.augment import draw_mixing, mix
-from carbench.evaluation.calibration import fit_temperature
+from carbench.data.loading.augment import draw_mixing, mix
 from carbench.models.backbones import create
 from carbench.models.checkpoints import read_about
 from carbench.models.heads import head_of
+from carbench.models.temperature import fit_temperature
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
 from carbench.training import loop, tuning

@@ -18,7 +18,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from carbench.engines import stage
+from carbench.core import stage
 from carbench.params.train import TrainParams
 from carbench.training import checkpoint as checkpoints
 from carbench.training import loop

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
-from carbench.params.base import read_section
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 from carbench.params.shortlist import ShortlistParams
 from carbench.params.study import check

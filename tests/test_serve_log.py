@@ -23,7 +23,7 @@ import pytest
 from attacks import encoded
 from bundles import sha256
 from carbench.core.errors import CarbenchError
-from carbench.data.image_statistics import IMAGE_STATISTICS
+from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.folder import read_model
 from carbench.deploy.serve import log_window
 from carbench.deploy.serve.log import PredictionLog, Record, new_id

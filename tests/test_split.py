@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import write_table
-from carbench.data.residual_leak import Candidate, File, doubts, estimate, missed_bounds
-from carbench.data.split_table import read_split
-from carbench.data.splitting import Assignment, Image, assign
+from carbench.data.split.residual_leak import Candidate, File, doubts, estimate, missed_bounds
+from carbench.data.split.splitting import Assignment, Image, assign
+from carbench.data.split.table import read_split
 from carbench.params.split import SplitParams
 from carbench.params.study import check
 from conftest import ROOT, run_script, set_key

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from carbench.core.errors import CarbenchError
-from carbench.evaluation.calibration import temper
 from carbench.evaluation.metrics import calibration_error, measure, measure_calibration
 from carbench.models.checkpoints import save_checkpoint
+from carbench.models.temperature import temper
 from carbench.params.choose import ChooseParams
 from carbench.statistics.breakdowns import recall_table, robustness_table, slice_table
 from carbench.statistics.calibration import calibration_intervals

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carbench.core.errors import CarbenchError
-from carbench.data.augment import Crops, draw_crops, resample, whole
+from carbench.core.params import read_section
+from carbench.data.loading.augment import Crops, draw_crops, resample, whole
 from carbench.models.timm_names import known_names, refuse_unknown
-from carbench.params.base import read_section
 from carbench.params.train import BackboneParams, TrainParams
 from carbench.training.loop import Epoch, better
 from carbench.training.optim import learning_rates

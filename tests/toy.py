@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.checkpoints import save_checkpoint
-from carbench.params.base import read_section
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages
 from conftest import ROOT

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from common import accuracy, parser, report, spent
 
+from carbench.core.params import read_section
 from carbench.core.tables import write_table
-from carbench.data.batches import Normalizer, PackedImages
-from carbench.data.packing import write_array
+from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.data.pack.packing import write_array
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
-from carbench.params.base import read_section
 from carbench.params.pack import PackParams
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, fit

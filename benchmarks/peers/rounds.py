@@ -22,7 +22,7 @@ Round = Callable[[dict[str, Any]], None]
 
 def carbench(argv: list[str]) -> tuple[Round, str]:
     """Return what takes carbench's steps, and the precision that it computes in."""
-    from carbench.data.batches import Normalizer, PackedImages
+    from carbench.data.loading.batches import Normalizer, PackedImages
     from carbench.models.backbones import create, normalization
     from carbench.models.devices import place, prepare
     from carbench.params.train import TrainParams

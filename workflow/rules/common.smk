@@ -1,7 +1,7 @@
 # What the rules share: the checked study, and what a job depends on besides its files.
 #
 # Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; code(), keys(), recipe(), gpus(), train_gpus(), all_runs(),
+# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(), all_runs(),
 #         all_subsets()
 
 import json
@@ -14,9 +14,8 @@ from snakemake.exceptions import WorkflowError
 # The code of this clone, also where several share an environment.
 sys.path.insert(0, "src")
 
-from carbench.core.code_dependencies import code_hash
 from carbench.core.errors import CarbenchError
-from carbench.params.base import lookup, read_yaml
+from carbench.core.params import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import recipe_of
 from carbench.models.pinning import refuse_unpinned
@@ -93,11 +92,6 @@ wildcard_constraints:
     fraction=r"0\.[0-9]+",
     figure="|".join(FIGURES),
     pool="[A-Za-z][A-Za-z0-9_-]*",
-
-
-def code(stage):
-    """What changes with a stage's script and every module that it imports."""
-    return code_hash(stage)
 
 
 def keys(*names):

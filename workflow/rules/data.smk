@@ -25,7 +25,6 @@ rule fetch:
         mem_mb=2000,
         runtime=240,
     params:
-        code=code("fetch"),
         choices=keys("data"),
     shell:
         "python scripts/fetch.py --output results/data --log {log}"
@@ -54,7 +53,6 @@ rule audit:
         mem_mb=2000,
         runtime=120,
     params:
-        code=code("audit"),
         choices=keys("audit"),
     shell:
         "python scripts/audit.py --data results/data --output results/audit --log {log}"
@@ -80,7 +78,6 @@ rule split:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("split"),
         choices=keys("split"),
     shell:
         "python scripts/split.py --audit results/audit --output results/split --log {log}"
@@ -105,7 +102,6 @@ rule pack:
         mem_mb=2000,
         runtime=120,
     params:
-        code=code("pack"),
         choices=keys("pack"),
     shell:
         "python scripts/pack.py --data results/data --output results/pack --log {log}"

@@ -33,7 +33,6 @@ rule export:
         mem_mb=4000,
         runtime=30,
     params:
-        code=code("export"),
         choices=keys("export", "pack", "aggregate.confidence", "choose.deployment_mix"),
     shell:
         "python scripts/export.py --choice {input.choice} --thresholds {input.thresholds}"

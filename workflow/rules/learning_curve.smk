@@ -22,7 +22,6 @@ rule draw:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("draw"),
         choices=keys("learning_curve.draw_seed"),
     shell:
         "python scripts/draw.py --split {input.split} --output {output} --log {log}"
@@ -52,7 +51,6 @@ rule subset:
         mem_mb=6000,
         runtime=720,
     params:
-        code=code("subset"),
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
         "python scripts/subset.py --backbone {wildcards.backbone} --fraction {wildcards.fraction}"
@@ -81,7 +79,6 @@ rule learning_curve:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code("learning_curve"),
         choices=keys("learning_curve", "backbones"),
     shell:
         "python scripts/learning_curve.py --subset results/subset"

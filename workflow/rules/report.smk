@@ -25,7 +25,6 @@ rule choose:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code("choose"),
         choices=keys("choose", "backbones", "seeds", "split.repeats"),
     shell:
         "python scripts/choose.py --train results/train --cost results/cost"
@@ -51,7 +50,6 @@ rule calibrate:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code("calibrate"),
         choices=keys("calibrate", "backbones", "seeds"),
     shell:
         "python scripts/calibrate.py --train results/train --output {output} --log {log}"
@@ -95,7 +93,6 @@ rule aggregate:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code("aggregate"),
         choices=keys(
             "aggregate",
             "backbones",
@@ -136,7 +133,6 @@ rule plot:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code("plot"),
         choices=keys("plot.style", "plot.{figure}"),
     shell:
         "python scripts/plot.py --figure {wildcards.figure} --table {input.table}"
@@ -180,7 +176,6 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code("report"),
         choices=keys("report"),
     shell:
         "python scripts/report.py --data results/data --audit results/audit"

@@ -27,7 +27,6 @@ rule screen:
         mem_mb=6000,
         runtime=720,
     params:
-        code=code("screen"),
         choices=keys(
             "screen.candidates.{pool}",
             "screen.weights",
@@ -58,7 +57,6 @@ rule shortlist:
         mem_mb=2000,
         runtime=30,
     params:
-        code=code("shortlist"),
         choices=keys("shortlist", "screen.candidates"),
     shell:
         "python scripts/shortlist.py --screen results/screen --output results/shortlist --log {log}"

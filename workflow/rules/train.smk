@@ -21,7 +21,6 @@ rule weights:
         mem_mb=4000,
         runtime=60,
     params:
-        code=code("weights"),
         choices=keys(
             "backbones.{backbone}.model",
             "backbones.{backbone}.weights",
@@ -51,7 +50,6 @@ rule tune:
         mem_mb=6000,
         runtime=720,
     params:
-        code=code("tune"),
         choices=keys("tune", "train", "backbones.{backbone}.train"),
     shell:
         "python scripts/tune.py --backbone {wildcards.backbone}"
@@ -83,7 +81,6 @@ rule train:
         mem_mb=6000,
         runtime=720,
     params:
-        code=code("train"),
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
         "python scripts/train.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
@@ -115,7 +112,6 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        code=code("evaluate"),
         choices=keys("evaluate"),
     shell:
         "python scripts/evaluate.py --backbone {wildcards.backbone} --seed {wildcards.seed}"
@@ -150,7 +146,6 @@ rule cost:
         mem_mb=4000 + 500 * len(BACKBONES),
         runtime=120,
     params:
-        code=code("cost"),
         choices=keys("cost", "pack", "backbones", "train.image_size"),
     shell:
         "python scripts/cost.py --weights results/weights --data results/data"

@@ -13,8 +13,7 @@ from typing import Any
 
 import psutil
 
-from carbench.core.code_dependencies import code_hash
-
+PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("carbench", "torch", "timm", "numpy", "pillow", "safetensors", "pandas")
 
 
@@ -36,6 +35,16 @@ def provenance(stage: str, params: dict[str, Any], inputs: list[Path]) -> dict[s
         "hardware": hardware(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def code_hash(stage: str) -> str:
+    """Return one sha256 over the names and contents of a stage's script and of this package."""
+    digest = hashlib.sha256()
+    for path in [Path(f"scripts/{stage}.py").absolute(), *sorted(PACKAGE.rglob("*.py"))]:
+        content = path.read_bytes()
+        name = os.path.relpath(path, PACKAGE)
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:

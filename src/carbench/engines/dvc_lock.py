@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,8 @@ def write_lock(
     for name, (job, receipt, deps) in receipts.items():
         block = _dump({"stages": {name: _entry(job, receipt, deps)}})
         ((_, entries[name]),) = _entries(YAML(typ="safe").load(block)["stages"])
-        if not _same(entries[name], receipt):
+        meant = {path: deps[path].md5 for path in job.deps}
+        if not _same(entries[name], receipt, meant):
             raise CarbenchError(
                 path,
                 key=name,
@@ -134,9 +135,10 @@ def write_lock(
     _remember(root, whole, entries)
 
 
-def _same(read: Receipt, written: Receipt) -> bool:
+def _same(read: Receipt, written: Receipt, deps: Mapping[str, str]) -> bool:
+    meant = replace(written.ingredients, deps=deps)
     contents = [{path: each.md5 for path, each in which.outs.items()} for which in (read, written)]
-    return read.ingredients.key == written.ingredients.key and contents[0] == contents[1]
+    return read.ingredients.key == meant.key and contents[0] == contents[1]
 
 
 def _remember(root: Path, text: bytes, entries: Mapping[str, Receipt]) -> None:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.errors import CarbenchError
-from carbench.params.base import lookup, read_yaml
+from carbench.core.params import lookup, read_yaml
 
 DEFINITION = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
 EXPRESSION = re.compile(r"\$\{\s*([^}]+?)\s*\}")
-# The frame around the study's own scripts, which record what they make by themselves.
-FRAME = "src/carbench/engines/stage.py"
+# The study's own scripts depend on this; they record what they make by themselves.
+CORE = "src/carbench/core"
 # Keys of a stage that make its results depend on more than its files, command and parameters.
 UNKNOWN = ("wdir", "vars", "frozen", "always_changed")
 
@@ -53,7 +53,7 @@ class JobSpec:
     @property
     def records_itself(self) -> bool:
         """Whether its script records what it makes, and brings it back."""
-        return FRAME in self.deps
+        return CORE in self.deps and one_line(self.command).startswith("python scripts/")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from carbench.core.atomic_outputs import draft_in, replace
 from carbench.core.errors import CarbenchError
+from carbench.engines.code import is_code
 from carbench.engines.differences import differences
 from carbench.engines.dvc_cache import open_store
 from carbench.engines.dvc_internals import dvc_lock
@@ -167,7 +168,7 @@ def making(argv: list[str]) -> Iterator[Making | None]:
         if "DVC_STAGE" in os.environ:
             _warn_of_outdated_inputs(workspace, job)
         run = Making(root, job, workspace)
-        workspace.hashes.save()
+        workspace.save()
         yield run
         run.done()
 
@@ -222,8 +223,9 @@ def _ingredients(workspace: Workspace, job: JobSpec) -> Ingredients:
 
 def _read_code_anew(root: Path, job: JobSpec) -> None:
     """Start again if code was edited while it was being loaded: nobody could say what runs."""
-    code = [path for path in job.deps if path.startswith(("scripts/", "src/"))]
-    newest = max(((root / path).stat().st_ctime_ns for path in code), default=0)
+    code = [root / path for path in job.deps if is_code(path)]
+    files = [file for path in code for file in (path.rglob("*.py") if path.is_dir() else [path])]
+    newest = max((file.stat().st_ctime_ns for file in files), default=0)
     now_ns = time.time_ns()
     if _LOADED_NS - START_NS < newest <= now_ns:
         time.sleep(max(0.0, (newest + START_NS - now_ns) / 1e9))

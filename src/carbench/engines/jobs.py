@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carbench.core.params import lookup, read_yaml
 from carbench.engines.dvc_internals import dvc_repo
 from carbench.engines.dvc_yaml import PARAMS, one_line
 from carbench.engines.snakemake_internals import snakemake_dag
-from carbench.params.base import lookup, read_yaml
 
 
 @dataclass(frozen=True)

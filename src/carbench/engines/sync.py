@@ -48,7 +48,7 @@ def prove_all(workspace: Workspace) -> dict[str, Proof]:
     """Return the proof of every job, by name."""
     proofs = {name: workspace.prove(job) for name, job in workspace.jobs.items()}
     _show_forgeries(workspace)
-    workspace.hashes.save()
+    workspace.save()
     return proofs
 
 
@@ -79,7 +79,7 @@ def to_snakemake(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
                 stamp = records.stamp(path) or []
             written[path] = [token, *stamp]
     raise_times(workspace, proofs)
-    workspace.hashes.save()
+    workspace.save()
     if written != stamps:
         write_remembered(workspace.root / STAMPS, VERSION, written)
 

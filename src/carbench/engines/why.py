@@ -114,8 +114,8 @@ def explain(
 def _closest(workspace: Workspace, job: JobSpec) -> Receipt | None:
     """What is known of a job's outputs as they lie there; else the last known of the job."""
     known = list(receipts_of(workspace.root, job.name))
-    if job.name in workspace.lock.entries:
-        known.insert(0, workspace.lock.entries[job.name])
+    if entry := workspace.locked(job.name):
+        known.insert(0, entry)
     lying = [each for each in known if not any(_damaged(workspace, each))]
     today = workspace.ingredients(job)
     same = [each for each in known if today and each.ingredients.key == today.key]

@@ -1,24 +1,26 @@
 """What lies in results/ today, held against the receipts and against dvc.lock.
 
 A job is *proven* if a receipt, or its entry in dvc.lock, says that today's command, parameters and
-files give exactly what lies there. Nothing is proven by a clock.
+files give exactly what lies there. Nothing is proven by a clock. Code counts by its fingerprint
+(:mod:`carbench.engines.code`): an edited comment leaves a job proven.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import lookup, read_yaml
+from carbench.engines.code import Fingerprints, is_code
 from carbench.engines.dvc_lock import Lock, read_lock
 from carbench.engines.dvc_yaml import PARAMS, JobSpec, read_definition
 from carbench.engines.hashing import Content, Hashes, content_of
 from carbench.engines.records import FOLDER, Ingredients, Receipt, find_receipt, receipts_of
 from carbench.engines.run_cache import Store
-from carbench.params.base import lookup, read_yaml
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Workspace:
         self.root = root
         self.store = store
         self.hashes = Hashes(root, trust)
+        self._code = Fingerprints(root)
         definition = read_definition(root)
         self.jobs = definition.jobs
         self.left_alone = definition.left_alone
@@ -68,12 +71,33 @@ class Workspace:
         """Return what a job would be made from today; None if something is missing."""
         if next(self.missing(job), None) is not None:
             return None
-        deps = {path: self.content(path) for path in job.deps}
         return Ingredients(
             job.command,
             {key: self.value(key) for key in job.params},
-            {path: content.md5 for path, content in deps.items() if content},
+            {path: self._fingerprint(path) for path in job.deps},
         )
+
+    def locked(self, name: str) -> Receipt | None:
+        """Return what dvc.lock says of a job, with the fingerprint of code that is today's.
+
+        dvc.lock has only hashes of bytes; of code that has been edited since, its hash stays, which
+        is no fingerprint of today's.
+        """
+        entry = self.lock.entries.get(name)
+        if entry is None:
+            return None
+        deps = {
+            path: self._fingerprint(path)
+            if is_code(path) and (found := self.content(path)) and found.md5 == md5
+            else md5
+            for path, md5 in entry.ingredients.deps.items()
+        }
+        return replace(entry, ingredients=replace(entry.ingredients, deps=deps))
+
+    def save(self) -> None:
+        """Write down what was hashed."""
+        self.hashes.save()
+        self._code.save()
 
     def missing(self, job: JobSpec) -> Iterator[str]:
         """Yield what a job reads and is not there: files, folders, parameters of other files."""
@@ -103,7 +127,7 @@ class Workspace:
         if wanted is None:
             return Proof(job, False, None, False)
         key = wanted.key
-        entry = self.lock.entries.get(job.name)
+        entry = self.locked(job.name)
         known = entry is not None and entry.ingredients.key == key and self._lies_there(entry)
         locked = known and self.lock.whole
         receipt = find_receipt(self.root, job.name, key, self.store)
@@ -123,6 +147,14 @@ class Workspace:
             path = f"{folder}/{name}"
             if self._is_stray(path, content):
                 yield path
+
+    def _fingerprint(self, path: str) -> str:
+        content = self.content(path)
+        assert content is not None
+        if not is_code(path):
+            return content.md5
+        files = [] if content.nfiles is None else self.hashes.listing(path)
+        return self._code.of(path, content, files)
 
     def _look(self, path: str) -> Content | None:
         if path not in self._folders:

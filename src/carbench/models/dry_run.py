@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from carbench.core.errors import CarbenchError
-from carbench.data.batches import Normalizer
+from carbench.data.loading.batches import Normalizer
 from carbench.models.backbones import ModelCard, create, normalization
 from carbench.models.devices import place, prepare
 from carbench.models.heads import train_mode

@@ -1,6 +1,7 @@
 """The model as one ONNX graph, from the pixels of a shrunk image to probabilities.
 
-Before it an image file goes through :func:`carbench.data.images.shrink`, as in stage pack. What
+Before it an image file goes through :func:`carbench.data.images.decoding.shrink`, as in stage
+pack. What
 follows (resizing to what the backbone sees, normalisation, temperature) is in the graph, so that no
 user of it can do it differently.
 """
@@ -22,8 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from carbench.data.augment import line_shares
-from carbench.data.batches import Normalizer
+from carbench.data.loading.augment import line_shares
+from carbench.data.loading.batches import Normalizer
 from carbench.models.backbones import ModelCard
 from carbench.models.without_compiler import use_compiler
 
@@ -107,7 +108,7 @@ class Deployable(nn.Module):
     def _see(self, images: Tensor) -> Any:
         """Return the backbone's last feature maps or tokens of (N, S, S, 3) uint8."""
         side, size = images.shape[1], self._size
-        # As carbench.data.augment.resample for whole images: rows first, then columns.
+        # As carbench.data.loading.augment.resample for whole images: rows first, then columns.
         tall = torch.matmul(self.shares, images.reshape(-1, side, side * 3).float())
         planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
         upright = torch.matmul(planes, self.shares.transpose(1, 2))

@@ -8,8 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_yaml
 from carbench.models.hub import newest
-from carbench.params.base import read_yaml
 from carbench.params.train import WeightsHub
 
 UNPINNED = "pretrained"

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from carbench.data.batches import Normalizer
+from carbench.data.loading.batches import Normalizer
 
 
 class Images(Protocol):

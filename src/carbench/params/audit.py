@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 
 Agreement = Annotated[float, Field(ge=0, le=1)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 
 # The backbone that stage choose has chosen, and the best of its seeds.
 CHOSEN, BEST = "chosen", "best"

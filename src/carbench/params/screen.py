@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 from carbench.params.compute import ComputeSection
 
 NotNegative = Annotated[float, Field(ge=0)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 

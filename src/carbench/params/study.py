@@ -15,9 +15,9 @@ import yaml
 from pydantic import Field
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import Section, parse, read_yaml, refuse_extremes
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
-from carbench.params.base import Section, parse, read_yaml, refuse_extremes
 from carbench.params.calibrate import CalibrateParams
 from carbench.params.choose import ChooseParams
 from carbench.params.cost import CostParams

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 from carbench.params.compute import ComputeSection
 
 Positive = Annotated[float, Field(gt=0)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from carbench.params.base import Section
+from carbench.core.params import Section
 
 
 class TuneParams(Section):

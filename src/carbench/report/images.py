@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from carbench.data.images import read
+from carbench.data.images.decoding import read
 from carbench.report.figures.explanations import Pixels, overlay
 
 # Twice the size that they are shown at, for sharp screens.

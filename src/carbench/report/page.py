@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from carbench.evaluation.cost.files import MEASURED
+from carbench.cost.files import MEASURED
 from carbench.params.report import ReportParams
 from carbench.report.forms import FORMS, cell, machine
 from carbench.report.images import data_uri, explanation, sheet, thumbnail

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.tables import read_json, read_table
-from carbench.data.split_table import FOLD, count_splits, split_column
-from carbench.evaluation.cost.files import CONDITIONS, MEASURED
+from carbench.cost.files import CONDITIONS, MEASURED
+from carbench.data.split.table import FOLD, count_splits, split_column
 from carbench.report.figures.summary import (
     Backbone,
     Choice,

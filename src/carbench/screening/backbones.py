@@ -12,8 +12,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_yaml
 from carbench.core.tables import read_table
-from carbench.params.base import read_yaml
 from carbench.screening.candidates import read_weights
 
 # The line that opens the section, and the lines below it up to the next section or its comment.

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.progress import progress
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.devices import computes_bfloat16
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from carbench.core.provenance import file_hash
-from carbench.data.batches import PackedImages
-from carbench.data.pack_files import ARRAY
-from carbench.data.split_table import SplitRow, classes_of, read_split
-from carbench.data.splitting import Image, deal
+from carbench.data.loading.batches import PackedImages
+from carbench.data.pack.files import ARRAY
+from carbench.data.split.splitting import Image, deal
+from carbench.data.split.table import SplitRow, classes_of, read_split
 from carbench.params.screen import ProbeParams
 from carbench.screening.screening import Images
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
+from carbench.core.params import read_section
 from carbench.core.tables import read_table
 from carbench.models.hub import newest
 from carbench.models.pinning import repository_of
-from carbench.params.base import read_section
 from carbench.params.screen import ScreenParams
 from carbench.params.train import WeightsHub
 from carbench.screening.candidates import WEIGHTS_COLUMNS, matches

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create, load_start, normalization
 from carbench.models.devices import place
 from carbench.models.macs import count_macs, count_parameters

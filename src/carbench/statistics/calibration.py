@@ -9,7 +9,7 @@ from math import exp
 
 import numpy as np
 
-from carbench.evaluation.calibration import LEAST
+from carbench.models.temperature import LEAST
 from carbench.statistics.estimates import Estimate, Score, estimate_together
 from carbench.statistics.intervals import Interval, standard_error
 from carbench.statistics.jackknife import Groups, Numbers, jackknife_variance

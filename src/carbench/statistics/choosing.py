@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from carbench.evaluation.calibration import LEAST
+from carbench.models.temperature import LEAST
 from carbench.params.choose import ChooseParams
 from carbench.statistics.comparing import DRAWS, better_than, compare
 from carbench.statistics.costs import Cost

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from carbench.core.tables import damaged, read_json, read_table
-from carbench.evaluation.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS, SERVED
-from carbench.evaluation.cost.medians import slower
+from carbench.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS, SERVED
+from carbench.cost.medians import slower
 from carbench.statistics.intervals import Interval
 
 CostBy = Literal["macs", "parameters", "latency_ms"]

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from carbench.core.tables import read_json
-from carbench.evaluation.calibration import temper
+from carbench.models.temperature import temper
 from carbench.statistics.predictions import (
     COLUMNS,
     UNTESTED,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from carbench.evaluation.calibration import temper
 from carbench.evaluation.label_errors import suggest_labels
+from carbench.models.temperature import temper
 from carbench.statistics.predictions import read_probabilities
 from carbench.statistics.runs import Runs
 

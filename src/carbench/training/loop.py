@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from carbench.core.errors import CarbenchError
 from carbench.core.progress import progress
-from carbench.data.augment import Augmentation, augment, draw_augmentation
-from carbench.data.batches import Normalizer, PackedImages
+from carbench.data.loading.augment import Augmentation, augment, draw_augmentation
+from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.devices import tf32, uses_bfloat16
 from carbench.models.heads import train_mode
 from carbench.models.predict import predict_logits

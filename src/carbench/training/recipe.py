@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from carbench.core.params import parse
 from carbench.models.checkpoints import is_pretrained
-from carbench.params.base import parse
 from carbench.params.train import TrainParams, recipe_of
 from carbench.training.tuning import tuned
 

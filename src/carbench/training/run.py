@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from carbench.core.errors import CarbenchError
-from carbench.data.batches import Normalizer, PackedImages
-from carbench.data.split_table import SplitRow, classes_of, read_split
+from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.data.split.table import SplitRow, classes_of, read_split
 from carbench.models.backbones import ModelCard, create, load_start, normalization
 from carbench.models.checkpoints import read_about, read_tensors
 from carbench.models.devices import peak_memory_mb, place

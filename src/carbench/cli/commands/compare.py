@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     # Pandas and scipy take a second to load, which `--help` need not wait for.
     from carbench.cli.experiments.reading import read_experiment, read_params
     from carbench.cli.experiments.wording import changed_params, document, text
+    from carbench.core.params import lookup, read_section, read_yaml
     from carbench.engines.dvc_yaml import DEFINITION
     from carbench.engines.revisions import WORKSPACE, open_revision
     from carbench.engines.sync import open_workspace, prove_all
     from carbench.engines.why import refuse_unproven
     from carbench.params.aggregate import AggregateParams
-    from carbench.params.base import lookup, read_section, read_yaml
     from carbench.statistics.experiments import compare_experiments
 
     names = args.experiments if len(args.experiments) > 1 else [WORKSPACE, *args.experiments]

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from carbench.data.audit.duplicates import Pair
-from carbench.data.images import read
+from carbench.data.images.decoding import read
 
 # Pixels: of a print, between prints, and below a print for its lines of text.
 PRINT = (220, 150)

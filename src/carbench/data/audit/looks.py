@@ -18,7 +18,7 @@ from PIL import Image
 from carbench.core.parallel import in_order
 from carbench.data.audit.margins import without_margins
 from carbench.data.audit.outlines import LENGTH, outlines
-from carbench.data.images import read
+from carbench.data.images.decoding import read
 
 THUMBNAIL = 48
 # Margins are looked for at four times the size.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from carbench.core.errors import CarbenchError
-from carbench.data.image_formats import START, format_of
+from carbench.data.images.formats import START, format_of
 from carbench.data.sources.files import (
     Listing,
     Reader,

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from carbench.core.errors import CarbenchError
+from carbench.core.params import has_control_characters
 from carbench.data.sources.places import Place
-from carbench.params.base import has_control_characters
 from carbench.params.data import DataParams
 
 Row = Mapping[str, object]

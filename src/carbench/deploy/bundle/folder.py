@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json
-from carbench.data.images import Fit
+from carbench.data.images.decoding import Fit
 from carbench.deploy.bundle.about import ModelAbout
 
 ABOUT = "model.json"
@@ -33,7 +33,7 @@ class Deployed:
         version: backbone, seed and the beginning of the sha256 of its ONNX file.
         classes: the K class names, in the order of the model's output.
         size: pixels of both sides of the images that the ONNX model takes.
-        fit: how an image is brought to that shape (:func:`carbench.data.images.resize`).
+        fit: how an image is brought to that shape (:func:`carbench.data.images.decoding.resize`).
         threshold: of the confidence, above which an answer is sure; None: none was asked for.
         set_threshold: the probability that a class needs to be in the set; None: no sets.
         about: all of model.json.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.core.tables import damaged, missing
-from carbench.data.image_statistics import IMAGE_STATISTICS, image_statistics
+from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
 from carbench.deploy.bundle.folder import REFERENCE, Deployed, read_checked
 from carbench.models.onnx_classifier import OnnxModel
 

@@ -18,7 +18,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.data.image_statistics import IMAGE_STATISTICS
+from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
 
 # Fewer images, in the window or in the reference, say nothing either way.

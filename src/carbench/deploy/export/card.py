@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from carbench.data.split_table import SplitRow
+from carbench.data.split.table import SplitRow
 
 # What Markdown would read as more than the letters of a class name.
 MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})

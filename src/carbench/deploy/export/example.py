@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carbench.data.images import read
-from carbench.data.split_table import SplitRow
+from carbench.data.images.decoding import read
+from carbench.data.split.table import SplitRow
 from carbench.deploy.bundle.observations import Observations
 
 # Pixels of the longer side, at most.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from carbench.evaluation.calibration import temper
+from carbench.models.temperature import temper
 from carbench.params.choose import DeploymentMix
 from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
 from carbench.statistics.estimates import Score, estimate

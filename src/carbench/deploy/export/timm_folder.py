@@ -11,7 +11,7 @@ from torch import nn
 
 from carbench.models.backbones import ModelCard
 
-# timm's words for carbench.data.images.Fit.
+# timm's words for carbench.data.images.decoding.Fit.
 CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}
 
 

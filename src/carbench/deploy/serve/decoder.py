@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from carbench.core.parallel import end_with_parent
-from carbench.data.images import (
+from carbench.data.images.decoding import (
     BadImageError,
     NotAnImageError,
     TooManyPixelsError,
@@ -66,7 +66,7 @@ def handle(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
 
     Args:
         job: ``probe`` asks for ``work`` only; ``size``, ``fit`` and ``most_pixels`` are of
-            :func:`carbench.data.images.shrink`; more than ``most_work`` is not begun.
+            :func:`carbench.data.images.decoding.shrink`; more than ``most_work`` is not begun.
         content: the image file.
     """
     started = time.perf_counter()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.data.image_formats import FORMATS
+from carbench.data.images.formats import FORMATS
 from carbench.deploy.bundle.folder import Deployed
 from carbench.deploy.serve.decoder import message
 from carbench.deploy.serve.refusals import BUSY, LATE, RefusedError

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import onnxruntime
 
-from carbench.data.image_statistics import image_statistics
+from carbench.data.images.statistics import image_statistics
 from carbench.deploy.bundle.loading import Bundle
 from carbench.deploy.serve.decoding import Shrunk
 from carbench.deploy.serve.log import Record, new_id

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from carbench.core.errors import CarbenchError
-from carbench.data.image_statistics import IMAGE_STATISTICS
+from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
 from carbench.deploy.serve.log import PATIENCE, explained
 

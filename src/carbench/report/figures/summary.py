@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.evaluation.cost.files import RUNTIMES
+from carbench.cost.files import RUNTIMES
 from carbench.models.timing import Runtime
 
 Optional = Annotated[float | None, BeforeValidator(lambda text: text or None)]

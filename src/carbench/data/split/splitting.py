@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from carbench.core.errors import CarbenchError
-from carbench.data.split_table import FOLD
+from carbench.data.split.table import FOLD
 from carbench.params.split import SplitParams
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbench.core.tables import read_table
-from carbench.data.split_table import read_split
+from carbench.data.split.table import read_split
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from carbench.data.image_formats import FORMATS, START, why_not, without_metadata
+from carbench.data.images.formats import FORMATS, START, why_not, without_metadata
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -43,7 +43,7 @@ class BadImageError(Exception):
 
 
 class NotAnImageError(BadImageError):
-    """A file that is not of a format in :data:`carbench.data.image_formats.FORMATS`."""
+    """A file that is not of a format in :data:`carbench.data.images.formats.FORMATS`."""
 
 
 class TooManyPixelsError(BadImageError):
@@ -70,7 +70,7 @@ def decode(
     """Decode a whole image.
 
     Args:
-        content: the file's bytes, in any of :data:`carbench.data.image_formats.FORMATS`.
+        content: the file's bytes, in any of :data:`carbench.data.images.formats.FORMATS`.
         at_least: pixels of both sides that suffice; a JPEG that is several times as large is then
             decoded at a half, a quarter or an eighth of its size, in a fraction of the time.
         most_pixels: to be decoded, at most; 3 bytes of memory each, for some formats 10.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from carbench.data.split_table import SplitRow
+from carbench.data.split.table import SplitRow
 
 # A turn that spreads the points of any number of seeds evenly (the golden ratio's fraction).
 TURN = 0.6180339887498949

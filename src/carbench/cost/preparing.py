@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from carbench.core.parallel import in_order_by_processes
-from carbench.data.images import Fit
-from carbench.evaluation.cost.graphs import Shape, make_deployable, onnx_path, write_graphs
-from carbench.evaluation.cost.serving import peak_memory_mb
+from carbench.cost.graphs import Shape, make_deployable, onnx_path, write_graphs
+from carbench.cost.serving import peak_memory_mb
+from carbench.data.images.decoding import Fit
 from carbench.models.macs import count_macs, count_parameters
 
 
@@ -34,7 +34,7 @@ def prepare_all(
     Args:
         models: timm's name of each backbone.
         shape: of the study.
-        folder: for :func:`carbench.evaluation.cost.graphs.write_graphs`.
+        folder: for :func:`carbench.cost.graphs.write_graphs`.
         file: the image that is decoded.
         fit: how it is brought to the graph's shape.
         int8: also the 8-bit form.

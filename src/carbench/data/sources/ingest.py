@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from carbench.core.errors import CarbenchError
 from carbench.core.parallel import in_order
+from carbench.core.params import has_control_characters
 from carbench.core.progress import progress
-from carbench.data.image_formats import FORMATS, START, SUFFIXES, format_of
-from carbench.data.images import BadImageError, ImageFacts, decode
+from carbench.data.images.decoding import BadImageError, ImageFacts, decode
+from carbench.data.images.formats import FORMATS, START, SUFFIXES, format_of
 from carbench.data.sources import classes
 from carbench.data.sources.files import Listing, SourceFile, UnreadableFileError
 from carbench.data.sources.places import COMPANIONS, Layout, Place, is_hidden
-from carbench.params.base import has_control_characters
 from carbench.params.data import DataParams
 
 MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 import carbench
-from carbench.data.images import Fit, shrink
+from carbench.data.images.decoding import Fit, shrink
 from carbench.models.onnx_classifier import OnnxModel
 
 
@@ -21,7 +21,7 @@ def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> ob
 
     Args:
         model: whose graph takes images of ``side`` x ``side`` pixels.
-        file: in a format that :func:`carbench.data.images.decode` knows.
+        file: in a format that :func:`carbench.data.images.decoding.decode` knows.
         side: pixels.
         fit: how it is brought to that shape.
     """
@@ -36,7 +36,7 @@ def peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:
     """
     source = str(Path(carbench.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, "-m", "carbench.evaluation.cost.serving", onnx, file, str(side), fit],
+        [sys.executable, "-m", "carbench.cost.serving", onnx, file, str(side), fit],
         env=os.environ | {"PYTHONPATH": source},
         stdout=subprocess.PIPE,
         text=True,

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carbench.data.augment import resample, whole
-from carbench.data.pack_files import open_array, rows_of
+from carbench.data.loading.augment import resample, whole
+from carbench.data.pack.files import open_array, rows_of
 
 # Sets up to this size are copied to the device once; larger ones stay on disk, memory-mapped.
 RESIDENT_BYTES = 2_000_000_000

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Protocol
 
 from carbench.core.atomic_outputs import draft_in, replace
 from carbench.core.errors import CarbenchError
-from carbench.params.base import Model, lookup, parse, read_yaml
+from carbench.core.params import Model, lookup, parse, read_yaml
 
 log = logging.getLogger("carbench")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.tables import write_table
-from carbench.evaluation.cost.files import MEASURED, ROUNDS, RUNTIMES
-from carbench.evaluation.cost.medians import median_interval
+from carbench.cost.files import MEASURED, ROUNDS, RUNTIMES
+from carbench.cost.medians import median_interval
 from carbench.models.timing import Configuration, Turn
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from carbench.data.audit.words import DIFFERENT, SAME
-from carbench.data.split_table import FOLD
-from carbench.data.splitting import Assignment
+from carbench.data.split.splitting import Assignment
+from carbench.data.split.table import FOLD
 
 CONFIDENCE = 0.95
 EXAMPLES = 6  # of doubtful pairs, for the report

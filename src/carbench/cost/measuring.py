@@ -10,9 +10,9 @@ import torch
 
 from carbench.core.parallel import available_cores
 from carbench.core.progress import progress
-from carbench.data.images import Fit
-from carbench.evaluation.cost.graphs import Shape, make_deployable
-from carbench.evaluation.cost.runtimes import Runs, onnx_runs, torch_runs
+from carbench.cost.graphs import Shape, make_deployable
+from carbench.cost.runtimes import Runs, onnx_runs, torch_runs
+from carbench.data.images.decoding import Fit
 from carbench.models.devices import prepare
 from carbench.models.timing import Turn, take_turns
 from carbench.params.cost import CostParams
@@ -30,7 +30,7 @@ def time_all(
 
     Args:
         models: timm's name of each backbone.
-        graphs: the folder that :func:`carbench.evaluation.cost.graphs.write_graphs` wrote to.
+        graphs: the folder that :func:`carbench.cost.graphs.write_graphs` wrote to.
         shape: of the study.
         file: the image that is decoded.
         fit: how it is brought to the graph's shape.

@@ -15,9 +15,9 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from carbench.data.augment import Crops, resample, whole
-from carbench.data.batches import PackedImages
-from carbench.data.images import resize
+from carbench.data.images.decoding import resize
+from carbench.data.loading.augment import Crops, resample, whole
+from carbench.data.loading.batches import PackedImages
 from carbench.params.evaluate import Corruption
 
 # Standard deviation of the blur: this part of the side.

@@ -19,8 +19,8 @@ import numpy as np
 from carbench.core.atomic_write import write_whole
 from carbench.core.parallel import in_order_by_processes
 from carbench.core.progress import progress
-from carbench.data.images import shrink
-from carbench.data.pack_files import ARRAY
+from carbench.data.images.decoding import shrink
+from carbench.data.pack.files import ARRAY
 from carbench.params.pack import PackParams
 
 log = logging.getLogger("carbench")

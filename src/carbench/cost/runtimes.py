@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carbench.data.images import Fit
-from carbench.evaluation.cost.graphs import Shape, onnx_path
-from carbench.evaluation.cost.serving import decode_and_predict
+from carbench.cost.graphs import Shape, onnx_path
+from carbench.cost.serving import decode_and_predict
+from carbench.data.images.decoding import Fit
 from carbench.models.onnx_classifier import OnnxModel
 from carbench.models.onnx_graph import Deployable
 from carbench.models.timing import Configuration, Runtime

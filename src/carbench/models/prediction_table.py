@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.data.split_table import SplitRow
+from carbench.data.split.table import SplitRow
 
 # Significant ones: what a sure model leaves for the other classes is small, and decides how sure it
 # is at another temperature.

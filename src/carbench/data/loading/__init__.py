@@ -1,0 +1,1 @@
+"""Batches of the pack on the device, and augmentation."""
