@@ -150,7 +150,8 @@ def test_both_engines_follow_what_a_person_says_of_pairs(
     assert "audit" in dvc_plan(project.root)
 
 
-def test_a_failed_job_says_why_and_leaves_nothing(smoke: Project) -> None:
+def test_a_failed_job_says_why_and_leaves_nothing(smoke_run: Project, tmp_path: Path) -> None:
+    smoke = copy_project(smoke_run, tmp_path / "study")  # its weights stay in results/weights
     params = smoke.params
     training = {"lr": 1.0e30, "clip_norm": 1.0e30}
     params["backbones"]["broken"] = {"model": "test_resnet", "weights": "random", "train": training}
