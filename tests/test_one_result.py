@@ -262,7 +262,7 @@ def test_only_what_is_proven_becomes_an_experiment(by_snakemake: Project) -> Non
 def test_edited_code_reruns_its_stages_also_when_outputs_are_touched(made: Project) -> None:
     assert plans(made) == (set(), set())
     script = made.root / "scripts/report.py"
-    script.write_text(script.read_text() + "\n# edited\n")
+    script.write_text(script.read_text() + "\nEDITED = True\n")
     expected = {"report"}
     assert plans(made) == (expected, expected)
     for path in (made.root / "results").rglob("*"):
@@ -351,7 +351,8 @@ def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edite
     wait_for(by_snakemake, process, "epoch 2/")
     file = by_snakemake.root / edited
     text = file.read_text()
-    file.write_text(text.replace("weight_decay: 0.05", "weight_decay: 0.06") + "\n# edited\n")
+    edit_of_code = "\nEDITED = True\n" if file.suffix == ".py" else ""
+    file.write_text(text.replace("weight_decay: 0.05", "weight_decay: 0.06") + edit_of_code)
     said = process.communicate(timeout=120)[0]
     assert process.returncode
     what = "train.weight_decay changed from 0.05 to 0.06" if "params" in edited else edited
