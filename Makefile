@@ -5,7 +5,7 @@ READY := .venv/ready
 # Trust what this machine trusts: companies have certificates of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup run test test-fast lint bench load lock clean
+.PHONY: help setup run test test-fast lint bench load dag lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -35,6 +35,9 @@ bench: $(READY)  ## measure start-up, planning and the default study
 
 load: $(READY)  ## measure the service against the number of users, in a finished study
 	@python benchmarks/load.py
+
+dag: $(READY)  ## draw the stages and the packages anew for the docs
+	@python docs/tools/dag.py
 
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header \
