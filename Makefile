@@ -5,7 +5,7 @@ READY := .venv/ready
 # Trust what this machine trusts: companies have certificates of their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup run test test-fast lint bench load dag lock clean
+.PHONY: help setup run test test-fast lint bench load site docs dag lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -36,12 +36,19 @@ bench: $(READY)  ## measure start-up, planning and the default study
 load: $(READY)  ## measure the service against the number of users, in a finished study
 	@python benchmarks/load.py
 
+site: $(READY)  ## build the documentation site into site/
+	@sphinx-build --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs/tools . site
+	@echo "The site is in $(CURDIR)/site/index.html"
+
+docs: site  ## build the documentation site and show it on http://127.0.0.1:8001/
+	@python -m http.server --bind 127.0.0.1 --directory site 8001
+
 dag: $(READY)  ## draw the stages and the packages anew for the docs
 	@python docs/tools/dag.py
 
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-header \
-	  --output-file requirements.lock pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs \
+	  --no-header --output-file requirements.lock pyproject.toml
 
 clean:  ## remove the environment, not the results
 	@rm -rf .venv

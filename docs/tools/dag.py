@@ -119,7 +119,7 @@ def layers_drawing(root: Path = ROOT) -> str:
         boxes,
         reduced(imports),
         _rows(layers, imports),
-        Look(rightwards=False, box=(188, 48), along=38, across=26),
+        Look(rightwards=False, box=(172, 48), along=36, across=22),
         title="The packages of carbench, and which imports which",
         notes=["An arrow leads to an imported package; arrows implied by others are left out."],
     )
