@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
+import yaml
 
 from carbench.engines.jobs import dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 # Files that a reader writes.
 TO_BE_WRITTEN = ("presets/X.yaml", "scripts/NAME.py", "workflow/rules/own.smk")
 TEXT = "\n".join(page.read_text() for page in PAGES)
@@ -47,6 +49,16 @@ def test_the_readmes_stages_and_keys_exist(shipped: Project) -> None:
     old = re.search(r"sed -i 's/([^/]+)/", readme)
     assert old
     assert (shipped.root / "params.yaml").read_text().count(old[1]) == 1
+
+
+def test_the_changelog_and_the_citation_know_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == "Unreleased"
+    assert headings[1] == f"{project['version']} - {citation['date-released']}"
 
 
 def test_the_lock_names_versions_and_no_host() -> None:
