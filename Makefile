@@ -46,7 +46,7 @@ docs: site  ## build the documentation site and show it on http://127.0.0.1:8001
 dag: $(READY)  ## draw the stages and the packages anew for the docs
 	@python docs/tools/dag.py
 
-lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
+lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra docs \
 	  --no-header --output-file requirements.lock pyproject.toml
 
