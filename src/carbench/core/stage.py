@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from carbench.core.atomic_outputs import draft_in, replace
+from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
 from carbench.core.params import Model, lookup, parse, read_yaml
 
@@ -77,12 +77,12 @@ class Stage:
         absent whatever happens. Leftovers of killed runs are removed. Of a job of the study, what
         was made is recorded and kept before it moves.
         """
-        with draft_in(folder) as draft:
+        with staging_folder(folder) as draft:
             yield draft
             if self._job:
                 self._job.hand_in(draft, folder)
             for made in sorted(draft.iterdir()):
-                replace(made, folder / made.name)
+                move_into_place(made, folder / made.name)
 
     @contextmanager
     def output(self, path: Path) -> Iterator[Path]:

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.engines.dvc_yaml import PARAMS, JobSpec
 from carbench.engines.hashing import Content
@@ -131,7 +131,7 @@ def write_lock(
         return
     head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
     whole = (head + "".join(blocks.values())).encode()
-    write_whole(path, whole)
+    write_atomic(path, whole)
     _remember(root, whole, entries)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from carbench.core.atomic_outputs import draft_in, replace
+from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
 from carbench.engines.code import is_code
 from carbench.engines.differences import differences
@@ -68,7 +68,7 @@ class Making:
             return False
         with ExitStack() as stack:
             parents = {(self._root / path).parent for path in receipt.outs}
-            drafts = {parent: stack.enter_context(draft_in(parent)) for parent in parents}
+            drafts = {parent: stack.enter_context(staging_folder(parent)) for parent in parents}
             brought: list[tuple[Path, Path]] = []
             for path, content in receipt.outs.items():
                 if self._hashes.of(path) == content:
@@ -79,7 +79,7 @@ class Making:
                     return False
                 brought.append((draft, target))
             for draft, target in brought:
-                replace(draft, target)
+                move_into_place(draft, target)
         self._receipt = receipt
         when = f"on {receipt.made}" if receipt.made else "before"
         log.info("made %s from the same; brought back, not made again", when)

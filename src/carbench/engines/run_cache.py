@@ -10,13 +10,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 
+from carbench.core.atomic import atomic_path
 from carbench.engines.hashing import Content, file_md5, listing_text
 
 CHUNK = 1 << 20
@@ -63,7 +62,7 @@ class Store:
         for name, each in files:
             self._put_file(path / name, each.md5)
         if not (place := self._place(content.md5)).exists():
-            with self._draft(place) as draft:
+            with self._new_object(place) as draft:
                 draft.write_text(listing_text(files), encoding="utf-8")
 
     def bring(self, content: Content, target: Path, own: bool = False) -> bool:
@@ -140,7 +139,7 @@ class Store:
         place = self._place(md5)
         if place.exists():
             return
-        with self._draft(place) as draft:
+        with self._new_object(place) as draft:
             cloned = "reflink" in self._links and _clone(path, draft)
             if (file_md5(draft) if cloned else _copy(path, draft)) != md5:
                 raise OSError(None, "changed while it was being stored", str(path))
@@ -183,9 +182,13 @@ class Store:
             raise
         return file_md5(place)
 
-    def _draft(self, place: Path) -> _Draft:
+    @contextmanager
+    def _new_object(self, place: Path) -> Iterator[Path]:
+        """Yield a temporary path for a new object, which becomes read-only as DVC's objects are."""
         self._make_folders(place.parent)
-        return _Draft(place)
+        with atomic_path(place) as temporary:
+            yield temporary
+            temporary.chmod(0o444)  # DVC does not hash read-only objects again
 
     def _make_folders(self, folder: Path) -> None:
         missing = [each for each in [folder, *folder.parents] if not each.exists()]
@@ -194,26 +197,6 @@ class Store:
             if self._group:  # whoever made it first has set it, and may be somebody else
                 with suppress(PermissionError):
                     each.chmod(GROUP_FOLDER)
-
-
-class _Draft:
-    """A temporary file beside ``place`` that takes its name, read-only, if all went well."""
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-
-    def __enter__(self) -> Path:
-        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=self._place.parent)
-        os.close(handle)
-        self._path = Path(name)
-        return self._path
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._path.chmod(0o444)  # as DVC's: what is read-only, DVC need not hash again
-            self._path.replace(self._place)
-        else:
-            self._path.unlink(missing_ok=True)
 
 
 def _clone(source: Path, target: Path) -> bool:

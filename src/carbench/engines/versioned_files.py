@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 
 log = logging.getLogger("carbench")
 
@@ -41,6 +41,6 @@ def read_remembered(path: Path, version: int, form: TypeAdapter[Form]) -> Form |
 def write_remembered(path: Path, version: int, content: Any) -> None:
     """Write a file, complete or not at all; a failure costs time, not truth."""
     try:
-        write_whole(path, json.dumps({"version": version, "content": content}, default=str))
+        write_atomic(path, json.dumps({"version": version, "content": content}, default=str))
     except OSError as error:
         log.warning("%s: %s; carbench goes on without it", path, error.strerror or error)

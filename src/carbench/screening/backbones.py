@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_yaml
 from carbench.core.tables import read_table
@@ -76,7 +76,7 @@ def write_backbones(
             expected="`backbones:` on a line of its own, a backbone on each of the next",
             fix="write it as the files in presets/ do",
         )
-    write_whole(path, changed)
+    write_atomic(path, changed)
     return written
 
 

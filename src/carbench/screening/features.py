@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.progress import progress
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.devices import computes_bfloat16
@@ -83,7 +83,7 @@ class FeatureCache:
         body = io.BytesIO()
         np.save(body, features.half().numpy())
         content = body.getvalue()
-        write_whole(self._path(origin), hashlib.sha256(content).digest() + content)
+        write_atomic(self._path(origin), hashlib.sha256(content).digest() + content)
         kept = 0
         for path in sorted(self._folder.glob("*.features"), key=_last_use, reverse=True):
             kept += path.stat().st_size

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
 from carbench.core.tables import read_table
@@ -64,5 +64,5 @@ def pin_candidates(path: Path) -> Iterator[tuple[str, WeightsHub | CarbenchError
         writer = csv.DictWriter(text, WEIGHTS_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(table, text.getvalue())
+        write_atomic(table, text.getvalue())
         yield model, pin

@@ -17,7 +17,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create, load_start, normalization
@@ -296,7 +296,7 @@ class Screening:
 
     def _save(self, candidate: Candidate, done: Screened) -> None:
         if self._scratch is not None:
-            write_whole(self._place(candidate), json.dumps(asdict(done)))
+            write_atomic(self._place(candidate), json.dumps(asdict(done)))
 
     def _place(self, candidate: Candidate) -> Path:
         assert self._scratch is not None

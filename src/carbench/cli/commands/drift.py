@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _wrong(option: str, words: str, expected: str, example: str) -> CarbenchErro
 
 def _write(path: Path, option: str, content: str) -> None:
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise CarbenchError(
             path,

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carbench.core.atomic_outputs import draft_in, replace
+from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
 from carbench.models.efficientnet_lite import CHECKPOINTS, read_checkpoint
@@ -81,7 +81,7 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write plain safetensors, the same bytes every time."""
     from safetensors.torch import save_file
 
-    with draft_in(path.parent) as draft:
+    with staging_folder(path.parent) as draft:
         save_file(tensors, draft / path.name)
         (draft / path.name).chmod(0o644)  # safetensors leaves its files to their owner alone
-        replace(draft / path.name, path)
+        move_into_place(draft / path.name, path)

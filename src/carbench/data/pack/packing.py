@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.core.parallel import in_order_by_processes
 from carbench.core.progress import progress
 from carbench.data.images.decoding import shrink
@@ -72,7 +72,7 @@ def write_array(
             if scratch and row % SAFE_EVERY == 0:
                 file.flush()
                 os.fsync(file.fileno())
-                write_whole(marks, json.dumps({"rows": row}))
+                write_atomic(marks, json.dumps({"rows": row}))
         size = file.tell()
     if workplace != folder:
         shutil.move(draft, folder / ARRAY)

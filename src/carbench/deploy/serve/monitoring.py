@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from carbench.core.atomic_write import write_whole
+from carbench.core.atomic import write_atomic
 from carbench.deploy.bundle.loading import Bundle
 from carbench.deploy.drift.testing import Drift, compare
 from carbench.deploy.serve.log import explained
@@ -61,7 +61,7 @@ class Monitor:
                 drift = self._compare()
                 self._drift, self._made = drift, time.time()
                 if self._file is not None:
-                    write_whole(self._file, pickle.dumps(drift))
+                    write_atomic(self._file, pickle.dumps(drift))
             return drift
 
     def _compare(self) -> Drift:
