@@ -35,7 +35,7 @@ import numpy as np
 from edits import EDITS, compressed, edited
 from PIL import Image
 
-from carbench.core.parallel import in_order
+from carbench.core.parallel import thread_map
 from carbench.core.params import read_section
 from carbench.core.provenance import hardware
 from carbench.data.audit.contact_sheet import Member, draw, save
@@ -92,7 +92,7 @@ class Real:
             for index, content in enumerate(contents)
         ]
         unique = sorted(set(first_of))
-        looks = gather(in_order(lambda index: look(decode(contents[index])[0]), unique))
+        looks = gather(thread_map(lambda index: look(decode(contents[index])[0]), unique))
         return cls(paths, contents, first_of, unique, looks)
 
     def image(self, number: int) -> Image.Image:
@@ -128,7 +128,7 @@ def joined(one: Looks, other: Looks) -> Looks:
 
 def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> Looks:
     """The looks of all real images and of one kind of copies."""
-    copies = in_order(
+    copies = thread_map(
         lambda number: look(edited(name, real.image(number), number, seed)), originals
     )
     return joined(real.looks, gather(copies))

@@ -2,7 +2,7 @@
 
 Run by hand in the repository's root: `python benchmarks/engines.py --jobs 8 100 1000`. For each
 number of trainings a copy of the repository gets a study of that size whose outputs are small
-files with receipts, as if every job had run; then commands with nothing to do are timed,
+files with records, as if every job had run; then commands with nothing to do are timed,
 alternating, each several times: `snakemake` with and without the sync, `carbench sync --check`,
 and, where asked for with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the
 largest memory.
@@ -24,9 +24,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from carbench.core.provenance import hardware
-from carbench.engines.hashing import content_of
-from carbench.engines.records import Receipt, save_receipt
-from carbench.engines.sync import open_workspace, prove_all, to_dvc
+from carbench.engines.hashing import folder_content
+from carbench.engines.job_records import JobRecord, save_record
+from carbench.engines.sync import job_statuses, open_workspace, sync_to_dvc
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,21 +62,21 @@ def make_study(root: Path, trainings: int) -> int:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_text(f"{path}\n" * 20)
             fresh = open_workspace(Path()) if len(job.deps) < 30 or job.stage in LATE else workspace
-            ingredients = fresh.ingredients(job)
-            assert ingredients is not None, job.name
+            inputs = fresh.inputs_of(job)
+            assert inputs is not None, job.name
             outs = {
-                path: content_of(fresh.hashes.listing(path))
+                path: folder_content(fresh.hashes.listing(path))
                 if Path(path).is_dir()
-                else fresh.hashes.of(path)
+                else fresh.hashes.content(path)
                 for path in job.outs
             }
-            save_receipt(Path(), Receipt(job.name, ingredients, outs))
+            save_record(Path(), JobRecord(job.name, inputs, outs))
             if "--log" in job.command:
                 log = Path(job.command.split("--log ")[1])
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.touch()
         done = open_workspace(Path())
-        to_dvc(done, prove_all(done))
+        sync_to_dvc(done, job_statuses(done))
         return len(done.jobs)
     finally:
         os.chdir(before)

@@ -27,7 +27,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from carbench.engines.jobs import dvc_plan, snakemake_plan  # noqa: E402
+from carbench.engines.engine_jobs import dvc_plan, snakemake_plan  # noqa: E402
 from conftest import Project, active_environment, copy_repository, repeatable  # noqa: E402
 
 ENGINES = {

@@ -55,8 +55,8 @@ def main() -> None:
             for run in runs:
                 shutil.rmtree(project.root / run, ignore_errors=True)
             for folder in (".carbench", ".dvc/cache/carbench"):
-                for receipts in (project.root / folder / "receipts").glob("train@*"):
-                    shutil.rmtree(receipts)
+                for records in (project.root / folder / "records").glob("train@*"):
+                    shutil.rmtree(records)
             (project.root / "dvc.lock").unlink(missing_ok=True)
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             started = time.perf_counter()

@@ -46,7 +46,7 @@ from study import (
 from training_table import Run, table
 
 from carbench.core.provenance import PACKAGES, hardware
-from carbench.engines.jobs import dvc_jobs
+from carbench.engines.engine_jobs import dvc_jobs
 from conftest import Project, active_environment
 
 SCRIPTS = {"timm": "timm_recipe.py", "usual": "usual.py"}

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
-from carbench.engines.locks import held
+from carbench.engines.locks import named_lock
 from running import Running, running
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +126,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, *command: str) -> Projec
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     origin = shared / f"made-by-{command[0]}"
-    with held(shared, command[0], waiting=print):
+    with named_lock(shared, command[0], waiting=print):
         if not (shared / f"{command[0]}-done").exists():
             shutil.rmtree(origin, ignore_errors=True)
             project = copy_repository(origin)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbench.engines.code import Fingerprints, fingerprint
-from carbench.engines.hashing import Hashes
+from carbench.engines.code_fingerprint import CodeFingerprints, fingerprint
+from carbench.engines.hashing import HashCache
 from conftest import ROOT
 
 MODULE = '''"""About it."""
@@ -82,11 +82,11 @@ def test_a_folder_changes_with_its_files_and_their_names(tmp_path) -> None:  # t
     folder.mkdir()
 
     def now() -> str:
-        hashes = Hashes(tmp_path)
-        content = hashes.of("src")
+        hashes = HashCache(tmp_path)
+        content = hashes.content("src")
         assert content
-        found = Fingerprints(tmp_path)
-        value = found.of("src", content, hashes.listing("src"))
+        found = CodeFingerprints(tmp_path)
+        value = found.fingerprint("src", content, hashes.listing("src"))
         found.save()
         return value
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbench.cli.commands import compare
-from carbench.cli.experiments.wording import changed_params, remarks, text, verdict
+from carbench.cli.experiments.formatting import changed_params, remarks, text, verdict
 from carbench.core.errors import CarbenchError
 from carbench.engines.revisions import open_revision
 from carbench.statistics.experiments import Experiment, compare_experiments, merge_groups

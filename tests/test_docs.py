@@ -8,7 +8,7 @@ import tomllib
 import pytest
 import yaml
 
-from carbench.engines.jobs import dvc_jobs, snakemake_jobs
+from carbench.engines.engine_jobs import dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]

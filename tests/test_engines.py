@@ -14,8 +14,8 @@ from pathlib import Path
 import grimp
 import pytest
 
-from carbench.engines.code import is_code
-from carbench.engines.jobs import Job, dvc_jobs, snakemake_jobs
+from carbench.engines.code_fingerprint import is_code
+from carbench.engines.engine_jobs import EngineJob, dvc_jobs, snakemake_jobs
 from conftest import ROOT, Project, copy_project
 
 GRAPH = grimp.build_graph("carbench")
@@ -25,7 +25,7 @@ TORCH = ("cost", "evaluate", "export", "screen", "subset", "train", "tune", "wei
 
 
 @pytest.fixture(scope="module")
-def jobs(shipped: Project) -> tuple[dict[str, Job], dict[str, Job]]:
+def jobs(shipped: Project) -> tuple[dict[str, EngineJob], dict[str, EngineJob]]:
     """Those of the study that is shipped, with a learning curve, so that each stage has one."""
     file = shipped.root / "params.yaml"
     text = file.read_text()
@@ -41,12 +41,14 @@ def test_no_fractions_are_no_trainings(shipped: Project) -> None:
     assert {name.split("@")[0] for name in jobs} == set(STAGES) - {"subset"}
 
 
-def test_same_jobs(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+def test_same_jobs(jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]) -> None:
     assert set(jobs[0]) == set(jobs[1])
     assert {name.split("@")[0] for name in jobs[0]} == set(STAGES)
 
 
-def test_same_commands_outputs_and_parameters(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+def test_same_commands_outputs_and_parameters(
+    jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]],
+) -> None:
     for name, by_snakemake in jobs[0].items():
         by_dvc = jobs[1][name]
         assert by_snakemake.command == by_dvc.command, name
@@ -54,7 +56,7 @@ def test_same_commands_outputs_and_parameters(jobs: tuple[dict[str, Job], dict[s
         assert by_snakemake.params == by_dvc.params, name
 
 
-def test_same_dependencies(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
+def test_same_dependencies(jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]) -> None:
     """DVC may name a folder where Snakemake names the files in it that the job reads."""
     local = "presets/none"
     for name, by_snakemake in jobs[0].items():
@@ -69,7 +71,7 @@ def test_same_dependencies(jobs: tuple[dict[str, Job], dict[str, Job]]) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_dvc_lists_the_code_of_each_stage(
-    stage: str, jobs: tuple[dict[str, Job], dict[str, Job]]
+    stage: str, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
     """Every module that a script imports, directly or not, lies in what dvc.yaml lists, and
     nothing is listed in vain."""
@@ -182,7 +184,7 @@ def test_a_script_runs_the_code_that_lies_beside_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_scripts_read_the_parameters_that_the_rules_declare(
-    stage: str, jobs: tuple[dict[str, Job], dict[str, Job]]
+    stage: str, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
     """A key that is read but not declared would give a stale result; one declared only, reruns."""
     read = set()
@@ -198,7 +200,7 @@ def test_scripts_read_the_parameters_that_the_rules_declare(
 
 
 def test_what_dvc_keeps_in_git_is_not_ignored_and_the_rest_is(
-    shipped: Project, jobs: tuple[dict[str, Job], dict[str, Job]]
+    shipped: Project, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
     import yaml
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from carbench.engines.jobs import dvc_plan, snakemake_plan
+from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from conftest import ROOT, Project, copy_project
 
 pytestmark = pytest.mark.slow

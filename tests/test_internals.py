@@ -10,17 +10,16 @@ from typing import Any
 import pytest
 
 from carbench.core.errors import CarbenchError
-from carbench.engines import dvc_internals, internals, snakemake_internals
-from carbench.engines import forcing as forced
-from carbench.engines.dvc_cache import cache_folder, dvc_setting, dvc_switch
+from carbench.engines import dvc_internals, engine_versions, forced_jobs, snakemake_internals
+from carbench.engines.dvc_config import cache_folder, dvc_flag, dvc_option
 from carbench.engines.dvc_yaml import JobSpec, one_line, read_definition, read_jobs
-from carbench.engines.jobs import dvc_jobs
-from carbench.engines.session import refuse_a_lone_job, refuse_blindness
+from carbench.engines.engine_jobs import dvc_jobs
+from carbench.engines.snakemake_session import reject_unsafe_options, reject_untargeted_subprocess
 from conftest import ROOT, Project
 
 MOVED = (
     "moved: look at src/carbench/engines/*internals.py, the only modules that use it, then raise "
-    "the versions in internals.py and in pyproject.toml"
+    "the versions in engine_versions.py and in pyproject.toml"
 )
 
 
@@ -36,10 +35,13 @@ class Bare:
 
 def test_versions_are_those_that_the_internals_were_written_against() -> None:
     requirements = (ROOT / "pyproject.toml").read_text()
-    for package, written in (("snakemake", internals.SNAKEMAKE), ("dvc", internals.DVC)):
+    for package, written in (
+        ("snakemake", engine_versions.SNAKEMAKE),
+        ("dvc", engine_versions.DVC),
+    ):
         assert version(package) == written, f"{package} {MOVED}"
-    assert f'"snakemake=={internals.SNAKEMAKE}"' in requirements
-    assert f'"dvc[gs]=={internals.DVC}"' in requirements
+    assert f'"snakemake=={engine_versions.SNAKEMAKE}"' in requirements
+    assert f'"dvc[gs]=={engine_versions.DVC}"' in requirements
 
 
 def test_snakemakes_records() -> None:
@@ -58,7 +60,7 @@ def test_snakemakes_records() -> None:
 def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path: Path) -> None:
     from snakemake.io import _IOFile
 
-    records = snakemake_internals.Records(tmp_path)
+    metadata = snakemake_internals.SnakemakeMetadata(tmp_path)
     rule = Bare(shellcmd="new command", name="x")
     output = _IOFile("results/x", None)
     job = Bare(
@@ -66,12 +68,12 @@ def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path:
     )
     answers = {}
     for name, write in (
-        ("accepted", lambda: records.accept("results/x", JOB, (1.0, 2.0))),
-        ("refused", lambda: records.refuse("results/x", JOB, "because")),
-        ("accepted again", lambda: records.accept("results/x", JOB, (1.0, 2.0))),
+        ("accepted", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
+        ("refused", lambda: metadata.mark_stale("results/x", JOB, "because")),
+        ("accepted again", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
     ):
         write()
-        asked = snakemake_internals.Records(tmp_path)._files  # as another process sees it
+        asked = snakemake_internals.SnakemakeMetadata(tmp_path)._files  # as another process sees it
         assert asked.has_metadata(job)
         assert not asked.has_outdated_metadata(job)
         assert not any(asked.input_changed(job)), f"Snakemake's input_changed {MOVED}"
@@ -81,11 +83,13 @@ def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path:
     assert not answers["accepted again"], f"Snakemake's params_changed {MOVED}"
     assert answers["refused"], f"Snakemake's params_changed {MOVED}"
     assert "because" in str(answers["refused"])
-    record = records._files._read_record("results/x")
+    record = metadata._files._read_record("results/x")
     assert (record.starttime, record.endtime) == (1.0, 2.0), "times are kept through a refusal"
-    records._files._mark_incomplete("results/x", None)
-    snakemake_internals.Records(tmp_path).complete("results/x")
-    marked = snakemake_internals.Records(tmp_path)._files._filter_incomplete_keys(["results/x"])
+    metadata._files._mark_incomplete("results/x", None)
+    snakemake_internals.SnakemakeMetadata(tmp_path).clear_incomplete("results/x")
+    marked = snakemake_internals.SnakemakeMetadata(tmp_path)._files._filter_incomplete_keys(
+        ["results/x"]
+    )
     assert not marked, f"Snakemake's marks of incomplete files {MOVED}"
 
 
@@ -104,7 +108,7 @@ def test_a_record_that_snakemake_does_not_read_back_is_noticed(
         monkeypatch.setattr("snakemake.persistence.RECORD_FORMAT_VERSION", 7)
 
     def write() -> None:
-        snakemake_internals.Records(tmp_path).refuse("results/x", JOB, "because")
+        snakemake_internals.SnakemakeMetadata(tmp_path).mark_stale("results/x", JOB, "because")
 
     with pytest.raises(CarbenchError, match=r"^snakemake .*an interior .*Fix: install"):
         write()
@@ -112,11 +116,11 @@ def test_a_record_that_snakemake_does_not_read_back_is_noticed(
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"starttime": "yesterday"}', "\udcff"])
 def test_an_unreadable_record_is_written_again(tmp_path: Path, content: str) -> None:
-    records = snakemake_internals.Records(tmp_path)
-    records.accept("results/x", JOB, (1.0, 2.0))
+    metadata = snakemake_internals.SnakemakeMetadata(tmp_path)
+    metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))
     (place,) = (tmp_path / ".snakemake/metadata").iterdir()
     place.write_bytes(content.encode(errors="surrogateescape"))
-    snakemake_internals.Records(tmp_path).refuse("results/x", JOB, "because")
+    snakemake_internals.SnakemakeMetadata(tmp_path).mark_stale("results/x", JOB, "because")
     assert "because" in place.read_text()
 
 
@@ -154,19 +158,19 @@ def test_what_would_hide_a_stale_result_is_refused(
     if "persistence_backend" in settings:
         settings["persistence_backend"] = PersistenceBackend[settings["persistence_backend"]]
     with pytest.raises(CarbenchError, match=f"^snakemake: found {found};"):
-        refuse_blindness(options(words), workflow(**settings))
+        reject_unsafe_options(options(words), workflow(**settings))
 
 
 def test_what_hides_nothing_is_not_refused() -> None:
     for words in (["--touch"], ["--ignore-incomplete", "--nolock", "--no-hooks"], None):
-        refuse_blindness(options(words), workflow())
-    refuse_a_lone_job(["snakemake", "--mode", "subprocess", "--target-jobs", "split:"])
+        reject_unsafe_options(options(words), workflow())
+    reject_untargeted_subprocess(["snakemake", "--mode", "subprocess", "--target-jobs", "split:"])
     with pytest.raises(CarbenchError, match="--mode"):
-        refuse_a_lone_job(["snakemake", "--mode", "subprocess"])
+        reject_untargeted_subprocess(["snakemake", "--mode", "subprocess"])
 
 
 @pytest.mark.parametrize(
-    ("words", "again", "looks"),
+    ("words", "again", "read_only"),
     [
         ("-kR cost", {"cost"}, False),
         ("--forcerun cost train -n", {"cost", "train"}, True),
@@ -180,10 +184,10 @@ def test_what_hides_nothing_is_not_refused() -> None:
     ],
 )
 def test_a_command_line_is_read_as_snakemake_reads_it(
-    words: str, again: set[str], looks: bool
+    words: str, again: set[str], read_only: bool
 ) -> None:
     found = options(words.split())
-    assert (found.forced, found.looks) == (again, looks)
+    assert (found.forced, found.read_only) == (again, read_only)
 
 
 def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,18 +204,18 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = [str(tmp_path / "results/split/split.csv")]
 
     def write() -> None:
-        with dvc_internals.writing_results(tmp_path, "snakemake"):
+        with dvc_internals.results_write_lock(tmp_path, "snakemake"):
             pass
 
     with (
-        dvc_internals.writing_results(tmp_path, "snakemake"),
+        dvc_internals.results_write_lock(tmp_path, "snakemake"),
         pytest.raises(LockError, match="snakemake"),
         rwlock(*stage, written, False),
     ):
         pass
     with rwlock(*stage, written, False), pytest.raises(BlockingIOError, match="dvc repro"):
         write()
-    with dvc_internals.dvc_lock(tmp_path):
+    with dvc_internals.dvc_repo_lock(tmp_path):
         monkeypatch.setattr(dvc_internals, "DVC_PATIENCE", 0.0)
         monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.0)
         with pytest.raises(BlockingIOError):
@@ -220,15 +224,15 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             make_lock(str(tmp_path / ".dvc/tmp/lock")).lock()
     theirs = make_lock(str(tmp_path / ".dvc/tmp/lock"))
     theirs.lock()
-    with pytest.raises(BlockingIOError), dvc_internals.dvc_lock(tmp_path):
+    with pytest.raises(BlockingIOError), dvc_internals.dvc_repo_lock(tmp_path):
         pass
     theirs.unlock()
     with rwlock(*stage, written, False):
-        assert not dvc_internals.mend_rwlock(tmp_path)
+        assert not dvc_internals.repair_rwlock(tmp_path)
     (tmp_path / ".dvc/tmp/rwlock").write_text("")  # as a kill may leave it
     with pytest.raises(DvcException, match="corrupted"), rwlock(*stage, written, False):
         pass
-    assert dvc_internals.mend_rwlock(tmp_path)
+    assert dvc_internals.repair_rwlock(tmp_path)
     for content in ("", "[]", '{"write": 3}', "\udcff"):
         (tmp_path / ".dvc/tmp/rwlock").write_bytes(content.encode(errors="surrogateescape"))
         write()
@@ -238,7 +242,7 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         left.unlink()
     (tmp_path / ".dvc/config").write_text("[core]\n    hardlink_lock = true\n")
     with (
-        dvc_internals.writing_results(tmp_path, "snakemake"),
+        dvc_internals.results_write_lock(tmp_path, "snakemake"),
         pytest.raises(LockError, match="snakemake"),
         rwlock(*stage, written, True),
     ):
@@ -249,16 +253,16 @@ def test_what_is_forced_reaches_jobs_without_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a cluster: the job's own Snakemake reads it from a file. Looking changes nothing."""
-    monkeypatch.delenv(forced.AGAIN, raising=False)
-    forced.pass_on(tmp_path, {"cost"}, looks=False)
-    forced.pass_on(tmp_path, {"train"}, looks=True)
-    monkeypatch.delenv(forced.AGAIN)
-    forced.take_over(tmp_path)
-    assert forced.is_forced({"cost", "cost.csv"})
-    assert not forced.is_forced({"train"})
-    forced.pass_on(tmp_path, set(), looks=False)
-    forced.take_over(tmp_path)
-    assert not forced.is_forced({"cost"})
+    monkeypatch.delenv(forced_jobs.FORCED_VARIABLE, raising=False)
+    forced_jobs.publish_forced_jobs(tmp_path, {"cost"}, read_only=False)
+    forced_jobs.publish_forced_jobs(tmp_path, {"train"}, read_only=True)
+    monkeypatch.delenv(forced_jobs.FORCED_VARIABLE)
+    forced_jobs.load_forced_jobs(tmp_path)
+    assert forced_jobs.is_forced({"cost", "cost.csv"})
+    assert not forced_jobs.is_forced({"train"})
+    forced_jobs.publish_forced_jobs(tmp_path, set(), read_only=False)
+    forced_jobs.load_forced_jobs(tmp_path)
+    assert not forced_jobs.is_forced({"cost"})
 
 
 def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
@@ -318,7 +322,7 @@ def test_stages_of_ones_own_are_those_of_dvc_or_left_alone(tmp_path: Path) -> No
     found = read_definition(tmp_path)
     theirs = dvc_jobs(tmp_path)
     stages = {name.split("@")[0] for name in theirs}
-    assert set(found.left_alone) == {name for name in stages if name.startswith("left_")}
+    assert set(found.unsupported_stages) == {name for name in stages if name.startswith("left_")}
     assert set(found.jobs) == {name for name in theirs if not name.startswith("left_")}
     for name, job in found.jobs.items():
         assert one_line(job.command) == theirs[name].command, name
@@ -337,7 +341,7 @@ def test_a_stage_without_form_is_left_to_dvc_or_told(tmp_path: Path, stages: str
     (tmp_path / "dvc.yaml").write_text(f"stages: {stages}\n")
     (tmp_path / "params.yaml").write_text("a: 1\n")
     try:
-        assert read_definition(tmp_path).left_alone.keys() == {"s"}
+        assert read_definition(tmp_path).unsupported_stages.keys() == {"s"}
     except CarbenchError as error:
         assert "dvc.yaml: stages: found a" in str(error)
 
@@ -378,9 +382,9 @@ def test_options_are_those_that_dvc_reads(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / ".dvc/config.local").write_text("[cache]\n    shared = Group\n")
     with Repo(str(tmp_path)) as repo:
         cache = repo.config["cache"]
-        assert dvc_setting(tmp_path, "cache", "type").split(",") == cache["type"]
-        assert dvc_setting(tmp_path, "cache", "shared") == cache["shared"]
-        assert dvc_switch(tmp_path, "core", "hardlink_lock") == repo.config["core"]["hardlink_lock"]
+        assert dvc_option(tmp_path, "cache", "type").split(",") == cache["type"]
+        assert dvc_option(tmp_path, "cache", "shared") == cache["shared"]
+        assert dvc_flag(tmp_path, "core", "hardlink_lock") == repo.config["core"]["hardlink_lock"]
     (tmp_path / ".dvc/config").write_text("[core\n")
     with pytest.raises(CarbenchError, match="expected DVC's configuration"):
         cache_folder(tmp_path)

@@ -17,7 +17,7 @@ from conftest import Project, copy_project, repeatable
 pytestmark = pytest.mark.slow
 
 # A few jobs of every kind: files, a training, what reads folders.
-AGAIN = ("split", "train@resnet-0", "evaluate@resnet-0", "choose", "plot@recall")
+JOBS_TO_REPEAT = ("split", "train@resnet-0", "evaluate@resnet-0", "choose", "plot@recall")
 
 
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])
@@ -27,9 +27,9 @@ def test_after_kills_the_results_are_the_same(
     project = copy_project(smoke_run, tmp_path / "study")
     expected = repeatable(project)
     jobs = read_jobs(project.root)
-    for name in AGAIN:
+    for name in JOBS_TO_REPEAT:
         for folder in (".carbench", ".dvc/cache/carbench"):
-            shutil.rmtree(project.root / folder / "receipts" / name)
+            shutil.rmtree(project.root / folder / "records" / name)
         for path in jobs[name].outs:
             (project.root / path).unlink()
     (project.root / "dvc.lock").unlink()

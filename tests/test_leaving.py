@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from operator import neg
 from pathlib import Path
 from carbench.core.errors import CarbenchError
-from carbench.core.parallel import in_order_by_processes
+from carbench.core.parallel import process_map
 from carbench.core.stage import log, run_stage, stage_parser
 
 place = Path(sys.argv.pop())
@@ -36,7 +36,7 @@ def late():
 
 def work(stage):
     atexit.register(lambda: (place / "atexit").touch())
-    assert list(in_order_by_processes(neg, range(9), 4)) == [*range(0, -9, -1)]
+    assert list(process_map(neg, range(9), 4)) == [*range(0, -9, -1)]
     print("x" * 100_000, end="")
     log.info("the last line")
     WORK

@@ -17,16 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.differences import differences
-from carbench.engines.dvc_lock import read_lock, write_lock
+from carbench.engines.content_store import ContentStore
+from carbench.engines.dvc_lock_file import read_lock_file, write_lock_file
 from carbench.engines.dvc_yaml import JobSpec
-from carbench.engines.hashing import Content, Hashes
-from carbench.engines.plain import record_plain
-from carbench.engines.records import Ingredients, Receipt, find_receipt, save_receipt
-from carbench.engines.run_cache import Store
-from carbench.engines.snakemake_internals import Records
-from carbench.engines.why import explain, upstream
-from carbench.engines.workspace import Proof, Workspace
+from carbench.engines.external_jobs import record_external_jobs
+from carbench.engines.hashing import Content, HashCache
+from carbench.engines.input_changes import describe_changes
+from carbench.engines.job_records import JobInputs, JobRecord, find_record, save_record
+from carbench.engines.snakemake_internals import SnakemakeMetadata
+from carbench.engines.staleness import direct_upstream, explain_job
+from carbench.engines.workspace import JobStatus, Workspace
 from conftest import ROOT
 
 NAMES = st.text("abcxyz._- é", min_size=1, max_size=6).filter(
@@ -62,7 +62,7 @@ def test_folders_and_files_hash_as_in_dvc(files: dict[str, bytes]) -> None:
         system = LocalFileSystem()
         database = HashFileDB(system, str(root / "cache"))
         _, meta, theirs = build(database, str(root / "data"), system, "md5")
-        ours = Hashes(root).of("data")
+        ours = HashCache(root).content("data")
         assert ours is not None
         assert (ours.md5, ours.size, ours.nfiles) == (
             theirs.hash_info.value,
@@ -77,28 +77,28 @@ def test_what_is_stored_comes_back(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         fill(root / "data", files)
-        hashes, store = Hashes(root), Store(root / "cache")
-        content = hashes.of("data")
+        hashes, store = HashCache(root), ContentStore(root / "cache")
+        content = hashes.content("data")
         assert content is not None
         assert not store.has(content)
-        store.put(root / "data", content, hashes.listing("data"))
+        store.add(root / "data", content, hashes.listing("data"))
         assert store.has(content)
-        assert store.bring(content, root / "back")
-        assert Hashes(root).of("back") == content
-        assert store.damaged(content) == []
+        assert store.restore(content, root / "back")
+        assert HashCache(root).content("back") == content
+        assert store.remove_damaged(content) == []
 
 
 def test_a_damaged_object_is_not_brought_back_and_goes(tmp_path: Path) -> None:
     fill(tmp_path, {"model": b"weights"})
-    hashes, store = Hashes(tmp_path), Store(tmp_path / "cache")
-    content = hashes.of("model")
+    hashes, store = HashCache(tmp_path), ContentStore(tmp_path / "cache")
+    content = hashes.content("model")
     assert content is not None
-    store.put(tmp_path / "model", content, None)
+    store.add(tmp_path / "model", content, None)
     (place,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
     assert not place.stat().st_mode & 0o222
     place.chmod(0o644)
     place.write_bytes(b"weighed")
-    assert not store.bring(content, tmp_path / "back")
+    assert not store.restore(content, tmp_path / "back")
     assert not store.has(content)
 
 
@@ -106,17 +106,23 @@ def test_a_damaged_object_is_not_brought_back_and_goes(tmp_path: Path) -> None:
 def test_results_hang_together_with_the_cache_as_dvc_is_told(tmp_path: Path, kind: str) -> None:
     """What git keeps is a file of its own in any case; where no link is possible, all is copied."""
     fill(tmp_path, {"model": b"weights", "data/a/1": b"1", "data/2": b"2"})
-    store = Store(tmp_path / "cache", links=[kind])
-    hashes = Hashes(tmp_path)
+    store = ContentStore(tmp_path / "cache", links=[kind])
+    hashes = HashCache(tmp_path)
     for name in ("model", "data"):
-        content = hashes.of(name)
+        content = hashes.content(name)
         assert content is not None
         listing = hashes.listing("data") if name == "data" else None
-        store.put(tmp_path / name, content, listing)
-        store.link(tmp_path / name, [(path, each.md5) for path, each in listing or [("", content)]])
-        assert store.bring(content, tmp_path / "back" if listing else tmp_path / "own")
-        assert store.bring(content, tmp_path / f"copy of {name}", own=True)
-        assert Hashes(tmp_path).of(name) == Hashes(tmp_path).of(f"copy of {name}") == content
+        store.add(tmp_path / name, content, listing)
+        store.replace_with_links(
+            tmp_path / name, [(path, each.md5) for path, each in listing or [("", content)]]
+        )
+        assert store.restore(content, tmp_path / "back" if listing else tmp_path / "own")
+        assert store.restore(content, tmp_path / f"copy of {name}", force_copy=True)
+        assert (
+            HashCache(tmp_path).content(name)
+            == HashCache(tmp_path).content(f"copy of {name}")
+            == content
+        )
     for path in ("model", "data/a/1", "data/2", "own"):
         place = tmp_path / path
         assert place.is_symlink() == (kind == "symlink"), path
@@ -129,14 +135,14 @@ def test_results_hang_together_with_the_cache_as_dvc_is_told(tmp_path: Path, kin
 def test_the_cache_is_open_to_whom_dvc_opens_it(tmp_path: Path, group: bool) -> None:
     """DVC's ``cache.shared``: a group writes into all folders; else the umask counts."""
     (tmp_path / "model").write_bytes(b"weights")
-    content = Hashes(tmp_path).of("model")
+    content = HashCache(tmp_path).content("model")
     assert content is not None
-    store = Store(tmp_path / "cache", group=group)
+    store = ContentStore(tmp_path / "cache", group=group)
     before = os.umask(0o027)
     try:
-        store.put(tmp_path / "model", content, None)
-        save_receipt(tmp_path, Receipt("train", Ingredients("c", {}, {}), {}), store)
-        assert store.bring(content, tmp_path / "back")
+        store.add(tmp_path / "model", content, None)
+        save_record(tmp_path, JobRecord("train", JobInputs("c", {}, {}), {}), store)
+        assert store.restore(content, tmp_path / "back")
     finally:
         os.umask(before)
     for path in (tmp_path / "cache").rglob("*"):
@@ -151,36 +157,36 @@ def test_the_cache_is_open_to_whom_dvc_opens_it(tmp_path: Path, group: bool) -> 
 
 
 def test_a_receipt_is_found_by_all_clones_on_one_cache(tmp_path: Path) -> None:
-    store = Store(tmp_path / "cache")
-    receipt = Receipt("train", Ingredients("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
-    key = receipt.ingredients.key
-    save_receipt(tmp_path / "one", receipt, store)
-    assert find_receipt(tmp_path / "two", "train", key) is None
-    assert find_receipt(tmp_path / "two", "train", key, store) == receipt
-    assert find_receipt(tmp_path / "two", "test", key, store) is None
+    store = ContentStore(tmp_path / "cache")
+    record = JobRecord("train", JobInputs("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
+    key = record.inputs.key
+    save_record(tmp_path / "one", record, store)
+    assert find_record(tmp_path / "two", "train", key) is None
+    assert find_record(tmp_path / "two", "train", key, store) == record
+    assert find_record(tmp_path / "two", "test", key, store) is None
 
 
 @given(PARAMS, PARAMS)
 def test_a_key_tells_parameters_apart_and_the_reason_names_them(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
-    one = Ingredients("command", {"train": before}, {"file": "md5"})
-    other = Ingredients("command", {"train": after}, {"file": "md5"})
+    one = JobInputs("command", {"train": before}, {"file": "md5"})
+    other = JobInputs("command", {"train": after}, {"file": "md5"})
     same = before.keys() == after.keys() and all(
         before[key] == after[key] and isinstance(before[key], bool) == isinstance(after[key], bool)
         for key in before
     )
     assert (one.key == other.key) == same
-    assert (list(differences(one, other)) == []) == same
-    shuffled = Ingredients("command", {"train": dict(reversed(before.items()))}, {"file": "md5"})
+    assert (list(describe_changes(one, other)) == []) == same
+    shuffled = JobInputs("command", {"train": dict(reversed(before.items()))}, {"file": "md5"})
     assert shuffled.key == one.key
 
 
 def test_swapped_values_and_renamed_files_change_the_key() -> None:
-    one = Ingredients("command", {"lr": 1, "wd": 2}, {"a": "1", "b": "2"})
-    assert one.key != Ingredients("command", {"lr": 2, "wd": 1}, {"a": "1", "b": "2"}).key
-    assert one.key != Ingredients("command", {"lr": 1, "wd": 2}, {"a": "2", "b": "1"}).key
-    assert one.key != Ingredients("other", {"lr": 1, "wd": 2}, {"a": "1", "b": "2"}).key
+    one = JobInputs("command", {"lr": 1, "wd": 2}, {"a": "1", "b": "2"})
+    assert one.key != JobInputs("command", {"lr": 2, "wd": 1}, {"a": "1", "b": "2"}).key
+    assert one.key != JobInputs("command", {"lr": 1, "wd": 2}, {"a": "2", "b": "1"}).key
+    assert one.key != JobInputs("other", {"lr": 1, "wd": 2}, {"a": "1", "b": "2"}).key
 
 
 def test_hashes_are_remembered_until_the_kernel_sees_a_change(
@@ -189,26 +195,26 @@ def test_hashes_are_remembered_until_the_kernel_sees_a_change(
     monkeypatch.setattr("carbench.engines.hashing.UNSETTLED_NS", 0)
     path = tmp_path / "model"
     path.write_bytes(b"before")
-    first = Hashes(tmp_path)
-    known = first.of("model")
+    first = HashCache(tmp_path)
+    known = first.content("model")
     first.save()
     found = path.stat()
     read: list[Path] = []
     monkeypatch.setattr("carbench.engines.hashing.file_md5", lambda path: read.append(path) or "x")
-    assert Hashes(tmp_path).of("model") == known
+    assert HashCache(tmp_path).content("model") == known
     assert read == []
     path.write_bytes(b"behind")
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-    again = Hashes(tmp_path)
-    assert again.of("model") != known
-    assert again.forged == ["model"]
-    assert Hashes(tmp_path, trust=False).of("model") != known
+    again = HashCache(tmp_path)
+    assert again.content("model") != known
+    assert again.edits_with_same_mtime == ["model"]
+    assert HashCache(tmp_path, use_cached=False).content("model") != known
 
 
 def test_what_changed_a_moment_ago_is_not_remembered(tmp_path: Path) -> None:
     (tmp_path / "model").write_bytes(b"now")
-    hashes = Hashes(tmp_path)
-    hashes.of("model")
+    hashes = HashCache(tmp_path)
+    hashes.content("model")
     hashes.save()
     assert not (tmp_path / ".carbench/hashes.sqlite").exists()
 
@@ -218,15 +224,15 @@ def test_a_damaged_memory_costs_time_only(tmp_path: Path) -> None:
     (tmp_path / ".carbench/hashes.sqlite").write_bytes(b"no database" * 100)
     (tmp_path / "model").write_bytes(b"weights")
     os.utime(tmp_path / "model", (0, 0))
-    hashes = Hashes(tmp_path)
-    assert hashes.of("model") is not None
+    hashes = HashCache(tmp_path)
+    assert hashes.content("model") is not None
     hashes.save()
-    receipt = Receipt("train", Ingredients("c", {}, {}), {}, (1.0, 2.0))
-    save_receipt(tmp_path, receipt)
-    assert find_receipt(tmp_path, "train", receipt.ingredients.key) == receipt
-    (file,) = (tmp_path / ".carbench/receipts/train").iterdir()
+    record = JobRecord("train", JobInputs("c", {}, {}), {}, (1.0, 2.0))
+    save_record(tmp_path, record)
+    assert find_record(tmp_path, "train", record.inputs.key) == record
+    (file,) = (tmp_path / ".carbench/records/train").iterdir()
     file.write_text(file.read_text()[:-20])
-    assert find_receipt(tmp_path, "train", receipt.ingredients.key) is None
+    assert find_record(tmp_path, "train", record.inputs.key) is None
 
 
 OTHER = [
@@ -241,26 +247,26 @@ OTHER = [
 
 @pytest.mark.parametrize("content", [*OTHER, None], ids=lambda content: str(content)[:12])
 def test_what_is_remembered_may_hold_anything(
-    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]], content: bytes | None
+    tmp_path: Path, made: tuple[JobSpec, JobRecord, dict[str, Content]], content: bytes | None
 ) -> None:
     """Of another version, damaged, or a folder (None): it is as if it were not there."""
-    job, receipt, contents = made
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
-    save_receipt(tmp_path, receipt)
-    proof = Workspace(tmp_path, Store(tmp_path / "cache")).prove(job)
-    assert (proof.proven, proof.locked, proof.witness) == (True, True, receipt)
+    job, record, contents = made
+    write_lock_file(tmp_path, {"split": (job, record, contents)})
+    save_record(tmp_path, record)
+    status = Workspace(tmp_path, ContentStore(tmp_path / "cache")).job_status(job)
+    assert (status.up_to_date, status.in_dvc_lock, status.record) == (True, True, record)
     files = [path for path in (tmp_path / ".carbench").rglob("*") if path.is_file()]
     assert {path.name for path in files} >= {"dvc-lock.json"}
     for path in [*files, tmp_path / ".carbench/hashes.sqlite"]:
         path.unlink(missing_ok=True)
         path.mkdir() if content is None else path.write_bytes(content)
-    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
-    again = workspace.prove(job)
-    assert (again.proven, again.locked) == (True, True)
+    workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
+    again = workspace.job_status(job)
+    assert (again.up_to_date, again.in_dvc_lock) == (True, True)
     workspace.hashes.save()
-    save_receipt(tmp_path, receipt)
-    assert find_receipt(tmp_path, "split", receipt.ingredients.key) == (
-        receipt if content is not None else None
+    save_record(tmp_path, record)
+    assert find_record(tmp_path, "split", record.inputs.key) == (
+        record if content is not None else None
     )
 
 
@@ -270,25 +276,25 @@ def test_what_is_remembered_may_hold_anything(
         {"job": "train"},
         {"outs": {"results/split/split.csv": {"md5": 5, "size": 1}}},
         {"times": [1e300, 1e300]},
-        {"ingredients": {"command": "other", "params": {}, "deps": {}}},
+        {"inputs": {"command": "other", "params": {}, "deps": {}}},
     ],
     ids=str,
 )
 def test_a_receipt_that_was_edited_is_none(tmp_path: Path, damage: dict[str, Any]) -> None:
-    receipt = Receipt("split", Ingredients("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
-    save_receipt(tmp_path, receipt)
-    (file,) = (tmp_path / ".carbench/receipts/split").iterdir()
+    record = JobRecord("split", JobInputs("c", {}, {}), {"a": Content("0" * 32, 1)}, (1.0, 2.0))
+    save_record(tmp_path, record)
+    (file,) = (tmp_path / ".carbench/records/split").iterdir()
     document = json.loads(file.read_text())
     document["content"] |= damage
     file.write_text(json.dumps(document))
-    assert find_receipt(tmp_path, "split", receipt.ingredients.key) is None
+    assert find_record(tmp_path, "split", record.inputs.key) is None
 
 
 def test_hashes_of_another_form_are_forgotten(tmp_path: Path) -> None:
     (tmp_path / ".carbench").mkdir()
     (tmp_path / "model").write_bytes(b"weights")
     os.utime(tmp_path / "model", (0, 0))
-    expected = Hashes(tmp_path, trust=False).of("model")
+    expected = HashCache(tmp_path, use_cached=False).content("model")
     for statement in (
         "CREATE TABLE hashes (name TEXT)",
         "CREATE TABLE hashes (path, signature, md5)",
@@ -301,8 +307,8 @@ def test_hashes_of_another_form_are_forgotten(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / ".carbench/hashes.sqlite")) as database:
             database.executescript(statement)
         for _ in range(2):
-            hashes = Hashes(tmp_path)
-            assert hashes.of("model") == expected
+            hashes = HashCache(tmp_path)
+            assert hashes.content("model") == expected
             hashes.save()
 
 
@@ -328,87 +334,87 @@ def test_what_dvc_cannot_compare_is_told(
     else:
         place.write_bytes(b"2")
     with pytest.raises(CarbenchError, match=rf"^data/audi/.*: found .*{found}"):
-        Hashes(tmp_path).of("data")
+        HashCache(tmp_path).content("data")
 
 
 def test_a_reason_names_all_causes(
-    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]]
+    tmp_path: Path, made: tuple[JobSpec, JobRecord, dict[str, Content]]
 ) -> None:
-    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
-    above = upstream(workspace.jobs)
-    proofs = {name: Proof(job, True, made[1], True) for name, job in workspace.jobs.items()}
+    workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
+    upstream = direct_upstream(workspace.jobs)
+    statuses = {name: JobStatus(job, True, made[1], True) for name, job in workspace.jobs.items()}
     for name in ("fetch", "tune@resnet", "tune@mobilenet"):
-        proofs[name] = Proof(workspace.jobs[name], False, None, False)
-    lines = explain(workspace, proofs, "train@resnet-0", above).splitlines()
+        statuses[name] = JobStatus(workspace.jobs[name], False, None, False)
+    lines = explain_job(workspace, statuses, "train@resnet-0", upstream).splitlines()
     assert lines[0] == "train@resnet-0 would run again if one of these changes what it reads:"
     assert [line.split(":")[0] for line in lines[1:]] == ["  fetch", "  tune@resnet"]
-    lines = explain(workspace, proofs, "choose", above).splitlines()
+    lines = explain_job(workspace, statuses, "choose", upstream).splitlines()
     assert "tune@resnet" in "".join(lines)
     assert "tune@mobilenet" in "".join(lines)
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[JobSpec, Receipt, dict[str, Content]]:
-    """A job of a study, its receipt, and the content of all that it reads and has made."""
+def made(tmp_path: Path) -> tuple[JobSpec, JobRecord, dict[str, Content]]:
+    """A job of a study, its record, and the content of all that it reads and has made."""
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
-    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
     job = workspace.jobs["split"]
     fill(tmp_path, {path: path.encode() for path in (*job.deps, *job.outs)})
-    wanted = workspace.ingredients(job)
+    wanted = workspace.inputs_of(job)
     assert wanted is not None
     contents = {path: workspace.content(path) for path in (*job.deps, *job.outs)}
     return (
         job,
-        Receipt("split", wanted, {path: contents[path] for path in job.outs}, (1.0, 2.0)),
+        JobRecord("split", wanted, {path: contents[path] for path in job.outs}, (1.0, 2.0)),
         contents,
     )
 
 
 def test_the_lock_keeps_what_others_wrote(
-    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]]
+    tmp_path: Path, made: tuple[JobSpec, JobRecord, dict[str, Content]]
 ) -> None:
     """Replacing one job's text leaves all other text as it was; what was written reads back."""
-    job, receipt, contents = made
-    wanted = receipt.ingredients
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    job, record, contents = made
+    wanted = record.inputs
+    write_lock_file(tmp_path, {"split": (job, record, contents)})
     first = (tmp_path / "dvc.lock").read_text()
-    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
-    assert (locked := workspace.locked("split")) and locked.ingredients.key == wanted.key
-    assert workspace.prove(job).locked
+    workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
+    assert (locked := workspace.lock_entry("split")) and locked.inputs.key == wanted.key
+    assert workspace.job_status(job).in_dvc_lock
 
     other = JobSpec("other", "other", "echo 'a: b'", job.deps, job.params, job.outs, job.cached)
-    named = Receipt("other", Ingredients("echo 'a: b'", wanted.params, wanted.deps), receipt.outs)
-    write_lock(tmp_path, {"other": (other, named, contents)})
+    named = JobRecord("other", JobInputs("echo 'a: b'", wanted.params, wanted.deps), record.outs)
+    write_lock_file(tmp_path, {"other": (other, named, contents)})
     text = (tmp_path / "dvc.lock").read_text()
     assert text.startswith(first)
-    assert set(read_lock(tmp_path).entries) == {"split", "other"}
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    assert set(read_lock_file(tmp_path).entries) == {"split", "other"}
+    write_lock_file(tmp_path, {"split": (job, record, contents)})
     assert (tmp_path / "dvc.lock").read_text() == text
 
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n")
     with pytest.raises(CarbenchError, match=r"dvc\.lock"):
-        read_lock(tmp_path)
+        read_lock_file(tmp_path)
 
 
 @pytest.mark.parametrize("left", ["", "sche", "schema: '2.0'\nstages:\n  split:\n    cmd: pyth"])
 def test_a_lock_that_a_kill_cut_short_is_mended(
-    tmp_path: Path, made: tuple[JobSpec, Receipt, dict[str, Content]], left: str
+    tmp_path: Path, made: tuple[JobSpec, JobRecord, dict[str, Content]], left: str
 ) -> None:
     """DVC empties the file before it writes it. What was read before is still known."""
-    job, receipt, contents = made
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
-    assert read_lock(tmp_path).whole
+    job, record, contents = made
+    write_lock_file(tmp_path, {"split": (job, record, contents)})
+    assert read_lock_file(tmp_path).complete
     before = (tmp_path / "dvc.lock").read_text()
     (tmp_path / "dvc.lock").write_text(left)
-    found = read_lock(tmp_path)
-    assert not found.whole
-    locked = Workspace(tmp_path, Store(tmp_path / "cache")).locked("split")
-    assert locked and locked.ingredients.key == receipt.ingredients.key
-    write_lock(tmp_path, {"split": (job, receipt, contents)})
+    found = read_lock_file(tmp_path)
+    assert not found.complete
+    locked = Workspace(tmp_path, ContentStore(tmp_path / "cache")).lock_entry("split")
+    assert locked and locked.inputs.key == record.inputs.key
+    write_lock_file(tmp_path, {"split": (job, record, contents)})
     assert (tmp_path / "dvc.lock").read_text() == before
     (tmp_path / "dvc.lock").write_text(left)
-    write_lock(tmp_path, {})
+    write_lock_file(tmp_path, {})
     assert not (tmp_path / "dvc.lock").exists()
 
 
@@ -441,17 +447,19 @@ def test_a_plain_stage_is_recorded_if_nothing_changed_while_it_ran(
         "own.csv": "2",
     }
     fill(tmp_path, {name: text.encode() for name, text in files.items()})
-    before = Workspace(tmp_path, Store(tmp_path / "cache"))
+    before = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
     job = before.jobs["own"]
     time.sleep(0.02)
     began = time.time()
-    Records(tmp_path).accept("own.csv", job, (began, began + 1))
+    SnakemakeMetadata(tmp_path).mark_up_to_date("own.csv", job, (began, began + 1))
     time.sleep(0.02)
     if edited in files:
         (tmp_path / edited).write_text(files[edited].replace("1", "3"))
     command = "program  data own.csv" if edited != "command" else "program data own.csv --more"
     ran = SimpleNamespace(output=["own.csv"], shellcmd=command)
-    workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
+    workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
     jobs = [] if edited == "later" else [ran]
-    assert record_plain(workspace, before, jobs) == recorded
-    assert Workspace(tmp_path, Store(tmp_path / "cache")).prove(job).proven == recorded
+    assert record_external_jobs(workspace, before, jobs) == recorded
+    assert (
+        Workspace(tmp_path, ContentStore(tmp_path / "cache")).job_status(job).up_to_date == recorded
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from carbench.engines.jobs import dvc_plan, snakemake_plan
+from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from conftest import (
     Project,
     active_environment,

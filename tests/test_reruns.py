@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from carbench.engines.code import is_code
-from carbench.engines.jobs import Job, dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
-from carbench.engines.sync import open_workspace, prove_all
+from carbench.engines.code_fingerprint import is_code
+from carbench.engines.engine_jobs import Job, dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
+from carbench.engines.sync import job_statuses, open_workspace
 from conftest import ROOT, Project, copy_project, repeatable, set_key
 
 pytestmark = pytest.mark.slow
@@ -116,8 +116,8 @@ def stale(project: Project, jobs: dict[str, Job]) -> set[str]:
     Both engines go by it; a few of the changes below are also planned by the engines, which take
     seconds each.
     """
-    proofs = prove_all(open_workspace(project.root))
-    unproven = {name for name, proof in proofs.items() if not proof.proven}
+    statuses = job_statuses(open_workspace(project.root))
+    unproven = {name for name, status in statuses.items() if not status.up_to_date}
     return unproven | following(unproven, jobs)
 
 

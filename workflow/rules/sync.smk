@@ -3,8 +3,8 @@
 # Before planning: a job that the ledger can prove is current, any other is not (docs/engines.md).
 # After a run:     what was made goes into dvc.lock and DVC's cache, also where some jobs failed.
 
-from carbench.engines.forcing import pass_on, take_over
-from carbench.engines.session import Session, refuse_a_lone_job
+from carbench.engines.forced_jobs import publish_forced_jobs, load_forced_jobs
+from carbench.engines.snakemake_session import SnakemakeSession, reject_untargeted_subprocess
 from carbench.core.system_errors import explain_system_error
 
 # Called from another program, as the tests do, Snakemake only plans.
@@ -13,11 +13,11 @@ called = sys.argv[1:] if "snakemake" in sys.argv[0] else None
 # A job on a cluster reads the Snakefile too; what it is to do was decided by the process that sent it.
 try:
     if workflow.is_main_process:
-        session = Session(Path.cwd(), workflow, called)
-        pass_on(Path.cwd(), session.options.forced, session.options.looks)
+        session = SnakemakeSession(Path.cwd(), workflow, called)
+        publish_forced_jobs(Path.cwd(), session.options.forced, session.options.read_only)
     else:
-        refuse_a_lone_job(sys.argv)
-        take_over(Path.cwd())
+        reject_untargeted_subprocess(sys.argv)
+        load_forced_jobs(Path.cwd())
 except CarbenchError as error:
     raise WorkflowError(str(error))
 except OSError as error:

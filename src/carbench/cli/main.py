@@ -1,7 +1,7 @@
 """carbench: what goes beyond the two engines' own commands.
 
 sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
-not proven; audit review lets a person judge doubtful pairs; compare says whether two experiments
+not up_to_date; audit review lets a person judge doubtful pairs; compare says whether two experiments
 really differ; pin pins weights of the hub, weights gets some without the hub, and shortlist writes
 the screened candidates into params.yaml; serve answers images with the exported model, and drift
 says whether they have changed.
@@ -25,7 +25,7 @@ COMMANDS = {
     "why": "say why a job would run again",
     "verify": "hold results against what the jobs have written",
     "audit": "lay doubtful pairs out for a person to judge",
-    "exp": "save proven results as an experiment",
+    "exp": "save up_to_date results as an experiment",
     "compare": "say whether experiments really differ",
     "pin": "pin weights of the hub",
     "weights": "get trained weights without the hub",

@@ -21,7 +21,7 @@ class CarbenchError(Exception):
         super().__init__(f"{place}: found {found}; expected {expected}. Fix: {fix}")
 
     @classmethod
-    def told(cls, problem: str, fix: str) -> CarbenchError:
+    def from_message(cls, problem: str, fix: str) -> CarbenchError:
         """Return an error whose problem is already a sentence, as for several mistakes at once."""
         error = cls.__new__(cls)
         Exception.__init__(error, f"{problem}. Fix: {fix}")

@@ -19,47 +19,47 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # As the rules ask of the scheduler: more would not be ours to use.
-MOST_THREADS = 8
+MAX_WORKERS = 8
 
 
-def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int = 64
+def thread_map(
+    function: Callable[[Item], Result], items: Iterable[Item], max_pending: int = 64
 ) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, computed on all cores that we may use.
 
     Threads suffice where most of the work is Pillow's or hashlib's, which release the interpreter's
-    lock. At most ``ahead`` results wait at a time.
+    lock. At most ``max_pending`` results wait at a time.
     """
-    yield from _in_order(
-        ThreadPoolExecutor(min(available_cores(), MOST_THREADS)), function, items, ahead
+    yield from _map_in_order(
+        ThreadPoolExecutor(min(available_cores(), MAX_WORKERS)), function, items, max_pending
     )
 
 
-def in_order_by_processes(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+def process_map(
+    function: Callable[[Item], Result], items: Iterable[Item], max_pending: int
 ) -> Iterator[Result]:
-    """As :func:`in_order`, for small pieces of work in which the interpreter has its share.
+    """As :func:`thread_map`, for small pieces of work in which the interpreter has its share.
 
     Args:
         function: a function of a module, or a partial of one.
         items: large enough that sending one and its result back hardly counts.
-        ahead: results that wait at a time.
+        max_pending: results that wait at a time.
     """
     # A fork takes milliseconds; elsewhere than on Linux it is not safe.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
-    cores = min(available_cores(), MOST_THREADS)
-    pool = ProcessPoolExecutor(cores, context, _end_with, (os.getpid(),))
-    yield from _in_order(pool, function, items, ahead)
+    cores = min(available_cores(), MAX_WORKERS)
+    pool = ProcessPoolExecutor(cores, context, _init_worker, (os.getpid(),))
+    yield from _map_in_order(pool, function, items, max_pending)
 
 
-def _in_order(
-    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
+def _map_in_order(
+    pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], max_pending: int
 ) -> Iterator[Result]:
     try:
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) >= ahead:
+            if len(waiting) >= max_pending:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -67,7 +67,7 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def end_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End this process within a second of its parent, even if the parent is killed.
 
     Args:
@@ -82,10 +82,10 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _init_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(parent)
+    exit_with_parent(parent)
 
 
 def available_cores() -> int:

@@ -24,8 +24,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # Seeds and counts beyond it wrap around or raise in one library or another.
 LARGEST_INTEGER = 2**31 - 1
-MOST_LEVELS = 20
-MOST_VALUES = 100_000
+MAX_DEPTH = 20
+MAX_VALUES = 100_000
 
 
 class Section(BaseModel):
@@ -79,7 +79,7 @@ def has_control_characters(text: str) -> bool:
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
-def refuse_extremes(path: Path, content: dict[str, Any]) -> None:
+def reject_extreme_values(path: Path, content: dict[str, Any]) -> None:
     """Refuse values with which no library that a study calls can be trusted to work."""
     left: list[tuple[str, Any, int]] = [("", content, 0)]  # not by recursion, which has a limit
     for count in itertools.count(1):
@@ -87,10 +87,10 @@ def refuse_extremes(path: Path, content: dict[str, Any]) -> None:
             return
         key, value, depth = left.pop()
         found, expected = "", ""
-        if count > MOST_VALUES:  # few lines of aliases can stand for billions
-            found, expected = f"more than {MOST_VALUES:,} values", "a study's parameters"
-        elif depth > MOST_LEVELS:
-            found, expected = f"more than {MOST_LEVELS} levels", "sections, keys and lists"
+        if count > MAX_VALUES:  # few lines of aliases can stand for billions
+            found, expected = f"more than {MAX_VALUES:,} values", "a study's parameters"
+        elif depth > MAX_DEPTH:
+            found, expected = f"more than {MAX_DEPTH} levels", "sections, keys and lists"
         elif isinstance(value, dict):
             left += [(f"{key}.{k}" if key else str(k), v, depth + 1) for k, v in value.items()]
         elif isinstance(value, list | tuple | set):
@@ -129,7 +129,7 @@ def parse(value: Any, model: type[Model], key: str, path: Path) -> Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise explain(error, model, key, path) from None
+        raise validation_error(error, model, key, path) from None
 
 
 def read_section(path: Path, key: str, model: type[Model]) -> Model:
@@ -137,7 +137,9 @@ def read_section(path: Path, key: str, model: type[Model]) -> Model:
     return parse(lookup(read_yaml(path), key, path), model, key, path)
 
 
-def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path) -> CarbenchError:
+def validation_error(
+    error: ValidationError, model: type[BaseModel], key: str, path: Path
+) -> CarbenchError:
     """Say what pydantic found in carbench's words: key, found, expected, nearest key."""
     problems = error.errors()
     sentences = []
@@ -156,9 +158,9 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
             hint = _spelling_hint(problem["input"])
             found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}; "
             sentences.append(f"{where}: {found}{expected}{hint}")
-    return CarbenchError.told(
+    return CarbenchError.from_message(
         f"{path}: " + "; ".join(dict.fromkeys(sentences)),
-        fix="correct what is named; the comments in presets/ explain each key",
+        fix="correct what is named; the comments in presets/ validation_error each key",
     )
 
 

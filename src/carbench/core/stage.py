@@ -30,19 +30,19 @@ from carbench.core.params import Model, lookup, parse, read_yaml
 log = logging.getLogger("carbench")
 
 
-class Job(Protocol):
+class OutputRecorder(Protocol):
     """What the stage needs of its job in the study; see :mod:`carbench.engines.job_run`."""
 
     @property
     def scratch(self) -> Path: ...  # noqa: D102
 
-    def hand_in(self, draft: Path, folder: Path) -> None: ...  # noqa: D102
+    def store_outputs(self, draft: Path, folder: Path) -> None: ...  # noqa: D102
 
 
 class Stage:
     """One run of one stage: what the command line said, and where outputs go."""
 
-    def __init__(self, args: argparse.Namespace, job: Job | None) -> None:
+    def __init__(self, args: argparse.Namespace, job: OutputRecorder | None) -> None:
         self.args = args
         self._job = job
 
@@ -80,7 +80,7 @@ class Stage:
         with staging_folder(folder) as draft:
             yield draft
             if self._job:
-                self._job.hand_in(draft, folder)
+                self._job.store_outputs(draft, folder)
             for made in sorted(draft.iterdir()):
                 move_into_place(made, folder / made.name)
 
@@ -137,9 +137,9 @@ def _status(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
         # Loaded by name on purpose: what can only refuse, record or bring back is not code of this
         # stage's result, and must not make every stage rerun when it is edited.
         importlib.import_module("carbench.params.study").check(args.params)
-        making = importlib.import_module("carbench.engines.job_run").making
-        with making([word for word in sys.argv if word != "--again"]) as job:
-            if not (job and job.bring_back(args.again)):
+        start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
+        with start_job_run([word for word in sys.argv if word != "--again"]) as job:
+            if not (job and job.restore_outputs(args.again)):
                 work(Stage(args, job))
     except CarbenchError as error:
         log.error("%s", error)

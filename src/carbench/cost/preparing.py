@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from carbench.core.parallel import in_order_by_processes
+from carbench.core.parallel import process_map
 from carbench.cost.graphs import Shape, make_deployable, onnx_path, write_graphs
 from carbench.cost.serving import peak_memory_mb
 from carbench.data.images.decoding import Fit
@@ -43,7 +43,7 @@ def prepare_all(
         CarbenchError: a backbone cannot be exported.
     """
     prepare = partial(_prepare, shape=shape, folder=folder, file=file, fit=fit, int8=int8)
-    return list(in_order_by_processes(prepare, models.items(), ahead=len(models)))
+    return list(process_map(prepare, models.items(), max_pending=len(models)))
 
 
 def _prepare(

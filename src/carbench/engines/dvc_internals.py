@@ -9,17 +9,17 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from carbench.engines.dvc_cache import dvc_switch
-from carbench.engines.internals import inside, known
+from carbench.engines.dvc_config import dvc_flag
+from carbench.engines.engine_versions import checked_internals, inside
 from carbench.engines.locks import flocked
 
 # Seconds that a DVC command waits for the lock.
 DVC_PATIENCE = 3.0
 
 
-def dvc_forces(words: list[str]) -> bool:
+def forces_dvc_stages(words: list[str]) -> bool:
     """Say whether a command line of DVC asks to run stages in spite of what is known of them."""
-    with known("dvc"):
+    with checked_internals("dvc"):
         from dvc.cli.parser import get_main_parser
 
         asked, _ = get_main_parser().parse_known_args(words)
@@ -36,7 +36,7 @@ def dvc_repo(root: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def writing_results(root: Path, command: str) -> Iterator[None]:
+def results_write_lock(root: Path, command: str) -> Iterator[None]:
     """Tell DVC that this process writes into results/, so that its own runs say so and stop.
 
     Raises:
@@ -46,16 +46,16 @@ def writing_results(root: Path, command: str) -> Iterator[None]:
     folder = root / ".dvc/tmp"
     folder.mkdir(exist_ok=True)
     written = str((root / "results").absolute())
-    mend_rwlock(root)
-    with known("dvc"):
+    repair_rwlock(root)
+    with checked_internals("dvc"):
         from dvc.fs import localfs
         from dvc.lock import LockError
         from dvc.rwlock import RWLOCK_FILE, rwlock
 
-        hardlink = dvc_switch(root, "core", "hardlink_lock")
+        hardlink = dvc_flag(root, "core", "hardlink_lock")
         taken = rwlock(str(folder), localfs, command, [], [written], hardlink)
     # DVC holds the first while it looks and decides, an entry of the second while a stage runs.
-    with dvc_lock(root), known("dvc"):
+    with dvc_repo_lock(root), checked_internals("dvc"):
         try:
             taken.__enter__()
         except LockError as error:
@@ -69,20 +69,20 @@ def writing_results(root: Path, command: str) -> Iterator[None]:
         taken.__exit__(None, None, None)
 
 
-def mend_rwlock(root: Path) -> bool:
+def repair_rwlock(root: Path) -> bool:
     """Remove DVC's list of who reads and writes if DVC cannot read it; say whether that was so.
 
     DVC empties the file and then fills it. Killed between the two it refuses to run ever after.
     """
     folder = root / ".dvc/tmp"
-    with known("dvc"):
+    with checked_internals("dvc"):
         from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
         from voluptuous import Invalid
 
     path = folder / RWLOCK_FILE
     if not path.is_file():
         return False
-    with dvc_lock(root, RWLOCK_LOCK):
+    with dvc_repo_lock(root, RWLOCK_LOCK):
         try:
             SCHEMA(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, Invalid):
@@ -91,7 +91,7 @@ def mend_rwlock(root: Path) -> bool:
     return False
 
 
-def dvc_lock(root: Path, name: str = "lock") -> AbstractContextManager[None]:
+def dvc_repo_lock(root: Path, name: str = "lock") -> AbstractContextManager[None]:
     """Return the lock that every DVC command takes, as DVC does but without loading DVC.
 
     Args:
@@ -103,7 +103,7 @@ def dvc_lock(root: Path, name: str = "lock") -> AbstractContextManager[None]:
     """
     folder = root / ".dvc/tmp"
     folder.mkdir(exist_ok=True)
-    if dvc_switch(root, "core", "hardlink_lock"):
+    if dvc_flag(root, "core", "hardlink_lock"):
         return _linked_lock(folder, name)
     return flocked(folder / name, DVC_PATIENCE)
 
@@ -111,7 +111,7 @@ def dvc_lock(root: Path, name: str = "lock") -> AbstractContextManager[None]:
 @contextmanager
 def _linked_lock(folder: Path, name: str) -> Iterator[None]:
     """DVC's other kind of lock, for file systems without flock."""
-    with known("dvc"):
+    with checked_internals("dvc"):
         from dvc.lock import LockError, make_lock
 
         lock = make_lock(str(folder / name), tmp_dir=str(folder), hardlink_lock=True)

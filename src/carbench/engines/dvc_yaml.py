@@ -62,14 +62,14 @@ class Definition:
 
     Attributes:
         jobs: by name.
-        left_alone: stages of which carbench records nothing, with what they have in a few words.
+        unsupported_stages: stages of which carbench records nothing, with what they have in a few words.
     """
 
     jobs: Mapping[str, JobSpec]
-    left_alone: Mapping[str, str]
+    unsupported_stages: Mapping[str, str]
 
 
-class LeftAlone(Exception):  # noqa: N818 - nothing is wrong
+class UnsupportedStage(Exception):  # noqa: N818 - nothing is wrong
     """Raised for a stage that has something that this table does not know."""
 
 
@@ -101,7 +101,7 @@ def read_definition(root: Path = Path()) -> Definition:
     for stage, body in stages.items():
         try:
             jobs |= {job.name: job for job in _jobs_of(str(stage), body, params)}
-        except LeftAlone as what:
+        except UnsupportedStage as what:
             left[str(stage)] = str(what)
         except CarbenchError:
             if "vars" not in definition:
@@ -156,22 +156,22 @@ def _items(values: Any, params: dict[str, Any]) -> Any:
     if whole:
         values = lookup(params, whole[1], PARAMS)
     elif EXPRESSION.search(str(values)):
-        raise LeftAlone("expressions in what it runs over")
+        raise UnsupportedStage("expressions in what it runs over")
     if not isinstance(values, dict | list):
-        raise LeftAlone("no list to run over")
+        raise UnsupportedStage("no list to run over")
     return values
 
 
 def _resolve(name: str, stage: str, template: dict[str, Any], values: dict[str, Any]) -> JobSpec:
     for key in UNKNOWN:
         if template.get(key):
-            raise LeftAlone(f"`{key}`")
+            raise UnsupportedStage(f"`{key}`")
     if not isinstance(template["cmd"], str):
-        raise LeftAlone("several commands")
+        raise UnsupportedStage("several commands")
 
     def text(raw: str) -> str:
         if "\\${" in raw:
-            raise LeftAlone("an escaped expression")
+            raise UnsupportedStage("an escaped expression")
         return EXPRESSION.sub(lambda found: _text(_value(values, found[1])), raw)
 
     outs, cached = [], set()
@@ -182,7 +182,7 @@ def _resolve(name: str, stage: str, template: dict[str, Any], values: dict[str, 
         if not isinstance(flags, dict) or flags.get("cache", True):
             cached.add(path)
     if not outs:
-        raise LeftAlone("no outputs")
+        raise UnsupportedStage("no outputs")
     return JobSpec(
         name,
         stage,
@@ -204,22 +204,22 @@ def _keys(entry: Any, text: Any) -> Iterator[str]:
     for raw, keys in files.items():
         file = _path(text(raw))
         if not keys or not file.endswith((".yaml", ".yml", ".json")):
-            raise LeftAlone(f"parameters of {file}")
+            raise UnsupportedStage(f"parameters of {file}")
         for key in map(text, keys):
             if re.search(r"[:\[\]]", key):
-                raise LeftAlone(f"the parameter {key}")
+                raise UnsupportedStage(f"the parameter {key}")
             yield key if file == str(PARAMS) else f"{file}:{key}"
 
 
 def _path(path: str) -> str:
     if "://" in path:
-        raise LeftAlone("files elsewhere")
+        raise UnsupportedStage("files elsewhere")
     return posixpath.normpath(path)
 
 
 def _value(values: dict[str, Any], expression: str) -> Any:
     if "[" in expression:
-        raise LeftAlone("an expression with an index")
+        raise UnsupportedStage("an expression with an index")
     return lookup(values, expression, PARAMS)
 
 
@@ -228,5 +228,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float):
-        raise LeftAlone("an expression that is no text")
+        raise UnsupportedStage("an expression that is no text")
     return str(value)

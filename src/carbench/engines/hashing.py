@@ -41,24 +41,24 @@ class Content:
     nfiles: int | None = None
 
 
-class Hashes:
+class HashCache:
     """Hashes of what lies in a repository, remembered in ``.carbench/hashes.sqlite``.
 
     Args:
         root: the repository.
-        trust: use what was remembered; False hashes everything anew.
+        use_cached: use what was remembered; False hashes everything anew.
     """
 
-    def __init__(self, root: Path = Path(), trust: bool = True) -> None:
+    def __init__(self, root: Path = Path(), use_cached: bool = True) -> None:
         self._root = root
         self._file = root / ".carbench/hashes.sqlite"
-        self._trust = trust
+        self._use_cached = use_cached
         self._new: dict[str, tuple[str, str]] = {}
         self._listings: dict[str, list[tuple[str, Content]]] = {}
         # Files whose content changed while size and time of change did not.
-        self.forged: list[str] = []
+        self.edits_with_same_mtime: list[str] = []
 
-    def of(self, path: str) -> Content | None:
+    def content(self, path: str) -> Content | None:
         """Return what lies at ``path`` (relative to the repository), or None.
 
         Raises:
@@ -72,7 +72,7 @@ class Hashes:
             raise _incomparable(path, error.strerror or str(error)) from None
         if not stat.S_ISDIR(found.st_mode):
             return self._hash(path, found)
-        return content_of([(name, each) for name, each in self.listing(path)])
+        return folder_content([(name, each) for name, each in self.listing(path)])
 
     def listing(self, folder: str) -> list[tuple[str, Content]]:
         """Return the files of a folder that .dvcignore does not name, sorted by path in it.
@@ -150,7 +150,7 @@ class Hashes:
 
     @cached_property
     def _known(self) -> dict[str, tuple[str, str]]:
-        if not self._trust or not self._file.is_file():
+        if not self._use_cached or not self._file.is_file():
             return {}
         try:
             with closing(sqlite3.connect(self._file, timeout=10)) as database:
@@ -186,8 +186,8 @@ class Hashes:
             md5 = file_md5(self._root / path)
         except PermissionError as error:
             raise _incomparable(path, str(error.strerror)) from None
-        if known and known[1] != md5 and _is_forged(known[0], signature):
-            self.forged.append(path)
+        if known and known[1] != md5 and _has_same_mtime(known[0], signature):
+            self.edits_with_same_mtime.append(path)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > UNSETTLED_NS:
             self._new[path] = self._known[path] = (signature, md5)
         return Content(md5, found.st_size)
@@ -199,14 +199,14 @@ def file_md5(path: Path) -> str:
         return hashlib.file_digest(file, _md5).hexdigest()
 
 
-def listing_text(files: list[tuple[str, Content]]) -> str:
+def listing_json(files: list[tuple[str, Content]]) -> str:
     """Return a folder's listing as DVC stores it: JSON, sorted by path."""
     return json.dumps([{"md5": each.md5, "relpath": name} for name, each in files])
 
 
-def content_of(files: list[tuple[str, Content]]) -> Content:
+def folder_content(files: list[tuple[str, Content]]) -> Content:
     """Return a folder's content from its listing."""
-    md5 = _md5(listing_text(files).encode()).hexdigest()
+    md5 = _md5(listing_json(files).encode()).hexdigest()
     return Content(f"{md5}.dir", sum(each.size for _, each in files), len(files))
 
 
@@ -250,5 +250,5 @@ def _signature(found: os.stat_result) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
 
 
-def _is_forged(before: str, now: str) -> bool:
+def _has_same_mtime(before: str, now: str) -> bool:
     return before.rpartition(" ")[0] == now.rpartition(" ")[0]

@@ -1,9 +1,9 @@
 """What happens around a job of the study: one maker at a time, nothing twice, nothing half.
 
-    with making(argv) as job:
-        if not job.bring_back():
+    with start_job_run(argv) as job:
+        if not job.restore_outputs():
             ... make the outputs in a draft folder ...
-            job.hand_in(draft, folder)
+            job.store_outputs(draft, folder)
 
 A command that is not word for word that of a job in dvc.yaml, run where dvc.yaml lies, is nobody's
 job: it is run and nothing is recorded.
@@ -22,17 +22,17 @@ from pathlib import Path
 
 from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
-from carbench.engines.code import is_code
-from carbench.engines.differences import differences
-from carbench.engines.dvc_cache import open_store
-from carbench.engines.dvc_internals import dvc_lock
-from carbench.engines.dvc_lock import write_lock
+from carbench.engines.code_fingerprint import is_code
+from carbench.engines.dvc_config import open_content_store
+from carbench.engines.dvc_internals import dvc_repo_lock
+from carbench.engines.dvc_lock_file import write_lock_file
 from carbench.engines.dvc_yaml import DEFINITION, JobSpec, one_line
-from carbench.engines.forcing import is_forced
-from carbench.engines.hashing import Hashes, content_of
-from carbench.engines.locks import held
-from carbench.engines.records import Ingredients, Receipt, find_receipt, save_receipt
-from carbench.engines.why import all_above, listed, reason, upstream
+from carbench.engines.forced_jobs import is_forced
+from carbench.engines.hashing import HashCache, folder_content
+from carbench.engines.input_changes import describe_changes
+from carbench.engines.job_records import JobInputs, JobRecord, find_record, save_record
+from carbench.engines.locks import named_lock
+from carbench.engines.staleness import all_upstream_jobs, direct_upstream, join_first, stale_reason
 from carbench.engines.workspace import Workspace
 
 log = logging.getLogger("carbench")
@@ -41,17 +41,17 @@ log = logging.getLogger("carbench")
 START_NS = 500_000_000
 
 
-class Making:
-    """One run of one job; see :func:`making`."""
+class JobRun:
+    """One run of one job; see :func:`start_job_run`."""
 
     def __init__(self, root: Path, job: JobSpec, workspace: Workspace) -> None:
         self._root = root
         self._job = job
         self._store = workspace.store
         self._hashes = workspace.hashes
-        self._wanted = _ingredients(workspace, job)
+        self._wanted = _inputs_of(workspace, job)
         self._deps = {path: found for path in job.deps if (found := workspace.content(path))}
-        self._receipt: Receipt | None = None
+        self._record: JobRecord | None = None
         self._began = time.time()
 
     @property
@@ -59,33 +59,33 @@ class Making:
         """A folder for what the job needs to go on after a kill: of this job, from the same."""
         return self._scratch / self._wanted.key
 
-    def bring_back(self, again: bool) -> bool:
+    def restore_outputs(self, again: bool) -> bool:
         """Put the outputs in place if they were made before from the same; say so in the log."""
-        receipt = find_receipt(self._root, self._job.name, self._wanted.key, self._store)
-        if receipt is None or set(receipt.outs) != set(self._job.outs):
+        record = find_record(self._root, self._job.name, self._wanted.key, self._store)
+        if record is None or set(record.outs) != set(self._job.outs):
             return False
         if again or is_forced({self._job.name, self._job.stage, *self._job.outs}):
             return False
         with ExitStack() as stack:
-            parents = {(self._root / path).parent for path in receipt.outs}
+            parents = {(self._root / path).parent for path in record.outs}
             drafts = {parent: stack.enter_context(staging_folder(parent)) for parent in parents}
             brought: list[tuple[Path, Path]] = []
-            for path, content in receipt.outs.items():
-                if self._hashes.of(path) == content:
+            for path, content in record.outs.items():
+                if self._hashes.content(path) == content:
                     continue
                 target = self._root / path
                 draft = drafts[target.parent] / target.name
-                if not self._store.bring(content, draft, own=path not in self._job.cached):
+                if not self._store.restore(content, draft, force_copy=path not in self._job.cached):
                     return False
                 brought.append((draft, target))
             for draft, target in brought:
                 move_into_place(draft, target)
-        self._receipt = receipt
-        when = f"on {receipt.made}" if receipt.made else "before"
+        self._record = record
+        when = f"on {record.made}" if record.made else "before"
         log.info("made %s from the same; brought back, not made again", when)
         return True
 
-    def hand_in(self, draft: Path, folder: Path) -> None:
+    def store_outputs(self, draft: Path, folder: Path) -> None:
         """Record and keep what was made in ``draft``, before it takes its place in ``folder``.
 
         Raises:
@@ -95,21 +95,21 @@ class Making:
         if set(made) != set(self._job.outs):
             odd = ", ".join(sorted(set(made) ^ set(self._job.outs)))
             raise RuntimeError(f"{self._job.name}: dvc.yaml and the stage differ about {odd}")
-        hashes = Hashes(draft)
+        hashes = HashCache(draft)
         outs = {}
         for path, each in made.items():
             listing = hashes.listing(each.name) if each.is_dir() else None
-            content = hashes.of(each.name) if listing is None else content_of(listing)
+            content = hashes.content(each.name) if listing is None else folder_content(listing)
             assert content is not None
-            self._store.put(each, content, listing)
+            self._store.add(each, content, listing)
             if path in self._job.cached:
                 files = listing if listing is not None else [("", content)]
-                self._store.link(each, [(name, found.md5) for name, found in files])
+                self._store.replace_with_links(each, [(name, found.md5) for name, found in files])
             outs[path] = content
         self._refuse_changes()
         times = (self._began, time.time())
-        self._receipt = Receipt(self._job.name, self._wanted, outs, times)
-        save_receipt(self._root, self._receipt, self._store)
+        self._record = JobRecord(self._job.name, self._wanted, outs, times)
+        save_record(self._root, self._record, self._store)
 
     def done(self) -> None:
         """Put the job into dvc.lock, and forget what a killed run would have needed.
@@ -118,11 +118,11 @@ class Making:
         DVC does it by itself for the stages that it runs.
         """
         shutil.rmtree(self._scratch, ignore_errors=True)
-        if self._receipt is None or "DVC_STAGE" in os.environ:
+        if self._record is None or "DVC_STAGE" in os.environ:
             return
         try:
-            with dvc_lock(self._root):
-                write_lock(self._root, {self._job.name: (self._job, self._receipt, self._deps)})
+            with dvc_repo_lock(self._root):
+                write_lock_file(self._root, {self._job.name: (self._job, self._record, self._deps)})
         except (BlockingIOError, CarbenchError) as error:
             log.info("dvc.lock is left to the end of the run: %s", error)
 
@@ -133,11 +133,13 @@ class Making:
     def _refuse_changes(self) -> None:
         workspace = Workspace(self._root, self._store)
         job = workspace.jobs.get(self._job.name)
-        after = workspace.ingredients(job) if job else None
+        after = workspace.inputs_of(job) if job else None
         if after is not None and after.key == self._wanted.key:
             return
         changed = (
-            next(differences(self._wanted, after), "the command") if after else "an input is gone"
+            next(describe_changes(self._wanted, after), "the command")
+            if after
+            else "an input is gone"
         )
         raise CarbenchError(
             self._job.name,
@@ -148,34 +150,34 @@ class Making:
 
 
 @contextmanager
-def making(argv: list[str]) -> Iterator[Making | None]:
+def start_job_run(argv: list[str]) -> Iterator[JobRun | None]:
     """Yield the job that a command line is, alone at work on it; None if it is nobody's job."""
     root = Path()
     command = one_line(" ".join(["python", *argv]))
     if not (root / DEFINITION).is_file() or not command.startswith("python scripts/"):
         yield None
         return
-    workspace = Workspace(root, open_store(root))
+    workspace = Workspace(root, open_content_store(root))
     job = next((job for job in workspace.jobs.values() if one_line(job.command) == command), None)
     if job is None:
         yield None
         return
-    with held(root, job.name, waiting=log.info):
+    with named_lock(root, job.name, waiting=log.info):
         _read_code_anew(root, job)
         # Looked at again: while this one waited, another may have made what it needs.
         workspace = Workspace(root, workspace.store)
-        remove_strays(workspace, job.deps)
+        remove_orphaned_outputs(workspace, job.deps)
         if "DVC_STAGE" in os.environ:
             _warn_of_outdated_inputs(workspace, job)
-        run = Making(root, job, workspace)
+        run = JobRun(root, job, workspace)
         workspace.save()
         yield run
         run.done()
 
 
-def remove_strays(workspace: Workspace, folders: Iterable[str]) -> bool:
+def remove_orphaned_outputs(workspace: Workspace, folders: Iterable[str]) -> bool:
     """Remove from folders what jobs of the past left and the store keeps; say whether any was."""
-    found = [stray for folder in folders for stray in list(workspace.strays(folder))]
+    found = [stray for folder in folders for stray in list(workspace.orphaned_outputs(folder))]
     for path in dict.fromkeys(found):
         _remove_stray(workspace.root, path)
     return bool(found)
@@ -196,21 +198,26 @@ def _remove_stray(root: Path, path: str) -> None:
 
 def _warn_of_outdated_inputs(workspace: Workspace, job: JobSpec) -> None:
     """Say what was edited since an earlier stage of this `dvc repro`, which does not look again."""
-    above = upstream(workspace.jobs)
-    proofs = {name: workspace.prove(workspace.jobs[name]) for name in all_above(job.name, above)}
+    upstream = direct_upstream(workspace.jobs)
+    statuses = {
+        name: workspace.job_status(workspace.jobs[name])
+        for name in all_upstream_jobs(job.name, upstream)
+    }
     outdated = [
-        f"{name} ({reason(workspace, each)})" for name, each in proofs.items() if not each.proven
+        f"{name} ({stale_reason(workspace, each)})"
+        for name, each in statuses.items()
+        if not each.up_to_date
     ]
     if outdated:
         log.warning(
             "reads results that are not of today's parameters and code: %s; `dvc repro` again "
             "makes them",
-            listed(outdated),
+            join_first(outdated),
         )
 
 
-def _ingredients(workspace: Workspace, job: JobSpec) -> Ingredients:
-    wanted = workspace.ingredients(job)
+def _inputs_of(workspace: Workspace, job: JobSpec) -> JobInputs:
+    wanted = workspace.inputs_of(job)
     if wanted is None:
         raise CarbenchError(
             next(workspace.missing(job)),

@@ -37,7 +37,7 @@ def flocked(path: Path, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def held(root: Path, name: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
+def named_lock(root: Path, name: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
     """Hold the lock ``name`` of a repository; others wait, on any machine that shares the folder.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 from zlib import crc32
 
 from carbench.engines.dvc_yaml import JobSpec, one_line
-from carbench.engines.internals import inside, known, moved
+from carbench.engines.engine_versions import checked_internals, incompatible_version, inside
 
 RECORD_FORMAT = 6
 # Begins what is written among the parameters of a record to make it differ from all jobs.
@@ -25,12 +25,12 @@ class SnakemakeOptions:
     """What a command line of Snakemake, with the profiles that it finds, asks for.
 
     Attributes:
-        looks: whether it only looks, and neither runs nor removes anything.
+        read_only: whether it only looks, and neither runs nor removes anything.
         forced: rules and files to be made again; {"all"}: every one.
         triggers: names of the rerun triggers; None: not known.
     """
 
-    looks: bool
+    read_only: bool
     forced: frozenset[str]
     triggers: frozenset[str] | None
 
@@ -52,8 +52,8 @@ def snakemake_options(words: list[str] | None) -> SnakemakeOptions:
             interface, which only plans.
     """
     if words is None:
-        return SnakemakeOptions(looks=True, forced=frozenset(), triggers=None)
-    with known("snakemake"):
+        return SnakemakeOptions(read_only=True, forced=frozenset(), triggers=None)
+    with checked_internals("snakemake"):
         from snakemake.cli import parse_args
 
         with redirect_stderr(io.StringIO()):  # it would name the profile a second time
@@ -63,13 +63,13 @@ def snakemake_options(words: list[str] | None) -> SnakemakeOptions:
             forced |= {*asked.targets}
         reports = asked.report is not None and not asked.report_after_run
         return SnakemakeOptions(
-            looks=reports or any(getattr(asked, name) for name in LOOKING),
+            read_only=reports or any(getattr(asked, name) for name in LOOKING),
             forced=frozenset(map(str, forced)),
             triggers=frozenset(each.item_to_choice() for each in asked.rerun_triggers),
         )
 
 
-class Records:
+class SnakemakeMetadata:
     """Snakemake's records of how its outputs were made: ``.snakemake/metadata``.
 
     Snakemake compares a record's ``params``, ``input`` and ``code`` with the job's, where the
@@ -78,7 +78,7 @@ class Records:
     """
 
     def __init__(self, root: Path) -> None:
-        with known("snakemake"):
+        with checked_internals("snakemake"):
             from snakemake.persistence import RECORD_FORMAT_VERSION
             from snakemake.persistence.file import FilePersistence
 
@@ -97,13 +97,13 @@ class Records:
 
     def times(self, output: str) -> tuple[float, float] | None:
         """Return when the job began and ended that made an output, in seconds since 1970."""
-        with known("snakemake"):
+        with checked_internals("snakemake"):
             record = self._read(output)
             if record is None or None in (record.starttime, record.endtime):
                 return None
             return record.starttime, record.endtime
 
-    def accept(self, output: str, job: JobSpec, times: tuple[float, float]) -> None:
+    def mark_up_to_date(self, output: str, job: JobSpec, times: tuple[float, float]) -> None:
         """Let Snakemake take an output for current.
 
         Of a rule that is not the study's own, Snakemake keeps to itself what changes it: what was
@@ -115,7 +115,7 @@ class Records:
             times: when that began and ended, in seconds since 1970; equal if not known. What is
                 known replaces what the record says, which may be how long a copy took.
         """
-        with known("snakemake"):
+        with checked_internals("snakemake"):
             record = self._read(output)
             before = record and record.shellcmd
             if record is None or (before and one_line(before) != one_line(job.command)):
@@ -129,9 +129,9 @@ class Records:
                 record.params = _without_reasons(record.params) or None
             self._write(output, record, current=True)
 
-    def refuse(self, output: str, job: JobSpec, reason: str) -> None:
+    def mark_stale(self, output: str, job: JobSpec, reason: str) -> None:
         """Let Snakemake take an output for outdated, and say ``reason`` where it says why."""
-        with known("snakemake"):
+        with checked_internals("snakemake"):
             record = self._read(output) or self._new(job, None)
             kept = [] if job.records_itself else _without_reasons(record.params)
             record.params = [*kept, f"{REASON}{reason}"]
@@ -164,10 +164,10 @@ class Records:
         record.record_format_version = RECORD_FORMAT
         self._files._write_record(output, record)
         self._files._clear_cache()
-        self.confirm(self._files, output, current)
+        self.verify(self._files, output, current)
 
     @staticmethod
-    def confirm(persistence: Any, output: str, current: bool) -> None:
+    def verify(persistence: Any, output: str, current: bool) -> None:
         """Hold what Snakemake reads of an output against what was written.
 
         Args:
@@ -178,16 +178,18 @@ class Records:
         Raises:
             CarbenchError: Snakemake reads something else.
         """
-        with known("snakemake"):
+        with checked_internals("snakemake"):
             record = persistence._read_record(output)
             reads = None if record is None else (record.record_format_version, record.params)
             if reads is None or reads[0] != RECORD_FORMAT or _is_refused(reads[1]) == current:
-                raise moved("snakemake", f"it reads {reads} as the record of {output}")
+                raise incompatible_version(
+                    "snakemake", f"it reads {reads} as the record of {output}"
+                )
 
-    def complete(self, output: str) -> None:
+    def clear_incomplete(self, output: str) -> None:
         """Take away the mark of a job that was killed while it made an output."""
         if self._incomplete:
-            with known("snakemake"):
+            with checked_internals("snakemake"):
                 self._files._unmark_incomplete(output)
 
     def unlock(self) -> None:

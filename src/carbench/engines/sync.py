@@ -1,7 +1,7 @@
-"""One result, either engine: what one engine has made becomes current to the other, by proof alone.
+"""One result, either engine: what one engine has made becomes current to the other, by status alone.
 
 Snakemake's records and DVC's lock file are both written from what :mod:`carbench.engines` can
-prove: to Snakemake before it plans, to DVC after a run. A job that is not proven is made stale to
+prove: to Snakemake before it plans, to DVC after a run. A job that is not up_to_date is made stale to
 Snakemake and left as it is to DVC, which looks by itself.
 """
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.dvc_cache import open_store
-from carbench.engines.dvc_internals import dvc_lock
-from carbench.engines.dvc_lock import write_lock
+from carbench.engines.dvc_config import open_content_store
+from carbench.engines.dvc_internals import dvc_repo_lock
+from carbench.engines.dvc_lock_file import write_lock_file
 from carbench.engines.hashing import Content
-from carbench.engines.job_run import remove_strays
-from carbench.engines.records import has_receipt, save_receipt
-from carbench.engines.snakemake_internals import Records
-from carbench.engines.times import raise_times
-from carbench.engines.versioned_files import read_remembered, write_remembered
-from carbench.engines.why import reason
-from carbench.engines.workspace import Proof, Workspace
+from carbench.engines.job_records import has_record, save_record
+from carbench.engines.job_run import remove_orphaned_outputs
+from carbench.engines.mtimes import raise_mtimes
+from carbench.engines.snakemake_internals import SnakemakeMetadata
+from carbench.engines.staleness import stale_reason
+from carbench.engines.state_files import read_state, write_state
+from carbench.engines.workspace import JobStatus, Workspace
 
 log = logging.getLogger("carbench")
 
@@ -39,69 +39,71 @@ VERSION = 1
 FORM = TypeAdapter(dict[str, list[str | int]])
 
 
-def open_workspace(root: Path, trust: bool = True) -> Workspace:
+def open_workspace(root: Path, use_cached: bool = True) -> Workspace:
     """Return the repository's jobs and files, with DVC's cache as its store."""
-    return Workspace(root, open_store(root), trust)
+    return Workspace(root, open_content_store(root), use_cached)
 
 
-def prove_all(workspace: Workspace) -> dict[str, Proof]:
-    """Return the proof of every job, by name."""
-    proofs = {name: workspace.prove(job) for name, job in workspace.jobs.items()}
+def job_statuses(workspace: Workspace) -> dict[str, JobStatus]:
+    """Return the status of every job, by name."""
+    statuses = {name: workspace.job_status(job) for name, job in workspace.jobs.items()}
     _show_forgeries(workspace)
     workspace.save()
-    return proofs
+    return statuses
 
 
-def to_snakemake(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
-    """Write Snakemake's records: a proven job is current, any other job is not.
+def sync_to_snakemake(workspace: Workspace, statuses: Mapping[str, JobStatus]) -> None:
+    """Write Snakemake's records: a up_to_date job is current, any other job is not.
 
-    Records that are as this wrote them last are not read again. Times of change are raised where
-    Snakemake would otherwise take an older output of a proven job for outdated.
+    SnakemakeMetadata that are as this wrote them last are not read again. Times of change are raised where
+    Snakemake would otherwise take an older output of a up_to_date job for outdated.
     """
-    records = Records(workspace.root)
-    stamps = read_remembered(workspace.root / STAMPS, VERSION, FORM) or {}
+    metadata = SnakemakeMetadata(workspace.root)
+    stamps = read_state(workspace.root / STAMPS, VERSION, FORM) or {}
     written: dict[str, list[int | str]] = {}
-    for proof in proofs.values():
-        job = proof.job
-        why = "" if proof.proven else reason(workspace, proof)
+    for status in statuses.values():
+        job = status.job
+        why = "" if status.up_to_date else stale_reason(workspace, status)
         token = hashlib.md5(why.encode(), usedforsecurity=False).hexdigest() if why else "current"
         for path in job.outs:
             if workspace.content(path) is None:
                 continue
-            if proof.proven:
-                records.complete(path)
-            stamp = records.stamp(path)
+            if status.up_to_date:
+                metadata.clear_incomplete(path)
+            stamp = metadata.stamp(path)
             if stamp is None or stamps.get(path) != [token, *stamp]:
-                if proof.witness:
-                    records.accept(path, job, proof.witness.times or _no_time(workspace, path))
+                if status.record:
+                    metadata.mark_up_to_date(
+                        path, job, status.record.times or _no_time(workspace, path)
+                    )
                 else:
-                    records.refuse(path, job, why)
-                stamp = records.stamp(path) or []
+                    metadata.mark_stale(path, job, why)
+                stamp = metadata.stamp(path) or []
             written[path] = [token, *stamp]
-    raise_times(workspace, proofs)
+    raise_mtimes(workspace, statuses)
     workspace.save()
     if written != stamps:
-        write_remembered(workspace.root / STAMPS, VERSION, written)
+        write_state(workspace.root / STAMPS, VERSION, written)
 
 
-def to_dvc(workspace: Workspace, proofs: Mapping[str, Proof]) -> list[str]:
-    """Put proven jobs into dvc.lock and their outputs into DVC's cache; return the new names.
+def sync_to_dvc(workspace: Workspace, statuses: Mapping[str, JobStatus]) -> list[str]:
+    """Put up_to_date jobs into dvc.lock and their outputs into DVC's cache; return the new names.
 
     Raises:
         CarbenchError: another DVC command holds its lock.
     """
-    for proof in proofs.values():
-        if proof.proven:
-            _keep(workspace, proof)
+    for status in statuses.values():
+        if status.up_to_date:
+            _keep(workspace, status)
     news = {
-        name: (proof.job, proof.witness, _deps(workspace, proof))
-        for name, proof in proofs.items()
-        if proof.proven and proof.witness and not proof.locked
+        name: (status.job, status.record, _deps(workspace, status))
+        for name, status in statuses.items()
+        if status.up_to_date and status.record and not status.in_dvc_lock
     }
-    if news or not workspace.lock.whole:
+    if news or not workspace.lock.complete:
         try:
-            with dvc_lock(workspace.root):
-                write_lock(workspace.root, news)
+            with dvc_repo_lock(workspace.root):
+                write_lock_file(workspace.root, news)
         except BlockingIOError:
             raise CarbenchError(
                 workspace.root / "dvc.lock",
@@ -112,28 +114,30 @@ def to_dvc(workspace: Workspace, proofs: Mapping[str, Proof]) -> list[str]:
     return list(news)
 
 
-def open_tidied(root: Path) -> Workspace:
+def open_cleaned_workspace(root: Path) -> Workspace:
     """Return the workspace, without what jobs of the past left in results/ and the store keeps."""
     workspace = open_workspace(root)
     folders = {path for job in workspace.jobs.values() for path in job.deps}
-    return open_workspace(root) if remove_strays(workspace, sorted(folders)) else workspace
+    return (
+        open_workspace(root) if remove_orphaned_outputs(workspace, sorted(folders)) else workspace
+    )
 
 
-def _keep(workspace: Workspace, proof: Proof) -> None:
-    """Put a proven job's outputs into the store, where `dvc gc` or a person removed them.
+def _keep(workspace: Workspace, status: JobStatus) -> None:
+    """Put a up_to_date job's outputs into the store, where `dvc gc` or a person removed them.
 
-    What proves it is kept too, if that is dvc.lock, which the next run overwrites, or a receipt of
+    What proves it is kept too, if that is dvc.lock, which the next run overwrites, or a record of
     another clone.
     """
-    assert proof.witness is not None
-    if not has_receipt(workspace.root, proof.job.name, proof.witness.ingredients.key):
-        save_receipt(workspace.root, proof.witness, workspace.store)
+    assert status.record is not None
+    if not has_record(workspace.root, status.job.name, status.record.inputs.key):
+        save_record(workspace.root, status.record, workspace.store)
     # What git keeps of a script of the study comes back from here, too.
-    for path in proof.job.outs if proof.job.records_itself else sorted(proof.job.cached):
-        content = proof.witness.outs[path]
+    for path in status.job.outs if status.job.records_itself else sorted(status.job.cached):
+        content = status.record.outs[path]
         if not workspace.store.has(content):
             listing = workspace.hashes.listing(path) if content.nfiles is not None else None
-            workspace.store.put(workspace.root / path, content, listing)
+            workspace.store.add(workspace.root / path, content, listing)
 
 
 def _no_time(workspace: Workspace, path: str) -> tuple[float, float]:
@@ -142,13 +146,13 @@ def _no_time(workspace: Workspace, path: str) -> tuple[float, float]:
     return made, made
 
 
-def _deps(workspace: Workspace, proof: Proof) -> dict[str, Content]:
-    return {path: found for path in proof.job.deps if (found := workspace.content(path))}
+def _deps(workspace: Workspace, status: JobStatus) -> dict[str, Content]:
+    return {path: found for path in status.job.deps if (found := workspace.content(path))}
 
 
 def _show_forgeries(workspace: Workspace) -> None:
     """Let DVC see an edit that hides behind an old time: it goes by that time alone."""
-    for path in workspace.hashes.forged:
+    for path in workspace.hashes.edits_with_same_mtime:
         place = workspace.root / path
         found = place.stat()
         os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + DVC_TICK_NS))

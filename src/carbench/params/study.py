@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import Section, parse, read_yaml, refuse_extremes
+from carbench.core.params import Section, parse, read_yaml, reject_extreme_values
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
 from carbench.params.calibrate import CalibrateParams
@@ -65,7 +65,7 @@ class Study(Section):
 def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
     content = read_yaml(path)
-    refuse_extremes(path, content)
+    reject_extreme_values(path, content)
     study = parse(content, Study, "", path)
     _refuse_dialects(path, content)
     if len(set(study.seeds)) < len(study.seeds):

@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
         CarbenchError: the results are not those of today's parameters, code and images.
     """
     from carbench.data.audit.reviewing import lay_out
-    from carbench.engines.sync import open_workspace, prove_all
-    from carbench.engines.why import refuse_unproven
+    from carbench.engines.staleness import require_up_to_date
+    from carbench.engines.sync import job_statuses, open_workspace
 
     workspace = open_workspace(Path())
-    proofs = prove_all(workspace)
-    refuse_unproven(workspace, {name: proofs[name] for name in ("fetch", "audit", "split")})
+    statuses = job_statuses(workspace)
+    require_up_to_date(workspace, {name: statuses[name] for name in ("fetch", "audit", "split")})
     reviewed = Path(workspace.value("audit.reviewed"))
     laid = lay_out(Path("results"), args.output, reviewed, args.sample, args.found)
     table = args.output / "reviewed.csv"

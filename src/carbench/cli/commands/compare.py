@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
             its parameters.
     """
     # Pandas and scipy take a second to load, which `--help` need not wait for.
-    from carbench.cli.experiments.reading import read_experiment, read_params
-    from carbench.cli.experiments.wording import changed_params, document, text
+    from carbench.cli.experiments.formatting import changed_params, document, text
+    from carbench.cli.experiments.loading import read_experiment, read_params
     from carbench.core.params import lookup, read_section, read_yaml
     from carbench.engines.dvc_yaml import DEFINITION
     from carbench.engines.revisions import WORKSPACE, open_revision
-    from carbench.engines.sync import open_workspace, prove_all
-    from carbench.engines.why import refuse_unproven
+    from carbench.engines.staleness import require_up_to_date
+    from carbench.engines.sync import job_statuses, open_workspace
     from carbench.params.aggregate import AggregateParams
     from carbench.statistics.experiments import compare_experiments
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     _refuse_repeated(names)
     if WORKSPACE in names and DEFINITION.is_file():
         workspace = open_workspace(Path())
-        refuse_unproven(workspace, prove_all(workspace))
+        require_up_to_date(workspace, job_statuses(workspace))
     params = read_section(Path("params.yaml"), "aggregate", AggregateParams)
     margin = float(lookup(read_yaml(Path("params.yaml")), "choose.margin", Path("params.yaml")))
     revisions = [open_revision(name) for name in names]

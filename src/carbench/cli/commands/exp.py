@@ -1,4 +1,4 @@
-"""carbench exp save -n NAME: make what lies in results/ an experiment of DVC, if it is proven.
+"""carbench exp save -n NAME: make what lies in results/ an experiment of DVC, if it is up_to_date.
 
 `dvc exp save` records whatever lies there, also results of other parameters or half of a run.
 """
@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.sync import open_tidied, prove_all, to_dvc
-from carbench.engines.why import refuse_unproven
+from carbench.engines.staleness import require_up_to_date
+from carbench.engines.sync import job_statuses, open_cleaned_workspace, sync_to_dvc
 
 log = logging.getLogger("carbench")
 
@@ -20,7 +20,7 @@ log = logging.getLogger("carbench")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     actions = parser.add_subparsers(dest="action", required=True)
-    save = actions.add_parser("save", help="save proven results as an experiment of DVC")
+    save = actions.add_parser("save", help="save up_to_date results as an experiment of DVC")
     save.add_argument("-n", "--name", help="of the experiment (default: DVC makes one up)")
     save.add_argument("-m", "--message", help="of its commit")
     save.add_argument("-f", "--force", action="store_true", help="replace one of that name")
@@ -36,7 +36,7 @@ def exists(name: str) -> bool:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Save, or say what is not proven.
+    """Save, or say what is not up_to_date.
 
     Raises:
         CarbenchError: a job's outputs are missing or not what it would make today, or there is an
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
             expected="a new name",
             fix=f"choose another one, or replace it: carbench exp save -n {args.name} --force",
         )
-    workspace = open_tidied(Path())
-    proofs = prove_all(workspace)
-    refuse_unproven(workspace, proofs)
-    to_dvc(workspace, proofs)
+    workspace = open_cleaned_workspace(Path())
+    statuses = job_statuses(workspace)
+    require_up_to_date(workspace, statuses)
+    sync_to_dvc(workspace, statuses)
     command = ["dvc", "exp", "save"]
     command += ["--name", args.name] if args.name else []
     command += ["--message", args.message] if args.message else []

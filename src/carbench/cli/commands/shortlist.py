@@ -24,17 +24,17 @@ def run(args: argparse.Namespace) -> int:
         CarbenchError: nothing is on the shortlist, or it is not that of today's parameters, code
             and images; params.yaml is as it was.
     """
-    from carbench.engines.sync import open_workspace, prove_all
-    from carbench.engines.why import refuse_unproven, upstream
+    from carbench.engines.staleness import direct_upstream, require_up_to_date
+    from carbench.engines.sync import job_statuses, open_workspace
     from carbench.screening.backbones import write_backbones
 
     workspace = open_workspace(Path())
-    proofs = prove_all(workspace)
-    above = upstream(workspace.jobs)
+    statuses = job_statuses(workspace)
+    upstream = direct_upstream(workspace.jobs)
     names = ["shortlist"]
     for name in names:  # grows: jobs that these read, directly or not
-        names += [each for each in above[name] if each not in names]
-    refuse_unproven(workspace, {name: proofs[name] for name in reversed(names)})
+        names += [each for each in upstream[name] if each not in names]
+    require_up_to_date(workspace, {name: statuses[name] for name in reversed(names)})
     path = Path("params.yaml")
     table = Path("results/shortlist/shortlist.csv")
     written = write_backbones(path, table, Path(workspace.value("screen.weights")), args.keep)

@@ -10,8 +10,14 @@ import argparse
 import logging
 from pathlib import Path
 
-from carbench.engines.dvc_internals import mend_rwlock
-from carbench.engines.sync import open_tidied, open_workspace, prove_all, to_dvc, to_snakemake
+from carbench.engines.dvc_internals import repair_rwlock
+from carbench.engines.sync import (
+    job_statuses,
+    open_cleaned_workspace,
+    open_workspace,
+    sync_to_dvc,
+    sync_to_snakemake,
+)
 
 log = logging.getLogger("carbench")
 
@@ -25,17 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Sync, and say how many jobs are current and which are not."""
-    workspace = open_workspace(Path()) if args.check else open_tidied(Path())
-    proofs = prove_all(workspace)
+    workspace = open_workspace(Path()) if args.check else open_cleaned_workspace(Path())
+    statuses = job_statuses(workspace)
     if not args.check:
-        if mend_rwlock(Path()):
+        if repair_rwlock(Path()):
             log.info("DVC's own lock file was cut short by a kill; removed")
-        to_snakemake(workspace, proofs)
-        news = to_dvc(workspace, proofs)
+        sync_to_snakemake(workspace, statuses)
+        news = sync_to_dvc(workspace, statuses)
         if news:
             log.info("dvc.lock now has %s", ", ".join(news))
-    stale = [name for name, proof in proofs.items() if not proof.proven]
-    log.info("%d of %d jobs are current", len(proofs) - len(stale), len(proofs))
+    stale = [name for name, status in statuses.items() if not status.up_to_date]
+    log.info("%d of %d jobs are current", len(statuses) - len(stale), len(statuses))
     if stale:
         log.info("not by themselves: %s", ", ".join(stale))
     return 1 if args.check and stale else 0

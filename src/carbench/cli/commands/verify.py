@@ -12,9 +12,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from carbench.engines.sync import DVC_TICK_NS, open_workspace, prove_all
-from carbench.engines.why import reason
-from carbench.engines.workspace import Proof, Workspace
+from carbench.engines.staleness import stale_reason
+from carbench.engines.sync import DVC_TICK_NS, job_statuses, open_workspace
+from carbench.engines.workspace import JobStatus, Workspace
 
 log = logging.getLogger("carbench")
 
@@ -27,43 +27,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Say what is not as it was made; 1 if there is any."""
     before = open_workspace(Path())
-    remembered = prove_all(before)
-    proofs = remembered
+    remembered = job_statuses(before)
+    statuses = remembered
     workspace = before
     if args.deep:
-        workspace = open_workspace(Path(), trust=False)
-        proofs = prove_all(workspace)
-        _tell_dvc(workspace, remembered, proofs)
+        workspace = open_workspace(Path(), use_cached=False)
+        statuses = job_statuses(workspace)
+        _tell_dvc(workspace, remembered, statuses)
     problems = [
-        f"{name}: {reason(workspace, proof)}" for name, proof in proofs.items() if not proof.proven
+        f"{name}: {stale_reason(workspace, status)}"
+        for name, status in statuses.items()
+        if not status.up_to_date
     ]
     if args.deep:
-        problems += _damaged_objects(workspace, proofs)
+        problems += _damaged_objects(workspace, statuses)
     for problem in problems:
         log.error("%s", problem)
-    log.info("%d of %d jobs are as they were made", _proven(proofs), len(proofs))
+    log.info("%d of %d jobs are as they were made", _count_up_to_date(statuses), len(statuses))
     return 1 if problems else 0
 
 
-def _proven(proofs: dict[str, Proof]) -> int:
-    return sum(proof.proven for proof in proofs.values())
+def _count_up_to_date(statuses: dict[str, JobStatus]) -> int:
+    return sum(status.up_to_date for status in statuses.values())
 
 
-def _tell_dvc(workspace: Workspace, remembered: dict[str, Proof], proofs: dict[str, Proof]) -> None:
+def _tell_dvc(
+    workspace: Workspace, remembered: dict[str, JobStatus], statuses: dict[str, JobStatus]
+) -> None:
     """DVC goes by times: change those of files whose content is not what was remembered."""
-    for name, proof in proofs.items():
-        if remembered[name].proven and not proof.proven:
-            for path in proof.job.outs:
+    for name, status in statuses.items():
+        if remembered[name].up_to_date and not status.up_to_date:
+            for path in status.job.outs:
                 place = workspace.root / path
                 if place.is_file():
                     found = place.stat()
                     os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + DVC_TICK_NS))
 
 
-def _damaged_objects(workspace: Workspace, proofs: dict[str, Proof]) -> Iterator[str]:
-    for name, proof in proofs.items():
-        if proof.witness is None:
+def _damaged_objects(workspace: Workspace, statuses: dict[str, JobStatus]) -> Iterator[str]:
+    for name, status in statuses.items():
+        if status.record is None:
             continue
-        for path, content in proof.witness.outs.items():
-            for damaged in workspace.store.damaged(content):
+        for path, content in status.record.outs.items():
+            for damaged in workspace.store.remove_damaged(content):
                 yield f"{name}: the cache's copy of {path} is damaged and was removed ({damaged})"

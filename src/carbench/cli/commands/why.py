@@ -11,8 +11,8 @@ from pathlib import Path
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.dvc_yaml import JobSpec
-from carbench.engines.sync import open_workspace, prove_all
-from carbench.engines.why import explain, upstream
+from carbench.engines.staleness import direct_upstream, explain_job
+from carbench.engines.sync import job_statuses, open_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a sentence a job."""
     workspace = open_workspace(Path())
-    proofs = prove_all(workspace)
-    above = upstream(workspace.jobs)
-    targets = [target for target in args.targets if target not in workspace.left_alone]
+    statuses = job_statuses(workspace)
+    upstream = direct_upstream(workspace.jobs)
+    targets = [target for target in args.targets if target not in workspace.unsupported_stages]
     for stage in args.targets:
-        if what := workspace.left_alone.get(stage):
+        if what := workspace.unsupported_stages.get(stage):
             print(f"{stage} is left to DVC and Snakemake, each by itself: it has {what}.")  # noqa: T201
     if args.targets:
         names = [name for target in targets for name in jobs_at(workspace.jobs, target)]
     else:
-        names = [name for name, proof in proofs.items() if not proof.proven]
+        names = [name for name, status in statuses.items() if not status.up_to_date]
     for name in dict.fromkeys(names):
-        print(explain(workspace, proofs, name, above))  # noqa: T201
+        print(explain_job(workspace, statuses, name, upstream))  # noqa: T201
     if not names and not args.targets:
         print("Nothing would run again.")  # noqa: T201
     return 0

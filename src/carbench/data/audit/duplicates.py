@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.core.parallel import in_order
+from carbench.core.parallel import thread_map
 from carbench.data.audit.alignment import agreement_of
 from carbench.data.audit.looks import Looks
 from carbench.data.audit.neighbours import Candidates, candidates
@@ -121,4 +121,4 @@ def _agreements(looks: Looks, found: Candidates) -> NDArray[np.float32]:
         return agreement_of(looks.thumbnails[found.first[some]], other)
 
     starts = range(0, len(found.first), BATCH)
-    return np.concatenate([np.empty(0, np.float32), *in_order(batch, starts)])
+    return np.concatenate([np.empty(0, np.float32), *thread_map(batch, starts)])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carbench.core.parallel import in_order
+from carbench.core.parallel import thread_map
 from carbench.data.audit.margins import without_margins
 from carbench.data.audit.outlines import LENGTH, outlines
 from carbench.data.images.decoding import read
@@ -50,7 +50,7 @@ class Looks:
 
 def look_at(paths: Iterable[Path]) -> Looks:
     """Look at image files, on all cores."""
-    return gather(in_order(lambda path: look(read(path)), paths))
+    return gather(thread_map(lambda path: look(read(path)), paths))
 
 
 def look(image: Image.Image) -> Thumbnails:

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.core.parallel import in_order
+from carbench.core.parallel import thread_map
 from carbench.data.audit.looks import Looks
 from carbench.data.audit.outlines import coded, mirrored
 
@@ -47,7 +47,7 @@ def candidates(looks: Looks, neighbours: int, flipped: bool) -> Candidates:
     # float32 holds the lengths of codes, too, exactly but for the last root.
     lengths = np.sqrt((codes.astype(np.int64) ** 2).sum(1)).astype(np.float32)
     search = partial(_nearest, codes, lengths, looks.image_of, neighbours, flipped)
-    found = list(in_order(search, range(0, len(codes), ROWS), ahead=8))
+    found = list(thread_map(search, range(0, len(codes), ROWS), max_pending=8))
     row, column, turned, similar = (np.concatenate(each) for each in zip(*found, strict=True))
     return _distinct(looks, row, column, turned, similar)
 

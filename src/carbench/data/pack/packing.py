@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from carbench.core.atomic import write_atomic
-from carbench.core.parallel import in_order_by_processes
+from carbench.core.parallel import process_map
 from carbench.core.progress import progress
 from carbench.data.images.decoding import shrink
 from carbench.data.pack.files import ARRAY
@@ -64,7 +64,7 @@ def write_array(
         file.truncate()
         some = [images[start : start + CHUNK] for start in range(done, len(images), CHUNK)]
         ahead = max(4, WAITING_BYTES // (CHUNK * row_bytes))
-        packed = in_order_by_processes(partial(_pixels, params), some, ahead)
+        packed = process_map(partial(_pixels, params), some, ahead)
         row = done
         for pixels in progress(packed, "pack", len(some)):
             file.write(pixels)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from carbench.core.errors import CarbenchError
-from carbench.core.parallel import in_order
+from carbench.core.parallel import thread_map
 from carbench.core.params import has_control_characters
 from carbench.core.progress import progress
 from carbench.data.images.decoding import BadImageError, ImageFacts, decode
@@ -118,7 +118,7 @@ def _take(chosen: list[tuple[SourceFile, Place]], images: Path) -> tuple[list[Ro
     bad: list[Row] = []
     # The bytes are read here, one file after the other (a zip has one position); threads decode.
     read = ((place, file, _bytes(file)) for file, place in chosen)
-    for place, file, facts, content in progress(in_order(_check, read), "fetch", len(chosen)):
+    for place, file, facts, content in progress(thread_map(_check, read), "fetch", len(chosen)):
         row: Row = {
             "class": place.label,
             "published": place.published,

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from carbench.core.parallel import end_with_parent
+from carbench.core.parallel import exit_with_parent
 from carbench.data.images.decoding import (
     BadImageError,
     NotAnImageError,
@@ -150,7 +150,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # If the worker is killed, an image that takes long is not decoded to its end.
-    end_with_parent(os.getppid())
+    exit_with_parent(os.getppid())
     os.nice(nice)
     Image.preinit()
     Image.init()

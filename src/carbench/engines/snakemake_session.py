@@ -11,18 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.dvc_internals import writing_results
-from carbench.engines.locks import held
-from carbench.engines.plain import record_plain, same_jobs
-from carbench.engines.snakemake_internals import Records, SnakemakeOptions, snakemake_options
-from carbench.engines.sync import open_tidied, open_workspace, prove_all, to_dvc, to_snakemake
-from carbench.engines.why import listed, reason
-from carbench.engines.workspace import Proof, Workspace
+from carbench.engines.dvc_internals import results_write_lock
+from carbench.engines.external_jobs import matching_jobs, record_external_jobs
+from carbench.engines.locks import named_lock
+from carbench.engines.snakemake_internals import (
+    SnakemakeMetadata,
+    SnakemakeOptions,
+    snakemake_options,
+)
+from carbench.engines.staleness import join_first, stale_reason
+from carbench.engines.sync import (
+    job_statuses,
+    open_cleaned_workspace,
+    open_workspace,
+    sync_to_dvc,
+    sync_to_snakemake,
+)
+from carbench.engines.workspace import JobStatus, Workspace
 
 log = logging.getLogger("carbench")
 
 
-class Session:
+class SnakemakeSession:
     """One main process of Snakemake.
 
     Args:
@@ -40,8 +50,8 @@ class Session:
         self._stack = ExitStack()
         self._unconfirmed: dict[str, bool] = {}
         self.options = snakemake_options(argv)
-        refuse_blindness(self.options, workflow)
-        if not self.options.looks:
+        reject_unsafe_options(self.options, workflow)
+        if not self.options.read_only:
             self._occupy()
         self._begin()
 
@@ -55,7 +65,7 @@ class Session:
             CarbenchError: Snakemake does not see what was written for it.
         """
         for output, current in self._unconfirmed.items():
-            Records.confirm(persistence, output, current)
+            SnakemakeMetadata.verify(persistence, output, current)
         self._unconfirmed = {}
 
     def finish(self, workflow: Any, succeeded: bool) -> None:
@@ -71,35 +81,39 @@ class Session:
         """
         workspace, dag = open_workspace(self._root), workflow.dag
         finished = [] if workflow.touch else [job for job in dag.jobs if dag.finished(job)]
-        if record_plain(workspace, self._before, finished):
+        if record_external_jobs(workspace, self._before, finished):
             workspace = open_workspace(self._root)
-        proofs = prove_all(workspace)
+        statuses = job_statuses(workspace)
         try:
-            to_dvc(workspace, proofs)
+            sync_to_dvc(workspace, statuses)
         except CarbenchError as error:
             log.error("%s", error)  # the run is done, and the next one tells DVC
         if succeeded:
-            refuse_outdated(workspace, proofs, dag)
+            reject_outdated_results(workspace, statuses, dag)
 
     def _begin(self) -> None:
         """Tell Snakemake what is current; unless it only looks, tell DVC too."""
-        workspace = open_workspace(self._root) if self.options.looks else open_tidied(self._root)
+        workspace = (
+            open_workspace(self._root)
+            if self.options.read_only
+            else open_cleaned_workspace(self._root)
+        )
         self._before = workspace
-        proofs = prove_all(workspace)
-        to_snakemake(workspace, proofs)
-        for proof in proofs.values():
-            output = proof.job.outs[0]
-            if proof.proven not in self._unconfirmed.values() and workspace.content(output):
-                self._unconfirmed[output] = proof.proven
-        if not self.options.looks:
-            to_dvc(workspace, proofs)
+        statuses = job_statuses(workspace)
+        sync_to_snakemake(workspace, statuses)
+        for status in statuses.values():
+            output = status.job.outs[0]
+            if status.up_to_date not in self._unconfirmed.values() and workspace.content(output):
+                self._unconfirmed[output] = status.up_to_date
+        if not self.options.read_only:
+            sync_to_dvc(workspace, statuses)
 
     def _occupy(self) -> None:
         """Be the only run in this folder, and say so to DVC."""
         try:
-            self._stack.enter_context(held(self._root, "snakemake", waiting=None))
-            Records(self._root).unlock()
-            self._stack.enter_context(writing_results(self._root, " ".join(sys.argv)))
+            self._stack.enter_context(named_lock(self._root, "snakemake", waiting=None))
+            SnakemakeMetadata(self._root).unlock()
+            self._stack.enter_context(results_write_lock(self._root, " ".join(sys.argv)))
         except BlockingIOError as error:
             raise CarbenchError(
                 self._root / "results",
@@ -111,7 +125,9 @@ class Session:
         atexit.register(self._stack.close)
 
 
-def refuse_outdated(workspace: Workspace, proofs: Mapping[str, Proof], dag: Any) -> None:
+def reject_outdated_results(
+    workspace: Workspace, statuses: Mapping[str, JobStatus], dag: Any
+) -> None:
     """Refuse results that Snakemake counts as done and that are not of today's parameters and code.
 
     Raises:
@@ -119,20 +135,20 @@ def refuse_outdated(workspace: Workspace, proofs: Mapping[str, Proof], dag: Any)
     """
     done = [job for job in dag.jobs if dag.finished(job) or not dag.needrun(job)]
     outdated = [
-        f"{job.name} ({reason(workspace, proofs[job.name])})"
-        for job in same_jobs(workspace, done)
-        if not proofs[job.name].proven
+        f"{job.name} ({stale_reason(workspace, statuses[job.name])})"
+        for job in matching_jobs(workspace, done)
+        if not statuses[job.name].up_to_date
     ]
     if outdated:
         raise CarbenchError(
             workspace.root / "results",
-            found=f"results that are not of today's parameters, code and data: {listed(outdated)}",
+            found=f"results that are not of today's parameters, code and data: {join_first(outdated)}",
             expected="nothing that changes during a run",
             fix="run `snakemake` again",
         )
 
 
-def refuse_blindness(options: SnakemakeOptions, workflow: Any) -> None:
+def reject_unsafe_options(options: SnakemakeOptions, workflow: Any) -> None:
     """Refuse options that hide from Snakemake that a result is stale.
 
     Args:
@@ -158,7 +174,7 @@ def refuse_blindness(options: SnakemakeOptions, workflow: Any) -> None:
     if settings.cache is not None:
         raise _blind(
             "--cache",
-            "no second cache: results come back from DVC's, and only if they are proven",
+            "no second cache: results come back from DVC's, and only if they are up_to_date",
             "leave the option out",
         )
     if settings.consider_ancient:
@@ -175,7 +191,7 @@ def refuse_blindness(options: SnakemakeOptions, workflow: Any) -> None:
         )
 
 
-def refuse_a_lone_job(argv: list[str]) -> None:
+def reject_untargeted_subprocess(argv: list[str]) -> None:
     """Refuse ``--mode subprocess`` and ``remote`` of a person: only Snakemake's own jobs use them.
 
     Args:

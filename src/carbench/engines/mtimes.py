@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from carbench.engines.dvc_yaml import JobSpec
-from carbench.engines.workspace import Proof, Workspace
+from carbench.engines.workspace import JobStatus, Workspace
 
 
-def raise_times(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
-    """Make the outputs of proven jobs at least as new as what they were made from.
+def raise_mtimes(workspace: Workspace, statuses: Mapping[str, JobStatus]) -> None:
+    """Make the outputs of up_to_date jobs at least as new as what they were made from.
 
     Snakemake cannot be told to look at content alone: an input that is newer counts as changed, and
     a job whose input is from the future fails. Times that a clock set ahead left are therefore
@@ -27,7 +27,7 @@ def raise_times(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
     written: dict[str, int] = {}
     read: dict[str, int] = {}
     inside: dict[str, list[str]] = {}
-    for path in (path for proof in proofs.values() for path in proof.job.outs):
+    for path in (path for status in statuses.values() for path in status.job.outs):
         if (found := _times(workspace.root / path)) is None:
             continue
         if max(found) > now:
@@ -36,23 +36,23 @@ def raise_times(workspace: Workspace, proofs: Mapping[str, Proof]) -> None:
         written[path], read[path] = found
         for parent in Path(path).parents:
             inside.setdefault(parent.as_posix(), []).append(path)
-    for proof in proofs.values():  # dvc.yaml names jobs after those that they read
-        if not proof.proven:
+    for status in statuses.values():  # dvc.yaml names jobs after those that they read
+        if not status.up_to_date:
             continue
         newest = 0
-        for dep in proof.job.deps:
+        for dep in status.job.deps:
             if dep.startswith(("src/", "scripts/")):
                 continue
             for path in [dep] if dep in read else inside.get(dep, [dep]):
                 if path not in read:
                     read[path] = (_times(workspace.root / path) or (0, 0))[1]
                 newest = max(newest, read[path])
-        for path in proof.job.outs:
+        for path in status.job.outs:
             if written.get(path, newest) < newest:
                 _set_time(workspace, path, newest)
                 written[path] = newest
                 read[path] = max(read[path], newest)
-        benchmark = _benchmark(workspace.root, proof.job)
+        benchmark = _benchmark(workspace.root, status.job)
         if benchmark and (_times(benchmark) or (newest, newest))[0] < newest:
             os.utime(benchmark, ns=(newest, newest))
 

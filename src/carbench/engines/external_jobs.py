@@ -13,12 +13,12 @@ from typing import Any
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.dvc_yaml import JobSpec, one_line
-from carbench.engines.records import Receipt, save_receipt
-from carbench.engines.snakemake_internals import Records
+from carbench.engines.job_records import JobRecord, save_record
+from carbench.engines.snakemake_internals import SnakemakeMetadata
 from carbench.engines.workspace import Workspace
 
 
-def same_jobs(workspace: Workspace, jobs: Iterable[Any]) -> list[JobSpec]:
+def matching_jobs(workspace: Workspace, jobs: Iterable[Any]) -> list[JobSpec]:
     """Return the jobs of dvc.yaml that are word for word some of Snakemake's."""
     commands = {
         frozenset(map(str, job.output)): one_line(job.shellcmd) for job in jobs if job.shellcmd
@@ -30,8 +30,8 @@ def same_jobs(workspace: Workspace, jobs: Iterable[Any]) -> list[JobSpec]:
     ]
 
 
-def record_plain(workspace: Workspace, before: Workspace, jobs: Iterable[Any]) -> bool:
-    """Write receipts for finished jobs that write none; say whether there was any.
+def record_external_jobs(workspace: Workspace, before: Workspace, jobs: Iterable[Any]) -> bool:
+    """Write records for finished jobs that write none; say whether there was any.
 
     A script of the study that has left none, was not run, or has something that it did not record.
 
@@ -40,17 +40,22 @@ def record_plain(workspace: Workspace, before: Workspace, jobs: Iterable[Any]) -
         before: the same before it, for the parameters that the jobs have read.
         jobs: of Snakemake, that really ran (not by ``--touch``) and did not fail.
     """
-    records = Records(workspace.root)
+    metadata = SnakemakeMetadata(workspace.root)
     found = False
-    for job in same_jobs(workspace, jobs):
-        times = records.times(job.outs[0])
-        wanted = workspace.ingredients(job)
-        if job.records_itself or workspace.prove(job).proven or times is None or wanted is None:
+    for job in matching_jobs(workspace, jobs):
+        times = metadata.times(job.outs[0])
+        wanted = workspace.inputs_of(job)
+        if (
+            job.records_itself
+            or workspace.job_status(job).up_to_date
+            or times is None
+            or wanted is None
+        ):
             continue
         outs = {path: each for path in job.outs if (each := workspace.content(path))}
         if len(outs) < len(job.outs) or not _is_settled(workspace, before, job, times[0]):
             continue
-        save_receipt(workspace.root, Receipt(job.name, wanted, outs, times), workspace.store)
+        save_record(workspace.root, JobRecord(job.name, wanted, outs, times), workspace.store)
         found = True
     return found
 

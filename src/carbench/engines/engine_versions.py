@@ -2,7 +2,7 @@
 
 :mod:`carbench.engines.snakemake_internals` and :mod:`carbench.engines.dvc_internals` are all that
 know them from the inside. Both are pinned in pyproject.toml; tests/test_internals.py says what
-moved when one is raised, and a sentence says so where another version is installed.
+incompatible_version when one is raised, and a sentence says so where another version is installed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DVC = "3.67.1"
 
 
 @contextmanager
-def known(engine: str) -> Iterator[None]:
+def checked_internals(engine: str) -> Iterator[None]:
     """Turn what a changed interior of an engine raises into a sentence.
 
     Raises:
@@ -30,10 +30,10 @@ def known(engine: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
-        raise moved(engine, f"{type(error).__name__}: {error}") from error
+        raise incompatible_version(engine, f"{type(error).__name__}: {error}") from error
 
 
-def moved(engine: str, what: str) -> CarbenchError:
+def incompatible_version(engine: str, what: str) -> CarbenchError:
     """Return the error that an engine works otherwise than it did, with what shows it."""
     written = {"snakemake": SNAKEMAKE, "dvc": DVC}[engine]
     return CarbenchError(

@@ -20,7 +20,7 @@ log = logging.getLogger("carbench")
 Form = TypeVar("Form")
 
 
-def read_remembered(path: Path, version: int, form: TypeAdapter[Form]) -> Form | None:
+def read_state(path: Path, version: int, form: TypeAdapter[Form]) -> Form | None:
     """Return what a file holds; None if it is missing or of another version or form.
 
     Args:
@@ -38,7 +38,7 @@ def read_remembered(path: Path, version: int, form: TypeAdapter[Form]) -> Form |
         return None
 
 
-def write_remembered(path: Path, version: int, content: Any) -> None:
+def write_state(path: Path, version: int, content: Any) -> None:
     """Write a file, complete or not at all; a failure costs time, not truth."""
     try:
         write_atomic(path, json.dumps({"version": version, "content": content}, default=str))

@@ -10,7 +10,7 @@ from configobj import ConfigObj, ConfigObjError
 from platformdirs import site_config_dir, user_config_dir
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.run_cache import Store
+from carbench.engines.content_store import ContentStore
 
 DVC = Path(".dvc")
 
@@ -23,21 +23,21 @@ def cache_folder(root: Path = Path()) -> Path:
     return folder
 
 
-def open_store(root: Path = Path()) -> Store:
+def open_content_store(root: Path = Path()) -> ContentStore:
     """Return DVC's cache as the store of results, used as DVC's configuration says."""
-    kinds = dvc_setting(root, "cache", "type").replace(" ", "").split(",")
-    group = dvc_setting(root, "cache", "shared") == "group"
-    return Store(cache_folder(root), group, kinds if kinds != [""] else ("reflink", "copy"))
+    kinds = dvc_option(root, "cache", "type").replace(" ", "").split(",")
+    group = dvc_option(root, "cache", "shared") == "group"
+    return ContentStore(cache_folder(root), group, kinds if kinds != [""] else ("reflink", "copy"))
 
 
-def dvc_setting(root: Path, section: str, option: str) -> str:
+def dvc_option(root: Path, section: str, option: str) -> str:
     """Return an option of DVC's configuration as it is written there, in lower case; "": none."""
     return next((own.lower() for _, own in reversed([*_settings(root, section, option)])), "")
 
 
-def dvc_switch(root: Path, section: str, option: str) -> bool:
+def dvc_flag(root: Path, section: str, option: str) -> bool:
     """Return whether an option of DVC's configuration that is off by default is switched on."""
-    return dvc_setting(root, section, option) in ("true", "yes", "on", "1")
+    return dvc_option(root, section, option) in ("true", "yes", "on", "1")
 
 
 def _settings(root: Path, section: str, option: str) -> Iterator[tuple[Path, str]]:

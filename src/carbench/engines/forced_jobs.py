@@ -15,40 +15,40 @@ from pathlib import Path, PurePath
 
 from pydantic import TypeAdapter
 
-from carbench.engines.dvc_internals import dvc_forces
-from carbench.engines.versioned_files import read_remembered, write_remembered
+from carbench.engines.dvc_internals import forces_dvc_stages
+from carbench.engines.state_files import read_state, write_state
 
 # Stages, jobs or outputs, by commas, or "all".
-AGAIN = "CARBENCH_AGAIN"
+FORCED_VARIABLE = "CARBENCH_AGAIN"
 # The same, of the run of Snakemake that is at work or was last.
 RUN = Path(".carbench/forced.json")
 VERSION = 1
 FORM = TypeAdapter(list[str])
 
 
-def pass_on(root: Path, targets: Iterable[str], looks: bool) -> None:
+def publish_forced_jobs(root: Path, targets: Iterable[str], read_only: bool) -> None:
     """Tell the jobs of this run what Snakemake's command line forces.
 
     Args:
         root: the repository.
         targets: rules and files.
-        looks: whether the run starts no jobs.
+        read_only: whether the run starts no jobs.
     """
     forced = sorted(targets)
-    os.environ[AGAIN] = ",".join(forced)
-    if not looks:
-        write_remembered(root / RUN, VERSION, forced)
+    os.environ[FORCED_VARIABLE] = ",".join(forced)
+    if not read_only:
+        write_state(root / RUN, VERSION, forced)
 
 
-def take_over(root: Path) -> None:
+def load_forced_jobs(root: Path) -> None:
     """Tell the job of this process what its run forces: a cluster may not pass on variables."""
-    forced = read_remembered(root / RUN, VERSION, FORM)
-    os.environ[AGAIN] = ",".join(forced or [])
+    forced = read_state(root / RUN, VERSION, FORM)
+    os.environ[FORCED_VARIABLE] = ",".join(forced or [])
 
 
 def is_forced(names: set[str]) -> bool:
     """Say whether a job is to be made again; ``names``: its own, its stage's and its outputs'."""
-    if {"all", *names} & set(os.environ.get(AGAIN, "").split(",")):
+    if {"all", *names} & set(os.environ.get(FORCED_VARIABLE, "").split(",")):
         return True
     import psutil
 
@@ -58,7 +58,7 @@ def is_forced(names: set[str]) -> bool:
         except psutil.Error:
             continue
         dvc = next((at for at, word in enumerate(words) if _is_dvc(word)), None)
-        if dvc is not None and _asks(words[dvc + 1 :]) and dvc_forces(words[dvc + 1 :]):
+        if dvc is not None and _asks(words[dvc + 1 :]) and forces_dvc_stages(words[dvc + 1 :]):
             return True
     return False
 

@@ -19,7 +19,7 @@ from carbench.engines.snakemake_internals import snakemake_dag
 
 
 @dataclass(frozen=True)
-class Job:
+class EngineJob:
     """One job of either engine; paths are relative to the repository, POSIX style."""
 
     name: str
@@ -29,7 +29,7 @@ class Job:
     params: dict[str, Any]
 
 
-def snakemake_jobs(root: Path) -> dict[str, Job]:
+def snakemake_jobs(root: Path) -> dict[str, EngineJob]:
     """Return all jobs of the Snakefile's default target by name (``train@resnet-0``)."""
     with snakemake_dag(root) as dag:
         jobs = [_from_snakemake(job) for job in dag.jobs if job.rule.shellcmd]
@@ -42,7 +42,7 @@ def snakemake_plan(root: Path) -> set[str]:
         return {_name(job) for job in dag.needrun_jobs() if job.rule.shellcmd}
 
 
-def dvc_jobs(root: Path) -> dict[str, Job]:
+def dvc_jobs(root: Path) -> dict[str, EngineJob]:
     """Return all stages of dvc.yaml by name."""
     with dvc_repo(root) as repo:
         return {stage.addressing: _from_dvc(stage, root) for stage in repo.index.stages}
@@ -67,8 +67,8 @@ def _name(job: Any) -> str:
     return "@".join(filter(None, [job.rule.name, "-".join(job.wildcards_dict.values())]))
 
 
-def _from_snakemake(job: Any) -> Job:
-    return Job(
+def _from_snakemake(job: Any) -> EngineJob:
+    return EngineJob(
         _name(job),
         job.shellcmd,
         frozenset(str(path) for path in job.input),
@@ -77,7 +77,7 @@ def _from_snakemake(job: Any) -> Job:
     )
 
 
-def _from_dvc(stage: Any, root: Path) -> Job:
+def _from_dvc(stage: Any, root: Path) -> EngineJob:
     from dvc.dependency import ParamsDependency
 
     params = {}
@@ -88,7 +88,7 @@ def _from_dvc(stage: Any, root: Path) -> Job:
                 key = name if file == str(PARAMS) else f"{file}:{name}"
                 params[key] = lookup(read_yaml(root / file), name, root / file)
     commands = [stage.cmd] if isinstance(stage.cmd, str) else stage.cmd
-    return Job(
+    return EngineJob(
         stage.addressing,
         " && ".join(map(one_line, commands)),
         frozenset(

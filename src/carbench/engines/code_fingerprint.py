@@ -1,4 +1,4 @@
-"""Fingerprints of code: what Python compiles, without comments, docstrings and layout.
+"""CodeFingerprints of code: what Python compiles, without comments, docstrings and layout.
 
 A stage depends on folders of code (``dvc.yaml``). DVC compares their bytes. The records of what a
 job was made from compare fingerprints instead, so that a corrected comment or a reformatted file
@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from carbench.engines.hashing import Content
-from carbench.engines.versioned_files import read_remembered, write_remembered
+from carbench.engines.state_files import read_state, write_state
 
 MEMORY = Path(".carbench/code.json")
 # Of the form of what is remembered there.
@@ -46,8 +46,8 @@ def fingerprint(source: bytes) -> str:
     return _hash(ast.dump(tree).encode())
 
 
-class Fingerprints:
-    """Fingerprints of a repository's code, remembered by the md5 of each file.
+class CodeFingerprints:
+    """CodeFingerprints of a repository's code, remembered by the md5 of each file.
 
     Args:
         root: the repository.
@@ -58,7 +58,7 @@ class Fingerprints:
         self._known: dict[str, str] | None = None
         self._new = False
 
-    def of(self, path: str, content: Content, files: Sequence[tuple[str, Content]]) -> str:
+    def fingerprint(self, path: str, content: Content, files: Sequence[tuple[str, Content]]) -> str:
         """Return the fingerprint of a file or folder.
 
         Args:
@@ -74,14 +74,14 @@ class Fingerprints:
     def save(self) -> None:
         """Write down what was computed; a failure costs time, not truth."""
         if self._new and self._known is not None:
-            write_remembered(self._root / MEMORY, VERSION, self._known)
+            write_state(self._root / MEMORY, VERSION, self._known)
             self._new = False
 
     def _of_file(self, path: str, md5: str) -> str:
         if not path.endswith(".py"):
             return md5
         if self._known is None:
-            self._known = read_remembered(self._root / MEMORY, VERSION, FORM) or {}
+            self._known = read_state(self._root / MEMORY, VERSION, FORM) or {}
         key = f"{sys.version_info[0]}.{sys.version_info[1]} {md5}"
         if key not in self._known:
             source = (self._root / path).read_bytes()

@@ -25,8 +25,8 @@ from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.engines.dvc_yaml import PARAMS, JobSpec
 from carbench.engines.hashing import Content
-from carbench.engines.records import Ingredients, Receipt
-from carbench.engines.versioned_files import read_remembered, write_remembered
+from carbench.engines.job_records import JobInputs, JobRecord
+from carbench.engines.state_files import read_state, write_state
 
 log = logging.getLogger("carbench")
 
@@ -43,25 +43,25 @@ class Memory:
     """What was read of a dvc.lock with this md5."""
 
     md5: str
-    entries: Mapping[str, Receipt]
+    entries: Mapping[str, JobRecord]
 
 
 FORM = TypeAdapter(Memory)
 
 
 @dataclass(frozen=True)
-class Lock:
-    """What dvc.lock says of every job, as receipts without a time.
+class DvcLockFile:
+    """What dvc.lock says of every job, as records without a time.
 
-    ``whole`` is False if DVC was killed while it wrote the file: it empties the file first. The
+    ``complete`` is False if DVC was killed while it wrote the file: it empties the file first. The
     entries are then those that were read last before.
     """
 
-    entries: Mapping[str, Receipt]
-    whole: bool
+    entries: Mapping[str, JobRecord]
+    complete: bool
 
 
-def read_lock(root: Path = Path()) -> Lock:
+def read_lock_file(root: Path = Path()) -> DvcLockFile:
     """Read dvc.lock; no entries if there is none.
 
     Raises:
@@ -71,10 +71,10 @@ def read_lock(root: Path = Path()) -> Lock:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        return Lock({}, True)
-    memory = read_remembered(root / MEMORY, VERSION, FORM) or Memory("", {})
+        return DvcLockFile({}, True)
+    memory = read_state(root / MEMORY, VERSION, FORM) or Memory("", {})
     if memory.md5 == _md5(text):
-        return Lock(memory.entries, True)
+        return DvcLockFile(memory.entries, True)
     if b"<<<<<<<" in text:
         raise CarbenchError(
             path,
@@ -89,13 +89,13 @@ def read_lock(root: Path = Path()) -> Lock:
         entries = dict(_entries(YAML(typ="safe").load(text)["stages"]))
     except (YAMLError, ValueError, TypeError, KeyError, AttributeError):
         log.warning("dvc.lock was cut short by a kill; what is current is put into it anew")
-        return Lock(memory.entries, False)
+        return DvcLockFile(memory.entries, False)
     _remember(root, text, entries)
-    return Lock(entries, True)
+    return DvcLockFile(entries, True)
 
 
-def write_lock(
-    root: Path, receipts: Mapping[str, tuple[JobSpec, Receipt, Mapping[str, Content]]]
+def write_lock_file(
+    root: Path, records: Mapping[str, tuple[JobSpec, JobRecord, Mapping[str, Content]]]
 ) -> None:
     """Put jobs into dvc.lock, complete or not at all; the caller holds DVC's lock.
 
@@ -103,21 +103,21 @@ def write_lock(
 
     Args:
         root: the repository.
-        receipts: by name, the job, what it made from what, and the content of what it depends on.
+        records: by name, the job, what it made from what, and the content of what it depends on.
 
     Raises:
         CarbenchError: what was written does not read back as it was meant.
     """
     path = root / LOCK
-    before = read_lock(root)
-    text = path.read_text(encoding="utf-8") if before.whole and path.exists() else HEAD
+    before = read_lock_file(root)
+    text = path.read_text(encoding="utf-8") if before.complete and path.exists() else HEAD
     blocks = _blocks(text)
-    entries = dict(before.entries) if before.whole else {}
-    for name, (job, receipt, deps) in receipts.items():
-        block = _dump({"stages": {name: _entry(job, receipt, deps)}})
+    entries = dict(before.entries) if before.complete else {}
+    for name, (job, record, deps) in records.items():
+        block = _dump({"stages": {name: _entry(job, record, deps)}})
         ((_, entries[name]),) = _entries(YAML(typ="safe").load(block)["stages"])
         meant = {path: deps[path].md5 for path in job.deps}
-        if not _same(entries[name], receipt, meant):
+        if not _same(entries[name], record, meant):
             raise CarbenchError(
                 path,
                 key=name,
@@ -130,19 +130,19 @@ def write_lock(
         path.unlink(missing_ok=True)
         return
     head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
-    whole = (head + "".join(blocks.values())).encode()
-    write_atomic(path, whole)
-    _remember(root, whole, entries)
+    complete = (head + "".join(blocks.values())).encode()
+    write_atomic(path, complete)
+    _remember(root, complete, entries)
 
 
-def _same(read: Receipt, written: Receipt, deps: Mapping[str, str]) -> bool:
-    meant = replace(written.ingredients, deps=deps)
+def _same(read: JobRecord, written: JobRecord, deps: Mapping[str, str]) -> bool:
+    meant = replace(written.inputs, deps=deps)
     contents = [{path: each.md5 for path, each in which.outs.items()} for which in (read, written)]
-    return read.ingredients.key == meant.key and contents[0] == contents[1]
+    return read.inputs.key == meant.key and contents[0] == contents[1]
 
 
-def _remember(root: Path, text: bytes, entries: Mapping[str, Receipt]) -> None:
-    write_remembered(root / MEMORY, VERSION, asdict(Memory(_md5(text), entries)))
+def _remember(root: Path, text: bytes, entries: Mapping[str, JobRecord]) -> None:
+    write_state(root / MEMORY, VERSION, asdict(Memory(_md5(text), entries)))
 
 
 def _md5(text: bytes) -> str:
@@ -159,12 +159,12 @@ def _blocks(text: str) -> dict[str, str]:
     return {part.partition(":\n")[0].strip(" '\""): part for part in parts}
 
 
-def _entry(job: JobSpec, receipt: Receipt, deps: Mapping[str, Content]) -> dict[str, Any]:
+def _entry(job: JobSpec, record: JobRecord, deps: Mapping[str, Content]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "cmd": job.command,
         "deps": [_file(path, deps[path]) for path in sorted(job.deps)],
-        "params": _by_file(receipt.ingredients.params),
-        "outs": [_file(path, receipt.outs[path]) for path in sorted(job.outs)],
+        "params": _by_file(record.inputs.params),
+        "outs": [_file(path, record.outs[path]) for path in sorted(job.outs)],
     }
     return {name: each for name, each in entry.items() if each}  # DVC leaves out what is empty
 
@@ -182,14 +182,14 @@ def _file(path: str, content: Content) -> dict[str, Any]:
     return entry if content.nfiles is None else entry | {"nfiles": content.nfiles}
 
 
-def _entries(stages: Mapping[str, Any]) -> Iterator[tuple[str, Receipt]]:
+def _entries(stages: Mapping[str, Any]) -> Iterator[tuple[str, JobRecord]]:
     """What dvc.lock says of each job; of stages that carbench does not know the form, nothing."""
     for name, entry in stages.items():
         with suppress(LookupError, TypeError, AttributeError):
-            yield str(name), _receipt(name, entry)
+            yield str(name), _record(name, entry)
 
 
-def _receipt(name: str, entry: dict[str, Any]) -> Receipt:
+def _record(name: str, entry: dict[str, Any]) -> JobRecord:
     params = {
         key if file == str(PARAMS) else f"{file}:{key}": value
         for file, values in entry.get("params", {}).items()
@@ -200,7 +200,7 @@ def _receipt(name: str, entry: dict[str, Any]) -> Receipt:
         each["path"]: Content(each.get("md5", ""), each.get("size", 0), each.get("nfiles"))
         for each in entry.get("outs", [])
     }
-    return Receipt(name, Ingredients(entry["cmd"], params, deps), outs)
+    return JobRecord(name, JobInputs(entry["cmd"], params, deps), outs)
 
 
 def _dump(content: Any) -> str:

@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from carbench.core.atomic import atomic_path
-from carbench.engines.hashing import Content, file_md5, listing_text
+from carbench.engines.hashing import Content, file_md5, listing_json
 
 CHUNK = 1 << 20
 # Of Linux: let a file share the blocks of another one, where the file system can.
@@ -25,7 +25,7 @@ FICLONE = 0x40049409
 GROUP_FOLDER, GROUP_FILE = 0o2775, 0o664
 
 
-class Store:
+class ContentStore:
     """Content by md5 below ``<cache>/files/md5``, read-only files that appear complete.
 
     Args:
@@ -54,7 +54,7 @@ class Store:
             return True
         return all(self._place(md5).exists() for _, md5 in self._listing(content) or [("", "?")])
 
-    def put(self, path: Path, content: Content, files: list[tuple[str, Content]] | None) -> None:
+    def add(self, path: Path, content: Content, files: list[tuple[str, Content]] | None) -> None:
         """Keep the file, or the folder with the listing ``files``, that lies at ``path``."""
         if files is None:
             self._put_file(path, content.md5)
@@ -63,9 +63,9 @@ class Store:
             self._put_file(path / name, each.md5)
         if not (place := self._place(content.md5)).exists():
             with self._new_object(place) as draft:
-                draft.write_text(listing_text(files), encoding="utf-8")
+                draft.write_text(listing_json(files), encoding="utf-8")
 
-    def bring(self, content: Content, target: Path, own: bool = False) -> bool:
+    def restore(self, content: Content, target: Path, force_copy: bool = False) -> bool:
         """Put content at ``target``, which must not exist; False if it is not here, whole.
 
         A damaged object is removed: DVC fetches it again, or the job makes it again.
@@ -73,21 +73,21 @@ class Store:
         Args:
             content: what to bring.
             target: where to.
-            own: as a copy of its own, whatever ``links`` say.
+            force_copy: as a copy of its own, whatever ``links`` say.
         """
         if content.nfiles is None:
-            return self._bring_file(content.md5, target, own)
+            return self._restore_file(content.md5, target, force_copy)
         listing = self._listing(content)
         if listing is None:
             return False
         target.mkdir()
         for name, md5 in listing:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            if not self._bring_file(md5, target / name, own):
+            if not self._restore_file(md5, target / name, force_copy):
                 return False
         return True
 
-    def link(self, path: Path, md5s: Sequence[tuple[str, str]]) -> None:
+    def replace_with_links(self, path: Path, md5s: Sequence[tuple[str, str]]) -> None:
         """Let files that are kept here take up no space a second time, where that is asked for.
 
         Args:
@@ -102,7 +102,7 @@ class Store:
                 draft.replace(place)
 
     @contextmanager
-    def sharing(self, path: Path) -> Iterator[None]:
+    def shared_file(self, path: Path) -> Iterator[None]:
         """Make the folders of a file for all who use the cache; let its group write what is made.
 
         Raises:
@@ -113,7 +113,7 @@ class Store:
         if self._group:
             path.chmod(GROUP_FILE)
 
-    def damaged(self, content: Content) -> list[str]:
+    def remove_damaged(self, content: Content) -> list[str]:
         """Return and remove a content's objects that are not what their names say."""
         listing = self._listing(content) if content.nfiles is not None else []
         md5s = [content.md5, *(md5 for _, md5 in listing or [])]
@@ -144,9 +144,9 @@ class Store:
             if (file_md5(draft) if cloned else _copy(path, draft)) != md5:
                 raise OSError(None, "changed while it was being stored", str(path))
 
-    def _bring_file(self, md5: str, target: Path, own: bool) -> bool:
+    def _restore_file(self, md5: str, target: Path, force_copy: bool) -> bool:
         place = self._place(md5)
-        for kind in ("copy",) if own else (*self._links, "copy"):
+        for kind in ("copy",) if force_copy else (*self._links, "copy"):
             try:
                 found = self._take(kind, place, target)
             except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Receipts: what a job made, from what. A receipt's key is a hash of all that it was made from.
+"""Receipts: what a job made, from what. A record's key is a hash of all that it was made from.
 
-A receipt is written once, by the job itself, after it has checked that nothing it depends on
+A record is written once, by the job itself, after it has checked that nothing it depends on
 changed while it ran. It speaks of content, not of what lies in results/ today.
 """
 
@@ -17,11 +17,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from carbench.engines.content_store import ContentStore
 from carbench.engines.hashing import Content
-from carbench.engines.run_cache import Store
-from carbench.engines.versioned_files import read_remembered, write_remembered
+from carbench.engines.state_files import read_state, write_state
 
-FOLDER = Path(".carbench/receipts")
+FOLDER = Path(".carbench/records")
 VERSION = 2
 
 # Seconds since 1970, of this century and the last.
@@ -29,7 +29,7 @@ Moment = Annotated[float, Field(ge=0, le=4e9)]
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class JobInputs:
     """All that a job's result depends on: command, parameters by key, md5 of its files by path."""
 
     command: str
@@ -48,18 +48,18 @@ class Ingredients:
 
 
 @dataclass(frozen=True)
-class Receipt:
+class JobRecord:
     """What a job made, by path, and from what.
 
     Attributes:
         job: its name.
-        ingredients: what it was made from.
+        inputs: what it was made from.
         outs: what was made.
         times: when the job began and ended, in seconds since 1970; None: not known.
     """
 
     job: str
-    ingredients: Ingredients
+    inputs: JobInputs
     outs: Mapping[str, Content]
     times: tuple[Moment, Moment] | None = None
 
@@ -71,37 +71,39 @@ class Receipt:
         return datetime.fromtimestamp(self.times[1], UTC).isoformat(timespec="seconds")
 
 
-FORM = TypeAdapter(Receipt)
+FORM = TypeAdapter(JobRecord)
 
 
-def save_receipt(root: Path, receipt: Receipt, store: Store | None = None) -> None:
-    """Write a receipt, complete or not at all; with a store, also for all who use that."""
-    job, key, document = receipt.job, receipt.ingredients.key, asdict(receipt)
-    write_remembered(_place(root / FOLDER, job, key), VERSION, document)
+def save_record(root: Path, record: JobRecord, store: ContentStore | None = None) -> None:
+    """Write a record, complete or not at all; with a store, also for all who use that."""
+    job, key, document = record.job, record.inputs.key, asdict(record)
+    write_state(_place(root / FOLDER, job, key), VERSION, document)
     if store is not None:
-        shared = _place(store.shared / "receipts", job, key)
-        with suppress(OSError), store.sharing(shared):
-            write_remembered(shared, VERSION, document)
+        shared = _place(store.shared / "records", job, key)
+        with suppress(OSError), store.shared_file(shared):
+            write_state(shared, VERSION, document)
 
 
-def find_receipt(root: Path, job: str, key: str, store: Store | None = None) -> Receipt | None:
-    """Return the receipt of a job with a key, from here or else from a store, or None."""
+def find_record(
+    root: Path, job: str, key: str, store: ContentStore | None = None
+) -> JobRecord | None:
+    """Return the record of a job with a key, from here or else from a store, or None."""
     found = _read(root / FOLDER, job, key)
     if found is None and store is not None:
-        found = _read(store.shared / "receipts", job, key)
+        found = _read(store.shared / "records", job, key)
     return found
 
 
-def has_receipt(root: Path, job: str, key: str) -> bool:
-    """Say whether this clone has a receipt, without a look into it."""
+def has_record(root: Path, job: str, key: str) -> bool:
+    """Say whether this clone has a record, without a look into it."""
     return _place(root / FOLDER, job, key).is_file()
 
 
-def receipts_of(root: Path, job: str) -> Iterator[Receipt]:
-    """Yield all receipts of a job, the newest first."""
+def records_of_job(root: Path, job: str) -> Iterator[JobRecord]:
+    """Yield all records of a job, the newest first."""
     for path in sorted((root / FOLDER / job).glob("[0-9a-f]*.json"), key=_age):
-        if receipt := _read(root / FOLDER, job, path.stem):
-            yield receipt
+        if record := _read(root / FOLDER, job, path.stem):
+            yield record
 
 
 def _age(path: Path) -> float:
@@ -115,10 +117,10 @@ def _place(folder: Path, job: str, key: str) -> Path:
     return folder / job / f"{key}.json"
 
 
-def _read(folder: Path, job: str, key: str) -> Receipt | None:
-    """A receipt, if it is of this job and of what its name says."""
-    receipt = read_remembered(_place(folder, job, key), VERSION, FORM)
-    return receipt if receipt and (receipt.job, receipt.ingredients.key) == (job, key) else None
+def _read(folder: Path, job: str, key: str) -> JobRecord | None:
+    """A record, if it is of this job and of what its name says."""
+    record = read_state(_place(folder, job, key), VERSION, FORM)
+    return record if record and (record.job, record.inputs.key) == (job, key) else None
 
 
 def _plain(value: Any) -> Any:

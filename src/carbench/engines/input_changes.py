@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from carbench.engines.records import Ingredients
+from carbench.engines.job_records import JobInputs
 
 
-def differences(before: Ingredients, after: Ingredients) -> Iterator[str]:
+def describe_changes(before: JobInputs, after: JobInputs) -> Iterator[str]:
     """Say in a few words each what makes the results of a job others than before."""
     if before.command != after.command:
         yield f"the command changed from `{before.command}` to `{after.command}`"
