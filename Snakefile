@@ -1,16 +1,16 @@
 # carbench: from car images to the backbone to deploy.
 #
 #   snakemake --cores 8 --resources gpu=1     everything, up to results/report.html
-#   snakemake -n                              what would run, and why
+#   snakemake -n                              list the jobs that would run, and why
 #   snakemake figures                         the figures alone
 #
 # fetch -> audit -> split -+-> screen -> shortlist
 #       -> pack -----------+-> tune -> train -+-> evaluate --+-> aggregate -> plot -> report
 #          weights --------+                  +-> calibrate -+             -> export
 #                          +-> cost ----------+-> choose ----+
-#       draw -> subset -> learning_curve -> plot: after train, if fractions are asked for
+#       draw -> subset -> learning_curve -> plot: after train, if there are fractions
 #
-# Choices live in params.yaml, resources in workflow/profiles/. dvc.yaml is the same DAG for DVC.
+# Parameters are in params.yaml, resources in workflow/profiles/. dvc.yaml has the same DAG for DVC.
 
 from snakemake.utils import min_version
 
@@ -35,7 +35,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        # Named one by one: Snakemake does not look at a missing intermediate behind a fresh target.
+        # All outputs are listed: Snakemake ignores missing intermediate files of targets that exist.
         rules.fetch.output,
         rules.audit.output,
         rules.split.output,

@@ -126,7 +126,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, *command: str) -> Projec
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     origin = shared / f"made-by-{command[0]}"
-    with named_lock(shared, command[0], waiting=print):
+    with named_lock(shared, command[0], on_wait=print):
         if not (shared / f"{command[0]}-done").exists():
             shutil.rmtree(origin, ignore_errors=True)
             project = copy_repository(origin)

@@ -1,4 +1,4 @@
-"""Experiments are told apart where they differ, and only there, whatever lies around them."""
+"""Comparison of experiments: statistics, shared images, messages and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RULE = {"confidence": 0.95, "margin": 0.01}
 
 
 def table(right: Any, first: int = 0, leaked: int = 0) -> pd.DataFrame:
-    """Predictions of images ``first`` and on: classes a and b in turn, two images a group."""
+    """Return predictions of images from ``first`` on: classes alternate, two images per group."""
     right = np.asarray(right, bool)
     numbers = first + np.arange(len(right))
     labels = np.array(["a", "b"])[numbers % 2]
@@ -47,7 +47,7 @@ def table(right: Any, first: int = 0, leaked: int = 0) -> pd.DataFrame:
 def experiment(
     name: str, right: dict[str, Any], chosen: str = "", first: int = 0, leaked: int = 0
 ) -> Experiment:
-    """An experiment from (S, N) right or wrong by backbone."""
+    """Return an experiment from an (S, N) array of correct predictions per backbone."""
     tables = {
         backbone: [table(row, first, leaked) for row in np.atleast_2d(own)]
         for backbone, own in right.items()
@@ -75,13 +75,13 @@ def test_a_real_difference_is_reported_with_its_size_and_sign() -> None:
     assert difference.value == pytest.approx(-0.2)
     assert -0.3 < difference.low < -0.2 < difference.high < -0.1
     assert (found.images, found.groups) == (400, 200)
-    said = verdict(found)
-    assert said.startswith("short is worse than main by 20.0 points (1")
-    assert said.endswith("on 400 shared clean test images.")
+    output = verdict(found)
+    assert output.startswith("short is worse than main by 20.0 points (1")
+    assert output.endswith("on 400 shared clean test images.")
     assert "One seed does not show" in " ".join(remarks(found, 0.95))
 
 
-def test_another_chosen_backbone_is_compared_beside_those_that_both_have() -> None:
+def test_different_chosen_backbones_are_compared_in_addition_to_the_shared_ones() -> None:
     one = experiment("main", {"large": first_wrong(40), "old": first_wrong(40)})
     two = experiment("wide", {"small": first_wrong(44), "large": first_wrong(38)})
     (found,) = compare_experiments(one, [two], **RULE)
@@ -103,7 +103,7 @@ def test_p_values_are_corrected_for_all_experiments_together() -> None:
     assert family.difference.low < alone.difference.low
 
 
-def test_of_splits_that_overlap_the_shared_images_count() -> None:
+def test_only_images_tested_by_both_experiments_are_compared() -> None:
     one = experiment("main", {"net": np.ones(300, bool)})
     two = experiment("other", {"net": np.arange(300) < 200}, first=100, leaked=20)
     (found,) = compare_experiments(one, [two], **RULE)
@@ -111,14 +111,16 @@ def test_of_splits_that_overlap_the_shared_images_count() -> None:
     assert (found.images, found.reference_images, found.other_images) == (180, 300, 280)
     assert found.chosen.comparison.difference.value == 0
     assert found.tested_apart == 200
-    said = " ".join(remarks(found, 0.95))
+    output = " ".join(remarks(found, 0.95))
     assert (
-        "of 300 clean test images in main and 280 in other, only the 180 that are in both" in said
+        "of 300 clean test images in main and 280 in other, only the 180 that are in both" in output
     )
-    assert "200 images were tested in only one of the two: the other may have been trained" in said
+    assert (
+        "200 images were tested in only one of the two: the other may have been trained" in output
+    )
 
 
-def test_images_of_one_name_but_another_class_or_content_do_not_count() -> None:
+def test_images_with_another_class_or_content_are_excluded() -> None:
     one = experiment("main", {"net": first_wrong(10, 60)})
     tables = {"net": [table(first_wrong(10, 60)).replace({"class": {"a": "b"}})]}
     two = of_tables("moved", tables, "net")
@@ -130,7 +132,7 @@ def test_images_of_one_name_but_another_class_or_content_do_not_count() -> None:
         compare_experiments(one, [nothing], **RULE)
 
 
-def test_a_family_of_different_overlaps_is_judged_on_each_overlap() -> None:
+def test_each_comparison_of_a_family_uses_its_own_shared_images() -> None:
     one = experiment("main", {"net": first_wrong(40)})
     same = experiment("same", {"net": first_wrong(60)})
     half = experiment("half", {"net": first_wrong(50, 200)}, first=20)
@@ -140,8 +142,8 @@ def test_a_family_of_different_overlaps_is_judged_on_each_overlap() -> None:
     assert found[1].chosen.comparison.difference.value == pytest.approx(0.75 - 0.9)
 
 
-def test_each_image_counts_once_however_many_folds_tested_it() -> None:
-    """Three trainings on one fold and one on the other are no heavier than one on each."""
+def test_each_image_has_the_same_weight_however_many_folds_tested_it() -> None:
+    """Three training runs on one fold have the same weight as one."""
     easy, hard = table(np.ones(40, bool)), table(np.zeros(40, bool), first=40)
     two_folds = of_tables("two", {"net": [easy, hard]}, "net")
     more = of_tables("more", {"net": [easy, easy, easy, hard]}, "net")
@@ -150,12 +152,12 @@ def test_each_image_counts_once_however_many_folds_tested_it() -> None:
     assert found.chosen.other_accuracy.value == pytest.approx(0.5)
 
 
-def test_twins_by_either_audit_are_one_group() -> None:
+def test_duplicates_in_either_audit_are_one_group() -> None:
     images = pd.Index(["a", "b", "c", "d"])
     one = pd.Series([0, 0, 1, 2], index=images)
     two = pd.Series([5, 4, 4, 3], index=images)
     assert merge_groups([one, two], images).tolist() == [0, 0, 0, 1]
-    # x is in neither's comparison, and still makes twins of a and d.
+    # x is not compared, but makes a and d duplicates.
     linked = pd.concat([one, pd.Series([2], index=["x"])])
     chain = pd.Series([9, 9], index=["x", "a"])
     assert merge_groups([linked, chain], images).tolist() == [0, 0, 1, 0]
@@ -182,7 +184,7 @@ def test_an_experiment_does_not_differ_from_itself(right: Any) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(answers, answers)
-def test_swapping_two_experiments_flips_the_sign_and_nothing_else(first: Any, second: Any) -> None:
+def test_swapping_two_experiments_only_flips_the_sign(first: Any, second: Any) -> None:
     one, two = experiment("one", {"net": first}), experiment("two", {"net": second})
     forth = compare_experiments(one, [two], **RULE)[0].chosen
     back = compare_experiments(two, [one], **RULE)[0].chosen
@@ -220,7 +222,7 @@ def test_changed_parameters_are_listed_by_key() -> None:
 
 
 def write_study(root: Path, wrong: int, epochs: int) -> None:
-    """What `carbench compare` reads of a study with one backbone."""
+    """Write the files of a study with one backbone that `carbench compare` reads."""
     section = "aggregate: {confidence: 0.95}\nchoose: {margin: 0.01}\n"
     head = f"backbones: {{net: {{}}}}\nseeds: [0]\ntrain: {{epochs: {epochs}}}\n"
     (root / "params.yaml").write_text(head + section)
@@ -237,7 +239,7 @@ def write_study(root: Path, wrong: int, epochs: int) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A small repository of git and DVC: main, branch `worse`, and a workspace in between."""
+    """A small git and DVC repository with branches `main` and `worse`."""
     project = Project(tmp_path / "study")
     project.root.mkdir()
     project.run("git", "init", "--quiet", "--initial-branch=main")
@@ -264,13 +266,13 @@ def compare_command(*arguments: str) -> int:
     return compare.run(parser.parse_args(arguments))
 
 
-def test_revisions_are_compared_from_gits_and_dvcs_stores(
+def test_revisions_are_read_from_git_and_dvc(
     repository: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare_command("main", "worse", "--json", "numbers.json") == 0
-    said = capsys.readouterr().out
-    assert said.startswith("worse is worse than main by 20.0 points")
-    assert "train.epochs: 2 -> 1" in said
+    output = capsys.readouterr().out
+    assert output.startswith("worse is worse than main by 20.0 points")
+    assert "train.epochs: 2 -> 1" in output
     numbers = json.loads((repository.root / "numbers.json").read_text())
     (comparison,) = numbers["comparisons"]
     assert comparison["chosen"]["difference"]["value"] == pytest.approx(-20)
@@ -284,7 +286,7 @@ def test_revisions_are_compared_from_gits_and_dvcs_stores(
     assert names == ["worse", "workspace"]
 
 
-def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
+def test_unreadable_results_are_reported_with_revision_and_fix(
     repository: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def refused(*arguments: str) -> str:
@@ -295,7 +297,7 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     predictions = "results/evaluate/net/0/predictions.csv"
     assert "absent: found no experiment, branch, tag or commit" in refused("main", "absent")
     assert "found main twice" in refused("main", "main")
-    assert "found a place that cannot be" in refused("main", "worse", "--json", "no/such/file")
+    assert "found a path that cannot be" in refused("main", "worse", "--json", "no/such/file")
 
     remote = tmp_path / "remote"
     repository.run("dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
@@ -304,7 +306,7 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     assert capsys.readouterr().out.startswith("worse is worse")
     shutil.rmtree(remote)
     lost = refused("main", "worse")
-    assert f"main:{predictions}: found DVC's record of it, but the content neither" in lost
+    assert f"main:{predictions}: found an entry of DVC, but the content is neither" in lost
     assert f"Fix: `dvc fetch --all-commits {predictions}`" in lost
 
     (repository.root / "results/choose/choice.csv").write_text("backbone,chosen\nnet,0\n")
@@ -312,7 +314,9 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     (repository.root / predictions).unlink()
     write_study(repository.root, 40, 2)
     (repository.root / predictions).unlink()
-    assert f"{predictions}: found nothing that can be read" in refused("workspace", "worse")
+    assert f"{predictions}: found no readable file in the workspace" in refused(
+        "workspace", "worse"
+    )
     repository.run("git", "rm", "-r", "--quiet", "--cached", "results/choose")
     repository.run("git", "commit", "--quiet", "--message=no choice")
     assert "HEAD:results/choose/choice.csv: found no such file in HEAD" in refused("HEAD", "worse")
@@ -322,9 +326,9 @@ def test_what_cannot_be_read_is_told_with_its_revision_and_the_fix(
     assert "HEAD:params.yaml: found unreadable YAML" in refused("HEAD", "worse")
 
 
-def test_outside_of_a_repository_it_is_said(tmp_path: Path) -> None:
-    with pytest.raises(CarbenchError, match="no repository of git and DVC"):
+def test_outside_of_a_repository_an_error_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(CarbenchError, match="no git and DVC repository"):
         open_revision("main", tmp_path)
     Project(tmp_path).run("dvc", "init", "--quiet", "--no-scm")
-    with pytest.raises(CarbenchError, match="no repository of git and DVC"):
+    with pytest.raises(CarbenchError, match="no git and DVC repository"):
         open_revision("main", tmp_path)

@@ -1,4 +1,4 @@
-"""Snakefile and dvc.yaml are the same DAG, and both name all the code that a stage runs."""
+"""The Snakefile and dvc.yaml define the same DAG, and dvc.yaml lists the code of each stage."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from conftest import ROOT, Project, copy_project
 
 GRAPH = grimp.build_graph("carbench")
 STAGES = [path.stem for path in sorted(ROOT.glob("scripts/*.py"))]
-# tune, screen: only where there is work.
+# tune and screen load it only if they have something to do.
 TORCH = ("cost", "evaluate", "export", "screen", "subset", "train", "tune", "weights")
 
 
 @pytest.fixture(scope="module")
 def jobs(shipped: Project) -> tuple[dict[str, EngineJob], dict[str, EngineJob]]:
-    """Those of the study that is shipped, with a learning curve, so that each stage has one."""
+    """The jobs of the default study with a learning curve, so that each stage has one."""
     file = shipped.root / "params.yaml"
     text = file.read_text()
     file.write_text(text.replace("  fractions: []", "  fractions: [0.25, 0.5]"))
@@ -35,18 +35,20 @@ def jobs(shipped: Project) -> tuple[dict[str, EngineJob], dict[str, EngineJob]]:
     return found
 
 
-def test_no_fractions_are_no_trainings(shipped: Project) -> None:
+def test_without_fractions_there_are_no_subset_jobs(shipped: Project) -> None:
     jobs = snakemake_jobs(shipped.root)
     assert set(jobs) == set(dvc_jobs(shipped.root))
     assert {name.split("@")[0] for name in jobs} == set(STAGES) - {"subset"}
 
 
-def test_same_jobs(jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]) -> None:
+def test_both_engines_have_the_same_jobs(
+    jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]],
+) -> None:
     assert set(jobs[0]) == set(jobs[1])
     assert {name.split("@")[0] for name in jobs[0]} == set(STAGES)
 
 
-def test_same_commands_outputs_and_parameters(
+def test_commands_outputs_and_parameters_are_the_same(
     jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]],
 ) -> None:
     for name, by_snakemake in jobs[0].items():
@@ -56,25 +58,25 @@ def test_same_commands_outputs_and_parameters(
         assert by_snakemake.params == by_dvc.params, name
 
 
-def test_same_dependencies(jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]) -> None:
-    """DVC may name a folder where Snakemake names the files in it that the job reads."""
+def test_dependencies_are_the_same(jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]) -> None:
+    """DVC may list a folder where Snakemake lists the files in it that the job reads."""
     local = "presets/none"
     for name, by_snakemake in jobs[0].items():
-        named = by_snakemake.inputs
+        unmatched = by_snakemake.inputs
         for dependency in filterfalse(is_code, jobs[1][name].inputs):
-            inside = {path for path in named if path.startswith(f"{dependency}/")}
-            assert dependency in named or inside, f"{name}: only dvc.yaml names {dependency}"
-            named = named - inside - {dependency}
-        assert not named, f"{name}: only the Snakefile names {sorted(named)}"
+            inside = {path for path in unmatched if path.startswith(f"{dependency}/")}
+            assert dependency in unmatched or inside, f"{name}: only dvc.yaml has {dependency}"
+            unmatched = unmatched - inside - {dependency}
+        assert not unmatched, f"{name}: only the Snakefile has {sorted(unmatched)}"
     assert local in jobs[0]["fetch"].inputs
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_dvc_lists_the_code_of_each_stage(
+def test_dvc_yaml_lists_the_code_of_each_stage(
     stage: str, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
-    """Every module that a script imports, directly or not, lies in what dvc.yaml lists, and
-    nothing is listed in vain."""
+    """Every module that a script imports, directly or not, is in a listed path, and no
+    path is listed without need."""
     job = next(job for name, job in jobs[1].items() if name.split("@")[0] == stage)
     listed = {path for path in job.inputs if is_code(path)}
     files = code_of(stage)
@@ -96,8 +98,8 @@ def has_code(path: str) -> bool:
     "stage",
     [pytest.param(name, marks=pytest.mark.slow if name in TORCH else ()) for name in STAGES],
 )
-def test_what_a_script_really_loads(stage: str) -> None:
-    """Its modules are in the list that is read off the source; torch only where a model is."""
+def test_a_script_loads_only_its_listed_code(stage: str) -> None:
+    """And torch only if the stage uses a model."""
     script = ROOT / f"scripts/{stage}.py"
     imports = [
         node
@@ -169,8 +171,8 @@ def loaded_by(program: str) -> dict[str, str]:
     return loaded
 
 
-def test_a_script_runs_the_code_that_lies_beside_it(tmp_path: Path) -> None:
-    """Not that of the clone from which carbench was installed: `dvc exp run --queue` works so."""
+def test_a_script_runs_the_code_of_its_own_clone(tmp_path: Path) -> None:
+    """Not that of the clone that carbench was installed from: `dvc exp run --queue` needs this."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", symlinks=True)
     shutil.copytree(ROOT / "src", tmp_path / "src")
     (tmp_path / "src/carbench/core/stage.py").write_text(
@@ -186,7 +188,7 @@ def test_a_script_runs_the_code_that_lies_beside_it(tmp_path: Path) -> None:
 def test_scripts_read_the_parameters_that_the_rules_declare(
     stage: str, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
-    """A key that is read but not declared would give a stale result; one declared only, reruns."""
+    """A key that is not declared would give stale results; one that is not read, needless runs."""
     read = set()
     for node in ast.walk(ast.parse((ROOT / f"scripts/{stage}.py").read_text())):
         match node:
@@ -199,7 +201,7 @@ def test_scripts_read_the_parameters_that_the_rules_declare(
     assert read == declared
 
 
-def test_what_dvc_keeps_in_git_is_not_ignored_and_the_rest_is(
+def test_git_ignores_exactly_the_outputs_that_dvc_caches(
     shipped: Project, jobs: tuple[dict[str, EngineJob], dict[str, EngineJob]]
 ) -> None:
     import yaml
@@ -221,16 +223,16 @@ def test_what_dvc_keeps_in_git_is_not_ignored_and_the_rest_is(
 
 
 @pytest.mark.slow
-def test_pasting_a_jobs_command_repeats_the_job(smoke_run: Project, tmp_path: Path) -> None:
+def test_a_jobs_command_can_be_run_by_hand(smoke_run: Project, tmp_path: Path) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
     job = snakemake_jobs(project.root)["train@resnet-0"]
     folder = project.root / "results/train/resnet/0"
     model, provenance = folder / "model.safetensors", folder / "provenance.json"
     before = model.read_bytes(), provenance.read_bytes()
     model.unlink()
-    assert "brought back" in project.run("bash", "-c", job.command).stderr
+    assert "restored from the cache" in project.run("bash", "-c", job.command).stderr
     assert model.read_bytes() == before[0]
     assert provenance.read_bytes() == before[1]
     project.run("bash", "-c", f"{job.command} --again")
     assert model.read_bytes() == before[0]
-    assert provenance.read_bytes() != before[1]  # its times are new
+    assert provenance.read_bytes() != before[1]  # it contains the time

@@ -1,4 +1,4 @@
-"""docs/extending.md: the stages that it shows work in both engines."""
+"""The example stages of docs/extending.md work in both engines."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.M | re.S)
 
 
 def follow(project: Project, page: str) -> None:
-    """Write the files that a page shows, and type its commands; what they print has to be there."""
+    """Write the files of a page and run its commands; the output has to contain what it shows."""
     for kind, name, text in BLOCK.findall(page):
         file = project.root / name
         if kind == "console":
-            said = ""
+            output = ""
             for line in text.splitlines():
                 if line.startswith("$ "):
                     words = line[2:]
                     done = project.run("bash", "-c", words)
-                    said = done.stdout + done.stderr
+                    output = done.stdout + done.stderr
                     if "--dry-run" in words:
-                        assert "Nothing to be done" in said, words
+                        assert "Nothing to be done" in output, words
                 else:
-                    assert line in said
+                    assert line in output
         elif name == "dvc.yaml":
             content = file.read_text()
             file.write_text(content.replace("\nstages:\n", f"\nstages:\n{text}\n", 1))
@@ -39,7 +39,7 @@ def follow(project: Project, page: str) -> None:
             file.write_text(f"{before}\n\n{text}" if before else text)
 
 
-def test_the_stages_that_the_page_shows(smoke_run: Project, tmp_path: Path) -> None:
+def test_the_example_stages_work_in_both_engines(smoke_run: Project, tmp_path: Path) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
     follow(project, (ROOT / "docs/extending.md").read_text())
     own = project.root / "results/own"
@@ -48,8 +48,8 @@ def test_the_stages_that_the_page_shows(smoke_run: Project, tmp_path: Path) -> N
         path.name for path in (project.root / "results/data/images").glob("*/*")
     }
     assert (snakemake_plan(project.root), dvc_plan(project.root)) == (set(), set())
-    # Snakemake notices an edit of the rule that it alone knows.
+    # Snakemake detects an edit of a rule that dvc.yaml does not have.
     rules = project.root / "workflow/rules/own.smk"
     rules.write_text(rules.read_text().replace("wc -l", "wc -c"))
-    said = project.run("snakemake", "results/own/count.txt", "--dry-run").stdout
-    assert "Code has changed since last execution" in said
+    output = project.run("snakemake", "results/own/count.txt", "--dry-run").stdout
+    assert "Code has changed since last execution" in output

@@ -1,4 +1,4 @@
-"""Killed anywhere: jobs and engines, at random moments. benchmarks/kills.py does it 200 times."""
+"""Jobs and engines killed at random moments; benchmarks/kills.py does it 200 times."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from conftest import Project, copy_project, repeatable
 
 pytestmark = pytest.mark.slow
 
-# A few jobs of every kind: files, a training, what reads folders.
+# Jobs of several kinds: on single files, a training run, on folders.
 JOBS_TO_REPEAT = ("split", "train@resnet-0", "evaluate@resnet-0", "choose", "plot@recall")
 
 
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])
-def test_after_kills_the_results_are_the_same(
-    engine: str, smoke_run: Project, tmp_path: Path
-) -> None:
+def test_results_are_the_same_after_kills(engine: str, smoke_run: Project, tmp_path: Path) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
     expected = repeatable(project)
     jobs = read_jobs(project.root)
@@ -42,10 +40,10 @@ def test_after_kills_the_results_are_the_same(
     assert problems(project, expected) == []
 
 
-def test_what_a_killed_job_left_goes_also_when_its_result_comes_back(
+def test_staging_folders_of_killed_jobs_are_removed_when_outputs_are_restored(
     smoke_run: Project, tmp_path: Path
 ) -> None:
-    """A job may die after it recorded its result, or while it brings one back."""
+    """A job may be killed after it recorded its outputs, or while it restores them."""
     project = copy_project(smoke_run, tmp_path / "study")
     ended = subprocess.Popen(["true"])
     ended.wait()

@@ -1,4 +1,4 @@
-"""The whole DAG as a person runs it, with either engine: the same results, and clean failures."""
+"""The whole study with either engine: equal results, and clear errors."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_both_engines_give_the_same_results(smoke_run: Project, dvc_run: Project
     assert dvc_plan(dvc_run.root) == set()
 
 
-def test_nothing_is_left_to_do(smoke_run: Project) -> None:
+def test_a_finished_study_is_up_to_date(smoke_run: Project) -> None:
     done = smoke_run.run("snakemake", "--cores", "8", "--resources", "gpu=1")
     assert "Nothing to be done" in done.stdout + done.stderr
     assert "up to date" in smoke_run.run("dvc", "status").stdout
 
 
-def test_no_drafts_are_left(smoke_run: Project, dvc_run: Project) -> None:
+def test_no_staging_folders_are_left(smoke_run: Project, dvc_run: Project) -> None:
     for project in (smoke_run, dvc_run):
         assert not list(project.root.rglob(".incomplete-*"))
 
 
-def test_a_figure_is_a_target(smoke: Project) -> None:
+def test_a_single_figure_can_be_requested(smoke: Project) -> None:
     figure = smoke.root / "results/figures/pareto.svg"
     before = figure.read_bytes()
     figure.unlink()
@@ -61,7 +61,7 @@ def test_snakemakes_own_report_has_the_figures(smoke: Project, tmp_path: Path) -
     assert (tmp_path / "report.zip").stat().st_size > 100_000
 
 
-def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
+def test_an_experiment_can_be_compared(dvc_run: Project, tmp_path: Path) -> None:
     made = copy_project(dvc_run, tmp_path / "study")
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message=results")
@@ -77,9 +77,9 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     difference = made.run("dvc", "metrics", "diff", "main", "--all", "--md").stdout
     assert "accuracy_of.resnet" in difference
     compare = ("carbench", "compare")
-    said = made.run(*compare, "main", "short", "--json", "numbers.json").stdout
-    assert re.match(r"short.* (than|and) main.* (on|to) \d+ shared clean test images", said)
-    assert "train.epochs: 2 -> 1" in said
+    output = made.run(*compare, "main", "short", "--json", "numbers.json").stdout
+    assert re.match(r"short.* (than|and) main.* (on|to) \d+ shared clean test images", output)
+    assert "train.epochs: 2 -> 1" in output
     (compared,) = json.loads((made.root / "numbers.json").read_text())["comparisons"]
     assert set(compared["backbones"]) == {"resnet", "mobilenet"}
     for name, pair in compared["backbones"].items():
@@ -92,7 +92,7 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     page = (made.root / "dvc_plots/index.html").read_text()
     assert "confusion" in page
     made.run("dvc", "plots", "diff", "main")
-    # Back to the results of the commit: nothing of the experiment remains in the way.
+    # Back to the results of the commit.
     made.run("git", "checkout", "--quiet", ".")
     made.run("dvc", "checkout")
     assert dvc_plan(made.root) == set()
@@ -102,7 +102,7 @@ def test_an_experiment_is_compared(dvc_run: Project, tmp_path: Path) -> None:
     assert "No parameter differs." in same
 
 
-def test_a_image_added_to_a_folder_is_noticed_by_both_engines(
+def test_an_image_added_to_a_folder_is_detected_by_both_engines(
     smoke: Project, tmp_path: Path
 ) -> None:
     images = tmp_path / "images"
@@ -122,11 +122,9 @@ def test_a_image_added_to_a_folder_is_noticed_by_both_engines(
     assert "fetch" in dvc_plan(project.root)
 
 
-def test_both_engines_follow_what_a_person_says_of_pairs(
-    smoke_run: Project, tmp_path: Path
-) -> None:
+def test_both_engines_follow_reviewed_pairs(smoke_run: Project, tmp_path: Path) -> None:
     project = copy_project(smoke_run, tmp_path / "reviewed")
-    assert "pairs to judge" in project.run("carbench", "audit", "review").stdout
+    assert "pairs to review" in project.run("carbench", "audit", "review").stdout
     table = project.root / "review/reviewed.csv"
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
     assert rows and (project.root / "review/sheet-1.jpg").is_file()
@@ -150,7 +148,9 @@ def test_both_engines_follow_what_a_person_says_of_pairs(
     assert "audit" in dvc_plan(project.root)
 
 
-def test_a_failed_job_says_why_and_leaves_nothing(smoke_run: Project, tmp_path: Path) -> None:
+def test_a_failed_job_reports_the_reason_and_leaves_no_outputs(
+    smoke_run: Project, tmp_path: Path
+) -> None:
     smoke = copy_project(smoke_run, tmp_path / "study")  # its weights stay in results/weights
     params = smoke.params
     training = {"lr": 1.0e30, "clip_norm": 1.0e30}
@@ -158,15 +158,17 @@ def test_a_failed_job_says_why_and_leaves_nothing(smoke_run: Project, tmp_path: 
     params["tune"]["learning_rates"] = []
     smoke.set_params(params)
     done = smoke.run("snakemake", "results/train/broken/0/model.safetensors", check=False)
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode
-    assert "train.lr: found a loss of" in said
-    assert "Traceback" not in said
+    assert "train.lr: found a loss of" in output
+    assert "Traceback" not in output
     assert not list(smoke.root.glob("results/train/broken/0/*"))
 
 
-def test_mistakes_are_found_before_any_work(smoke: Project, tmp_path: Path) -> None:
-    """An unknown model, unpinned weights, a missing path: refused by the plan, not after hours."""
+def test_invalid_parameters_are_reported_before_any_job_runs(
+    smoke: Project, tmp_path: Path
+) -> None:
+    """An unknown model, unpinned weights, a missing path."""
     params = smoke.params
     params["backbones"]["broken"] = {"model": "resnet81", "weights": "random", "train": {}}
     smoke.set_params(params)
@@ -187,7 +189,7 @@ def test_mistakes_are_found_before_any_work(smoke: Project, tmp_path: Path) -> N
     assert "params.yaml: found unreadable YAML" in done.stdout + done.stderr
 
 
-def test_damaged_results_are_refused_in_a_sentence(smoke: Project, tmp_path: Path) -> None:
+def test_damaged_results_are_rejected_with_a_message(smoke: Project, tmp_path: Path) -> None:
     results = smoke.root / "results"
     model = tmp_path / "model.safetensors"
     model.write_bytes((results / "train/resnet/0/model.safetensors").read_bytes())
@@ -216,7 +218,7 @@ def test_damaged_results_are_refused_in_a_sentence(smoke: Project, tmp_path: Pat
     assert "its tensors are not those that were saved" in evaluate("resnet")
 
 
-def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(
+def test_an_interrupted_run_stops_cleanly_and_can_be_continued(
     smoke_run: Project, tmp_path: Path
 ) -> None:
     smoke = copy_project(smoke_run, tmp_path / "study")
@@ -244,9 +246,9 @@ def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(
         assert time.monotonic() < deadline
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does in a terminal
-    said = process.communicate(timeout=60)[0]
+    output = process.communicate(timeout=60)[0]
     assert process.returncode
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert "interrupted; no output was written" in log.read_text()
     assert not list(log.parents[3].glob("train/slow/0/*"))
 

@@ -29,7 +29,7 @@ VERIFY = ["dvc", "remote", "modify", "storage", "verify", "true"]
 # gcsfs tries each object again for half a minute: unless all go at once, a push to a dead server
 # ends after that time for each round of jobs.
 AT_ONCE = ("--jobs", "200")
-# A stage as small as can be, whose outputs lie where the study's do. No object ends in "\r":
+# A minimal stage with outputs in the same places as those of the study. No object ends in "\r":
 # gcp-storage-emulator reads uploads with a parser of e-mail, which takes it away.
 STAGE = {
     "cmd": "python make.py",
@@ -52,7 +52,7 @@ Path("results/metrics.json").write_text('{{"accuracy": 0.5}}')
 
 @dataclass
 class Remote:
-    """Where results are pushed to: the command of the docs, and the server behind it."""
+    """A remote: its URL scheme, the environment of its clients, and its server."""
 
     url: str
     env: dict[str, str] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Remote:
 
 @dataclass
 class Person:
-    """A clone and the environment that its owner has."""
+    """A clone and the environment of its user."""
 
     project: Project
     env: dict[str, str]
@@ -104,18 +104,18 @@ class Person:
         )
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for it, but not forever: a hang is a failure."""
+        """Wait for a process, with a timeout."""
         try:
-            said = process.communicate(timeout=HANG)[0]
+            output = process.communicate(timeout=HANG)[0]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             pytest.fail(f"hung for {HANG} s\n{process.communicate()[0][-2000:]}")
-        return process.returncode, said
+        return process.returncode, output
 
     def run(self, *command: str) -> str:
-        status, said = self.end(self.begin(*command))
-        assert status == 0, f"{command}: {said[-3000:]}"
-        return said
+        status, output = self.end(self.begin(*command))
+        assert status == 0, f"{command}: {output[-3000:]}"
+        return output
 
     @property
     def cache(self) -> list[Path]:
@@ -123,7 +123,7 @@ class Person:
         return [path for path in folder.glob("??/*") if re.fullmatch(r"\w+(\.dir)?", path.name)]
 
     def check_cache(self) -> None:
-        """What has the name of its content is that content, whole."""
+        """Check that each object has the content of its name."""
         for path in self.cache:
             name = (path.parent.name + path.name).removesuffix(".dir")
             assert hashlib.md5(path.read_bytes()).hexdigest() == name, path
@@ -139,7 +139,7 @@ class Person:
 
 
 def documented(scheme: str) -> list[str]:
-    """The command by which the docs name a remote."""
+    """Return the command of the docs that adds a remote."""
     text = (ROOT / "docs/sharing.md").read_text()
     assert f"$ {' '.join(VERIFY)}\n" in text
     return re.findall(rf"^\$ (dvc remote add -d storage {scheme}\S+)", text, re.M)[0].split()
@@ -175,7 +175,7 @@ def s3(folder: Path) -> Remote:
     return Remote("s3://", env, command, port)
 
 
-def plain(folder: Path) -> Remote:
+def folder_remote(folder: Path) -> Remote:
     return Remote("/")
 
 
@@ -197,7 +197,7 @@ Start = Callable[..., tuple[Person, Remote]]
 
 @pytest.fixture
 def owner(made: Project, tmp_path: Path) -> Iterator[Start]:
-    """The owner of the results, who has named a remote with the command of the docs."""
+    """The owner of the results, after adding a remote with the command of the docs."""
     begun: list[Remote] = []
 
     def start(kind: Callable[[Path], Remote]) -> tuple[Person, Remote]:
@@ -225,7 +225,7 @@ def owner(made: Project, tmp_path: Path) -> Iterator[Start]:
 
 
 def colleague(owner: Person) -> Person:
-    """A fresh clone: of the owner's machine it has what is in git, and nothing else."""
+    """Return a fresh clone, which has only what is in git."""
     root = owner.project.root.parent / "colleague"
     subprocess.run(["git", "clone", "--quiet", owner.project.root, root], check=True)
     (root / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
@@ -240,11 +240,11 @@ def check_pulled(first: Person, second: Person) -> None:
     assert "in sync" in second.run("dvc", "status", "--cloud")
 
 
-@pytest.mark.parametrize("kind", [gcs, s3, plain])
+@pytest.mark.parametrize("kind", [gcs, s3, folder_remote])
 def test_a_colleague_pulls_what_was_pushed(owner: Start, kind: Callable[[Path], Remote]) -> None:
     person, _ = owner(kind)
-    said = person.run("dvc", "push")
-    assert f"{OBJECTS + 2} files pushed" in said
+    output = person.run("dvc", "push")
+    assert f"{OBJECTS + 2} files pushed" in output
     other = colleague(person)
     assert len(other.files()) == 1  # the small table that git keeps
     other.run("dvc", "pull")
@@ -259,8 +259,8 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
         time.sleep(0.02)
 
 
-def mend(store: Path) -> None:
-    """A bucket outlives a server's death; the emulator's list of objects may be torn by it."""
+def repair(store: Path) -> None:
+    """Reset the emulator's bucket if killing it has damaged its list of objects."""
     (listed,) = store.rglob(".meta")
     try:
         json.loads(listed.read_text())
@@ -269,13 +269,15 @@ def mend(store: Path) -> None:
         store.mkdir()
 
 
-def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
-    """In the middle of a push and of a pull; the client, which would try for minutes, with it."""
+def test_push_and_pull_can_be_repeated_after_the_server_was_killed(
+    owner: Start, tmp_path: Path
+) -> None:
+    """During a push and a pull; the client, which would retry for minutes, is killed too."""
     person, remote = owner(gcs)
     process = person.begin("dvc", "push", *AT_ONCE)
     wait_for(lambda: sum(1 for _ in (tmp_path / "store").rglob("*")) > 100, process)
     remote.kill()
-    mend(tmp_path / "store")
+    repair(tmp_path / "store")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     remote.start()
@@ -288,7 +290,7 @@ def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     other.check_cache()
-    mend(tmp_path / "store")
+    repair(tmp_path / "store")
     remote.start()
     whole = person.files()
     assert all(whole[name] == content for name, content in other.files().items())
@@ -297,8 +299,8 @@ def test_a_server_that_dies_is_survived(owner: Start, tmp_path: Path) -> None:
     check_pulled(person, other)
 
 
-def test_an_object_damaged_in_the_bucket_is_refused(owner: Start, tmp_path: Path) -> None:
-    """Without `verify`, which the docs have a person set, DVC takes it as it is."""
+def test_an_object_damaged_in_the_bucket_is_not_pulled(owner: Start, tmp_path: Path) -> None:
+    """Without `verify`, which the docs tell users to set, DVC would accept it."""
     person, _ = owner(gcs)
     person.run("dvc", "push")
     whole = (person.project.root / "results/data/images/7.jpg").read_bytes()
@@ -306,8 +308,8 @@ def test_an_object_damaged_in_the_bucket_is_refused(owner: Start, tmp_path: Path
     (damaged,) = [path for path in stored if path.read_bytes() == whole]
     damaged.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
     other = colleague(person)
-    status, said = other.end(other.begin("dvc", "pull"))
+    status, output = other.end(other.begin("dvc", "pull"))
     assert status
-    assert "failed to pull data from the cloud" in said
+    assert "failed to pull data from the cloud" in output
     assert not (other.project.root / "results/data/images/7.jpg").exists()
     other.check_cache()

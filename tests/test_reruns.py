@@ -1,4 +1,4 @@
-"""Changing a key or a file plans exactly the jobs that the docs promise, in both engines."""
+"""A changed key or file makes exactly the jobs stale that the docs list, in both engines."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from typing import Any
 import pytest
 
 from carbench.engines.code_fingerprint import is_code
-from carbench.engines.engine_jobs import Job, dvc_jobs, dvc_plan, snakemake_jobs, snakemake_plan
+from carbench.engines.engine_jobs import (
+    EngineJob,
+    dvc_jobs,
+    dvc_plan,
+    snakemake_jobs,
+    snakemake_plan,
+)
 from carbench.engines.sync import job_statuses, open_workspace
 from conftest import ROOT, Project, copy_project, repeatable, set_key
 
 pytestmark = pytest.mark.slow
 
-# Another valid value, where adding one, halving or negating would not be valid.
+# Another valid value of keys whose value cannot be scaled, incremented or negated.
 OTHER = {
     "data.source": "kaggle",
     "split.method": "grouped",
@@ -47,7 +53,7 @@ OTHER = {
     "plot.screening.cost": "parameters",
 }
 
-# What reads the results of all trainings.
+# Stages that read the results of all training runs.
 LATE = {"choose", "calibrate", "aggregate", "report", "export"}
 
 
@@ -56,7 +62,7 @@ OTHER_FIGURES = ("plot@classes", "plot@screening", "plot@learning_curve")
 
 
 def leaves(params: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key that holds no further keys, with its value."""
+    """Yield every dotted key of a value that is not a mapping."""
     for key, value in params.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, f"{above}{key}.")
@@ -82,8 +88,8 @@ def other_value(key: str, value: Any) -> Any:
     raise AssertionError(f"no other value known for {key}: {value!r}")
 
 
-def promised(key: str, names: set[str]) -> tuple[str, set[str]]:
-    """The row of the table of docs/parameters.md that is about a key, and the jobs it names."""
+def documented(key: str, names: set[str]) -> tuple[str, set[str]]:
+    """Return the row of a key in the table of docs/parameters.md, and the jobs that it lists."""
     key = re.sub(r"^(backbones\.\w+\.train)\..*", r"\1", key)
     for line in (ROOT / "docs/parameters.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -110,20 +116,19 @@ def plans(project: Project) -> tuple[set[str], set[str]]:
     return snakemake_plan(project.root), dvc_plan(project.root)
 
 
-def stale(project: Project, jobs: dict[str, Job]) -> set[str]:
-    """The jobs whose results are not of today's parameters and code, and what follows them.
+def stale(project: Project, jobs: dict[str, EngineJob]) -> set[str]:
+    """Return the stale jobs and all jobs downstream of them.
 
-    Both engines go by it; a few of the changes below are also planned by the engines, which take
-    seconds each.
+    Both engines use this status. Their own plans, which take seconds each, are compared
+    for a few of the changes below.
     """
     statuses = job_statuses(open_workspace(project.root))
-    unproven = {name for name, status in statuses.items() if not status.up_to_date}
-    return unproven | following(unproven, jobs)
+    outdated = {name for name, status in statuses.items() if not status.up_to_date}
+    return outdated | downstream(outdated, jobs)
 
 
-def test_every_key(smoke: Project) -> None:
-    """Every key belongs to the jobs that the table names, and one key of each row makes those
-    stale."""
+def test_every_key_reruns_the_documented_jobs(smoke: Project) -> None:
+    """Every key is a parameter of the listed jobs, and one key of each row is changed."""
     jobs = snakemake_jobs(smoke.root)
     assert plans(smoke) == (set(), set())
     before = smoke.params
@@ -133,9 +138,9 @@ def test_every_key(smoke: Project) -> None:
     for key, value in leaves(before):
         if key in ("seeds", "learning_curve.seeds", "learning_curve.fractions"):
             continue  # have tests of their own
-        row, expected = promised(key, set(jobs))
+        row, expected = documented(key, set(jobs))
         direct = {name for name, job in jobs.items() if depends(job.params, key)}
-        assert direct | following(direct, jobs) == expected, key
+        assert direct | downstream(direct, jobs) == expected, key
         walked += 1
         if row in rows and key != "data.path":  # that one is a dependency itself
             continue
@@ -156,7 +161,7 @@ def test_every_key(smoke: Project) -> None:
 
 
 def depends(params: dict[str, Any], key: str) -> bool:
-    """Does what a job depends on hold a key? Sections hold all keys below them."""
+    """Return whether the parameters of a job include a key; a section includes all its keys."""
     return any(key == name or key.startswith(f"{name}.") for name in params)
 
 
@@ -171,7 +176,7 @@ def figures_of_results(project: Project) -> set[str]:
     return {name for name in snakemake_jobs(project.root) if is_job(name, "figures")}
 
 
-def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
+def test_an_added_seed_trains_only_that_seed(smoke: Project) -> None:
     smoke.set_params(smoke.params | {"seeds": [0, 7]})
     expected = {
         f"{stage}@{name}-7" for stage in ("train", "evaluate") for name in ("resnet", "mobilenet")
@@ -180,7 +185,7 @@ def test_an_added_seed_trains_only_the_new(smoke: Project) -> None:
     assert plans(smoke) == ((expected | figures | LATE),) * 2
 
 
-def test_an_added_fraction_trains_only_the_new(smoke: Project) -> None:
+def test_an_added_fraction_trains_only_that_fraction(smoke: Project) -> None:
     params = smoke.params
     params["learning_curve"]["fractions"] = [0.25, 0.5]
     smoke.set_params(params)
@@ -188,7 +193,7 @@ def test_an_added_fraction_trains_only_the_new(smoke: Project) -> None:
     assert plans(smoke) == ((expected | CURVE | {"report"}),) * 2
 
 
-def test_no_fractions_train_nothing(smoke: Project) -> None:
+def test_without_fractions_nothing_is_trained(smoke: Project) -> None:
     params = smoke.params
     params["learning_curve"]["fractions"] = []
     smoke.set_params(params)
@@ -196,7 +201,7 @@ def test_no_fractions_train_nothing(smoke: Project) -> None:
     assert not any(name.startswith("subset@") for name in dvc_jobs(smoke.root))
 
 
-def test_an_added_backbone_trains_only_the_new(smoke: Project) -> None:
+def test_an_added_backbone_trains_only_that_backbone(smoke: Project) -> None:
     params = smoke.params
     params["backbones"]["convnext"] = {"model": "test_convnext", "weights": "random", "train": {}}
     smoke.set_params(params)
@@ -229,7 +234,7 @@ def test_edited_code_reruns_the_stages_that_list_it(smoke: Project) -> None:
         file = place if place.is_file() else max(place.rglob("*.py"))
         content = file.read_bytes()
         file.write_bytes(content + b"\nEDITED = True\n")
-        expected = direct | following(set(direct), jobs)
+        expected = direct | downstream(set(direct), jobs)
         assert stale(smoke, jobs) == expected, path
         if path in shown:
             assert snakemake_plan(smoke.root) == expected, f"snakemake, {path}"
@@ -238,8 +243,8 @@ def test_edited_code_reruns_the_stages_that_list_it(smoke: Project) -> None:
     assert plans(smoke) == (set(), set())
 
 
-def test_an_edited_comment_computes_nothing(smoke_run: Project, tmp_path: Path) -> None:
-    """Of a module that every stage uses. DVC compares bytes: its stages find their results."""
+def test_after_an_edited_comment_outputs_are_restored(smoke_run: Project, tmp_path: Path) -> None:
+    """In a module that every stage uses. DVC compares bytes and starts its stages."""
     smoke = copy_project(smoke_run, tmp_path / "study")
     before = repeatable(smoke)
     file = smoke.root / "src/carbench/core/tables.py"
@@ -249,15 +254,15 @@ def test_an_edited_comment_computes_nothing(smoke_run: Project, tmp_path: Path) 
     assert snakemake_plan(smoke.root) == set()
     assert len(dvc_plan(smoke.root)) == len(dvc_jobs(smoke.root))
     done = smoke.run("dvc", "repro", "train")
-    said = done.stdout + done.stderr
-    assert said.count("brought back, not made again") >= 6
+    output = done.stdout + done.stderr
+    assert output.count("outputs restored from the cache") >= 6
     smoke.run("carbench", "sync")
     assert plans(smoke) == (set(), set())
     assert repeatable(smoke) == before
 
 
-def following(names: set[str], jobs: dict[str, Any]) -> set[str]:
-    """Jobs that read, directly or not, what the named jobs write."""
+def downstream(names: set[str], jobs: dict[str, Any]) -> set[str]:
+    """Return the jobs downstream of the given jobs."""
     reached: set[str] = set()
     waiting = set(names)
     while waiting:
@@ -267,13 +272,13 @@ def following(names: set[str], jobs: dict[str, Any]) -> set[str]:
     return reached
 
 
-def test_a_key_of_the_command_line_is_refused(smoke: Project) -> None:
+def test_a_parameter_on_the_command_line_is_rejected(smoke: Project) -> None:
     done = smoke.run("snakemake", "-n", "--config", "train={epochs: 9}", check=False)
     assert done.returncode
     assert "make the choice in params.yaml" in done.stdout + done.stderr
 
 
-def test_every_section_is_in_the_table() -> None:
+def test_every_preset_is_documented() -> None:
     text = Path(ROOT / "docs/parameters.md").read_text()
     for preset in ROOT.glob("presets/*.yaml"):
         assert f"`{preset.name}`" in text

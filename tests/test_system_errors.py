@@ -1,4 +1,4 @@
-"""A full disk is one sentence with the place and the fix, whichever library met it."""
+"""A full disk is reported with the folder and the fix, whichever library raised the error."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from conftest import ROOT
         sqlite3.OperationalError("database or disk is full"),
     ],
 )
-def test_a_full_disk_is_told_with_its_place_and_a_fix(error: Exception, tmp_path: Path) -> None:
-    told = explain_system_error(error, [tmp_path / "not/made"])
-    assert told
-    assert "Fix: make room" in told
-    assert "MB are free there" in told
+def test_a_full_disk_is_reported_with_free_space_and_a_fix(
+    error: Exception, tmp_path: Path
+) -> None:
+    message = explain_system_error(error, [tmp_path / "not/made"])
+    assert message
+    assert "Fix: free disk space" in message
+    assert "MB are free there" in message
 
 
-def test_the_cause_counts_too() -> None:
+def test_the_cause_of_an_error_is_considered() -> None:
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -42,13 +44,13 @@ def test_the_cause_counts_too() -> None:
         assert "the disk is full" in str(explain_system_error(error, []))
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_are_not_explained_as_a_full_disk() -> None:
     assert explain_system_error(ValueError("a bug"), []) is None
-    told = explain_system_error(PermissionError(errno.EACCES, "Permission denied", "/x"), [])
-    assert told == "/x: Permission denied"
+    message = explain_system_error(PermissionError(errno.EACCES, "Permission denied", "/x"), [])
+    assert message == "/x: Permission denied"
 
 
-def test_a_stage_that_may_not_write_on_says_so_and_leaves_no_output(
+def test_a_stage_that_exceeds_the_file_size_limit_reports_it_and_leaves_no_output(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
     output = tmp_path / "data"

@@ -1,7 +1,7 @@
-# What the rules share: the checked study, and what a job depends on besides its files.
+# Shared by all rules: the validated parameters, and the parameters that each job depends on.
 #
-# Inputs: params.yaml
-# Gives:  BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(), all_runs(),
+# Inputs:  params.yaml
+# Defines: BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(), all_runs(),
 #         all_subsets()
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The code of this clone, also where several share an environment.
+# Import the code of this clone, even if several clones share an environment.
 sys.path.insert(0, "src")
 
 from carbench.core.errors import CarbenchError
@@ -23,7 +23,7 @@ from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
 CONDA = "../../envs/carbench.yaml"
-# The threads that fetch, audit and pack have a use for; fewer cores, fewer threads.
+# The most threads that fetch, audit and pack can use.
 IMAGE_THREADS = 8
 
 try:
@@ -34,7 +34,7 @@ try:
         refuse_unpinned(backbone.weights, name, PARAMS)
     for key, place, what in (
         ("data.path", study.data.path, "the images"),
-        ("audit.reviewed", study.audit.reviewed, "the pairs that a person has judged"),
+        ("audit.reviewed", study.audit.reviewed, "the table of reviewed pairs"),
         ("screen.weights", study.screen.weights, "the table of trained weights"),
     ):
         if not os.path.exists(place):
@@ -61,13 +61,13 @@ if config != content:
         "expected those of params.yaml, which the stages read. Fix: make the choice in params.yaml"
     )
 
-# Jobs run side by side, where progress bars would overwrite each other.
+# Jobs run in parallel, and progress bars would overwrite each other.
 os.environ.update(CARBENCH_PROGRESS="plain")
 
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
 POOLS = list(config["screen"]["candidates"])
-# Each figure, the table that it is drawn from, and the images that it shows (none: presets/none).
+# For each figure its table and its images (presets/none: no images).
 FIGURES = {
     "accuracy": ("results/summary.csv", "presets/none"),
     "pareto": ("results/summary.csv", "presets/none"),
@@ -95,17 +95,17 @@ wildcard_constraints:
 
 
 def keys(*names):
-    """The parameters that a job reads, as one text.
+    """Return the parameters that a job reads as one JSON string.
 
-    Snakemake remembers params as a set of values without names, so that two swapped values would
-    go unnoticed; one text with the names in it cannot hide them.
+    Snakemake stores params as a set of values without names, in which two swapped values would not
+    be detected.
     """
 
     def values(wildcards):
         if workflow.is_main_process:
-            session.confirm(
+            session.verify_metadata(
                 workflow.persistence
-            )  # of sync.smk; read when Snakemake plans
+            )  # defined in sync.smk; called when Snakemake plans
         found = {}
         for name in names:
             key = name.format(**dict(wildcards.items()))
@@ -116,7 +116,7 @@ def keys(*names):
 
 
 def recipe(key):
-    """A key of the recipe of a backbone."""
+    """Return a function that returns a key of a backbone's training recipe."""
 
     def value(wildcards):
         backbone = config["backbones"][wildcards.backbone]
@@ -126,28 +126,28 @@ def recipe(key):
     return value
 
 
-# So many jobs may use GPUs at a time; each leases a place on one (carbench.models.gpus).
+# The number of jobs that may use GPUs at a time; each leases a slot on one (carbench.models.gpus).
 if workflow.is_main_process and "gpu" in workflow.global_resources:
     os.environ.update(CARBENCH_GPU_PLACES=str(workflow.global_resources["gpu"].value))
 
 
 def gpus(section):
-    """How many GPUs a job of this section takes."""
+    """Return the number of GPUs that a job with the parameters of this section needs."""
     return 1 if config[section]["device"] == "cuda" else 0
 
 
 def train_gpus(wildcards):
-    """How many GPUs a training takes, and the search for its learning rate."""
+    """Return the number of GPUs that training and tuning of a backbone need."""
     return 1 if recipe("device")(wildcards) == "cuda" else 0
 
 
 def all_runs(pattern):
-    """A file of every backbone x seed."""
+    """Return a file for each backbone and seed."""
     return expand(pattern, backbone=BACKBONES, seed=SEEDS)
 
 
 def all_subsets(pattern):
-    """A file of every training on a fraction of the train part."""
+    """Return a file for each training run on a fraction of the training set."""
     curve = config["learning_curve"]
     return expand(
         pattern,

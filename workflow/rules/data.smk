@@ -1,6 +1,6 @@
-# From a source of images to what trainings read.
+# From a source of images to the packed training data.
 #
-# Inputs:  whatever data.source names
+# Inputs:  the source in data.source
 # Outputs: results/data/ results/audit/ results/split/ results/pack/
 # Steps:   fetch -> audit -> split
 #          fetch -> pack

@@ -1,4 +1,4 @@
-# The winner, in the forms that others use.
+# Export of the chosen model for deployment.
 #
 # Inputs:  results/choose/ results/calibrate/ results/train/ results/evaluate/ results/pack/ results/split/
 # Outputs: results/export/
@@ -9,7 +9,7 @@ rule export:
     input:
         choice=rules.choose.output,
         thresholds=rules.calibrate.output,
-        # Which training is exported only the job can tell: it reads one of these.
+        # Only the job knows which training run is exported: it reads one of these.
         train=all_runs(rules.train.output.model),
         provenance=all_runs(rules.train.output.provenance),
         predictions=all_runs(rules.evaluate.output.predictions),

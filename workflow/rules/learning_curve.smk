@@ -1,4 +1,4 @@
-# Would more images help? Trainings on fractions of the train part, judged on val.
+# Learning curve: training on fractions of the training set, evaluated on the validation set.
 #
 # Inputs:  results/pack/ results/split/ results/weights/ results/tune/ results/train/
 # Outputs: results/subset/ results/learning_curve/

@@ -1,12 +1,12 @@
-# From numbers to the answer.
+# Choice of the backbone, statistics, figures and the report.
 #
-# Inputs:  results/train/ results/evaluate/ results/cost/, and for the report all that came before
+# Inputs:  results/train/ results/evaluate/ results/cost/, and for the report all earlier results
 # Outputs: results/choose/ results/calibrate/ results/*.csv results/mistakes.npz results/metrics.json
 #          results/figures/ results/report.html
 # Steps:   choose, calibrate -> aggregate -> plot -> report
 
 
-# Reads nothing of evaluate: what is deployed was decided before a test image was looked at.
+# Does not read results of evaluate: the backbone is chosen without the test set.
 rule choose:
     input:
         val=all_runs(rules.train.output.val),
@@ -31,7 +31,7 @@ rule choose:
         " --output {output} --log {log}"
 
 
-# Nor does this: thresholds are from val, and aggregate says what they are worth on the test.
+# Thresholds are fitted on the validation set; aggregate evaluates them on the test set.
 rule calibrate:
     input:
         val=all_runs(rules.train.output.val),

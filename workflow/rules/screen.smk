@@ -1,6 +1,6 @@
-# Which of many timm models are worth training.
+# Screening of many timm models, and a shortlist of those worth training.
 #
-# Inputs:  results/pack/ results/split/, the table that screen.weights names
+# Inputs:  results/pack/ results/split/, the table in screen.weights
 # Outputs: results/screen/ results/shortlist/
 # Steps:   screen -> shortlist (then `carbench shortlist` writes backbones into params.yaml)
 

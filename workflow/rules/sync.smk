@@ -1,20 +1,25 @@
-# One result, either engine: what DVC has made is current to Snakemake, and the other way round.
+# Synchronisation with DVC: results that DVC has made are up to date for Snakemake, and vice versa.
 #
-# Before planning: a job that the ledger can prove is current, any other is not (docs/engines.md).
-# After a run:     what was made goes into dvc.lock and DVC's cache, also where some jobs failed.
+# Before planning: jobs whose records match the current inputs are up to date (docs/engines.md).
+# After a run:     results are added to dvc.lock and DVC's cache, even if some jobs failed.
 
-from carbench.engines.forced_jobs import publish_forced_jobs, load_forced_jobs
-from carbench.engines.snakemake_session import SnakemakeSession, reject_untargeted_subprocess
+from carbench.engines.forced_jobs import load_forced_jobs, publish_forced_jobs
+from carbench.engines.snakemake_session import (
+    SnakemakeSession,
+    reject_untargeted_subprocess,
+)
 from carbench.core.system_errors import explain_system_error
 
-# Called from another program, as the tests do, Snakemake only plans.
-called = sys.argv[1:] if "snakemake" in sys.argv[0] else None
+# Through its API, as in the tests, Snakemake only plans.
+arguments = sys.argv[1:] if "snakemake" in sys.argv[0] else None
 
-# A job on a cluster reads the Snakefile too; what it is to do was decided by the process that sent it.
+# Jobs on a cluster read the Snakefile too; only the main process synchronises.
 try:
     if workflow.is_main_process:
-        session = SnakemakeSession(Path.cwd(), workflow, called)
-        publish_forced_jobs(Path.cwd(), session.options.forced, session.options.read_only)
+        session = SnakemakeSession(Path.cwd(), workflow, arguments)
+        publish_forced_jobs(
+            Path.cwd(), session.options.forced, session.options.read_only
+        )
     else:
         reject_untargeted_subprocess(sys.argv)
         load_forced_jobs(Path.cwd())
@@ -35,4 +40,4 @@ if workflow.is_main_process:
         try:
             session.finish(workflow, succeeded=False)
         except CarbenchError as error:
-            print(error, file=sys.stderr)  # beside what the job said
+            print(error, file=sys.stderr)  # in addition to the job's own error

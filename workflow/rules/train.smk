@@ -1,4 +1,4 @@
-# From packed images to numbers, for every backbone and seed.
+# Training and evaluation of every backbone and seed, and the cost of every backbone.
 #
 # Inputs:  results/pack/ results/split/
 # Outputs: results/weights/ results/tune/ results/train/ results/evaluate/ results/cost/
@@ -119,7 +119,8 @@ rule evaluate:
         " --output results/evaluate/{wildcards.backbone}/{wildcards.seed} --log {log}"
 
 
-# One job for all backbones, in turns: times of different moments do not compare.
+# One job for all backbones, measured alternately: times measured at different times are not
+# comparable.
 rule cost:
     input:
         images=rules.fetch.output.images,
@@ -138,7 +139,7 @@ rule cost:
         "results/benchmarks/cost.tsv"
     conda:
         CONDA
-    # All local cores: a neighbour would spoil the times.
+    # All local cores: other jobs would distort the times.
     threads: workflow.cores or config["cost"]["threads"]
     resources:
         gpu=gpus("cost"),

@@ -1,1 +1,1 @@
-"""The command line: `carbench sync`, `why`, `serve` and the rest."""
+"""The `carbench` command line."""

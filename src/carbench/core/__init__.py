@@ -1,1 +1,1 @@
-"""What every layer uses: errors, tables, atomic files, progress, provenance."""
+"""Shared by all layers: stages, errors, parameters, tables, atomic files, provenance."""

@@ -1,17 +1,17 @@
-"""The one error a user may see: it says where, what was found, what was expected and the fix."""
+"""The error for problems that the user can fix: location, what was found and expected, fix."""
 
 from __future__ import annotations
 
 
 class CarbenchError(Exception):
-    """A problem in what the user gave, not in carbench; printed without a traceback.
+    """A problem in the user's input, not a bug in carbench; printed without a traceback.
 
     Args:
-        where: the file, folder or address that the problem is in.
-        found: what was found there.
-        expected: what should have been there.
-        fix: what to do now.
-        key: the key inside the file (``train.epochs``, a member of an archive), if there is one.
+        where: the file, folder or URL with the problem.
+        found: what is there.
+        expected: what should be there.
+        fix: how to fix it.
+        key: the key in the file (``train.epochs``) or the member of the archive, if any.
     """
 
     def __init__(
@@ -22,17 +22,17 @@ class CarbenchError(Exception):
 
     @classmethod
     def from_message(cls, problem: str, fix: str) -> CarbenchError:
-        """Return an error whose problem is already a sentence, as for several mistakes at once."""
+        """Return an error with a complete description, for instance of several problems."""
         error = cls.__new__(cls)
         Exception.__init__(error, f"{problem}. Fix: {fix}")
         return error
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Let another process raise it: what it is made of is in its sentence."""
-        return _restored, (str(self),)
+        """Support pickling, to raise the error in another process."""
+        return _from_text, (str(self),)
 
 
-def _restored(sentence: str) -> CarbenchError:
+def _from_text(text: str) -> CarbenchError:
     error = CarbenchError.__new__(CarbenchError)
-    Exception.__init__(error, sentence)
+    Exception.__init__(error, text)
     return error

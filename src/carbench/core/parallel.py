@@ -1,4 +1,4 @@
-"""Work on many images side by side, in order, with bounded memory."""
+"""Parallel map with ordered results and bounded memory; available CPU cores."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# As the rules ask of the scheduler: more would not be ours to use.
+# The number of threads that the rules request from the scheduler.
 MAX_WORKERS = 8
 
 
 def thread_map(
     function: Callable[[Item], Result], items: Iterable[Item], max_pending: int = 64
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for every item, in order, computed on all cores that we may use.
+    """Yield ``function(item)`` for every item, in order, computed by threads.
 
-    Threads suffice where most of the work is Pillow's or hashlib's, which release the interpreter's
-    lock. At most ``max_pending`` results wait at a time.
+    Threads suffice where most of the work is done by libraries that release the global interpreter
+    lock, such as Pillow and hashlib.
+
+    Args:
+        function: called in several threads.
+        items: read no further ahead than ``max_pending``.
+        max_pending: the most results that are computed or kept ahead of the consumer.
     """
     yield from _map_in_order(
         ThreadPoolExecutor(min(available_cores(), MAX_WORKERS)), function, items, max_pending
@@ -38,14 +43,14 @@ def thread_map(
 def process_map(
     function: Callable[[Item], Result], items: Iterable[Item], max_pending: int
 ) -> Iterator[Result]:
-    """As :func:`thread_map`, for small pieces of work in which the interpreter has its share.
+    """As :func:`thread_map`, by processes, for functions that run much Python code.
 
     Args:
-        function: a function of a module, or a partial of one.
-        items: large enough that sending one and its result back hardly counts.
-        max_pending: results that wait at a time.
+        function: a module-level function, or a partial of one.
+        items: large enough that the cost of pickling them and their results is negligible.
+        max_pending: the most results that are computed or kept ahead of the consumer.
     """
-    # A fork takes milliseconds; elsewhere than on Linux it is not safe.
+    # Forking takes milliseconds; it is safe only on Linux.
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     cores = min(available_cores(), MAX_WORKERS)
     pool = ProcessPoolExecutor(cores, context, _init_worker, (os.getpid(),))
@@ -68,7 +73,7 @@ def _map_in_order(
 
 
 def exit_with_parent(parent: int) -> None:
-    """End this process within a second of its parent, even if the parent is killed.
+    """Exit within a second after the parent process ends, even if it is killed.
 
     Args:
         parent: the parent's process id.
@@ -83,7 +88,7 @@ def exit_with_parent(parent: int) -> None:
 
 
 def _init_worker(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told, and ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     exit_with_parent(parent)
 
@@ -91,8 +96,8 @@ def _init_worker(parent: int) -> None:
 def available_cores() -> int:
     """Return the number of cores that this process may use.
 
-    Of those that it may run on (a cluster may grant fewer than there are), as many as its cgroup's
-    CPU quota pays for: the limit of a container.
+    This is the smaller of its CPU affinity, which a cluster may restrict, and the CPU quota of its
+    cgroup, which limits a container.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -103,11 +108,11 @@ def available_cores() -> int:
 
 
 def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
-    """Return the cores that the cgroup's CPU quota amounts to; infinity if there is none.
+    """Return the CPU quota of this process's cgroups in cores; infinity if there is none.
 
     Args:
-        root: where cgroups are mounted, version 2 or 1.
-        own: lists the cgroups of this process.
+        root: the mount point of cgroups, version 1 or 2.
+        own: the file that lists the cgroups of this process.
     """
     try:
         lines = [line.split(":", 2) for line in own.read_text().splitlines()]
@@ -119,7 +124,7 @@ def cpu_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/
             continue
         mount = root / "cpu" if controllers else root
         folder = mount / path.lstrip("/")
-        # Each level has a quota of its own. In a container the path may be that of the host.
+        # Every level may have a quota. In a container, the path may be that of the host.
         for level in {mount, folder, *folder.parents}:
             if level.is_relative_to(mount):
                 quotas.append(_quota_of(level))

@@ -1,8 +1,8 @@
-"""Reads params.yaml and turns every mistake in it into a sentence that names key and fix.
+"""Reading of params.yaml, with error messages that name the key and the fix.
 
-The file is read in DVC's YAML dialect (1.2). Snakemake reads the older 1.1, where ``1e-3`` is a
-text and ``yes`` a boolean; values are therefore typed strictly, so that only spellings which both
-engines understand alike are accepted.
+The file is read as YAML 1.2, as by DVC. Snakemake reads it as YAML 1.1, where ``1e-3`` is a string
+and ``yes`` a boolean. Values are therefore validated strictly, so that only spellings with the same
+meaning in both versions are accepted.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from carbench.core.errors import CarbenchError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Seeds and counts beyond it wrap around or raise in one library or another.
+# Larger seeds and counts overflow in some libraries.
 LARGEST_INTEGER = 2**31 - 1
 MAX_DEPTH = 20
 MAX_VALUES = 100_000
 
 
 class Section(BaseModel):
-    """A section of params.yaml: unknown keys are refused, types are strict, values are frozen.
+    """Base class of a section of params.yaml: no unknown keys, strict types, frozen values.
 
-    No section has defaults: params.yaml is the only place for a choice.
+    Sections have no defaults: every value is in params.yaml.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it holds none."""
+    """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it has none."""
     try:
         text = path.read_text(encoding="utf-8")
         content = YAML(typ="safe").load(text)
@@ -75,26 +75,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def has_control_characters(text: str) -> bool:
-    """Whether a text has line ends, other control characters, or bytes that are not UTF-8."""
+    """Return whether a text has line breaks, other control characters, or invalid UTF-8."""
     return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def reject_extreme_values(path: Path, content: dict[str, Any]) -> None:
-    """Refuse values with which no library that a study calls can be trusted to work."""
-    left: list[tuple[str, Any, int]] = [("", content, 0)]  # not by recursion, which has a limit
+    """Raise an error for values that are too large, too deep or not finite."""
+    stack: list[tuple[str, Any, int]] = [("", content, 0)]  # recursion would be limited
     for count in itertools.count(1):
-        if not left:
+        if not stack:
             return
-        key, value, depth = left.pop()
+        key, value, depth = stack.pop()
         found, expected = "", ""
-        if count > MAX_VALUES:  # few lines of aliases can stand for billions
+        if count > MAX_VALUES:  # a few lines of aliases can expand to billions
             found, expected = f"more than {MAX_VALUES:,} values", "a study's parameters"
         elif depth > MAX_DEPTH:
             found, expected = f"more than {MAX_DEPTH} levels", "sections, keys and lists"
         elif isinstance(value, dict):
-            left += [(f"{key}.{k}" if key else str(k), v, depth + 1) for k, v in value.items()]
+            stack += [(f"{key}.{k}" if key else str(k), v, depth + 1) for k, v in value.items()]
         elif isinstance(value, list | tuple | set):
-            left += [(key, each, depth + 1) for each in value]
+            stack += [(key, item, depth + 1) for item in value]
         elif isinstance(value, int) and abs(value) > LARGEST_INTEGER:
             found, expected = f"{value}", f"a whole number of at most {LARGEST_INTEGER:,}"
         elif isinstance(value, float) and not math.isfinite(value):
@@ -125,7 +125,7 @@ def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
 
 
 def parse(value: Any, model: type[Model], key: str, path: Path) -> Model:
-    """Return ``value`` as ``model``; every mistake is listed with its key and the nearest valid."""
+    """Return ``value`` as ``model``; errors list their keys and the nearest valid ones."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -140,11 +140,11 @@ def read_section(path: Path, key: str, model: type[Model]) -> Model:
 def validation_error(
     error: ValidationError, model: type[BaseModel], key: str, path: Path
 ) -> CarbenchError:
-    """Say what pydantic found in carbench's words: key, found, expected, nearest key."""
+    """Convert pydantic's error: key, value found and expected, nearest valid key."""
     problems = error.errors()
     sentences = []
     for problem in problems:
-        # The alternatives of a union are pydantic's business, not a key of the file.
+        # The names of a union's alternatives are not keys of the file.
         names = [str(part) for part in problem["loc"] if not _is_alternative(str(part))]
         where = ".".join([key, *names] if key else names)
         if problem["type"] == "extra_forbidden":
@@ -160,7 +160,7 @@ def validation_error(
             sentences.append(f"{where}: {found}{expected}{hint}")
     return CarbenchError.from_message(
         f"{path}: " + "; ".join(dict.fromkeys(sentences)),
-        fix="correct what is named; the comments in presets/ validation_error each key",
+        fix="correct these keys; the comments in presets/ explain each",
     )
 
 
@@ -174,7 +174,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _valid_keys(model: type[BaseModel], names: list[str]) -> list[str]:
-    """Field names of the (nested) model that ``names`` leads to."""
+    """Return the field names of the nested model at the path ``names``."""
     for name in names:
         field = model.model_fields.get(name)
         annotation = field.annotation if field else None
@@ -185,7 +185,7 @@ def _valid_keys(model: type[BaseModel], names: list[str]) -> list[str]:
 
 
 def _spelling_hint(value: Any) -> str:
-    """Help with the two spellings on which YAML dialects disagree."""
+    """Return a hint for spellings whose meaning differs between YAML versions."""
     if isinstance(value, str):
         if value.lower() in {"yes", "no", "on", "off"}:
             return " (write true or false)"

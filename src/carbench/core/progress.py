@@ -1,6 +1,6 @@
-"""Progress of long loops: a bar for a person at a terminal, nothing in logs.
+"""Progress bars for long loops, shown in a terminal but not in logs.
 
-Snakemake runs jobs side by side, where bars would overwrite each other: its Snakefile sets
+Snakemake runs jobs in parallel, whose bars would overwrite each other: the Snakefile sets
 ``CARBENCH_PROGRESS=plain``.
 """
 
@@ -16,11 +16,11 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
-    """Yield ``items`` behind a bar named ``what``, if a person can see it."""
-    return tqdm(items, desc=what, total=total, disable=not is_visible(), leave=False)
+def progress(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
+    """Iterate over ``items`` with a progress bar, if it is visible."""
+    return tqdm(items, desc=description, total=total, disable=not is_visible(), leave=False)
 
 
 def is_visible() -> bool:
-    """Whether there is a person at a terminal to see a bar."""
+    """Return whether stderr is a terminal and progress bars are enabled."""
     return os.environ.get("CARBENCH_PROGRESS") != "plain" and sys.stderr.isatty()

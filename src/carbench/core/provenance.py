@@ -1,4 +1,4 @@
-"""Where a result is from: code, data, versions, machine and times."""
+"""Provenance of a result: code, data, package versions, hardware and time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PACKAGES = ("carbench", "torch", "timm", "numpy", "pillow", "safetensors", "pand
 
 
 def provenance(stage: str, params: dict[str, Any], inputs: list[Path]) -> dict[str, Any]:
-    """Return a record of what a result is made from, to be written beside it.
+    """Return the provenance of a result, to be stored with it.
 
     Args:
         stage: the stage's name.
-        params: the parameters that were used, overrides applied.
-        inputs: files whose content the result depends on.
+        params: the parameters that were used, after overrides.
+        inputs: files that the result depends on.
     """
     return {
         "stage": stage,
@@ -38,7 +38,7 @@ def provenance(stage: str, params: dict[str, Any], inputs: list[Path]) -> dict[s
 
 
 def code_hash(stage: str) -> str:
-    """Return one sha256 over the names and contents of a stage's script and of this package."""
+    """Return a sha256 of the names and contents of a stage's script and of this package."""
     digest = hashlib.sha256()
     for path in [Path(f"scripts/{stage}.py").absolute(), *sorted(PACKAGE.rglob("*.py"))]:
         content = path.read_bytes()
@@ -48,13 +48,13 @@ def code_hash(stage: str) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """Return a file's sha256, read in pieces."""
+    """Return the sha256 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def versions(*names: str) -> dict[str, str | None]:
-    """Return the versions of packages, and of ``python``; None of what is not installed."""
+    """Return the versions of packages and of ``python``; None if not installed."""
     return {name: _version(name) for name in names}
 
 
@@ -79,14 +79,14 @@ def _processor() -> str:
 
 
 def _gpus() -> list[str]:
-    """Names of the GPUs, as the driver's own tool tells them: torch may not be loaded."""
+    """Return the names of the GPUs from nvidia-smi, since torch may not be imported."""
     listing = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     return listing.splitlines() if listing else []
 
 
 def _git() -> dict[str, Any]:
     commit = _output("git", "rev-parse", "HEAD")
-    # What a run itself writes into tracked files is no edit.
+    # Tracked files that a run writes do not count as edits.
     changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ".")
     edits = [
         line

@@ -1,6 +1,6 @@
-"""The frame around every stage script: arguments, parameters, logging, complete outputs, errors.
+"""Shared by all stage scripts: arguments, parameters, logging, atomic outputs, error handling.
 
-A script describes its arguments, then calls :func:`run_stage` with a function that does the work:
+A script defines its arguments and calls :func:`run_stage` with the function that does the work:
 
     parser = stage_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -31,16 +31,16 @@ log = logging.getLogger("carbench")
 
 
 class OutputRecorder(Protocol):
-    """What the stage needs of its job in the study; see :mod:`carbench.engines.job_run`."""
+    """The interface of :class:`carbench.engines.job_run.JobRun` that a stage uses."""
 
     @property
     def scratch(self) -> Path: ...  # noqa: D102
 
-    def store_outputs(self, draft: Path, folder: Path) -> None: ...  # noqa: D102
+    def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
 
 
 class Stage:
-    """One run of one stage: what the command line said, and where outputs go."""
+    """One run of a stage: its command line and its outputs."""
 
     def __init__(self, args: argparse.Namespace, job: OutputRecorder | None) -> None:
         self.args = args
@@ -48,21 +48,21 @@ class Stage:
 
     @property
     def scratch(self) -> Path | None:
-        """Where a long job may keep what it needs to go on after a kill; None: nowhere.
+        """A folder for checkpoints from which a killed job resumes; None outside of a study.
 
-        What lies there is from this job, made from the same; it goes when the job is done.
+        It belongs to this job with these inputs, and is removed when the job is done.
         """
         return self._job.scratch if self._job else None
 
     def params(self, key: str, model: type[Model]) -> Model:
-        """Read the section at ``key``; ``{backbone}`` in it stands for the argument."""
+        """Read the section at ``key``, in which ``{backbone}`` is replaced by the argument."""
         return parse(self.value(key), model, self._key(key), self.args.params)
 
     def value(self, key: str) -> Any:
-        """Read the plain value at ``key``; ``{backbone}`` in it stands for the argument.
+        """Read the value at ``key``, in which ``{backbone}`` is replaced by the argument.
 
-        The names of mappings come sorted: neither engine takes their order in params.yaml for a
-        change, so that no result may depend on it. The order of lists is as it is written.
+        Mappings are sorted by name: neither engine counts a different order in params.yaml as a
+        change, so that no result may depend on it. Lists keep their order.
         """
         return _sorted(lookup(read_yaml(self.args.params), self._key(key), self.args.params))
 
@@ -71,32 +71,31 @@ class Stage:
 
     @contextmanager
     def outputs(self, folder: Path) -> Iterator[Path]:
-        """Yield an empty folder; what was made in it moves to ``folder`` only if all went well.
+        """Yield an empty folder whose content is moved to ``folder`` unless an exception is raised.
 
-        Each file or folder replaces its namesake by one rename, so that an output is complete or
-        absent whatever happens. Leftovers of killed runs are removed. Of a job of the study, what
-        was made is recorded and kept before it moves.
+        Each file or folder replaces its predecessor by one rename, so that an output is always
+        complete or absent. Outputs of a job of the study are recorded and stored before.
         """
-        with staging_folder(folder) as draft:
-            yield draft
+        with staging_folder(folder) as staging:
+            yield staging
             if self._job:
-                self._job.store_outputs(draft, folder)
-            for made in sorted(draft.iterdir()):
-                move_into_place(made, folder / made.name)
+                self._job.store_outputs(staging, folder)
+            for path in sorted(staging.iterdir()):
+                move_into_place(path, folder / path.name)
 
     @contextmanager
     def output(self, path: Path) -> Iterator[Path]:
-        """Yield a path to write one file to; it becomes ``path`` only if all went well."""
-        with self.outputs(path.parent) as draft:
-            yield draft / path.name
+        """Yield a temporary path for one file; see :meth:`outputs`."""
+        with self.outputs(path.parent) as staging:
+            yield staging / path.name
 
 
 def _sorted(value: Any) -> Any:
-    """Return parameters with the names of all mappings in them sorted as texts."""
+    """Return parameters with all mappings sorted by name."""
     if isinstance(value, dict):
         return {name: _sorted(value[name]) for name in sorted(value, key=str)}
     if isinstance(value, list):
-        return [_sorted(each) for each in value]
+        return [_sorted(item) for item in value]
     return value
 
 
@@ -106,36 +105,41 @@ def stage_parser(description: str | None) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), help="the study (default: %(default)s)"
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        help="parameter file (default: %(default)s)",
     )
-    parser.add_argument("--log", type=Path, help="also write what is reported to this file")
+    parser.add_argument("--log", type=Path, help="also write the log to this file")
     parser.add_argument(
-        "--again", action="store_true", help="make it again, even if it was made from the same"
+        "--again",
+        action="store_true",
+        help="run even if outputs for the same inputs are cached",
     )
     return parser
 
 
 def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) -> NoReturn:
-    """Run a stage's work and end the process: 0 done, 1 refused, 130 interrupted.
+    """Run a stage and exit: 0 for success, 1 for an error with a message, 130 if interrupted.
 
-    Only a bug in carbench prints a traceback.
+    Only a bug in carbench prints a traceback, and exits with 70.
     """
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminate)
-    status = _status(args, work)
-    # A script that Python itself runs has no caller; tests, profilers and debuggers are callers,
-    # which have things to do after it.
+    status = _run(args, work)
+    # A script run by Python itself has no calling frame; tests, profilers and debuggers have one,
+    # and continue after the script.
     if sys._getframe(1).f_back is None:
-        _leave(status)
+        _exit_fast(status)
     sys.exit(status)
 
 
-def _status(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
-    """Do the work and return the exit status; what went wrong is logged."""
+def _run(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
+    """Do the work and return the exit status; errors are logged."""
     try:
         _start_logging(args)
-        # Loaded by name on purpose: what can only refuse, record or bring back is not code of this
-        # stage's result, and must not make every stage rerun when it is edited.
+        # Imported by name: this code only validates, records and restores. It does not affect the
+        # results, so that an edit of it must not make every stage stale.
         importlib.import_module("carbench.params.study").check(args.params)
         start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
         with start_job_run([word for word in sys.argv if word != "--again"]) as job:
@@ -148,25 +152,28 @@ def _status(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
         log.error("interrupted; no output was written")
         return 130
     except Exception as error:
-        explain = importlib.import_module("carbench.core.system_errors").explain_system_error
-        sentence = explain(error, [getattr(args, "output", Path()), Path()])
-        if sentence is None:
+        system_errors = importlib.import_module("carbench.core.system_errors")
+        folders = [getattr(args, "output", Path()), Path()]
+        message = system_errors.explain_system_error(error, folders)
+        if message is None:
             log.exception("this is a bug in carbench")
             return 70
-        log.error("%s", sentence)
+        log.error("%s", message)
         return 1
     return 0
 
 
-def _leave(status: int) -> None:
-    """End the process without taking apart what is loaded, which takes torch half a second.
+def _exit_fast(status: int) -> None:
+    """Exit without deallocating modules, which takes half a second with torch.
 
-    What Python does at an exit is done: functions registered with atexit run (log files, temporary
-    folders, pools of multiprocessing, coverage) and streams are flushed. Returns if that fails, or
-    if threads still work; an ordinary exit waits for them and tells what is wrong.
+    Functions registered with atexit run (log files, temporary folders, multiprocessing pools,
+    coverage) and streams are flushed. Returns if that fails or if threads are running; an ordinary
+    exit waits for the threads and reports errors.
     """
     if any(
-        not each.daemon for each in threading.enumerate() if each is not threading.main_thread()
+        not thread.daemon
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread()
     ):
         return
     atexit._run_exitfuncs()
@@ -183,7 +190,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _start_logging(args: argparse.Namespace) -> None:
-    """Log to stderr, and to ``--log`` if given; lines open with the job they belong to."""
+    """Log to stderr, and to ``--log`` if given; each line begins with the name of the job."""
     job = [Path(sys.argv[0]).stem]
     job += [
         str(getattr(args, name))
@@ -191,7 +198,7 @@ def _start_logging(args: argparse.Namespace) -> None:
         if name in args
     ]
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    logging.raiseExceptions = False  # a log file that cannot be written is no news of its own
+    logging.raiseExceptions = False  # ignore errors of writing the log file
     if args.log:
         args.log.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))

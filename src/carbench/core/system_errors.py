@@ -1,4 +1,4 @@
-"""What the operating system refused, as a sentence with a fix: a full disk above all."""
+"""Messages for errors of the operating system, above all a full disk."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ FULL = {
     errno.EDQUOT: "your quota is used up",
     errno.EFBIG: "a file would be larger than allowed",
 }
-# What libraries say that write files themselves and keep the system's reason to themselves.
+# Parts of messages of libraries that do not pass on the error of the operating system.
 HINTS = ("no space left", "file write failed", "database or disk is full", "unexpected pos")
-# With less than this, a failed write is taken for one for which there was no room.
+# With less free space, any failure counts as caused by a full disk.
 LEAST_FREE_BYTES = 1_000_000
 
 
 def explain_system_error(error: BaseException, folders: Iterable[Path]) -> str | None:
-    """Return a sentence for an error of the operating system, or None if it is another's.
+    """Return a message with a fix for an error of the operating system; None for other errors.
 
     Args:
-        error: what was raised, whichever library raised it.
-        folders: where the process was writing; temporary files are thought of here.
+        error: the exception, of any library.
+        folders: the folders that the process writes to, besides that of temporary files.
     """
     places = [_existing(folder) for folder in (*folders, Path(tempfile.gettempdir()))]
     for each in _chain(error):
@@ -45,8 +45,8 @@ def explain_system_error(error: BaseException, folders: Iterable[Path]) -> str |
 def _full(what: str, where: Path) -> str:
     free = _free_bytes(_existing(where)) / 1e6
     return (
-        f"{where.absolute()}: {what}: {free:,.0f} MB are free there. Fix: make room and run "
-        "again; what is complete is kept"
+        f"{where.absolute()}: {what}: {free:,.0f} MB are free there. Fix: free disk space and "
+        "run again; complete results are kept"
     )
 
 
@@ -57,7 +57,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _existing(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
+    """Return the path, or its nearest parent that exists."""
     return next((each for each in (path, *path.absolute().parents) if each.exists()), Path("/"))
 
 

@@ -1,4 +1,4 @@
-"""Small CSV and JSON files, the same to the byte on every run. No pandas: it starts slowly."""
+"""Small CSV and JSON files, byte-identical in every run; without pandas, which loads slowly."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from carbench.core.errors import CarbenchError
 
 
 def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a header; every value is text.
+    """Return the rows of a CSV file with a header; every value is a string.
 
     Raises:
-        CarbenchError: there is no such file, it lacks one of ``columns``, or a row is cut short.
+        CarbenchError: there is no such file, it lacks one of ``columns``, or a row is incomplete.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -25,9 +25,9 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         raise missing(path) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, str(error)) from None
-    lacking = set(columns) - set(reader.fieldnames or [])
-    if lacking:
-        raise damaged(path, f"no column {', '.join(sorted(lacking))}")
+    absent = set(columns) - set(reader.fieldnames or [])
+    if absent:
+        raise damaged(path, f"no column {', '.join(sorted(absent))}")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise damaged(path, f"line {number} with another number of values than the header")
@@ -35,21 +35,21 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 
 
 def missing(path: Path) -> CarbenchError:
-    """Return the error for a result that is not there."""
+    """Return the error for a missing result."""
     return CarbenchError(
         path,
         found="nothing",
-        expected="what an earlier stage writes",
+        expected="the output of an earlier stage",
         fix="run `snakemake` or `dvc repro`, which run the stages in order",
     )
 
 
 def damaged(path: Path, found: str) -> CarbenchError:
-    """Return the error for a result that cannot be what a stage has written."""
+    """Return the error for a result that differs from what a stage writes."""
     return CarbenchError(
         path,
         found=found,
-        expected="what an earlier stage writes, whole",
+        expected="the complete output of an earlier stage",
         fix="delete it and run again",
     )
 
@@ -63,10 +63,10 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 class _UnixLines:
-    """Ends lines with a line feed alone.
+    """Converts the line ends of a csv writer from CRLF to LF.
 
-    csv quotes a value that holds a character of its line end, and only then: with ``\\n`` as the
-    end, a carriage return in a value would be written bare, and could not be read again.
+    The csv module quotes values that contain a character of its line terminator. With ``\\n`` as
+    terminator, carriage returns in values would not be quoted, and would be read as line ends.
     """
 
     def __init__(self, file: TextIO) -> None:

@@ -52,7 +52,7 @@ def time_all(
         for place in places:
             deployable = make_deployable(backbone, model, shape).to(place)
             runs |= torch_runs(backbone, deployable, shape, images, place)
-    return take_turns(runs, params.rounds, params.seed, partial(progress, what="rounds"))
+    return take_turns(runs, params.rounds, params.seed, partial(progress, description="rounds"))
 
 
 def usable_threads(wanted: int) -> list[int]:

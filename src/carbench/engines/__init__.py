@@ -1,1 +1,1 @@
-"""Snakemake and DVC: what was made from what, and what each engine may take as current."""
+"""Snakemake and DVC: job records, the results cache, and what each engine treats as up to date."""

@@ -1,8 +1,8 @@
-"""CodeFingerprints of code: what Python compiles, without comments, docstrings and layout.
+"""Fingerprints of code: hashes of the syntax tree, without comments, docstrings and layout.
 
-A stage depends on folders of code (``dvc.yaml``). DVC compares their bytes. The records of what a
-job was made from compare fingerprints instead, so that a corrected comment or a reformatted file
-repeats no training: the job finds its results in the cache, and nothing is computed.
+A stage depends on folders of code (``dvc.yaml``), which DVC compares byte by byte. Job records
+compare fingerprints instead, so that an edited comment or a reformatted file repeats no training:
+the job is still started by DVC, but restores its outputs from the cache.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pydantic import TypeAdapter
 from carbench.engines.hashing import Content
 from carbench.engines.state_files import read_state, write_state
 
-MEMORY = Path(".carbench/code.json")
-# Of the form of what is remembered there.
+CACHE_FILE = Path(".carbench/code.json")
 VERSION = 1
-FORM = TypeAdapter(dict[str, str])
+SCHEMA = TypeAdapter(dict[str, str])
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def is_code(path: str) -> bool:
-    """Whether a dependency is code of the study, by its place in the repository."""
+    """Return whether a dependency is code of this repository, judging by its path."""
     return path.startswith(("scripts/", "src/"))
 
 
 def fingerprint(source: bytes) -> str:
-    """Return a hash that two versions of a module share only if they do the same.
+    """Return a hash that changes only if what the module does may change.
 
-    It is taken of the syntax tree without docstrings and positions. Of what is not valid Python,
-    it is taken of the bytes. It differs between minor versions of Python, whose trees differ.
+    It is computed from the syntax tree without docstrings and positions; for anything that is not
+    valid Python, from the bytes. It differs between minor versions of Python, whose syntax trees
+    differ.
     """
     try:
         tree = ast.parse(source)
@@ -47,7 +47,7 @@ def fingerprint(source: bytes) -> str:
 
 
 class CodeFingerprints:
-    """CodeFingerprints of a repository's code, remembered by the md5 of each file.
+    """Fingerprints of a repository's code, cached by the md5 of each file.
 
     Args:
         root: the repository.
@@ -55,41 +55,43 @@ class CodeFingerprints:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._known: dict[str, str] | None = None
-        self._new = False
+        self._cache: dict[str, str] | None = None
+        self._changed = False
 
     def fingerprint(self, path: str, content: Content, files: Sequence[tuple[str, Content]]) -> str:
         """Return the fingerprint of a file or folder.
 
         Args:
-            path: of the file or folder, relative to the repository.
-            content: what lies there.
-            files: of a folder, its files, by name in it.
+            path: the file or folder, relative to the repository.
+            content: its current content.
+            files: for a folder, its files by their path inside it.
         """
         if content.nfiles is None:
-            return self._of_file(path, content.md5)
-        listing = [f"{name}\0{self._of_file(f'{path}/{name}', each.md5)}" for name, each in files]
+            return self._file_fingerprint(path, content.md5)
+        listing = [
+            f"{name}\0{self._file_fingerprint(f'{path}/{name}', file.md5)}" for name, file in files
+        ]
         return _hash("\n".join(listing).encode())
 
     def save(self) -> None:
-        """Write down what was computed; a failure costs time, not truth."""
-        if self._new and self._known is not None:
-            write_state(self._root / MEMORY, VERSION, self._known)
-            self._new = False
+        """Save the cache; if that fails, fingerprints are computed again the next time."""
+        if self._changed and self._cache is not None:
+            write_state(self._root / CACHE_FILE, VERSION, self._cache)
+            self._changed = False
 
-    def _of_file(self, path: str, md5: str) -> str:
+    def _file_fingerprint(self, path: str, md5: str) -> str:
         if not path.endswith(".py"):
             return md5
-        if self._known is None:
-            self._known = read_state(self._root / MEMORY, VERSION, FORM) or {}
+        if self._cache is None:
+            self._cache = read_state(self._root / CACHE_FILE, VERSION, SCHEMA) or {}
         key = f"{sys.version_info[0]}.{sys.version_info[1]} {md5}"
-        if key not in self._known:
+        if key not in self._cache:
             source = (self._root / path).read_bytes()
-            if _hash(source) != md5:  # edited this moment: not what was hashed
+            if _hash(source) != md5:  # edited since it was hashed
                 return md5
-            self._known[key] = fingerprint(source)
-            self._new = True
-        return self._known[key]
+            self._cache[key] = fingerprint(source)
+            self._changed = True
+        return self._cache[key]
 
 
 def _hash(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""DVC's configuration of the cache and of locks, read without loading DVC."""
+"""DVC's configuration of its cache and locks, read without importing DVC."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ DVC = Path(".dvc")
 
 
 def cache_folder(root: Path = Path()) -> Path:
-    """Return the cache of the repository in ``root``: ``cache.dir`` of DVC's configuration."""
+    """Return the folder of DVC's cache: ``cache.dir`` in its configuration."""
     folder = (root / DVC / "cache").absolute()
-    for file, own in _settings(root, "cache", "dir"):
-        folder = (file.parent / Path(own).expanduser()).absolute()
+    for file, value in _config_values(root, "cache", "dir"):
+        folder = (file.parent / Path(value).expanduser()).absolute()
     return folder
 
 
 def open_content_store(root: Path = Path()) -> ContentStore:
-    """Return DVC's cache as the store of results, used as DVC's configuration says."""
-    kinds = dvc_option(root, "cache", "type").replace(" ", "").split(",")
+    """Return the content store on DVC's cache, with link types and permissions as configured."""
+    links = dvc_option(root, "cache", "type").replace(" ", "").split(",")
     group = dvc_option(root, "cache", "shared") == "group"
-    return ContentStore(cache_folder(root), group, kinds if kinds != [""] else ("reflink", "copy"))
+    return ContentStore(cache_folder(root), group, links if links != [""] else ("reflink", "copy"))
 
 
 def dvc_option(root: Path, section: str, option: str) -> str:
-    """Return an option of DVC's configuration as it is written there, in lower case; "": none."""
-    return next((own.lower() for _, own in reversed([*_settings(root, section, option)])), "")
+    """Return an option of DVC's configuration in lower case, or "" if it is not set."""
+    values = [value.lower() for _, value in _config_values(root, section, option)]
+    return values[-1] if values else ""
 
 
 def dvc_flag(root: Path, section: str, option: str) -> bool:
-    """Return whether an option of DVC's configuration that is off by default is switched on."""
+    """Return whether an option of DVC's configuration that is off by default is on."""
     return dvc_option(root, section, option) in ("true", "yes", "on", "1")
 
 
-def _settings(root: Path, section: str, option: str) -> Iterator[tuple[Path, str]]:
-    """Yield the files that have an option, with its value.
+def _config_values(root: Path, section: str, option: str) -> Iterator[tuple[Path, str]]:
+    """Yield the value of an option in each configuration file that sets it; the last one counts.
 
-    Of the system's, the user's, the repository's and the clone's own configuration; later ones win.
-    A test holds the answer to DVC's.
+    The files are those of the system, the user, the repository and the clone. A test compares the
+    result with DVC's.
 
     Raises:
-        CarbenchError: DVC cannot read one of them, either.
+        CarbenchError: a file is not valid; DVC cannot read it either.
     """
     for file in (
         Path(os.getenv("DVC_SYSTEM_CONFIG_DIR") or site_config_dir("dvc", "iterative")) / "config",
@@ -58,7 +59,7 @@ def _settings(root: Path, section: str, option: str) -> Iterator[tuple[Path, str
         if not file.is_file():
             continue
         try:
-            own = ConfigObj(str(file)).get(section, {}).get(option)
+            value = ConfigObj(str(file)).get(section, {}).get(option)
         except (ConfigObjError, UnicodeDecodeError) as error:
             raise CarbenchError(
                 file,
@@ -66,5 +67,5 @@ def _settings(root: Path, section: str, option: str) -> Iterator[tuple[Path, str
                 expected="DVC's configuration",
                 fix="correct it; `dvc config` changes single options",
             ) from None
-        if own:
-            yield file, ",".join(own) if isinstance(own, list) else str(own)
+        if value:
+            yield file, ",".join(value) if isinstance(value, list) else str(value)

@@ -1,51 +1,51 @@
-"""DVC from the inside: its options, its locks, its stages. Nothing here decides anything."""
+"""Access to internals of DVC: its options, locks and stages. No decisions are made here."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 from carbench.engines.dvc_config import dvc_flag
-from carbench.engines.engine_versions import checked_internals, inside
-from carbench.engines.locks import flocked
+from carbench.engines.engine_versions import checked_internals
+from carbench.engines.locks import file_lock
 
 # Seconds that a DVC command waits for the lock.
-DVC_PATIENCE = 3.0
+DVC_LOCK_TIMEOUT = 3.0
 
 
-def forces_dvc_stages(words: list[str]) -> bool:
-    """Say whether a command line of DVC asks to run stages in spite of what is known of them."""
+def forces_dvc_stages(arguments: list[str]) -> bool:
+    """Return whether a command line of DVC runs stages even if their results are cached."""
     with checked_internals("dvc"):
         from dvc.cli.parser import get_main_parser
 
-        asked, _ = get_main_parser().parse_known_args(words)
-        return bool(getattr(asked, "force", False) or getattr(asked, "no_run_cache", False))
+        options, _ = get_main_parser().parse_known_args(arguments)
+        return bool(getattr(options, "force", False) or getattr(options, "no_run_cache", False))
 
 
 @contextmanager
 def dvc_repo(root: Path) -> Iterator[Any]:
-    """Yield DVC's view of the repository, locked against other DVC commands."""
+    """Yield DVC's ``Repo``, locked against other DVC commands."""
     from dvc.repo import Repo
 
-    with inside(root), Repo(str(root)) as repo, repo.lock:
+    with chdir(root), Repo(str(root)) as repo, repo.lock:
         yield repo
 
 
 @contextmanager
 def results_write_lock(root: Path, command: str) -> Iterator[None]:
-    """Tell DVC that this process writes into results/, so that its own runs say so and stop.
+    """Register this process with DVC as writing results/, so that DVC's own runs stop.
 
     Raises:
-        BlockingIOError: a DVC command is at work there; its ``strerror`` names it.
-        CarbenchError: DVC does not see what was written for it.
+        BlockingIOError: a DVC command is running there; ``strerror`` names it.
+        CarbenchError: DVC does not read the entry as it was written.
     """
     folder = root / ".dvc/tmp"
     folder.mkdir(exist_ok=True)
-    written = str((root / "results").absolute())
+    results = str((root / "results").absolute())
     repair_rwlock(root)
     with checked_internals("dvc"):
         from dvc.fs import localfs
@@ -53,26 +53,26 @@ def results_write_lock(root: Path, command: str) -> Iterator[None]:
         from dvc.rwlock import RWLOCK_FILE, rwlock
 
         hardlink = dvc_flag(root, "core", "hardlink_lock")
-        taken = rwlock(str(folder), localfs, command, [], [written], hardlink)
-    # DVC holds the first while it looks and decides, an entry of the second while a stage runs.
+        lock = rwlock(str(folder), localfs, command, [], [results], hardlink)
+    # DVC holds the repository's lock while it plans, and an entry in rwlock while a stage runs.
     with dvc_repo_lock(root), checked_internals("dvc"):
         try:
-            taken.__enter__()
+            lock.__enter__()
         except LockError as error:
             raise BlockingIOError(None, " ".join(str(error).split())) from None
-        entry = json.loads((folder / RWLOCK_FILE).read_text(encoding="utf-8"))["write"][written]
+        entry = json.loads((folder / RWLOCK_FILE).read_text(encoding="utf-8"))["write"][results]
         if entry["pid"] != os.getpid():
-            raise ValueError(f"{RWLOCK_FILE} says {entry}")
+            raise ValueError(f"{RWLOCK_FILE} contains {entry}")
     try:
         yield
     finally:
-        taken.__exit__(None, None, None)
+        lock.__exit__(None, None, None)
 
 
 def repair_rwlock(root: Path) -> bool:
-    """Remove DVC's list of who reads and writes if DVC cannot read it; say whether that was so.
+    """Remove DVC's file of readers and writers if it is damaged; return whether it was.
 
-    DVC empties the file and then fills it. Killed between the two it refuses to run ever after.
+    DVC truncates the file before it writes it. If it is killed in between, it refuses to run.
     """
     folder = root / ".dvc/tmp"
     with checked_internals("dvc"):
@@ -92,11 +92,11 @@ def repair_rwlock(root: Path) -> bool:
 
 
 def dvc_repo_lock(root: Path, name: str = "lock") -> AbstractContextManager[None]:
-    """Return the lock that every DVC command takes, as DVC does but without loading DVC.
+    """Return the lock that every DVC command takes, without importing DVC.
 
     Args:
         root: the repository.
-        name: of the lock, in DVC's temporary folder.
+        name: the lock's file name in DVC's temporary folder.
 
     Raises:
         BlockingIOError: on entering, another command has held it for three seconds.
@@ -104,13 +104,13 @@ def dvc_repo_lock(root: Path, name: str = "lock") -> AbstractContextManager[None
     folder = root / ".dvc/tmp"
     folder.mkdir(exist_ok=True)
     if dvc_flag(root, "core", "hardlink_lock"):
-        return _linked_lock(folder, name)
-    return flocked(folder / name, DVC_PATIENCE)
+        return _hardlink_lock(folder, name)
+    return file_lock(folder / name, DVC_LOCK_TIMEOUT)
 
 
 @contextmanager
-def _linked_lock(folder: Path, name: str) -> Iterator[None]:
-    """DVC's other kind of lock, for file systems without flock."""
+def _hardlink_lock(folder: Path, name: str) -> Iterator[None]:
+    """DVC's alternative lock, for file systems without flock."""
     with checked_internals("dvc"):
         from dvc.lock import LockError, make_lock
 

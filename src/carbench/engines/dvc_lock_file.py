@@ -1,8 +1,8 @@
-"""dvc.lock, read and written in its documented format (schema 2.0), without loading DVC.
+"""dvc.lock, read and written in its documented format (schema 2.0), without importing DVC.
 
-Reading a large one as YAML takes seconds; what was read is therefore remembered in
-``.carbench/dvc-lock.json`` for as long as the file's md5 is the same. Writing replaces the text of
-the jobs that changed and leaves the rest as it is.
+Parsing a large file takes seconds; its content is therefore cached in ``.carbench/dvc-lock.json``
+for as long as the file's md5 stays the same. Writing replaces the text of the jobs that changed and
+leaves the rest of the file as it is.
 """
 
 from __future__ import annotations
@@ -30,31 +30,30 @@ from carbench.engines.state_files import read_state, write_state
 
 log = logging.getLogger("carbench")
 
-LOCK = Path("dvc.lock")
-MEMORY = Path(".carbench/dvc-lock.json")
+LOCK_FILE = Path("dvc.lock")
+CACHE_FILE = Path(".carbench/dvc-lock.json")
+VERSION = 3
 BLOCK = re.compile(r"^  (\S.*):\n", re.MULTILINE)
-# Of the form of the memory.
-VERSION = 2
 HEAD = "schema: '2.0'\nstages:\n"
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What was read of a dvc.lock with this md5."""
+class CachedEntries:
+    """The entries of the dvc.lock with this md5."""
 
     md5: str
     entries: Mapping[str, JobRecord]
 
 
-FORM = TypeAdapter(Memory)
+SCHEMA = TypeAdapter(CachedEntries)
 
 
 @dataclass(frozen=True)
 class DvcLockFile:
-    """What dvc.lock says of every job, as records without a time.
+    """The entries of dvc.lock by job, as records without times.
 
-    ``complete`` is False if DVC was killed while it wrote the file: it empties the file first. The
-    entries are then those that were read last before.
+    ``complete`` is False if DVC was killed while it wrote the file, which it truncates first. The
+    entries are then those of the last complete file that was read.
     """
 
     entries: Mapping[str, JobRecord]
@@ -62,87 +61,89 @@ class DvcLockFile:
 
 
 def read_lock_file(root: Path = Path()) -> DvcLockFile:
-    """Read dvc.lock; no entries if there is none.
+    """Read dvc.lock; a missing file has no entries.
 
     Raises:
-        CarbenchError: the file has conflicts of a merge.
+        CarbenchError: the file contains merge conflicts.
     """
-    path = root / LOCK
+    path = root / LOCK_FILE
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return DvcLockFile({}, True)
-    memory = read_state(root / MEMORY, VERSION, FORM) or Memory("", {})
-    if memory.md5 == _md5(text):
-        return DvcLockFile(memory.entries, True)
+    cached = read_state(root / CACHE_FILE, VERSION, SCHEMA) or CachedEntries("", {})
+    if cached.md5 == _md5(text):
+        return DvcLockFile(cached.entries, True)
     if b"<<<<<<<" in text:
         raise CarbenchError(
             path,
-            found="conflicts of a merge",
-            expected="what DVC writes",
-            fix="take either side, for instance git checkout --ours dvc.lock: the next run of "
-            "either engine puts into it what is current",
+            found="merge conflicts",
+            expected="a file written by DVC",
+            fix="take either side, for instance with git checkout --ours dvc.lock; the next run of "
+            "either engine adds all jobs that are up to date",
         )
     try:
         if not text.endswith(b"\n"):
-            raise ValueError("no end")
-        entries = dict(_entries(YAML(typ="safe").load(text)["stages"]))
+            raise ValueError("no final newline")
+        entries = dict(_parse_entries(YAML(typ="safe").load(text)["stages"]))
     except (YAMLError, ValueError, TypeError, KeyError, AttributeError):
-        log.warning("dvc.lock was cut short by a kill; what is current is put into it anew")
-        return DvcLockFile(memory.entries, False)
-    _remember(root, text, entries)
+        log.warning("dvc.lock is incomplete: DVC was killed while writing it; it is rebuilt")
+        return DvcLockFile(cached.entries, False)
+    _cache(root, text, entries)
     return DvcLockFile(entries, True)
 
 
 def write_lock_file(
     root: Path, records: Mapping[str, tuple[JobSpec, JobRecord, Mapping[str, Content]]]
 ) -> None:
-    """Put jobs into dvc.lock, complete or not at all; the caller holds DVC's lock.
+    """Add or replace the entries of jobs, atomically. The caller holds DVC's lock.
 
-    What the file says of other jobs is kept, unless a kill has cut it short.
+    Entries of other jobs are kept, unless the file is incomplete.
 
     Args:
         root: the repository.
-        records: by name, the job, what it made from what, and the content of what it depends on.
+        records: by name, the job, its record, and the content of its dependencies.
 
     Raises:
-        CarbenchError: what was written does not read back as it was meant.
+        CarbenchError: an entry does not read back as it was written.
     """
-    path = root / LOCK
+    path = root / LOCK_FILE
     before = read_lock_file(root)
     text = path.read_text(encoding="utf-8") if before.complete and path.exists() else HEAD
     blocks = _blocks(text)
     entries = dict(before.entries) if before.complete else {}
     for name, (job, record, deps) in records.items():
         block = _dump({"stages": {name: _entry(job, record, deps)}})
-        ((_, entries[name]),) = _entries(YAML(typ="safe").load(block)["stages"])
-        meant = {path: deps[path].md5 for path in job.deps}
-        if not _same(entries[name], record, meant):
+        ((_, entries[name]),) = _parse_entries(YAML(typ="safe").load(block)["stages"])
+        hashes = {path: deps[path].md5 for path in job.deps}
+        if not _is_same(entries[name], record, hashes):
             raise CarbenchError(
                 path,
                 key=name,
                 found="an entry that does not read back as it was written",
                 expected="the same parameters, files and hashes",
-                fix="write parameters that YAML gives back, such as quoted texts",
+                fix="write parameters that YAML preserves, for instance quoted strings",
             )
         blocks[name] = block.partition("\n")[2]
-    if not blocks:  # DVC takes no file, but not an empty list of stages
+    if not blocks:  # DVC accepts a missing file, but not an empty list of stages
         path.unlink(missing_ok=True)
         return
     head = text[: text.index("stages:\n") + len("stages:\n")] if "stages:\n" in text else HEAD
-    complete = (head + "".join(blocks.values())).encode()
-    write_atomic(path, complete)
-    _remember(root, complete, entries)
+    content = (head + "".join(blocks.values())).encode()
+    write_atomic(path, content)
+    _cache(root, content, entries)
 
 
-def _same(read: JobRecord, written: JobRecord, deps: Mapping[str, str]) -> bool:
-    meant = replace(written.inputs, deps=deps)
-    contents = [{path: each.md5 for path, each in which.outs.items()} for which in (read, written)]
-    return read.inputs.key == meant.key and contents[0] == contents[1]
+def _is_same(read: JobRecord, written: JobRecord, deps: Mapping[str, str]) -> bool:
+    expected = replace(written.inputs, deps=deps)
+    outs = [
+        {path: content.md5 for path, content in record.outs.items()} for record in (read, written)
+    ]
+    return read.inputs.key == expected.key and outs[0] == outs[1]
 
 
-def _remember(root: Path, text: bytes, entries: Mapping[str, JobRecord]) -> None:
-    write_state(root / MEMORY, VERSION, asdict(Memory(_md5(text), entries)))
+def _cache(root: Path, text: bytes, entries: Mapping[str, JobRecord]) -> None:
+    write_state(root / CACHE_FILE, VERSION, asdict(CachedEntries(_md5(text), entries)))
 
 
 def _md5(text: bytes) -> str:
@@ -150,23 +151,23 @@ def _md5(text: bytes) -> str:
 
 
 def _blocks(text: str) -> dict[str, str]:
-    """The text of every job below ``stages:``, by name."""
+    """Return the text of each job below ``stages:`` by name."""
     start = text.find("stages:\n")
     body = text[start + len("stages:\n") :] if start >= 0 else ""
-    starts = [each.start() for each in BLOCK.finditer(body)]
+    starts = [match.start() for match in BLOCK.finditer(body)]
     ends = [*starts[1:], len(body)][: len(starts)]
-    parts = [body[start:end] for start, end in zip(starts, ends, strict=True)]
-    return {part.partition(":\n")[0].strip(" '\""): part for part in parts}
+    blocks = [body[start:end] for start, end in zip(starts, ends, strict=True)]
+    return {block.partition(":\n")[0].strip(" '\""): block for block in blocks}
 
 
 def _entry(job: JobSpec, record: JobRecord, deps: Mapping[str, Content]) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "cmd": job.command,
-        "deps": [_file(path, deps[path]) for path in sorted(job.deps)],
+        "deps": [_file_entry(path, deps[path]) for path in sorted(job.deps)],
         "params": _by_file(record.inputs.params),
-        "outs": [_file(path, record.outs[path]) for path in sorted(job.outs)],
+        "outs": [_file_entry(path, record.outs[path]) for path in sorted(job.outs)],
     }
-    return {name: each for name, each in entry.items() if each}  # DVC leaves out what is empty
+    return {name: value for name, value in entry.items() if value}  # DVC omits empty values
 
 
 def _by_file(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -177,34 +178,34 @@ def _by_file(params: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {file: files[file] for file in sorted(files)}
 
 
-def _file(path: str, content: Content) -> dict[str, Any]:
+def _file_entry(path: str, content: Content) -> dict[str, Any]:
     entry = {"path": path, "hash": "md5", "md5": content.md5, "size": content.size}
     return entry if content.nfiles is None else entry | {"nfiles": content.nfiles}
 
 
-def _entries(stages: Mapping[str, Any]) -> Iterator[tuple[str, JobRecord]]:
-    """What dvc.lock says of each job; of stages that carbench does not know the form, nothing."""
+def _parse_entries(stages: Mapping[str, Any]) -> Iterator[tuple[str, JobRecord]]:
+    """Yield the entries of dvc.lock as records; entries of an unknown form are skipped."""
     for name, entry in stages.items():
         with suppress(LookupError, TypeError, AttributeError):
-            yield str(name), _record(name, entry)
+            yield str(name), _parse_entry(name, entry)
 
 
-def _record(name: str, entry: dict[str, Any]) -> JobRecord:
+def _parse_entry(name: str, entry: dict[str, Any]) -> JobRecord:
     params = {
         key if file == str(PARAMS) else f"{file}:{key}": value
         for file, values in entry.get("params", {}).items()
         for key, value in values.items()
     }
-    deps = {each["path"]: each.get("md5", "") for each in entry.get("deps", [])}
+    deps = {dep["path"]: dep.get("md5", "") for dep in entry.get("deps", [])}
     outs = {
-        each["path"]: Content(each.get("md5", ""), each.get("size", 0), each.get("nfiles"))
-        for each in entry.get("outs", [])
+        out["path"]: Content(out.get("md5", ""), out.get("size", 0), out.get("nfiles"))
+        for out in entry.get("outs", [])
     }
     return JobRecord(name, JobInputs(entry["cmd"], params, deps), outs)
 
 
 def _dump(content: Any) -> str:
-    """YAML as DVC writes it, so that neither changes what the other wrote."""
+    """Return YAML formatted as by DVC, so that neither tool changes the other's text."""
     writer = YAML()
     writer.default_flow_style = False
     stream = io.StringIO()

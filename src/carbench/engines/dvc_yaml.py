@@ -1,9 +1,9 @@
-"""The table of jobs: dvc.yaml, resolved with params.yaml in milliseconds.
+"""The jobs that dvc.yaml defines, resolved with params.yaml in milliseconds.
 
-DVC's own resolver needs seconds for large studies and half a second to load, which every job would
-pay. This one knows the part of the format that most stages use (``${...}``, ``matrix``,
-``foreach``); a test holds it to DVC's. Stages with anything else are left alone: DVC and Snakemake
-run them as they define, and nothing is recorded of them.
+DVC's own resolver takes half a second to import and seconds for large studies, which every job
+would have to wait for. This one supports the part of the format that most stages use (``${...}``,
+``matrix``, ``foreach``); a test compares it with DVC's. Stages that use anything else are
+unsupported: DVC and Snakemake run them as usual, but carbench keeps no records of them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from carbench.core.params import lookup, read_yaml
 DEFINITION = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
 EXPRESSION = re.compile(r"\$\{\s*([^}]+?)\s*\}")
-# The study's own scripts depend on this; they record what they make by themselves.
+# A dependency of carbench's own scripts, which write their job records themselves.
 CORE = "src/carbench/core"
 # Keys of a stage that make its results depend on more than its files, command and parameters.
-UNKNOWN = ("wdir", "vars", "frozen", "always_changed")
+UNSUPPORTED_KEYS = ("wdir", "vars", "frozen", "always_changed")
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class JobSpec:
     Attributes:
         name: ``train@resnet-0``.
         stage: ``train``.
-        command: as DVC has it.
+        command: the command line, as in DVC.
         deps: files and folders that it reads.
-        params: keys of params.yaml, and ``FILE:KEY`` of others.
+        params: keys of params.yaml, and ``FILE:KEY`` for other files.
         outs: files and folders that it writes.
-        cached: those of ``outs`` that lie in DVC's cache; git keeps the others.
+        cached: the ``outs`` that DVC stores in its cache; the others are tracked by git.
     """
 
     name: str
@@ -52,38 +52,38 @@ class JobSpec:
 
     @property
     def records_itself(self) -> bool:
-        """Whether its script records what it makes, and brings it back."""
+        """Whether its command is a carbench script, which writes and uses job records itself."""
         return CORE in self.deps and one_line(self.command).startswith("python scripts/")
 
 
 @dataclass(frozen=True)
-class Definition:
-    """All that dvc.yaml says.
+class PipelineDefinition:
+    """The content of dvc.yaml.
 
     Attributes:
         jobs: by name.
-        unsupported_stages: stages of which carbench records nothing, with what they have in a few words.
+        unsupported_stages: stages that carbench keeps no records of, with the reason.
     """
 
     jobs: Mapping[str, JobSpec]
     unsupported_stages: Mapping[str, str]
 
 
-class UnsupportedStage(Exception):  # noqa: N818 - nothing is wrong
-    """Raised for a stage that has something that this table does not know."""
+class UnsupportedStage(Exception):  # noqa: N818 - not an error
+    """A stage uses a part of the format that this module does not support."""
 
 
 def read_jobs(root: Path = Path()) -> Mapping[str, JobSpec]:
-    """Return the jobs of the study in ``root`` by name; see :func:`read_definition`."""
+    """Return the jobs in ``root`` by name; see :func:`read_definition`."""
     return read_definition(root).jobs
 
 
-def read_definition(root: Path = Path()) -> Definition:
-    """Return what dvc.yaml, with params.yaml, defines in ``root``.
+def read_definition(root: Path = Path()) -> PipelineDefinition:
+    """Return what dvc.yaml, resolved with params.yaml, defines in ``root``.
 
     Raises:
-        CarbenchError: dvc.yaml or params.yaml cannot be read, or one names a key that is not in
-            the other.
+        CarbenchError: dvc.yaml or params.yaml cannot be read, or dvc.yaml refers to a key that
+            params.yaml does not have.
     """
     definition = read_yaml(root / DEFINITION)
     params = read_yaml(root / PARAMS)
@@ -94,26 +94,26 @@ def read_definition(root: Path = Path()) -> Definition:
             key="stages",
             found=f"a {type(stages).__name__}",
             expected="stages by name",
-            fix="correct it as `dvc stage list` says",
+            fix="correct it; `dvc stage list` reports the error",
         )
     jobs: dict[str, JobSpec] = {}
-    left: dict[str, str] = {}
+    unsupported: dict[str, str] = {}
     for stage, body in stages.items():
         try:
             jobs |= {job.name: job for job in _jobs_of(str(stage), body, params)}
-        except UnsupportedStage as what:
-            left[str(stage)] = str(what)
+        except UnsupportedStage as reason:
+            unsupported[str(stage)] = str(reason)
         except CarbenchError:
             if "vars" not in definition:
                 raise
-            left[str(stage)] = "values of `vars`"
+            unsupported[str(stage)] = "values of `vars`"
         except (TypeError, AttributeError, LookupError, ValueError):
-            left[str(stage)] = "a form that only DVC knows"
-    return Definition(jobs, left)
+            unsupported[str(stage)] = "a form that only DVC knows"
+    return PipelineDefinition(jobs, unsupported)
 
 
 def one_line(command: str) -> str:
-    """Return a command with single spaces, as commands of both engines are compared."""
+    """Return a command with single spaces, the form in which commands are compared."""
     return " ".join(command.split())
 
 
@@ -127,43 +127,43 @@ def _jobs_of(stage: str, body: dict[str, Any], params: dict[str, Any]) -> list[J
 def _instances(
     body: dict[str, Any], params: dict[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Suffix, context and template of every job of a stage."""
+    """Yield suffix, context and template of each job of a stage."""
     if "matrix" in body:
         axes = {name: list(_items(values, params)) for name, values in body["matrix"].items()}
         for point in product(*(enumerate(axis) for axis in axes.values())):
             named = dict(zip(axes, point, strict=True))
             suffix = "-".join(
-                f"{name}{at}" if isinstance(item, dict | list) else _text(item)
-                for name, (at, item) in named.items()
+                f"{name}{index}" if isinstance(item, dict | list) else _text(item)
+                for name, (index, item) in named.items()
             )
             yield suffix, params | {"item": {name: item for name, (_, item) in named.items()}}, body
     elif "foreach" in body:
-        each = _items(body["foreach"], params)
-        if isinstance(each, dict):
-            for key, item in each.items():
+        items = _items(body["foreach"], params)
+        if isinstance(items, dict):
+            for key, item in items.items():
                 yield _text(key), params | {"key": _text(key), "item": item}, body["do"]
         else:
-            composite = any(isinstance(item, dict | list) for item in each)
-            for at, item in enumerate(each):
-                yield str(at) if composite else _text(item), params | {"item": item}, body["do"]
+            composite = any(isinstance(item, dict | list) for item in items)
+            for index, item in enumerate(items):
+                yield str(index) if composite else _text(item), params | {"item": item}, body["do"]
     else:
         yield "", params, body
 
 
 def _items(values: Any, params: dict[str, Any]) -> Any:
-    """What an axis runs over: a list, or the names of a mapping."""
+    """Return the values of an axis: a list, or a mapping whose names are used."""
     whole = EXPRESSION.fullmatch(values) if isinstance(values, str) else None
     if whole:
         values = lookup(params, whole[1], PARAMS)
     elif EXPRESSION.search(str(values)):
-        raise UnsupportedStage("expressions in what it runs over")
+        raise UnsupportedStage("expressions in the values of `matrix` or `foreach`")
     if not isinstance(values, dict | list):
-        raise UnsupportedStage("no list to run over")
+        raise UnsupportedStage("no list in `matrix` or `foreach`")
     return values
 
 
 def _resolve(name: str, stage: str, template: dict[str, Any], values: dict[str, Any]) -> JobSpec:
-    for key in UNKNOWN:
+    for key in UNSUPPORTED_KEYS:
         if template.get(key):
             raise UnsupportedStage(f"`{key}`")
     if not isinstance(template["cmd"], str):
@@ -172,7 +172,7 @@ def _resolve(name: str, stage: str, template: dict[str, Any], values: dict[str, 
     def text(raw: str) -> str:
         if "\\${" in raw:
             raise UnsupportedStage("an escaped expression")
-        return EXPRESSION.sub(lambda found: _text(_value(values, found[1])), raw)
+        return EXPRESSION.sub(lambda match: _text(_value(values, match[1])), raw)
 
     outs, cached = [], set()
     for entry in [*_list(template, "outs"), *_list(template, "metrics"), *_list(template, "plots")]:
@@ -199,7 +199,7 @@ def _list(template: dict[str, Any], key: str) -> list[Any]:
 
 
 def _keys(entry: Any, text: Any) -> Iterator[str]:
-    """The parameters that an entry of ``params`` names: keys, or keys of other files."""
+    """Yield the parameters that an entry of ``params`` lists: keys, or keys of other files."""
     files = {str(PARAMS): [entry]} if isinstance(entry, str) else entry
     for raw, keys in files.items():
         file = _path(text(raw))
@@ -213,7 +213,7 @@ def _keys(entry: Any, text: Any) -> Iterator[str]:
 
 def _path(path: str) -> str:
     if "://" in path:
-        raise UnsupportedStage("files elsewhere")
+        raise UnsupportedStage("files outside of the file system")
     return posixpath.normpath(path)
 
 
@@ -224,9 +224,9 @@ def _value(values: dict[str, Any], expression: str) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value in a command or path, as DVC writes it there."""
+    """Return a value as DVC inserts it into a command or path."""
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, str | int | float):
-        raise UnsupportedStage("an expression that is no text")
+        raise UnsupportedStage("an expression that is not a scalar")
     return str(value)

@@ -1,7 +1,7 @@
-"""Resolves both definitions of the DAG to jobs that can be compared, and says which would run.
+"""The jobs that Snakemake and DVC each define, in a common form, and the jobs that each would run.
 
-A job is what both engines agree on: its name, its command, the files that it reads and writes, and
-the parameters that it depends on.
+Both engines agree on a job's name, its command, the files that it reads and writes, and the
+parameters that it depends on.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from carbench.engines.snakemake_internals import snakemake_dag
 
 @dataclass(frozen=True)
 class EngineJob:
-    """One job of either engine; paths are relative to the repository, POSIX style."""
+    """A job as one engine defines it; paths are relative to the repository, POSIX style."""
 
     name: str
     command: str
@@ -49,21 +49,21 @@ def dvc_jobs(root: Path) -> dict[str, EngineJob]:
 
 
 def dvc_plan(root: Path) -> set[str]:
-    """Return the names of the stages that are not up to date, and of all that follow them.
+    """Return the names of the stages that are stale, and of all stages downstream of them.
 
-    `dvc repro` may stop earlier: it skips what follows a stage whose outputs came out the same.
+    `dvc repro` may run fewer: it skips a stage if the outputs that it reads did not change.
     """
     import networkx
 
     with dvc_repo(root) as repo:
-        graph = repo.index.graph  # edges lead from a stage to what it depends on
-        changed = {stage for stage in repo.index.stages if stage.status()}
-        following = {stage for origin in changed for stage in networkx.ancestors(graph, origin)}
-        return {stage.addressing for stage in changed | following}
+        graph = repo.index.graph  # edges lead from a stage to its dependencies
+        stale = {stage for stage in repo.index.stages if stage.status()}
+        downstream = {stage for origin in stale for stage in networkx.ancestors(graph, origin)}
+        return {stage.addressing for stage in stale | downstream}
 
 
 def _name(job: Any) -> str:
-    """The name that DVC gives the same job: ``stage@item-item``."""
+    """Return the name that DVC gives to the same job: ``stage@item-item``."""
     return "@".join(filter(None, [job.rule.name, "-".join(job.wildcards_dict.values())]))
 
 
@@ -83,7 +83,7 @@ def _from_dvc(stage: Any, root: Path) -> EngineJob:
     params = {}
     for dependency in stage.deps:
         if isinstance(dependency, ParamsDependency):
-            file = _relative(dependency, root)
+            file = _relative_path(dependency, root)
             for name in dependency.params:
                 key = name if file == str(PARAMS) else f"{file}:{name}"
                 params[key] = lookup(read_yaml(root / file), name, root / file)
@@ -92,14 +92,14 @@ def _from_dvc(stage: Any, root: Path) -> EngineJob:
         stage.addressing,
         " && ".join(map(one_line, commands)),
         frozenset(
-            _relative(dependency, root)
+            _relative_path(dependency, root)
             for dependency in stage.deps
             if not isinstance(dependency, ParamsDependency)
         ),
-        frozenset(_relative(output, root) for output in stage.outs),
+        frozenset(_relative_path(output, root) for output in stage.outs),
         params,
     )
 
 
-def _relative(item: Any, root: Path) -> str:
+def _relative_path(item: Any, root: Path) -> str:
     return Path(os.path.relpath(item.fs_path, root)).as_posix()

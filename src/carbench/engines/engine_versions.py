@@ -1,31 +1,28 @@
-"""What carbench uses of the engines beyond what they document, whichever engine it is.
+"""The engine versions whose internals carbench uses, and the error for any other version.
 
-:mod:`carbench.engines.snakemake_internals` and :mod:`carbench.engines.dvc_internals` are all that
-know them from the inside. Both are pinned in pyproject.toml; tests/test_internals.py says what
-incompatible_version when one is raised, and a sentence says so where another version is installed.
+Only :mod:`carbench.engines.snakemake_internals` and :mod:`carbench.engines.dvc_internals` use
+undocumented parts of the engines. Both engines are pinned in pyproject.toml. After an upgrade,
+tests/test_engine_internals.py shows what changed; at run time an incompatible version is reported.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 from carbench.core.errors import CarbenchError
 
-# What these modules were written against.
 SNAKEMAKE = "9.27.1"
 DVC = "3.67.1"
 
 
 @contextmanager
 def checked_internals(engine: str) -> Iterator[None]:
-    """Turn what a changed interior of an engine raises into a sentence.
+    """Convert errors caused by changed internals of an engine.
 
     Raises:
-        CarbenchError: names the installed version and the one that this was written against.
+        CarbenchError: names the installed version and the supported one.
     """
     try:
         yield
@@ -33,23 +30,12 @@ def checked_internals(engine: str) -> Iterator[None]:
         raise incompatible_version(engine, f"{type(error).__name__}: {error}") from error
 
 
-def incompatible_version(engine: str, what: str) -> CarbenchError:
-    """Return the error that an engine works otherwise than it did, with what shows it."""
-    written = {"snakemake": SNAKEMAKE, "dvc": DVC}[engine]
+def incompatible_version(engine: str, symptom: str) -> CarbenchError:
+    """Return the error for an engine whose internals differ from those of the pinned version."""
+    supported = {"snakemake": SNAKEMAKE, "dvc": DVC}[engine]
     return CarbenchError(
         f"{engine} {version(engine)}",
-        found=f"an interior that carbench does not know ({what})",
-        expected=f"that of {written}, to tell it what is current",
+        found=f"unknown internals ({symptom})",
+        expected=f"those of version {supported}",
         fix="install the versions of requirements.lock: `make setup`",
     )
-
-
-@contextmanager
-def inside(root: Path) -> Iterator[None]:
-    """Work in ``root``, as a person who types the engine's command does."""
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -1,7 +1,8 @@
-"""Stages whose command records nothing by itself: any program that dvc.yaml and a rule both run.
+"""Records of stages that run a program other than carbench's scripts.
 
-DVC records such a stage when its command has ended, from what then lies there. So does this, after
-Snakemake has run it, with one more condition: nothing that it reads has changed since it began.
+carbench's scripts write their job records themselves. For any other command that dvc.yaml and a
+rule share, the record is written after Snakemake has run it, as DVC does, with one more condition:
+nothing that the job reads has changed since it started.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from carbench.engines.snakemake_internals import SnakemakeMetadata
 from carbench.engines.workspace import Workspace
 
 
-def matching_jobs(workspace: Workspace, jobs: Iterable[Any]) -> list[JobSpec]:
-    """Return the jobs of dvc.yaml that are word for word some of Snakemake's."""
+def matching_jobs(workspace: Workspace, snakemake_jobs: Iterable[Any]) -> list[JobSpec]:
+    """Return the jobs of dvc.yaml with the same command and outputs as one of Snakemake's."""
     commands = {
-        frozenset(map(str, job.output)): one_line(job.shellcmd) for job in jobs if job.shellcmd
+        frozenset(map(str, job.output)): one_line(job.shellcmd)
+        for job in snakemake_jobs
+        if job.shellcmd
     }
     return [
         job
@@ -30,51 +33,48 @@ def matching_jobs(workspace: Workspace, jobs: Iterable[Any]) -> list[JobSpec]:
     ]
 
 
-def record_external_jobs(workspace: Workspace, before: Workspace, jobs: Iterable[Any]) -> bool:
-    """Write records for finished jobs that write none; say whether there was any.
-
-    A script of the study that has left none, was not run, or has something that it did not record.
+def record_external_jobs(
+    workspace: Workspace, before: Workspace, snakemake_jobs: Iterable[Any]
+) -> bool:
+    """Write records for finished jobs whose commands write none; return whether there were any.
 
     Args:
-        workspace: after the run.
-        before: the same before it, for the parameters that the jobs have read.
-        jobs: of Snakemake, that really ran (not by ``--touch``) and did not fail.
+        workspace: the workspace after the run.
+        before: the workspace before the run, for the parameters that the jobs have read.
+        snakemake_jobs: jobs that really ran (not ``--touch``) and succeeded.
     """
     metadata = SnakemakeMetadata(workspace.root)
-    found = False
-    for job in matching_jobs(workspace, jobs):
+    recorded = False
+    for job in matching_jobs(workspace, snakemake_jobs):
         times = metadata.times(job.outs[0])
-        wanted = workspace.inputs_of(job)
-        if (
-            job.records_itself
-            or workspace.job_status(job).up_to_date
-            or times is None
-            or wanted is None
-        ):
+        inputs = workspace.inputs_of(job)
+        # A script of carbench without a record did not run, or some of its files are not recorded.
+        if job.records_itself or workspace.job_status(job).up_to_date:
             continue
-        outs = {path: each for path in job.outs if (each := workspace.content(path))}
-        if len(outs) < len(job.outs) or not _is_settled(workspace, before, job, times[0]):
+        if times is None or inputs is None:
             continue
-        save_record(workspace.root, JobRecord(job.name, wanted, outs, times), workspace.store)
-        found = True
-    return found
+        outs = {path: content for path in job.outs if (content := workspace.content(path))}
+        if len(outs) < len(job.outs) or not _is_unchanged(workspace, before, job, times[0]):
+            continue
+        save_record(workspace.root, JobRecord(job.name, inputs, outs, times), workspace.store)
+        recorded = True
+    return recorded
 
 
-def _is_settled(workspace: Workspace, before: Workspace, job: JobSpec, began: float) -> bool:
-    """Say whether what a job reads is as it was when the job began."""
+def _is_unchanged(workspace: Workspace, before: Workspace, job: JobSpec, start: float) -> bool:
+    """Return whether everything that a job reads is as it was when the job started."""
     try:
         if any(workspace.value(key) != before.value(key) for key in job.params):
             return False
     except CarbenchError:
         return False
     files = [key.rpartition(":")[0] for key in job.params if ":" in key]
-    return all(_changed(workspace.root / path) <= began for path in [*job.deps, *files])
+    return all(_last_change(workspace.root / path) <= start for path in [*job.deps, *files])
 
 
-def _changed(path: Path) -> float:
-    """When a file, or anything in a folder, changed last, in seconds since 1970."""
+def _last_change(path: Path) -> float:
+    """Return when a file, or anything in a folder, last changed, in seconds since 1970."""
     latest = path.stat().st_ctime
     for parent, _, names in os.walk(path):
-        inside = (Path(parent, name).stat().st_ctime for name in ["", *names])
-        latest = max(latest, *inside)
+        latest = max(latest, *(Path(parent, name).stat().st_ctime for name in ["", *names]))
     return latest

@@ -1,9 +1,9 @@
-"""Content hashes of files and folders, remembered for as long as the file system vouches for them.
+"""Content hashes of files and folders, cached for as long as a file's metadata stays the same.
 
-The hashes are DVC's (md5 of a file's bytes; of a folder the md5 of its listing), so that both
-engines speak of the same content. A file is hashed anew when its size, inode, time of change *or
-inode change time* differ: a program may set the first time as it likes, only the kernel sets the
-second, so that an edit with a forged time is noticed.
+The hashes are DVC's: the md5 of a file's bytes; for a folder, the md5 of its listing. A file is
+hashed again when its size, inode, modification time *or inode change time* differs. Any program can
+set the modification time, only the kernel sets the inode change time, so that an edit with a forged
+modification time is noticed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,22 @@ from pathspec import PathSpec
 
 from carbench.core.errors import CarbenchError
 
-# Changed more recently than this: the next change may leave the same times behind.
+# Hashes of files changed more recently are not cached: another change could have the same times.
 UNSETTLED_NS = 1_000_000_000
 MD5 = re.compile(r"[0-9a-f]{32}")
-# Of the form of what is remembered; another one is forgotten.
+# Of the database's format; a database of another version is replaced.
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Content:
-    """What lies at a path: md5 (of a folder it ends in ``.dir``), bytes, files (None: a file)."""
+    """The content of a file or folder.
+
+    Attributes:
+        md5: the hash as in DVC; a folder's ends in ``.dir``.
+        size: bytes.
+        nfiles: the number of files in a folder; None for a file.
+    """
 
     md5: str
     size: int
@@ -42,11 +48,14 @@ class Content:
 
 
 class HashCache:
-    """Hashes of what lies in a repository, remembered in ``.carbench/hashes.sqlite``.
+    """Hashes of files in a repository, cached in ``.carbench/hashes.sqlite``.
 
     Args:
         root: the repository.
-        use_cached: use what was remembered; False hashes everything anew.
+        use_cached: False hashes every file again.
+
+    Attributes:
+        edits_with_same_mtime: files whose content changed while size and modification time did not.
     """
 
     def __init__(self, root: Path = Path(), use_cached: bool = True) -> None:
@@ -54,15 +63,13 @@ class HashCache:
         self._file = root / ".carbench/hashes.sqlite"
         self._use_cached = use_cached
         self._new: dict[str, tuple[str, str]] = {}
-        self._listings: dict[str, list[tuple[str, Content]]] = {}
-        # Files whose content changed while size and time of change did not.
         self.edits_with_same_mtime: list[str] = []
 
     def content(self, path: str) -> Content | None:
-        """Return what lies at ``path`` (relative to the repository), or None.
+        """Return the content at ``path`` (relative to the repository), or None if nothing exists.
 
         Raises:
-            CarbenchError: something lies there, or in that folder, that DVC cannot compare.
+            CarbenchError: DVC cannot compare it, or a file in that folder.
         """
         try:
             found = os.stat(self._root / path)
@@ -72,19 +79,19 @@ class HashCache:
             raise _incomparable(path, error.strerror or str(error)) from None
         if not stat.S_ISDIR(found.st_mode):
             return self._hash(path, found)
-        return folder_content([(name, each) for name, each in self.listing(path)])
+        return folder_content(self.listing(path))
 
     def listing(self, folder: str) -> list[tuple[str, Content]]:
-        """Return the files of a folder that .dvcignore does not name, sorted by path in it.
+        """Return the files of a folder that .dvcignore does not exclude, sorted by path in it.
 
         Raises:
-            CarbenchError: DVC cannot compare one of them: it stops at links that lead nowhere and
-                at names that are no text, and overlooks what lies behind a link to a folder.
+            CarbenchError: DVC cannot compare one of them: it fails on dangling links and on names
+                that are not UTF-8, and ignores the content of linked folders.
         """
         files = []
         top = os.path.join(self._root, folder)
         inside = _is_inside(folder)
-        for parent, folders, names in os.walk(top, onerror=_refuse):
+        for parent, folders, names in os.walk(top, onerror=_raise):
             below = os.path.relpath(parent, top)
             prefix = "" if below == "." else f"{below}/"
             folders[:] = [
@@ -99,31 +106,31 @@ class HashCache:
                 path = f"{folder}/{prefix}{name}"
                 if inside and self._ignored(path):
                     continue
-                if not _is_text(path):
+                if not _is_utf8(path):
                     raise _incomparable(path, "a name that is not UTF-8")
                 try:
                     found = os.stat(os.path.join(parent, name))
                 except FileNotFoundError:
                     if not os.path.islink(os.path.join(parent, name)):
-                        continue  # removed this moment
-                    raise _incomparable(path, "a link that leads nowhere") from None
+                        continue  # removed in the meantime
+                    raise _incomparable(path, "a dangling link") from None
                 except OSError as error:
                     raise _incomparable(path, error.strerror or str(error)) from None
                 files.append((f"{prefix}{name}", self._hash(path, found)))
         return sorted(files, key=lambda entry: entry[0])
 
-    def remember(self, path: str, content: Content) -> None:
-        """Take over the hash of a file whose times alone were changed by us."""
+    def update(self, path: str, content: Content) -> None:
+        """Cache the hash of a file after carbench changed its times but not its content."""
         found = os.stat(self._root / path)
         self._new[path] = (_signature(found), content.md5)
-        self._known[path] = self._new[path]
+        self._cached[path] = self._new[path]
 
     def save(self) -> None:
-        """Write down what was hashed; a failure costs time, not truth."""
+        """Save new hashes; if that fails, the files are hashed again the next time."""
         if not self._new:
             return
-        # A name that is no text is hashed every time.
-        rows = [(path, *entry) for path, entry in self._new.items() if _is_text(path)]
+        # Files with names that are not UTF-8 are hashed every time.
+        rows = [(path, *entry) for path, entry in self._new.items() if _is_utf8(path)]
         self._new = {}
         try:
             self._file.parent.mkdir(exist_ok=True)
@@ -149,7 +156,7 @@ class HashCache:
             database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
 
     @cached_property
-    def _known(self) -> dict[str, tuple[str, str]]:
+    def _cached(self) -> dict[str, tuple[str, str]]:
         if not self._use_cached or not self._file.is_file():
             return {}
         try:
@@ -159,11 +166,12 @@ class HashCache:
                 rows = database.execute("SELECT path, signature, md5 FROM hashes").fetchall()
         except (sqlite3.Error, OSError):
             return {}
-        # sqlite keeps whatever it is given in a column, of whatever type it is declared.
+        # SQLite does not enforce the declared types of columns.
         return {
             path: (signature, md5)
             for path, signature, md5 in rows
-            if all(isinstance(each, str) for each in (path, signature, md5)) and MD5.fullmatch(md5)
+            if all(isinstance(value, str) for value in (path, signature, md5))
+            and MD5.fullmatch(md5)
         }
 
     @cached_property
@@ -179,39 +187,39 @@ class HashCache:
         if not stat.S_ISREG(found.st_mode):
             raise _incomparable(path, "neither a file nor a folder")
         signature = _signature(found)
-        known = self._known.get(path)
-        if known and known[0] == signature:
-            return Content(known[1], found.st_size)
+        cached = self._cached.get(path)
+        if cached and cached[0] == signature:
+            return Content(cached[1], found.st_size)
         try:
             md5 = file_md5(self._root / path)
         except PermissionError as error:
             raise _incomparable(path, str(error.strerror)) from None
-        if known and known[1] != md5 and _has_same_mtime(known[0], signature):
+        if cached and cached[1] != md5 and _has_same_mtime(cached[0], signature):
             self.edits_with_same_mtime.append(path)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > UNSETTLED_NS:
-            self._new[path] = self._known[path] = (signature, md5)
+            self._new[path] = self._cached[path] = (signature, md5)
         return Content(md5, found.st_size)
 
 
 def file_md5(path: Path) -> str:
-    """Return the md5 of a file's bytes, read in pieces."""
+    """Return the md5 of a file, read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, _md5).hexdigest()
 
 
 def listing_json(files: list[tuple[str, Content]]) -> str:
     """Return a folder's listing as DVC stores it: JSON, sorted by path."""
-    return json.dumps([{"md5": each.md5, "relpath": name} for name, each in files])
+    return json.dumps([{"md5": file.md5, "relpath": name} for name, file in files])
 
 
 def folder_content(files: list[tuple[str, Content]]) -> Content:
     """Return a folder's content from its listing."""
     md5 = _md5(listing_json(files).encode()).hexdigest()
-    return Content(f"{md5}.dir", sum(each.size for _, each in files), len(files))
+    return Content(f"{md5}.dir", sum(file.size for _, file in files), len(files))
 
 
-def _refuse(error: OSError) -> None:
-    """Raise what ``os.walk`` would pass over; a folder that is gone is no error."""
+def _raise(error: OSError) -> None:
+    """Raise errors that ``os.walk`` would ignore, except for folders removed in the meantime."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise _incomparable(str(error.filename), str(error.strerror))
 
@@ -220,12 +228,12 @@ def _incomparable(path: str, found: str) -> CarbenchError:
     return CarbenchError(
         path.encode(errors="surrogateescape").decode(errors="backslashreplace"),
         found=found,
-        expected="plain files and folders, with names in UTF-8, which both engines can compare",
-        fix="remove it, or put in its place what it stands for",
+        expected="regular files and folders with UTF-8 names, which both engines can compare",
+        fix="remove it, or replace it by a regular file or folder",
     )
 
 
-def _is_text(path: str) -> bool:
+def _is_utf8(path: str) -> bool:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -239,7 +247,7 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _md5(data: bytes = b"") -> hashlib._Hash:
-    return hashlib.md5(data, usedforsecurity=False)  # to recognise content, as DVC does
+    return hashlib.md5(data, usedforsecurity=False)  # identifies content, as in DVC
 
 
 def _is_inside(folder: str) -> bool:

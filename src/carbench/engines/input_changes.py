@@ -1,4 +1,4 @@
-"""What makes the results of a job others than before, in words."""
+"""Descriptions of how the inputs of a job changed."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from carbench.engines.job_records import JobInputs
 
 
 def describe_changes(before: JobInputs, after: JobInputs) -> Iterator[str]:
-    """Say in a few words each what makes the results of a job others than before."""
+    """Yield a short description of each change of command, parameters or dependencies."""
     if before.command != after.command:
         yield f"the command changed from `{before.command}` to `{after.command}`"
     for key in sorted({*before.params, *after.params}):
-        yield from _params(key, before.params.get(key), after.params.get(key))
+        yield from _describe_params(key, before.params.get(key), after.params.get(key))
     for path in sorted({*before.deps, *after.deps}):
         old, new = before.deps.get(path), after.deps.get(path)
         if old is None:
-            yield f"{path} is new to it"
+            yield f"{path} is a new dependency"
         elif new is None:
-            yield f"{path} is no longer read"
+            yield f"{path} is no longer a dependency"
         elif old != new:
             yield f"{path} changed"
 
 
-def _params(key: str, old: object, new: object) -> Iterator[str]:
+def _describe_params(key: str, old: object, new: object) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys([*old, *new]):
-            yield from _params(f"{key}.{name}", old.get(name), new.get(name))
+            yield from _describe_params(f"{key}.{name}", old.get(name), new.get(name))
     elif old != new or isinstance(old, bool) != isinstance(new, bool):
-        yield f"{key} changed from {_shown(old)} to {_shown(new)}"
+        yield f"{key} changed from {_format(old)} to {_format(new)}"
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return "nothing" if value is None else f"{value}"

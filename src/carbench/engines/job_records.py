@@ -1,7 +1,7 @@
-"""Receipts: what a job made, from what. A record's key is a hash of all that it was made from.
+"""Job records: the inputs and outputs of a finished job, stored under a hash of the inputs.
 
-A record is written once, by the job itself, after it has checked that nothing it depends on
-changed while it ran. It speaks of content, not of what lies in results/ today.
+A record is written once, by the job itself, after it has checked that nothing it depends on changed
+while it ran. It identifies files by their content and stays valid when results/ changes.
 """
 
 from __future__ import annotations
@@ -22,15 +22,22 @@ from carbench.engines.hashing import Content
 from carbench.engines.state_files import read_state, write_state
 
 FOLDER = Path(".carbench/records")
-VERSION = 2
+SHARED_FOLDER = "records"
+VERSION = 3
 
-# Seconds since 1970, of this century and the last.
-Moment = Annotated[float, Field(ge=0, le=4e9)]
+# Seconds since 1970, in a plausible range.
+Timestamp = Annotated[float, Field(ge=0, le=4e9)]
 
 
 @dataclass(frozen=True)
 class JobInputs:
-    """All that a job's result depends on: command, parameters by key, md5 of its files by path."""
+    """Everything that a job's results depend on.
+
+    Attributes:
+        command: the command line.
+        params: values of parameters by key.
+        deps: hashes of files and folders by path: md5, for code its fingerprint.
+    """
 
     command: str
     params: Mapping[str, Any]
@@ -38,48 +45,48 @@ class JobInputs:
 
     @property
     def key(self) -> str:
-        """A hash that two jobs share only if they are made from the same."""
+        """A hash of all inputs."""
         text = json.dumps(
-            [self.command, _plain(dict(self.params)), dict(self.deps)],
+            [self.command, _normalize(dict(self.params)), dict(self.deps)],
             sort_keys=True,
-            default=str,  # a date, say
+            default=str,  # a date, for instance
         )
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What a job made, by path, and from what.
+    """The inputs and outputs of a finished job.
 
     Attributes:
-        job: its name.
+        job: the job's name.
         inputs: what it was made from.
-        outs: what was made.
-        times: when the job began and ended, in seconds since 1970; None: not known.
+        outs: the content of its outputs by path.
+        times: start and end in seconds since 1970; None if unknown.
     """
 
     job: str
     inputs: JobInputs
     outs: Mapping[str, Content]
-    times: tuple[Moment, Moment] | None = None
+    times: tuple[Timestamp, Timestamp] | None = None
 
     @property
-    def made(self) -> str:
-        """When the job ended, in ISO 8601; "" where that is not known."""
+    def finished(self) -> str:
+        """When the job ended, in ISO 8601; "" if unknown."""
         if self.times is None:
             return ""
         return datetime.fromtimestamp(self.times[1], UTC).isoformat(timespec="seconds")
 
 
-FORM = TypeAdapter(JobRecord)
+SCHEMA = TypeAdapter(JobRecord)
 
 
 def save_record(root: Path, record: JobRecord, store: ContentStore | None = None) -> None:
-    """Write a record, complete or not at all; with a store, also for all who use that."""
+    """Save a record in the repository and, given a store, for all other clones that use it."""
     job, key, document = record.job, record.inputs.key, asdict(record)
-    write_state(_place(root / FOLDER, job, key), VERSION, document)
+    write_state(_path(root / FOLDER, job, key), VERSION, document)
     if store is not None:
-        shared = _place(store.shared / "records", job, key)
+        shared = _path(store.shared / SHARED_FOLDER, job, key)
         with suppress(OSError), store.shared_file(shared):
             write_state(shared, VERSION, document)
 
@@ -87,48 +94,48 @@ def save_record(root: Path, record: JobRecord, store: ContentStore | None = None
 def find_record(
     root: Path, job: str, key: str, store: ContentStore | None = None
 ) -> JobRecord | None:
-    """Return the record of a job with a key, from here or else from a store, or None."""
-    found = _read(root / FOLDER, job, key)
-    if found is None and store is not None:
-        found = _read(store.shared / "records", job, key)
-    return found
+    """Return the record of a job with these inputs from the repository, else from the store."""
+    record = _read(root / FOLDER, job, key)
+    if record is None and store is not None:
+        record = _read(store.shared / SHARED_FOLDER, job, key)
+    return record
 
 
 def has_record(root: Path, job: str, key: str) -> bool:
-    """Say whether this clone has a record, without a look into it."""
-    return _place(root / FOLDER, job, key).is_file()
+    """Return whether the repository has a record file; its content is not checked."""
+    return _path(root / FOLDER, job, key).is_file()
 
 
 def records_of_job(root: Path, job: str) -> Iterator[JobRecord]:
     """Yield all records of a job, the newest first."""
-    for path in sorted((root / FOLDER / job).glob("[0-9a-f]*.json"), key=_age):
+    for path in sorted((root / FOLDER / job).glob("[0-9a-f]*.json"), key=_newest_first):
         if record := _read(root / FOLDER, job, path.stem):
             yield record
 
 
-def _age(path: Path) -> float:
+def _newest_first(path: Path) -> float:
     try:
         return -path.stat().st_mtime
-    except OSError:  # removed this moment
+    except OSError:  # removed in the meantime
         return 0.0
 
 
-def _place(folder: Path, job: str, key: str) -> Path:
+def _path(folder: Path, job: str, key: str) -> Path:
     return folder / job / f"{key}.json"
 
 
 def _read(folder: Path, job: str, key: str) -> JobRecord | None:
-    """A record, if it is of this job and of what its name says."""
-    record = read_state(_place(folder, job, key), VERSION, FORM)
+    """Return a record if its content agrees with its file name."""
+    record = read_state(_path(folder, job, key), VERSION, SCHEMA)
     return record if record and (record.job, record.inputs.key) == (job, key) else None
 
 
-def _plain(value: Any) -> Any:
-    """1.0 and 1 are the same number to the stages and to DVC; true is none."""
+def _normalize(value: Any) -> Any:
+    """Make 1.0 and 1 equal, as they are for the stages and for DVC; true stays different from 1."""
     if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {str(name): _normalize(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_normalize(item) for item in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

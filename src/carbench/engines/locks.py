@@ -1,15 +1,14 @@
-"""Locks that a death releases: the kernel holds them, not a file's existence."""
+"""File locks that are released when the process ends, even if it is killed (flock)."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from carbench.core.errors import CarbenchError
 
@@ -17,67 +16,76 @@ FOLDER = Path(".carbench/locks")
 
 
 @contextmanager
-def flocked(path: Path, patience: float) -> Iterator[None]:
-    """Hold the kernel's lock on a file, which is made if need be.
+def file_lock(path: Path, timeout: float) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is created if needed.
 
     Raises:
-        BlockingIOError: another process has held it for ``patience`` seconds.
+        BlockingIOError: another process has held it for ``timeout`` seconds.
     """
-    deadline = time.monotonic() + patience
-    with _opened(path) as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BlockingIOError(None, "another process holds it", str(path)) from None
-                time.sleep(0.05)
+    lock = _create(path)
+    try:
+        lock.acquire(timeout)
+    except Timeout:
+        raise BlockingIOError(None, "another process holds it", str(path)) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
-def named_lock(root: Path, name: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
-    """Hold the lock ``name`` of a repository; others wait, on any machine that shares the folder.
+def named_lock(root: Path, name: str, on_wait: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold a named lock of a repository, also against other machines that share the folder.
 
     Args:
         root: the repository.
-        name: what is locked.
-        waiting: told once, in a sentence, that another process holds the lock; None: do not wait.
+        name: the name of the lock.
+        on_wait: called once with a message if another process holds the lock; None: do not wait.
 
     Raises:
-        BlockingIOError: ``waiting`` is None and another process holds the lock; ``strerror`` names
-            it.
+        BlockingIOError: ``on_wait`` is None and another process holds the lock; ``strerror`` names
+            the process.
     """
     path = root / FOLDER / f"{name}.lock"
-    with _opened(path) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-            if waiting is None:
-                raise BlockingIOError(None, holder, name) from None
-            waiting(f"{name} is being made by {holder}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+    owner = path.with_suffix(".owner")
+    lock = _create(path)
+    try:
+        lock.acquire(0)
+    except Timeout:
+        holder = _read(owner) or "another process"
+        if on_wait is None:
+            raise BlockingIOError(None, holder, name) from None
+        on_wait(f"{name} is being run by {holder}; waiting for it")
+        lock.acquire()
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
+    finally:
+        lock.release()
 
 
-def _opened(path: Path) -> IO[str]:
-    """Open the file of a lock, whatever it holds.
+def _create(path: Path) -> FileLock:
+    """Return the lock on a file, whatever the file contains.
 
     Raises:
-        CarbenchError: something else lies there.
+        CarbenchError: the path or its folder is something else.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+", encoding="utf-8")
+        path.open("a").close()
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise CarbenchError(
             path,
             found=str(error.strerror).lower(),
-            expected="the file of a lock, in a folder",
-            fix=f"remove {error.filename}; it holds no results",
+            expected="a lock file in a folder",
+            fix=f"remove {error.filename}; it contains no results",
         ) from None
+    # The fallback, a file that exists while the lock is held, would survive a killed process.
+    return FileLock(path, fallback_to_soft=False)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,7 +1,7 @@
-"""Times of change of results, kept such that Snakemake does not take a current one for outdated.
+"""Modification times of results, adjusted so that Snakemake does not count current ones as stale.
 
-Snakemake cannot be told to look at content alone: an input that is newer than an output counts as
-changed, whatever is in it.
+Snakemake cannot be configured to compare content only: an input that is newer than an output counts
+as changed, and a job whose input has a time in the future fails.
 """
 
 from __future__ import annotations
@@ -12,80 +12,80 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from carbench.engines.code_fingerprint import is_code
 from carbench.engines.dvc_yaml import JobSpec
 from carbench.engines.workspace import JobStatus, Workspace
 
 
 def raise_mtimes(workspace: Workspace, statuses: Mapping[str, JobStatus]) -> None:
-    """Make the outputs of up_to_date jobs at least as new as what they were made from.
+    """Make the outputs of up-to-date jobs at least as new as their inputs.
 
-    Snakemake cannot be told to look at content alone: an input that is newer counts as changed, and
-    a job whose input is from the future fails. Times that a clock set ahead left are therefore
-    brought back to now.
+    Times in the future, for instance after the clock was set back, are replaced by the current
+    time.
     """
     now = time.time_ns()
-    written: dict[str, int] = {}
-    read: dict[str, int] = {}
-    inside: dict[str, list[str]] = {}
+    as_output: dict[str, int] = {}
+    as_input: dict[str, int] = {}
+    outputs_in: dict[str, list[str]] = {}
     for path in (path for status in statuses.values() for path in status.job.outs):
-        if (found := _times(workspace.root / path)) is None:
+        if (times := _mtimes(workspace.root / path)) is None:
             continue
-        if max(found) > now:
-            _set_time(workspace, path, now)
-            found = (now, now)
-        written[path], read[path] = found
+        if max(times) > now:
+            _set_mtime(workspace, path, now)
+            times = (now, now)
+        as_output[path], as_input[path] = times
         for parent in Path(path).parents:
-            inside.setdefault(parent.as_posix(), []).append(path)
-    for status in statuses.values():  # dvc.yaml names jobs after those that they read
+            outputs_in.setdefault(parent.as_posix(), []).append(path)
+    for status in statuses.values():  # dvc.yaml lists jobs after those that they depend on
         if not status.up_to_date:
             continue
         newest = 0
         for dep in status.job.deps:
-            if dep.startswith(("src/", "scripts/")):
+            if is_code(dep):
                 continue
-            for path in [dep] if dep in read else inside.get(dep, [dep]):
-                if path not in read:
-                    read[path] = (_times(workspace.root / path) or (0, 0))[1]
-                newest = max(newest, read[path])
+            for path in [dep] if dep in as_input else outputs_in.get(dep, [dep]):
+                if path not in as_input:
+                    as_input[path] = (_mtimes(workspace.root / path) or (0, 0))[1]
+                newest = max(newest, as_input[path])
         for path in status.job.outs:
-            if written.get(path, newest) < newest:
-                _set_time(workspace, path, newest)
-                written[path] = newest
-                read[path] = max(read[path], newest)
-        benchmark = _benchmark(workspace.root, status.job)
-        if benchmark and (_times(benchmark) or (newest, newest))[0] < newest:
+            if as_output.get(path, newest) < newest:
+                _set_mtime(workspace, path, newest)
+                as_output[path] = newest
+                as_input[path] = max(as_input[path], newest)
+        benchmark = _benchmark_file(workspace.root, status.job)
+        if benchmark and (_mtimes(benchmark) or (newest, newest))[0] < newest:
             os.utime(benchmark, ns=(newest, newest))
 
 
-def _benchmark(root: Path, job: JobSpec) -> Path | None:
-    """Where Snakemake writes what a job of the study took; it counts as output to Snakemake."""
-    found = re.search(r" --log results/logs/(\S+)\.log$", job.command)
-    return root / f"results/benchmarks/{found[1]}.tsv" if found else None
+def _benchmark_file(root: Path, job: JobSpec) -> Path | None:
+    """Return the file of Snakemake's measurements of a job, which counts as one of its outputs."""
+    log = re.search(r" --log results/logs/(\S+)\.log$", job.command)
+    return root / f"results/benchmarks/{log[1]}.tsv" if log else None
 
 
-def _times(path: Path) -> tuple[int, int] | None:
-    """When a file changed, as Snakemake looks at it: as an output, and as an input.
+def _mtimes(path: Path) -> tuple[int, int] | None:
+    """Return a file's modification time as Snakemake reads it for an output and for an input.
 
-    A link into the cache is as old as itself as an output, and as what it leads to as an input. A
-    folder is as old as Snakemake's mark in it.
+    For an output, a link's own time counts; for an input, the newer of the link's and its target's.
+    For a folder, the time of Snakemake's marker file in it counts.
     """
     try:
-        own, target = path.lstat(), path.stat()
+        link, target = path.lstat(), path.stat()
     except FileNotFoundError:
         return None
     if path.is_dir():
-        mark = path / ".snakemake_timestamp"
-        own = target = mark.stat() if mark.exists() else target
-    return own.st_mtime_ns, max(own.st_mtime_ns, target.st_mtime_ns)
+        marker = path / ".snakemake_timestamp"
+        link = target = marker.stat() if marker.exists() else target
+    return link.st_mtime_ns, max(link.st_mtime_ns, target.st_mtime_ns)
 
 
-def _set_time(workspace: Workspace, path: str, time_ns: int) -> None:
-    place = workspace.root / path
-    mark = place / ".snakemake_timestamp"
-    if mark.exists():
-        os.utime(mark, ns=(time_ns, time_ns))
+def _set_mtime(workspace: Workspace, name: str, time_ns: int) -> None:
+    path = workspace.root / name
+    marker = path / ".snakemake_timestamp"
+    if marker.exists():
+        os.utime(marker, ns=(time_ns, time_ns))
         return
-    os.utime(place, ns=(time_ns, time_ns), follow_symlinks=False)
-    content = workspace.content(path)
-    if content is not None and content.nfiles is None and not place.is_symlink():
-        workspace.hashes.remember(path, content)
+    os.utime(path, ns=(time_ns, time_ns), follow_symlinks=False)
+    content = workspace.content(name)
+    if content is not None and content.nfiles is None and not path.is_symlink():
+        workspace.hashes.update(name, content)

@@ -1,7 +1,7 @@
-"""Reads files as they were in a commit or a DVC experiment, without checking anything out.
+"""Files of a commit or DVC experiment, read without checking anything out.
 
-Small results are in git and large ones in DVC's cache or on its remote; ``dvc.api`` hides which,
-and resolves branches, tags, commits and names of experiments alike.
+Small results are in git, large ones in DVC's cache or on its remote. ``dvc.api`` reads both, and
+resolves branches, tags, commits and names of experiments.
 """
 
 from __future__ import annotations
@@ -11,64 +11,64 @@ from typing import Any
 
 from carbench.core.errors import CarbenchError
 
-# What DVC calls the files as they lie there now.
+# DVC's name for the current files.
 WORKSPACE = "workspace"
 
 
 class Revision:
-    """The repository's files in one state; opened by :func:`open_revision`.
+    """The files of a repository at one revision; opened by :func:`open_revision`.
 
     Attributes:
-        name: as the user gave it.
+        name: the name that the user gave.
     """
 
     def __init__(self, name: str, root: Path, files: Any | None) -> None:
         self.name = name
         self._root = root
-        self._files = files  # a dvc.api.DVCFileSystem; None: the workspace's own
+        self._files = files  # a dvc.api.DVCFileSystem; None for the workspace
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file, fetched from DVC's remote if it is nowhere nearer.
+        """Return the content of a file; it is fetched from DVC's remote if necessary.
 
         Args:
             path: relative to the repository, POSIX style.
 
         Raises:
-            CarbenchError: this state has no such file, or its content is out of reach.
+            CarbenchError: the revision has no such file, or its content cannot be fetched.
         """
         if self._files is None:
-            return self._read_here(path)
+            return self._read_workspace(path)
         try:
             recorded = self._files.info(path).get("dvc_info") or {}
         except FileNotFoundError:
             raise self._not_recorded(path) from None
         try:
             return bytes(self._files.read_bytes(path))
-        # The clients of buckets raise whatever they like where there is no network or no right.
+        # Without network or permission, the client libraries of buckets raise errors of many types.
         except Exception as error:
-            if recorded and not recorded.get("md5"):  # dvc.yaml names it, dvc.lock does not
+            if recorded and not recorded.get("md5"):  # in dvc.yaml, but not in dvc.lock
                 raise self._not_recorded(path) from None
             raise CarbenchError(
                 self.where(path),
-                found="DVC's record of it, but the content neither in DVC's cache nor on a remote "
-                f"that can be reached ({_in_a_line(error)})",
+                found="an entry of DVC, but the content is neither in DVC's cache nor on a "
+                f"reachable remote ({_one_line(error)})",
                 expected="the content of every file that is compared",
-                fix=f"`dvc fetch --all-commits {path}` once a remote has it (`dvc "
-                "push` or `dvc exp push` where it was made), or run it again: `dvc exp run`",
+                fix=f"`dvc fetch --all-commits {path}` after `dvc push` or `dvc exp push` on the "
+                "machine that made it, or run the experiment again with `dvc exp run`",
             ) from None
 
     def where(self, path: str) -> str:
-        """Return how to call one of its files in a sentence: ``main:params.yaml``, as git does."""
+        """Return the name of a file for messages, as in git: ``main:params.yaml``."""
         return path if self._files is None else f"{self.name}:{path}"
 
-    def _read_here(self, path: str) -> bytes:
+    def _read_workspace(self, path: str) -> bytes:
         try:
             return (self._root / path).read_bytes()
         except OSError as error:
             raise CarbenchError(
                 path,
-                found=f"nothing that can be read in the workspace ({error.strerror})",
-                expected="what the study in params.yaml has written",
+                found=f"no readable file in the workspace ({error.strerror})",
+                expected="a result of the study in params.yaml",
                 fix="run `dvc repro` or `snakemake`; or `dvc checkout`, if it is in DVC's cache",
             ) from None
 
@@ -77,20 +77,20 @@ class Revision:
             self.where(path),
             found=f"no such file in {self.name}",
             expected="results that were recorded together with their params.yaml",
-            fix="run it again as an experiment (`dvc exp run`), or keep what lies in the workspace "
-            f"with `dvc exp save`; `{WORKSPACE}` compares it as it is",
+            fix="run it as an experiment (`dvc exp run`), or save the results in the workspace "
+            f"with `dvc exp save`; `{WORKSPACE}` compares them as they are",
         )
 
 
 def open_revision(name: str, root: Path = Path()) -> Revision:
-    """Return one state of a repository.
+    """Open a revision of a repository.
 
     Args:
         name: a DVC experiment, a branch, a tag, a commit, or ``workspace``.
-        root: the repository, of git and of DVC.
+        root: the root of a git and DVC repository.
 
     Raises:
-        CarbenchError: there is no such repository, or nothing of that name in it.
+        CarbenchError: there is no such repository or revision.
     """
     if name == WORKSPACE:
         return Revision(name, root, None)
@@ -100,11 +100,11 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
     from dvc.scm import NoSCM
 
     try:
-        with Repo(str(root)) as here:
-            if isinstance(here.scm, NoSCM):
+        with Repo(str(root)) as repo:
+            if isinstance(repo.scm, NoSCM):
                 raise _no_repository(name)
-            config = {key: here.config[key] for key in ("core", "remote", "cache")}
-        # An old commit knows nothing of a remote that was named since: today's settings hold.
+            config = {key: repo.config[key] for key in ("core", "remote", "cache")}
+        # An old commit may not have the remote: the current settings apply.
         files = DVCFileSystem(str(root), rev=name, config=config)
         _ = files.repo  # resolves the name
     except NotDvcRepoError:
@@ -122,12 +122,12 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
 def _no_repository(name: str) -> CarbenchError:
     return CarbenchError(
         name,
-        found="no repository of git and DVC in this folder",
+        found="no git and DVC repository in this folder",
         expected="the repository of a study",
         fix="run from the repository's root",
     )
 
 
-def _in_a_line(error: Exception) -> str:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
+def _one_line(error: Exception) -> str:
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(message.split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Snakemake from the inside: its options, its records, its plan. Nothing here decides anything."""
+"""Access to internals of Snakemake: its options, metadata and DAG. No decisions are made here."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import io
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 from carbench.engines.dvc_yaml import JobSpec, one_line
-from carbench.engines.engine_versions import checked_internals, incompatible_version, inside
+from carbench.engines.engine_versions import checked_internals, incompatible_version
 
 RECORD_FORMAT = 6
-# Begins what is written among the parameters of a record to make it differ from all jobs.
-REASON = "carbench: "
+# Prefix of the extra parameter that makes a metadata record differ from the job.
+STALE_PREFIX = "carbench: "
 
 
 @dataclass(frozen=True)
 class SnakemakeOptions:
-    """What a command line of Snakemake, with the profiles that it finds, asks for.
+    """Options of Snakemake's command line and the profiles that apply.
 
     Attributes:
-        read_only: whether it only looks, and neither runs nor removes anything.
-        forced: rules and files to be made again; {"all"}: every one.
-        triggers: names of the rerun triggers; None: not known.
+        read_only: whether the run only shows something, and neither runs nor removes anything.
+        forced: rules and files to be made again; {"all"} for all.
+        triggers: names of the rerun triggers; None if unknown.
     """
 
     read_only: bool
@@ -35,8 +35,8 @@ class SnakemakeOptions:
     triggers: frozenset[str] | None
 
 
-# Options, as Snakemake's parser names them, that look and change nothing.
-LOOKING = (
+# Options, as Snakemake's parser names them, with which nothing is run or changed.
+READ_ONLY_OPTIONS = (
     *("dryrun", "lint", "list_rules", "list_target_rules", "list_changes", "list_input_changes"),
     *("list_params_changes", "list_untracked", "list_conda_envs", "print_compilation"),
     *("summary", "detailed_summary", "dag", "rulegraph", "filegraph", "d3dag"),
@@ -44,36 +44,36 @@ LOOKING = (
 )
 
 
-def snakemake_options(words: list[str] | None) -> SnakemakeOptions:
-    """Return what a command line of Snakemake asks for.
+def snakemake_options(arguments: list[str] | None) -> SnakemakeOptions:
+    """Parse a command line of Snakemake.
 
     Args:
-        words: the command line without the program; None: another program uses Snakemake's
-            interface, which only plans.
+        arguments: the command line without the program; None if another program uses Snakemake's
+            API, which only plans.
     """
-    if words is None:
+    if arguments is None:
         return SnakemakeOptions(read_only=True, forced=frozenset(), triggers=None)
     with checked_internals("snakemake"):
         from snakemake.cli import parse_args
 
-        with redirect_stderr(io.StringIO()):  # it would name the profile a second time
-            _, asked = parse_args(words)
-        forced = {"all"} if asked.forceall else {*asked.forcerun}
-        if asked.force:
-            forced |= {*asked.targets}
-        reports = asked.report is not None and not asked.report_after_run
+        with redirect_stderr(io.StringIO()):  # it would print the name of the profile again
+            _, options = parse_args(arguments)
+        forced = {"all"} if options.forceall else {*options.forcerun}
+        if options.force:
+            forced |= {*options.targets}
+        only_reports = options.report is not None and not options.report_after_run
         return SnakemakeOptions(
-            read_only=reports or any(getattr(asked, name) for name in LOOKING),
+            read_only=only_reports or any(getattr(options, name) for name in READ_ONLY_OPTIONS),
             forced=frozenset(map(str, forced)),
-            triggers=frozenset(each.item_to_choice() for each in asked.rerun_triggers),
+            triggers=frozenset(each.item_to_choice() for each in options.rerun_triggers),
         )
 
 
 class SnakemakeMetadata:
     """Snakemake's records of how its outputs were made: ``.snakemake/metadata``.
 
-    Snakemake compares a record's ``params``, ``input`` and ``code`` with the job's, where the
-    record has any: a record without them is never outdated, one with impossible params always.
+    Snakemake compares a record's ``params``, ``input`` and ``code`` with the job's, if the record
+    has them: a record without them is never outdated, one with params that no job has always is.
     Each record is read back after it is written.
     """
 
@@ -88,15 +88,15 @@ class SnakemakeMetadata:
             self._incomplete = any(names for _, _, names in os.walk(self._files._incomplete_path))
 
     def stamp(self, output: str) -> list[int] | None:
-        """Return what changes when a record is written; None: the output has none."""
+        """Return values that change when a record is written; None if the output has none."""
         try:
-            found = Path(self._files._record_path(self._files._metadata_path, output)).stat()
+            stat = Path(self._files._record_path(self._files._metadata_path, output)).stat()
         except FileNotFoundError:
             return None
-        return [found.st_mtime_ns, found.st_size]
+        return [stat.st_mtime_ns, stat.st_size]
 
     def times(self, output: str) -> tuple[float, float] | None:
-        """Return when the job began and ended that made an output, in seconds since 1970."""
+        """Return start and end of the job that made an output, in seconds since 1970."""
         with checked_internals("snakemake"):
             record = self._read(output)
             if record is None or None in (record.starttime, record.endtime):
@@ -104,21 +104,21 @@ class SnakemakeMetadata:
             return record.starttime, record.endtime
 
     def mark_up_to_date(self, output: str, job: JobSpec, times: tuple[float, float]) -> None:
-        """Let Snakemake take an output for current.
+        """Write a record with which Snakemake counts an output as up to date.
 
-        Of a rule that is not the study's own, Snakemake keeps to itself what changes it: what was
-        recorded of its last run with this command stays.
+        For a rule that does not run a carbench script, what was recorded of its last run with this
+        command is kept, so that Snakemake itself detects changes.
 
         Args:
-            output: its path.
-            job: that made it.
-            times: when that began and ended, in seconds since 1970; equal if not known. What is
-                known replaces what the record says, which may be how long a copy took.
+            output: the path of the output.
+            job: the job that made it.
+            times: start and end in seconds since 1970, equal if unknown. Known times replace the
+                recorded ones, which may be those of a restored copy.
         """
         with checked_internals("snakemake"):
             record = self._read(output)
-            before = record and record.shellcmd
-            if record is None or (before and one_line(before) != one_line(job.command)):
+            command = record and record.shellcmd
+            if record is None or (command and one_line(command) != one_line(job.command)):
                 record = self._new(job, record)
             if times[0] < times[1] or None in (record.starttime, record.endtime):
                 record.starttime, record.endtime = times
@@ -127,95 +127,97 @@ class SnakemakeMetadata:
                 record.input_checksums = {}
             else:
                 record.params = _without_reasons(record.params) or None
-            self._write(output, record, current=True)
+            self._write(output, record, up_to_date=True)
 
     def mark_stale(self, output: str, job: JobSpec, reason: str) -> None:
-        """Let Snakemake take an output for outdated, and say ``reason`` where it says why."""
+        """Write a record with which Snakemake counts an output as outdated and shows ``reason``."""
         with checked_internals("snakemake"):
             record = self._read(output) or self._new(job, None)
             kept = [] if job.records_itself else _without_reasons(record.params)
-            record.params = [*kept, f"{REASON}{reason}"]
-            self._write(output, record, current=False)
+            record.params = [*kept, f"{STALE_PREFIX}{reason}"]
+            self._write(output, record, up_to_date=False)
+
+    def clear_incomplete(self, output: str) -> None:
+        """Remove the mark that Snakemake leaves if a job is killed while it makes an output."""
+        if self._incomplete:
+            with checked_internals("snakemake"):
+                self._files._unmark_incomplete(output)
+
+    def unlock(self) -> None:
+        """Remove the locks of a killed run; the caller has checked that no other run is active."""
+        shutil.rmtree(self._files._lockdir, ignore_errors=True)
 
     @staticmethod
-    def _new(job: JobSpec, before: Any) -> Any:
-        """A record of a job that Snakemake has not run; its report groups outputs by the hash.
-
-        ``before`` is the record of an earlier command, whose times may be those of this one.
-        """
-        from snakemake.persistence import MetadataRecord
-
-        record = MetadataRecord(
-            rule=job.stage, shellcmd=job.command, job_hash=crc32(job.name.encode())
-        )
-        if before is not None:
-            record.starttime, record.endtime = before.starttime, before.endtime
-        return record
-
-    def _read(self, output: str) -> Any:
-        """The record of an output; None where there is none that can be read."""
-        try:
-            return self._files._read_record(output)
-        except ValueError:
-            return None
-
-    def _write(self, output: str, record: Any, current: bool) -> None:
-        record.incomplete = False
-        record.record_format_version = RECORD_FORMAT
-        self._files._write_record(output, record)
-        self._files._clear_cache()
-        self.verify(self._files, output, current)
-
-    @staticmethod
-    def verify(persistence: Any, output: str, current: bool) -> None:
-        """Hold what Snakemake reads of an output against what was written.
+    def verify(persistence: Any, output: str, up_to_date: bool) -> None:
+        """Check that Snakemake reads the record of an output as it was written.
 
         Args:
-            persistence: Snakemake's.
-            output: that has a record.
-            current: whether the record says that the output is current.
+            persistence: Snakemake's persistence object.
+            output: an output with a record.
+            up_to_date: whether it was marked as up to date.
 
         Raises:
             CarbenchError: Snakemake reads something else.
         """
         with checked_internals("snakemake"):
             record = persistence._read_record(output)
-            reads = None if record is None else (record.record_format_version, record.params)
-            if reads is None or reads[0] != RECORD_FORMAT or _is_refused(reads[1]) == current:
-                raise incompatible_version(
-                    "snakemake", f"it reads {reads} as the record of {output}"
-                )
+            actual = None if record is None else (record.record_format_version, record.params)
+            if actual is None or actual[0] != RECORD_FORMAT or _is_stale(actual[1]) == up_to_date:
+                symptom = f"it reads {actual} as the record of {output}"
+                raise incompatible_version("snakemake", symptom)
 
-    def clear_incomplete(self, output: str) -> None:
-        """Take away the mark of a job that was killed while it made an output."""
-        if self._incomplete:
-            with checked_internals("snakemake"):
-                self._files._unmark_incomplete(output)
+    @staticmethod
+    def _new(job: JobSpec, previous: Any) -> Any:
+        """Return a record of a job that Snakemake has not run.
 
-    def unlock(self) -> None:
-        """Remove the locks of a killed run; the caller knows that no other run is at work."""
-        shutil.rmtree(self._files._lockdir, ignore_errors=True)
+        The job's hash groups outputs in Snakemake's report.
+
+        Args:
+            job: the job.
+            previous: the record of an earlier command, whose times are kept; None if there is none.
+        """
+        from snakemake.persistence import MetadataRecord
+
+        record = MetadataRecord(
+            rule=job.stage, shellcmd=job.command, job_hash=crc32(job.name.encode())
+        )
+        if previous is not None:
+            record.starttime, record.endtime = previous.starttime, previous.endtime
+        return record
+
+    def _read(self, output: str) -> Any:
+        """Return the record of an output; None if there is no readable one."""
+        try:
+            return self._files._read_record(output)
+        except ValueError:
+            return None
+
+    def _write(self, output: str, record: Any, up_to_date: bool) -> None:
+        record.incomplete = False
+        record.record_format_version = RECORD_FORMAT
+        self._files._write_record(output, record)
+        self._files._clear_cache()
+        self.verify(self._files, output, up_to_date)
 
 
-def _is_refused(params: list[Any] | None) -> bool:
+def _is_stale(params: list[Any] | None) -> bool:
     return len(_without_reasons(params)) < len(params or [])
 
 
 def _without_reasons(params: list[Any] | None) -> list[Any]:
-    """What a record says of parameters by Snakemake's own word."""
-    return [each for each in params or [] if not str(each).startswith(REASON)]
+    """Return the parameters that Snakemake itself has recorded."""
+    return [param for param in params or [] if not str(param).startswith(STALE_PREFIX)]
 
 
 @contextmanager
 def snakemake_dag(root: Path) -> Iterator[Any]:
-    """Yield the DAG that `snakemake -n` in ``root`` plans, with the profile that it finds."""
+    """Yield the DAG that `snakemake -n` in ``root`` plans, with the default profile."""
     from snakemake.api import SnakemakeApi
     from snakemake.cli import parse_args
     from snakemake.settings.enums import Quietness
     from snakemake.settings.types import DAGSettings, OutputSettings, ResourceSettings
 
-    with inside(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        # As on the command line, with the profile that Snakemake finds by itself.
+    with chdir(root), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
         _, profile = parse_args(["--dry-run"])
         workflow_api = api.workflow(
             resource_settings=ResourceSettings(cores=os.cpu_count()),

@@ -1,4 +1,4 @@
-"""One run of Snakemake, from reading the Snakefile to its end."""
+"""What carbench does in the main process of Snakemake, from reading the Snakefile to the end."""
 
 from __future__ import annotations
 
@@ -37,47 +37,47 @@ class SnakemakeSession:
 
     Args:
         root: the repository.
-        workflow: Snakemake's workflow, while its Snakefile is read.
-        argv: Snakemake's command line; what only looks neither waits nor writes dvc.lock.
+        workflow: Snakemake's workflow object, while its Snakefile is read.
+        argv: Snakemake's command line. A read-only run takes no locks and does not write dvc.lock.
 
     Raises:
-        CarbenchError: another run is at work, or an option switches off what tells Snakemake that
-            a result is stale.
+        CarbenchError: another run is active, or an option hides from Snakemake that a result is
+            stale.
     """
 
-    def __init__(self, root: Path, workflow: Any, argv: list[str]) -> None:
+    def __init__(self, root: Path, workflow: Any, argv: list[str] | None) -> None:
         self._root = root
-        self._stack = ExitStack()
-        self._unconfirmed: dict[str, bool] = {}
+        self._locks = ExitStack()
+        self._unverified: dict[str, bool] = {}
         self.options = snakemake_options(argv)
         reject_unsafe_options(self.options, workflow)
         if not self.options.read_only:
-            self._occupy()
-        self._begin()
+            self._lock()
+        self._sync()
 
-    def confirm(self, persistence: Any) -> None:
-        """Hold one record of each kind against what Snakemake itself reads, before it plans.
+    def verify_metadata(self, persistence: Any) -> None:
+        """Check one up-to-date and one stale metadata record as Snakemake reads them.
 
         Args:
-            persistence: of the workflow, which exists from the moment that Snakemake plans.
+            persistence: Snakemake's persistence object, which exists once Snakemake plans.
 
         Raises:
-            CarbenchError: Snakemake does not see what was written for it.
+            CarbenchError: Snakemake does not read what was written.
         """
-        for output, current in self._unconfirmed.items():
-            SnakemakeMetadata.verify(persistence, output, current)
-        self._unconfirmed = {}
+        for output, up_to_date in self._unverified.items():
+            SnakemakeMetadata.verify(persistence, output, up_to_date)
+        self._unverified = {}
 
     def finish(self, workflow: Any, succeeded: bool) -> None:
-        """Tell DVC what the run has made, and hold its results against today's parameters and code.
+        """Update dvc.lock after the run, and check its results against the current inputs.
 
         Args:
-            workflow: Snakemake's, after the run.
-            succeeded: whether none of them failed.
+            workflow: Snakemake's workflow object after the run.
+            succeeded: whether no job failed.
 
         Raises:
-            CarbenchError: none failed, but a result is not what its job would make today: something
-                was edited during the run.
+            CarbenchError: no job failed, but a result does not match the current parameters, code
+                and data: they were edited during the run.
         """
         workspace, dag = open_workspace(self._root), workflow.dag
         finished = [] if workflow.touch else [job for job in dag.jobs if dag.finished(job)]
@@ -87,51 +87,47 @@ class SnakemakeSession:
         try:
             sync_to_dvc(workspace, statuses)
         except CarbenchError as error:
-            log.error("%s", error)  # the run is done, and the next one tells DVC
+            log.error("%s", error)  # the run has ended; the next one updates dvc.lock
         if succeeded:
             reject_outdated_results(workspace, statuses, dag)
 
-    def _begin(self) -> None:
-        """Tell Snakemake what is current; unless it only looks, tell DVC too."""
-        workspace = (
-            open_workspace(self._root)
-            if self.options.read_only
-            else open_cleaned_workspace(self._root)
-        )
-        self._before = workspace
+    def _sync(self) -> None:
+        """Write Snakemake's metadata and, unless the run is read-only, dvc.lock."""
+        open_ = open_workspace if self.options.read_only else open_cleaned_workspace
+        self._before = workspace = open_(self._root)
         statuses = job_statuses(workspace)
         sync_to_snakemake(workspace, statuses)
         for status in statuses.values():
             output = status.job.outs[0]
-            if status.up_to_date not in self._unconfirmed.values() and workspace.content(output):
-                self._unconfirmed[output] = status.up_to_date
+            if status.up_to_date not in self._unverified.values() and workspace.content(output):
+                self._unverified[output] = status.up_to_date
         if not self.options.read_only:
             sync_to_dvc(workspace, statuses)
 
-    def _occupy(self) -> None:
-        """Be the only run in this folder, and say so to DVC."""
+    def _lock(self) -> None:
+        """Exclude other runs of Snakemake and DVC in this folder."""
         try:
-            self._stack.enter_context(named_lock(self._root, "snakemake", waiting=None))
+            self._locks.enter_context(named_lock(self._root, "snakemake", on_wait=None))
             SnakemakeMetadata(self._root).unlock()
-            self._stack.enter_context(results_write_lock(self._root, " ".join(sys.argv)))
+            self._locks.enter_context(results_write_lock(self._root, " ".join(sys.argv)))
         except BlockingIOError as error:
             raise CarbenchError(
                 self._root / "results",
-                found=f"another run at work: {error.strerror}",
-                expected="one run at a time, or both would make the same results",
+                found=f"another active run: {error.strerror}",
+                expected="one run at a time",
                 fix="wait for it, or end it",
             ) from None
         # Snakemake has no hook for the end of a run that had nothing to do.
-        atexit.register(self._stack.close)
+        atexit.register(self._locks.close)
 
 
 def reject_outdated_results(
     workspace: Workspace, statuses: Mapping[str, JobStatus], dag: Any
 ) -> None:
-    """Refuse results that Snakemake counts as done and that are not of today's parameters and code.
+    """Raise an error if results that Snakemake counts as done are stale.
 
     Raises:
-        CarbenchError: names them, and why they are not.
+        CarbenchError: lists them with the reasons.
     """
     done = [job for job in dag.jobs if dag.finished(job) or not dag.needrun(job)]
     outdated = [
@@ -142,49 +138,50 @@ def reject_outdated_results(
     if outdated:
         raise CarbenchError(
             workspace.root / "results",
-            found=f"results that are not of today's parameters, code and data: {join_first(outdated)}",
-            expected="nothing that changes during a run",
+            found="results that do not match the current parameters, code and data: "
+            f"{join_first(outdated)}",
+            expected="no edits during a run",
             fix="run `snakemake` again",
         )
 
 
 def reject_unsafe_options(options: SnakemakeOptions, workflow: Any) -> None:
-    """Refuse options that hide from Snakemake that a result is stale.
+    """Raise an error for options that hide from Snakemake that a result is stale.
 
     Args:
         options: of the command line and its profiles.
-        workflow: Snakemake's workflow, while its Snakefile is read.
+        workflow: Snakemake's workflow object, while its Snakefile is read.
 
     Raises:
-        CarbenchError: names the option and what to do without it.
+        CarbenchError: names the option and the alternative.
     """
     settings, storage = workflow.workflow_settings, workflow.storage_settings
     if options.triggers is not None and "params" not in options.triggers:
-        raise _blind(
+        raise _option_error(
             f"--rerun-triggers {' '.join(sorted(options.triggers))}",
-            "`params` among them, by which Snakemake is told that a result is stale",
+            "`params` among them, by which carbench marks results as stale",
             "leave the option out, or add params to it",
         )
     if (backend := settings.persistence_backend.item_to_choice()) != "file":
-        raise _blind(
+        raise _option_error(
             f"--persistence-backend {backend}",
-            "file, where carbench writes what is current",
+            "file, where carbench writes which results are up to date",
             "leave the option out",
         )
     if settings.cache is not None:
-        raise _blind(
+        raise _option_error(
             "--cache",
-            "no second cache: results come back from DVC's, and only if they are up_to_date",
+            "no second cache: results are restored from DVC's, after their inputs are compared",
             "leave the option out",
         )
     if settings.consider_ancient:
-        raise _blind(
+        raise _option_error(
             f"--consider-ancient {' '.join(settings.consider_ancient)}",
-            "no input that Snakemake is told to overlook",
-            "leave the option out: what is current is decided by content, not by times",
+            "no ignored inputs",
+            "leave the option out: inputs are compared by content, not by modification time",
         )
     if storage is not None and storage.default_storage_provider is not None:
-        raise _blind(
+        raise _option_error(
             f"--default-storage-provider {storage.default_storage_provider}",
             "results in results/, where they can be compared",
             "leave the option out, and share results with `dvc push`",
@@ -192,21 +189,21 @@ def reject_unsafe_options(options: SnakemakeOptions, workflow: Any) -> None:
 
 
 def reject_untargeted_subprocess(argv: list[str]) -> None:
-    """Refuse ``--mode subprocess`` and ``remote`` of a person: only Snakemake's own jobs use them.
+    """Raise an error if a user passes ``--mode subprocess`` or ``remote``, meant for jobs only.
 
     Args:
         argv: the command line of a process of Snakemake that is not the main one.
 
     Raises:
-        CarbenchError: it names no job that a main process has planned.
+        CarbenchError: it has no job that a main process has planned.
     """
     if not any(word.startswith("--target-jobs") for word in argv):
-        raise _blind(
+        raise _option_error(
             "--mode",
-            "the main process, which compares what lies in results/ before it plans",
+            "the main process, which checks the results before it plans",
             "leave the option out",
         )
 
 
-def _blind(found: str, expected: str, fix: str) -> CarbenchError:
+def _option_error(found: str, expected: str, fix: str) -> CarbenchError:
     return CarbenchError("snakemake", found=found, expected=expected, fix=fix)

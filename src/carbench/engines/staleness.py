@@ -1,4 +1,4 @@
-"""Why a job would run again: the same for both engines."""
+"""Explanations of why a job would run again; they hold for both engines."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from carbench.engines.input_changes import describe_changes
 from carbench.engines.job_records import JobRecord, records_of_job
 from carbench.engines.workspace import JobStatus, Workspace
 
-# More differences than these are counted, not told.
 MAX_LISTED = 3
 
 
 def direct_upstream(jobs: Mapping[str, JobSpec]) -> dict[str, list[str]]:
-    """Return, for each job, the jobs whose outputs it reads, directly."""
-    maker = {path: job.name for job in jobs.values() for path in job.outs}
-    inside: dict[str, list[str]] = {}
-    for path, name in maker.items():
+    """Return, for each job, the jobs whose outputs it reads directly."""
+    producer = {path: job.name for job in jobs.values() for path in job.outs}
+    producers_in: dict[str, list[str]] = {}
+    for path, name in producer.items():
         parts = path.split("/")
         for depth in range(1, len(parts)):
-            inside.setdefault("/".join(parts[:depth]), []).append(name)
+            producers_in.setdefault("/".join(parts[:depth]), []).append(name)
     return {
         job.name: list(
             dict.fromkeys(
                 name
                 for path in job.deps
-                for name in ([maker[path]] if path in maker else inside.get(path, []))
+                for name in ([producer[path]] if path in producer else producers_in.get(path, []))
                 if name != job.name
             )
         )
@@ -37,50 +36,49 @@ def direct_upstream(jobs: Mapping[str, JobSpec]) -> dict[str, list[str]]:
 
 def all_upstream_jobs(name: str, upstream: Mapping[str, list[str]]) -> list[str]:
     """Return the jobs whose outputs a job reads, directly or not, in the order of dvc.yaml."""
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        more = set(upstream[waiting.pop()]) - found
-        found |= more
-        waiting += more
-    return [each for each in upstream if each in found]
+    visited: set[str] = set()
+    queue = [name]
+    while queue:
+        new = set(upstream[queue.pop()]) - visited
+        visited |= new
+        queue += new
+    return [job for job in upstream if job in visited]
 
 
 def stale_reason(workspace: Workspace, status: JobStatus) -> str:
-    """Return what is wrong with an unproven job by itself, whatever comes before it."""
+    """Return why a job is stale, apart from its upstream jobs."""
     job = status.job
     missing = [path for path in job.outs if workspace.content(path) is None]
     if missing:
         return f"{missing[0]} is missing"
-    today = workspace.inputs_of(job)
-    if today is None:
-        return f"{next(workspace.missing(job))}, which it reads, is missing"
-    before = _closest(workspace, job)
-    if before is None:
-        return f"nothing says how {job.outs[0]} was made"
-    changed = list(describe_changes(before.inputs, today))
-    if not changed:
-        return f"{next(_damaged(workspace, before))} is not what the job wrote"
-    return join_first(changed)
+    inputs = workspace.inputs_of(job)
+    if inputs is None:
+        return f"its input {next(workspace.missing_inputs(job))} is missing"
+    record = _closest_record(workspace, job)
+    if record is None:
+        return f"there is no record of how {job.outs[0]} was made"
+    changes = list(describe_changes(record.inputs, inputs))
+    if not changes:
+        return f"{next(_changed_outputs(workspace, record))} is not what the job wrote"
+    return join_first(changes)
 
 
 def join_first(items: Sequence[str]) -> str:
-    """Return items in a line; of many, the first ones and how many more there are."""
+    """Return the first items in one line and the number of the others."""
     more = f"; and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
     return "; ".join(items[:MAX_LISTED]) + more
 
 
 def require_up_to_date(workspace: Workspace, statuses: Mapping[str, JobStatus]) -> None:
-    """Raise :class:`CarbenchError` if a job's outputs are not what it would make today."""
-    unproven = [status for status in statuses.values() if not status.up_to_date]
-    if unproven:
-        first = unproven[0]
-        others = f" (and {len(unproven) - 1} more jobs)" if len(unproven) > 1 else ""
+    """Raise :class:`CarbenchError` if a job is stale."""
+    stale = [status for status in statuses.values() if not status.up_to_date]
+    if stale:
+        others = f" (and {len(stale) - 1} more jobs)" if len(stale) > 1 else ""
         raise CarbenchError(
             "results",
-            key=first.job.name,
-            found=f"{stale_reason(workspace, first)}{others}",
-            expected="results of today's parameters, code and data",
+            key=stale[0].job.name,
+            found=f"{stale_reason(workspace, stale[0])}{others}",
+            expected="results of the current parameters, code and data",
             fix="run `snakemake` or `dvc repro` first",
         )
 
@@ -91,42 +89,43 @@ def explain_job(
     name: str,
     upstream: Mapping[str, list[str]],
 ) -> str:
-    """Return why a job would run again, or whose word says that it is current.
+    """Return why a job would run again, or which record shows that it is up to date.
 
-    One sentence; of a job that is stale only because of others, a line for each of their reasons.
+    The result is one sentence, followed by one line per reason if only upstream jobs are stale.
     """
     status = statuses[name]
     if not status.up_to_date:
         return f"{name} would run again: {stale_reason(workspace, status)}."
     causes: dict[str, list[str]] = {}
-    for each in all_upstream_jobs(name, upstream):
-        if statuses[each].up_to_date:
-            continue
-        causes.setdefault(stale_reason(workspace, statuses[each]), []).append(each)
+    for job in all_upstream_jobs(name, upstream):
+        if not statuses[job].up_to_date:
+            causes.setdefault(stale_reason(workspace, statuses[job]), []).append(job)
     if causes:
-        lines = [f"  {', '.join(names)}: {why}" for why, names in causes.items()]
+        lines = [f"  {', '.join(jobs)}: {cause}" for cause, jobs in causes.items()]
         head = f"{name} would run again if one of these changes what it reads:"
         return "\n".join([head, *lines])
     assert status.record is not None
     made = (
-        f"made on {status.record.made} from" if status.record.made else "which dvc.lock says is of"
+        f"made on {status.record.finished} from"
+        if status.record.finished
+        else "dvc.lock has an entry with"
     )
-    return f"{name} is current: {made} today's command, parameters, code and inputs."
+    return f"{name} is up to date: {made} the current command, parameters, code and inputs."
 
 
-def _closest(workspace: Workspace, job: JobSpec) -> JobRecord | None:
-    """What is known of a job's outputs as they lie there; else the last known of the job."""
-    known = list(records_of_job(workspace.root, job.name))
+def _closest_record(workspace: Workspace, job: JobSpec) -> JobRecord | None:
+    """Return a record of the current outputs, else of the current inputs, else the newest one."""
+    records = list(records_of_job(workspace.root, job.name))
     if entry := workspace.lock_entry(job.name):
-        known.insert(0, entry)
-    lying = [each for each in known if not any(_damaged(workspace, each))]
-    today = workspace.inputs_of(job)
-    same = [each for each in known if today and each.inputs.key == today.key]
-    return next(iter([*lying, *same, *known]), None)
+        records.insert(0, entry)
+    same_outputs = [record for record in records if not any(_changed_outputs(workspace, record))]
+    inputs = workspace.inputs_of(job)
+    same_inputs = [record for record in records if inputs and record.inputs.key == inputs.key]
+    return next(iter([*same_outputs, *same_inputs, *records]), None)
 
 
-def _damaged(workspace: Workspace, record: JobRecord) -> Iterator[str]:
+def _changed_outputs(workspace: Workspace, record: JobRecord) -> Iterator[str]:
     for path, content in record.outs.items():
-        found = workspace.content(path)
-        if found is None or found.md5 != content.md5:
+        current = workspace.content(path)
+        if current is None or current.md5 != content.md5:
             yield path

@@ -1,7 +1,7 @@
-"""What is remembered to save time, in JSON files below ``.carbench``: never needed, never trusted.
+"""JSON files below ``.carbench`` with cached state, which can always be computed again.
 
-Each file carries the version of its form. One of another version, cut short, or with any other
-content counts as not there, and is written again.
+Each file contains the version of its format. A file of another version, a truncated one, or one
+with unexpected content is ignored and written again.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from carbench.core.atomic import write_atomic
 
 log = logging.getLogger("carbench")
 
-Form = TypeVar("Form")
+State = TypeVar("State")
 
 
-def read_state(path: Path, version: int, form: TypeAdapter[Form]) -> Form | None:
-    """Return what a file holds; None if it is missing or of another version or form.
+def read_state(path: Path, version: int, schema: TypeAdapter[State]) -> State | None:
+    """Return the content of a file; None if it is missing, of another version or invalid.
 
     Args:
         path: the file.
-        version: of the form, raised whenever that changes.
-        form: checks that the content has its type.
+        version: of the format, increased whenever that changes.
+        schema: validates the content.
     """
     try:
         document = json.loads(path.read_bytes())
         if document["version"] != version:
             return None
-        content: Form = form.validate_python(document["content"])
+        content: State = schema.validate_python(document["content"])
         return content
     except (OSError, ValueError, LookupError, TypeError, RecursionError, ValidationError):
         return None
 
 
 def write_state(path: Path, version: int, content: Any) -> None:
-    """Write a file, complete or not at all; a failure costs time, not truth."""
+    """Write a file atomically; if that fails, log a warning and continue without it."""
     try:
         write_atomic(path, json.dumps({"version": version, "content": content}, default=str))
     except OSError as error:
-        log.warning("%s: %s; carbench goes on without it", path, error.strerror or error)
+        log.warning("%s: %s; continuing without this file", path, error.strerror or error)

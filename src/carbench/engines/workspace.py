@@ -1,13 +1,13 @@
-"""What lies in results/ today, held against the records and against dvc.lock.
+"""The current state of a repository, compared with job records and dvc.lock.
 
-A job is *up_to_date* if a record, or its entry in dvc.lock, says that today's command, parameters and
-files give exactly what lies there. Nothing is up_to_date by a clock. Code counts by its fingerprint
-(:mod:`carbench.engines.code_fingerprint`): an edited comment leaves a job up_to_date.
+A job is up to date if a job record, or its entry in dvc.lock, shows that the current command,
+parameters and files give exactly the current outputs. Timestamps are not used. Code is compared by
+its fingerprint (:mod:`carbench.engines.code_fingerprint`): an edited comment makes no job stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,13 @@ from carbench.engines.job_records import FOLDER, JobInputs, JobRecord, find_reco
 
 @dataclass(frozen=True)
 class JobStatus:
-    """Whether a job's outputs are what it would make today, and by whose word.
+    """Whether a job is up to date.
 
-    ``witness`` is the record that proves it; ``locked`` whether dvc.lock says the same already.
+    Attributes:
+        job: the job.
+        up_to_date: whether its outputs are what it would write now.
+        record: the record that shows it; None if it is stale.
+        in_dvc_lock: whether dvc.lock has the same entry.
     """
 
     job: JobSpec
@@ -37,12 +41,12 @@ class JobStatus:
 
 
 class Workspace:
-    """A repository's jobs and files, read once; make another one to look again.
+    """A repository's jobs and files, each read once; create a new object to read them again.
 
     Args:
         root: the repository.
         store: where the content of results is kept.
-        use_cached: use remembered hashes; False hashes every file anew.
+        use_cached: use cached hashes; False hashes every file again.
     """
 
     def __init__(self, root: Path, store: ContentStore, use_cached: bool = True) -> None:
@@ -58,49 +62,53 @@ class Workspace:
 
     @cached_property
     def lock(self) -> DvcLockFile:
-        """What dvc.lock says, by job."""
+        """The entries of dvc.lock."""
         return read_lock_file(self.root)
 
     def content(self, path: str) -> Content | None:
-        """Return what lies at a path, without what jobs of the past left in it; None: nothing."""
+        """Return the content at a path without orphaned outputs; None if nothing exists."""
         if path not in self._contents:
-            self._contents[path] = self._look(path)
+            self._contents[path] = self._read_content(path)
         return self._contents[path]
 
+    def contents(self, paths: Iterable[str]) -> dict[str, Content]:
+        """Return the content of all paths that exist."""
+        return {path: content for path in paths if (content := self.content(path))}
+
     def inputs_of(self, job: JobSpec) -> JobInputs | None:
-        """Return what a job would be made from today; None if something is missing."""
-        if next(self.missing(job), None) is not None:
+        """Return the current inputs of a job; None if one is missing."""
+        if next(self.missing_inputs(job), None) is not None:
             return None
         return JobInputs(
             job.command,
             {key: self.value(key) for key in job.params},
-            {path: self._fingerprint(path) for path in job.deps},
+            {path: self._dependency_hash(path) for path in job.deps},
         )
 
     def lock_entry(self, name: str) -> JobRecord | None:
-        """Return what dvc.lock says of a job, with the fingerprint of code that is today's.
+        """Return a job's entry in dvc.lock, with fingerprints in place of the hashes of code.
 
-        dvc.lock has only hashes of bytes; of code that has been edited since, its hash stays, which
-        is no fingerprint of today's.
+        dvc.lock has only hashes of bytes. Where code was edited since, its hash is kept; it differs
+        from the current fingerprint.
         """
         entry = self.lock.entries.get(name)
         if entry is None:
             return None
         deps = {
-            path: self._fingerprint(path)
-            if is_code(path) and (found := self.content(path)) and found.md5 == md5
+            path: self._dependency_hash(path)
+            if is_code(path) and (content := self.content(path)) and content.md5 == md5
             else md5
             for path, md5 in entry.inputs.deps.items()
         }
         return replace(entry, inputs=replace(entry.inputs, deps=deps))
 
     def save(self) -> None:
-        """Write down what was hashed."""
+        """Save the caches of hashes and fingerprints."""
         self.hashes.save()
         self._code.save()
 
-    def missing(self, job: JobSpec) -> Iterator[str]:
-        """Yield what a job reads and is not there: files, folders, parameters of other files."""
+    def missing_inputs(self, job: JobSpec) -> Iterator[str]:
+        """Yield missing inputs of a job: files, folders, and parameters of other files."""
         yield from (path for path in job.deps if self.content(path) is None)
         for key in job.params:
             if ":" in key:
@@ -115,40 +123,42 @@ class Workspace:
         Raises:
             CarbenchError: there is none.
         """
-        file, _, own = key.rpartition(":")
+        file, _, key_in_file = key.rpartition(":")
         file = file or str(PARAMS)
         if file not in self._params:
             self._params[file] = read_yaml(self.root / file)
-        return lookup(self._params[file], own, Path(file))
+        return lookup(self._params[file], key_in_file, Path(file))
 
     def job_status(self, job: JobSpec) -> JobStatus:
-        """Say whether what a job has left is what it would make today."""
-        wanted = self.inputs_of(job)
-        if wanted is None:
+        """Return whether a job is up to date."""
+        inputs = self.inputs_of(job)
+        if inputs is None:
             return JobStatus(job, False, None, False)
-        key = wanted.key
         entry = self.lock_entry(job.name)
-        known = entry is not None and entry.inputs.key == key and self._lies_there(entry)
-        locked = known and self.lock.complete
-        record = find_record(self.root, job.name, key, self.store)
-        if record is not None and self._lies_there(record):
-            return JobStatus(job, True, record, locked)
-        return JobStatus(job, known, entry if known else None, locked)
+        if entry is not None and not (
+            entry.inputs.key == inputs.key and self._outputs_match(entry)
+        ):
+            entry = None
+        in_dvc_lock = entry is not None and self.lock.complete
+        record = find_record(self.root, job.name, inputs.key, self.store)
+        if record is None or not self._outputs_match(record):
+            record = entry
+        return JobStatus(job, record is not None, record, in_dvc_lock)
 
     def orphaned_outputs(self, folder: str) -> Iterator[str]:
-        """Yield files in a folder of results that jobs of the past left and the store has kept.
+        """Yield stored outputs of jobs that no longer exist, in a folder of results.
 
-        The jobs of a backbone or seed that params.yaml no longer names. To DVC, which can depend on
-        a folder only as a complete, they would be part of what the study reads.
+        These are the jobs of backbones or seeds that were removed from params.yaml. DVC can depend
+        on a folder only as a whole and would count such files as inputs of the study.
         """
         if folder not in self._folders:
             return
         for name, content in self.hashes.listing(folder):
             path = f"{folder}/{name}"
-            if self._is_stray(path, content):
+            if self._is_orphaned(path, content):
                 yield path
 
-    def _fingerprint(self, path: str) -> str:
+    def _dependency_hash(self, path: str) -> str:
         content = self.content(path)
         assert content is not None
         if not is_code(path):
@@ -156,20 +166,23 @@ class Workspace:
         files = [] if content.nfiles is None else self.hashes.listing(path)
         return self._code.fingerprint(path, content, files)
 
-    def _look(self, path: str) -> Content | None:
+    def _read_content(self, path: str) -> Content | None:
         if path not in self._folders:
             return self.hashes.content(path)
         if not (self.root / path).is_dir():
             return None
-        files = self.hashes.listing(path)
         return folder_content(
-            [(name, each) for name, each in files if not self._is_stray(f"{path}/{name}", each)]
+            [
+                (name, content)
+                for name, content in self.hashes.listing(path)
+                if not self._is_orphaned(f"{path}/{name}", content)
+            ]
         )
 
-    def _is_stray(self, path: str, content: Content) -> bool:
+    def _is_orphaned(self, path: str, content: Content) -> bool:
         if path in self._outs:
             return False
-        return content.md5 in self._past.get(path, ()) and self.store.has(content)
+        return content.md5 in self._past_outputs.get(path, ()) and self.store.has(content)
 
     @cached_property
     def _outs(self) -> set[str]:
@@ -177,29 +190,29 @@ class Workspace:
 
     @cached_property
     def _folders(self) -> set[str]:
-        """Folders that jobs depend on as a complete, because other jobs write into them."""
-        above = {str(parent) for path in self._outs for parent in Path(path).parents}
-        return {path for job in self.jobs.values() for path in job.deps if path in above}
+        """Folders that jobs depend on as a whole because other jobs write into them."""
+        parents = {str(parent) for path in self._outs for parent in Path(path).parents}
+        return {path for job in self.jobs.values() for path in job.deps if path in parents}
 
     @cached_property
-    def _past(self) -> dict[str, set[str]]:
-        """What jobs that the study no longer has have written: md5s by path."""
-        found: dict[str, set[str]] = {}
-        gone = [entry for name, entry in self.lock.entries.items() if self._is_gone(name)]
+    def _past_outputs(self) -> dict[str, set[str]]:
+        """Outputs of jobs that no longer exist: md5s by path."""
+        outputs: dict[str, set[str]] = {}
+        records = [entry for name, entry in self.lock.entries.items() if self._is_past_job(name)]
         for folder in (self.root / FOLDER).glob("*"):
-            if self._is_gone(folder.name):
-                gone += records_of_job(self.root, folder.name)
-        for record in gone:
+            if self._is_past_job(folder.name):
+                records += records_of_job(self.root, folder.name)
+        for record in records:
             for path, content in record.outs.items():
-                found.setdefault(path, set()).add(content.md5)
-        return found
+                outputs.setdefault(path, set()).add(content.md5)
+        return outputs
 
-    def _is_gone(self, name: str) -> bool:
+    def _is_past_job(self, name: str) -> bool:
         return name not in self.jobs and name.partition("@")[0] not in self.unsupported_stages
 
-    def _lies_there(self, record: JobRecord) -> bool:
+    def _outputs_match(self, record: JobRecord) -> bool:
         job = self.jobs[record.job]
         return set(record.outs) == set(job.outs) and all(
-            (found := self.content(path)) is not None and found.md5 == content.md5
+            (current := self.content(path)) is not None and current.md5 == content.md5
             for path, content in record.outs.items()
         )

@@ -1,9 +1,9 @@
-"""carbench audit review: lay the audit's doubtful pairs out for a person to judge.
+"""carbench audit review: prepare the audit's doubtful pairs for review by a person.
 
-Writes contact sheets of the doubtful pairs between the images that judge and those that train,
-and of a random sample of the rest, and reviewed.csv, in which a person writes "same" or "different"
-behind each. With `audit.reviewed` set to that file the groups, the split and the leak follow.
-Verdicts that were given before stay in the file.
+Writes contact sheets of the doubtful pairs between training and test images and of a random sample
+of the other pairs, and reviewed.csv, in which a person enters "same" or "different" for each pair.
+If `audit.reviewed` is set to that file, groups, split and leakage follow the verdicts. Earlier
+verdicts stay in the file.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     actions = parser.add_subparsers(dest="action", required=True)
-    review = actions.add_parser("review", help="lay doubtful pairs out for a person to judge")
+    review = actions.add_parser("review", help="prepare doubtful pairs for review")
     review.add_argument(
         "--output", type=Path, default=Path("review"), help="folder to write to (default: review)"
     )
@@ -23,20 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample",
         type=int,
         default=60,
-        help="so many of the pairs that are not doubtful, at random (default: 60)",
+        help="number of pairs that are not doubtful, chosen at random (default: 60)",
     )
     review.add_argument(
         "--found",
         action="store_true",
-        help="instead the pairs that the audit found, from the least alike: to reject wrong ones",
+        help="review the pairs that the audit found, the least similar first, to reject wrong ones",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the sheets and the CSV, and say what to do with them.
+    """Write the sheets and the CSV, and print the next step.
 
     Raises:
-        CarbenchError: the results are not those of today's parameters, code and images.
+        CarbenchError: the results do not match the current parameters, code and images.
     """
     from carbench.data.audit.reviewing import lay_out
     from carbench.engines.staleness import require_up_to_date
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{table}: every pair has a verdict ({laid.judged}).")  # noqa: T201
         return 0
     print(  # noqa: T201
-        f"{table}: {laid.waiting} pairs to judge, shown in {', '.join(map(str, laid.sheets))}.\n"
+        f"{table}: {laid.waiting} pairs to review, shown in {', '.join(map(str, laid.sheets))}.\n"
         'Write "same" or "different" in the column verdict, set `audit.reviewed` to this file in '
         "params.yaml, and run again."
     )

@@ -1,7 +1,7 @@
-"""compare: whether experiments really differ, not only by how much.
+"""carbench compare: test whether experiments differ significantly, and by how much.
 
-Takes DVC experiments, branches, tags, commits or ``workspace``. Pairs their answers to the clean
-test images that both have, and judges with the statistics of stage aggregate.
+Takes DVC experiments, branches, tags, commits or ``workspace``. Their predictions are paired on
+the clean test images that both have, and compared with the statistics of stage aggregate.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments of `carbench compare`."""
+    """Add the arguments."""
     parser.add_argument(
         "experiments",
         metavar="EXP",
         nargs="+",
-        help="a DVC experiment, a branch, tag or commit, or `workspace`. One alone is compared "
-        "with the workspace; of several the first is what the others are compared with",
+        help="a DVC experiment, a branch, tag or commit, or `workspace`. A single one is "
+        "compared with the workspace; of several, the first is the reference",
     )
     parser.add_argument(
         "--json",
@@ -38,11 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print; return the exit status, 0 whether they differ or not.
 
     Raises:
-        CarbenchError: an experiment is unknown, given twice, its results are missing or out of
-            reach, or it shares no image with the reference; or the workspace's are not those of
-            its parameters.
+        CarbenchError: an experiment is unknown or given twice, its results are missing or cannot
+            be fetched, it shares no image with the reference, or the workspace is not up to date.
     """
-    # Pandas and scipy take a second to load, which `--help` need not wait for.
+    # pandas and scipy take a second to load, which `--help` should not wait for.
     from carbench.cli.experiments.formatting import changed_params, document, text
     from carbench.cli.experiments.loading import read_experiment, read_params
     from carbench.core.params import lookup, read_section, read_yaml
@@ -83,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
             },
         )
     if args.json != "-":
-        said = [
+        texts = [
             text(comparison, changed, params.confidence)
             for comparison, changed in zip(comparisons, changes, strict=True)
         ]
-        sys.stdout.write("\n\n\n".join(said) + "\n")
+        sys.stdout.write("\n\n\n".join(texts) + "\n")
     return 0
 
 
@@ -96,7 +95,7 @@ def _refuse_repeated(names: list[str]) -> None:
         if names.count(name) > 1:
             raise CarbenchError(
                 f"carbench compare {' '.join(names)}",
-                found=f"{name} twice (one alone is compared with the workspace)",
+                found=f"{name} twice (a single one is compared with the workspace)",
                 expected="different experiments",
                 fix="name another experiment or commit",
             )
@@ -110,22 +109,22 @@ def _metrics(revision: Revision) -> Any:
         raise CarbenchError(
             revision.where(path),
             found=f"no readable JSON ({error})",
-            expected="what stage aggregate writes",
+            expected="the output of stage aggregate",
             fix="run the study again",
         ) from None
 
 
-def _write(place: str, content: dict[str, Any]) -> None:
-    said = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if place == "-":
-        sys.stdout.write(said)
+def _write(path: str, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
         return
     try:
-        Path(place).write_text(said, encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise CarbenchError(
-            place,
-            found=f"a place that cannot be written to ({error.strerror})",
+            path,
+            found=f"a path that cannot be written to ({error.strerror})",
             expected="a file in a folder that exists",
             fix="name another file, or `--json -` to print the numbers",
         ) from None

@@ -1,7 +1,7 @@
-"""carbench pin: write down which trained weights are meant, by commit and content.
+"""carbench pin: pin pretrained weights by commit and hash.
 
-Asks the hub: for every `weights: pretrained` of params.yaml, of which only the pins change, and for
-the candidates of `screen:`, whose pins are added to the table that `screen.weights` names.
+Queries the Hugging Face hub for every `weights: pretrained` in params.yaml, in which only the pins
+change, and for the candidates of `screen:`, whose pins are added to the table `screen.weights`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ log = logging.getLogger("carbench")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
         "repository",
         metavar="OWNER/NAME",
         nargs="?",
-        help="print the pin of this repository (default: pin what params.yaml names)",
+        help="print the pin of this repository (default: pin the weights in params.yaml)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pin, and say what was pinned; return 1 if a candidate could not be pinned.
+    """Pin and print the pins; return 1 if a candidate could not be pinned.
 
     Raises:
-        CarbenchError: params.yaml cannot be read, or the hub not asked; the file is as it was.
+        CarbenchError: params.yaml cannot be read, or the hub cannot be reached; nothing is written.
     """
     from carbench.models.hub import newest
     from carbench.models.pinning import as_yaml, pin_all
@@ -42,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     pinned = pin_all(path)
     for name, pin in pinned.items():
         print(f"{path}: {name}: {as_yaml(pin)}")  # noqa: T201
-    failed = asked = False
+    failed = any_candidates = False
     for model, found in pin_candidates(path):
-        asked = True
+        any_candidates = True
         if isinstance(found, WeightsHub):
             print(f"{model}: {as_yaml(found)}")  # noqa: T201
         else:
             failed = True
             log.error("%s", found)
-    if not pinned and not asked:
+    if not pinned and not any_candidates:
         print(f"{path}: nothing to pin")  # noqa: T201
     return int(failed)

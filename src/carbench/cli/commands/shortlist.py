@@ -1,7 +1,7 @@
-"""carbench shortlist: write the candidates of the shortlist into params.yaml as backbones.
+"""carbench shortlist: write the shortlisted candidates into params.yaml as backbones.
 
-Of params.yaml only the section `backbones:` changes. A backbone that is there already and is on the
-shortlist keeps its name and its own `train:`; `--keep` also keeps those that are not on it.
+Only the section `backbones:` of params.yaml changes. A shortlisted backbone that is already there
+keeps its name and its `train:`; `--keep` also keeps backbones that are not shortlisted.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
         "--keep", action="store_true", help="keep the backbones that are not on the shortlist"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the shortlist, and say what was written.
+    """Write the backbones and print them.
 
     Raises:
-        CarbenchError: nothing is on the shortlist, or it is not that of today's parameters, code
-            and images; params.yaml is as it was.
+        CarbenchError: the shortlist is empty or stale; params.yaml is not changed.
     """
     from carbench.engines.staleness import direct_upstream, require_up_to_date
     from carbench.engines.sync import job_statuses, open_workspace

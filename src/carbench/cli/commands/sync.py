@@ -1,7 +1,7 @@
-"""carbench sync: tell each engine what the other has made.
+"""carbench sync: make results of one engine up to date for the other.
 
-`snakemake` does this by itself, before it plans and after it ran. By hand it is the fast way to see
-what is stale in a large study, and to bring dvc.lock up to date after a killed run.
+`snakemake` does this by itself before it plans and after it ran. The command is a fast way to list
+stale jobs of a large study, and to update dvc.lock after a killed run.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ log = logging.getLogger("carbench")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
-        "--check", action="store_true", help="say what is stale; write nothing; 1 if anything is"
+        "--check",
+        action="store_true",
+        help="list stale jobs, write nothing, and exit with 1 if there are any",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sync, and say how many jobs are current and which are not."""
+    """Synchronise the engines and list the stale jobs."""
     workspace = open_workspace(Path()) if args.check else open_cleaned_workspace(Path())
     statuses = job_statuses(workspace)
     if not args.check:
         if repair_rwlock(Path()):
-            log.info("DVC's own lock file was cut short by a kill; removed")
+            log.info(
+                "removed DVC's rwlock file, which was incomplete: DVC was killed while writing it"
+            )
         sync_to_snakemake(workspace, statuses)
-        news = sync_to_dvc(workspace, statuses)
-        if news:
-            log.info("dvc.lock now has %s", ", ".join(news))
+        added = sync_to_dvc(workspace, statuses)
+        if added:
+            log.info("added to dvc.lock: %s", ", ".join(added))
     stale = [name for name, status in statuses.items() if not status.up_to_date]
-    log.info("%d of %d jobs are current", len(statuses) - len(stale), len(statuses))
+    log.info("%d of %d jobs are up to date", len(statuses) - len(stale), len(statuses))
     if stale:
-        log.info("not by themselves: %s", ", ".join(stale))
+        log.info("stale, apart from what follows from them: %s", ", ".join(stale))
     return 1 if args.check and stale else 0

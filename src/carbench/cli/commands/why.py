@@ -1,4 +1,4 @@
-"""carbench why TARGET...: why a job would run again, in a sentence; the same for both engines.
+"""carbench why TARGET...: explain why a job would run again, in either engine.
 
 A target is a job (train@resnet-0), a stage (train) or a file that a job makes.
 """
@@ -16,21 +16,23 @@ from carbench.engines.sync import job_statuses, open_workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
-    parser.add_argument("targets", nargs="*", help="jobs, stages or files (default: what is stale)")
+    """Add the arguments."""
+    parser.add_argument(
+        "targets", nargs="*", help="jobs, stages or files (default: all stale jobs)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a sentence a job."""
+    """Print one explanation per job."""
     workspace = open_workspace(Path())
     statuses = job_statuses(workspace)
     upstream = direct_upstream(workspace.jobs)
     targets = [target for target in args.targets if target not in workspace.unsupported_stages]
     for stage in args.targets:
-        if what := workspace.unsupported_stages.get(stage):
-            print(f"{stage} is left to DVC and Snakemake, each by itself: it has {what}.")  # noqa: T201
+        if reason := workspace.unsupported_stages.get(stage):
+            print(f"{stage} has no records, because it uses {reason}; see DVC and Snakemake.")  # noqa: T201
     if args.targets:
-        names = [name for target in targets for name in jobs_at(workspace.jobs, target)]
+        names = [name for target in targets for name in jobs_of_target(workspace.jobs, target)]
     else:
         names = [name for name, status in statuses.items() if not status.up_to_date]
     for name in dict.fromkeys(names):
@@ -40,20 +42,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def jobs_at(jobs: Mapping[str, JobSpec], target: str) -> list[str]:
-    """Return the names of the jobs that a target means.
+def jobs_of_target(jobs: Mapping[str, JobSpec], target: str) -> list[str]:
+    """Return the names of the jobs that a target refers to.
 
     Raises:
-        CarbenchError: it means none.
+        CarbenchError: there are none.
     """
     path = target.removeprefix("./").rstrip("/")
-    found = [
+    names = [
         name
         for name, job in jobs.items()
         if target in (name, job.stage)
         or any(out == path or out.startswith(f"{path}/") for out in job.outs)
     ]
-    if not found:
+    if not names:
         raise CarbenchError(
             target,
             found="no such job",
@@ -61,4 +63,4 @@ def jobs_at(jobs: Mapping[str, JobSpec], target: str) -> list[str]:
             "one of its jobs such as train@NAME-SEED, or a file that a job makes",
             fix="correct the name; `dvc stage list` lists all jobs",
         )
-    return found
+    return names

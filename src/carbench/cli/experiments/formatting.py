@@ -19,7 +19,7 @@ def changed_params(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     return [
         (key, before.get(key, ABSENT), after.get(key, ABSENT))
         for key in dict.fromkeys([*before, *after])
-        if key not in before or key not in after or _unlike(before[key], after[key])
+        if key not in before or key not in after or _differ(before[key], after[key])
     ]
 
 
@@ -54,33 +54,33 @@ def verdict(comparison: ExperimentComparison) -> str:
 def remarks(comparison: ExperimentComparison, confidence: float) -> list[str]:
     """Return what a reader needs to know to interpret the numbers, one sentence each."""
     one, two = comparison.reference, comparison.other
-    said = [
+    lines = [
         f"Chosen on the validation set: {comparison.chosen.reference} in {one}, "
         f"{comparison.chosen.other} in {two}. The intervals hold jointly with "
         f"{100 * confidence:g} % confidence, and p is corrected for all rows. `better` is the "
         f"probability that {two} is truly better, for that row alone."
     ]
     if comparison.tested_apart:
-        said.append(
+        lines.append(
             f"The splits differ: of {comparison.reference_images} clean test images in {one} and "
             f"{comparison.other_images} in {two}, only the {comparison.images} that are in both "
             f"are compared. {_tested_apart(comparison.tested_apart)}"
         )
     elif comparison.images < max(comparison.reference_images, comparison.other_images):
-        said.append(
+        lines.append(
             f"Of {comparison.reference_images} clean test images in {one} and "
             f"{comparison.other_images} in {two}, only the {comparison.images} that are clean and "
             "the same in both are compared."
         )
     if comparison.relabelled:
         count = _count("image", comparison.relabelled)
-        said.append(f"Excluded: {count} with another class in the other experiment.")
+        lines.append(f"Excluded: {count} with another class in the other experiment.")
     if comparison.replaced:
         count = _count("image", comparison.replaced)
-        said.append(f"Excluded: {count} with the same name but different content.")
+        lines.append(f"Excluded: {count} with the same name but different content.")
     pairs = [comparison.chosen, *comparison.backbones]
     if not all(pair.knows_trainings for pair in pairs):
-        said.append(
+        lines.append(
             "One seed does not show how much training runs vary: the result is about these "
             "training runs, not about the parameters. Add seeds to find out."
         )
@@ -89,8 +89,8 @@ def remarks(comparison: ExperimentComparison, confidence: float) -> list[str]:
         (comparison.other_only, two, one),
     ):
         if names:
-            said.append(f"{', '.join(names)}: in {has}, not in {lacks}.")
-    return said
+            lines.append(f"{', '.join(names)}: in {has}, not in {lacks}.")
+    return lines
 
 
 def table(comparison: ExperimentComparison) -> str:
@@ -165,9 +165,9 @@ def document(
 def _row(pair: Pair) -> tuple[str, ...]:
     found = pair.comparison
     if found.significant:
-        said = "better" if found.difference.value > 0 else "worse"
+        verdict_text = "better" if found.difference.value > 0 else "worse"
     else:
-        said = "same predictions" if pair.identical else "not significant"
+        verdict_text = "same predictions" if pair.identical else "not significant"
     name = pair.other if pair.reference == pair.other else f"{pair.reference} -> {pair.other}"
     return (
         name,
@@ -176,7 +176,7 @@ def _row(pair: Pair) -> tuple[str, ...]:
         _interval(found.difference, sign="+"),
         _p(found.p_adjusted),
         f"{100 * found.better:.0f} %",
-        said,
+        verdict_text,
     )
 
 
@@ -243,7 +243,7 @@ def _flat(content: dict[str, Any], before: str = "") -> dict[str, Any]:
     return found
 
 
-def _unlike(one: Any, two: Any) -> bool:
+def _differ(one: Any, two: Any) -> bool:
     return json.dumps(one) != json.dumps(two)  # 1 is not true, and 1.0 not 1
 
 

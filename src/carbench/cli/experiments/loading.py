@@ -1,4 +1,4 @@
-"""Reads what an experiment, a commit or the workspace holds of a study's results."""
+"""Loading of the results of an experiment, a commit or the workspace."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MANIFEST = "results/data/manifest.csv"
 
 
 def read_params(revision: Revision) -> dict[str, Any]:
-    """Return its params.yaml.
+    """Return the params.yaml of a revision.
 
     Raises:
-        CarbenchError: it has none, or one that is not of a study.
+        CarbenchError: it is missing or not that of a study.
     """
     where = revision.where("params.yaml")
     try:
@@ -37,15 +37,15 @@ def read_params(revision: Revision) -> dict[str, Any]:
 
 
 def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
-    """Return what it found on its test images.
+    """Return the predictions of a revision on its test images.
 
     Args:
-        revision: whose results.
-        params: its params.yaml, which says which backbones and seeds there are.
+        revision: the revision.
+        params: its params.yaml, with the backbones and seeds.
 
     Raises:
-        CarbenchError: a result is missing, out of reach or damaged, or params.yaml names no
-            backbones and seeds.
+        CarbenchError: a result is missing, damaged or cannot be fetched, or params.yaml has no
+            backbones or seeds.
     """
     where = revision.where("params.yaml")
     backbones, seeds = params.get("backbones"), params.get("seeds")
@@ -59,19 +59,21 @@ def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
             revision.where(CHOICE),
             found=f"{', '.join(chosen) or 'nothing'} as the chosen backbone",
             expected=f"one of those in params.yaml ({', '.join(names)})",
-            fix="run the study again, so that its results belong to its params.yaml",
+            fix="run the study again, so that its results match its params.yaml",
         )
-    places = {
+    predictions = {
         name: [f"results/evaluate/{name}/{seed}/predictions.csv" for seed in seeds]
         for name in names
     }
-    files = {name: [Path(revision.where(path)) for path in own] for name, own in places.items()}
+    files = {
+        name: [Path(revision.where(path)) for path in paths] for name, paths in predictions.items()
+    }
     tables = {
         name: [
             parse_predictions(BytesIO(revision.read(path)), where, (*COLUMNS, "leaked"))
-            for path, where in zip(own, files[name], strict=True)
+            for path, where in zip(paths, files[name], strict=True)
         ]
-        for name, own in places.items()
+        for name, paths in predictions.items()
     }
     manifest = _read_table(revision, MANIFEST, ("image", "sha256"))
     content = manifest.drop_duplicates("image").set_index("image")["sha256"]
@@ -91,5 +93,5 @@ def _no_study(where: str, found: str) -> CarbenchError:
         where,
         found=found,
         expected="the parameters of a study",
-        fix="compare a commit or experiment of a study; presets/ holds complete files",
+        fix="compare a commit or experiment of a study; presets/ has complete files",
     )

@@ -1,4 +1,4 @@
-"""What carbench knows of the engines from the inside is still so; else this says what moved."""
+"""The internals of the engines that carbench uses are those of the pinned versions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from carbench.engines.engine_jobs import dvc_jobs
 from carbench.engines.snakemake_session import reject_unsafe_options, reject_untargeted_subprocess
 from conftest import ROOT, Project
 
-MOVED = (
-    "moved: look at src/carbench/engines/*internals.py, the only modules that use it, then raise "
+CHANGED = (
+    "changed: adapt src/carbench/engines/*internals.py, the only modules that use it, then update "
     "the versions in engine_versions.py and in pyproject.toml"
 )
 
@@ -26,78 +26,78 @@ MOVED = (
 JOB = JobSpec("x@1", "x", "command", (), (), ("results/x",), frozenset())
 
 
-class Bare:
-    """An object with attributes that Snakemake may remember by."""
+class Namespace:
+    """An object with the given attributes."""
 
     def __init__(self, **attributes: object) -> None:
         vars(self).update(attributes)
 
 
-def test_versions_are_those_that_the_internals_were_written_against() -> None:
+def test_the_installed_versions_are_the_supported_ones() -> None:
     requirements = (ROOT / "pyproject.toml").read_text()
     for package, written in (
         ("snakemake", engine_versions.SNAKEMAKE),
         ("dvc", engine_versions.DVC),
     ):
-        assert version(package) == written, f"{package} {MOVED}"
+        assert version(package) == written, f"{package} {CHANGED}"
     assert f'"snakemake=={engine_versions.SNAKEMAKE}"' in requirements
     assert f'"dvc[gs]=={engine_versions.DVC}"' in requirements
 
 
-def test_snakemakes_records() -> None:
+def test_snakemakes_metadata_has_the_expected_form() -> None:
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
     from snakemake.persistence.file import FilePersistence
 
     assert RECORD_FORMAT_VERSION == snakemake_internals.RECORD_FORMAT, (
-        f"Snakemake's records {MOVED}"
+        f"Snakemake's records {CHANGED}"
     )
     fields = {"rule", "input", "params", "code", "shellcmd", "incomplete", "input_checksums"}
-    assert fields <= set(MetadataRecord.model_fields), f"Snakemake's MetadataRecord {MOVED}"
+    assert fields <= set(MetadataRecord.model_fields), f"Snakemake's MetadataRecord {CHANGED}"
     for name in ("_read_record", "_write_record", "_record_path", "_unmark_incomplete"):
-        assert hasattr(FilePersistence, name), f"FilePersistence.{name} {MOVED}"
+        assert hasattr(FilePersistence, name), f"FilePersistence.{name} {CHANGED}"
 
 
-def test_an_accepted_record_is_never_outdated_and_a_refused_one_always(tmp_path: Path) -> None:
+def test_snakemake_follows_the_marks_of_up_to_date_and_stale_outputs(tmp_path: Path) -> None:
     from snakemake.io import _IOFile
 
     metadata = snakemake_internals.SnakemakeMetadata(tmp_path)
-    rule = Bare(shellcmd="new command", name="x")
+    rule = Namespace(shellcmd="new command", name="x")
     output = _IOFile("results/x", None)
-    job = Bare(
+    job = Namespace(
         output=[output], input=[], rule=rule, non_derived_params=["new"], log=[], conda_env=None
     )
     answers = {}
     for name, write in (
-        ("accepted", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
-        ("refused", lambda: metadata.mark_stale("results/x", JOB, "because")),
-        ("accepted again", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
+        ("up to date", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
+        ("stale", lambda: metadata.mark_stale("results/x", JOB, "because")),
+        ("up to date again", lambda: metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))),
     ):
         write()
-        asked = snakemake_internals.SnakemakeMetadata(tmp_path)._files  # as another process sees it
+        asked = snakemake_internals.SnakemakeMetadata(tmp_path)._files  # as in another process
         assert asked.has_metadata(job)
         assert not asked.has_outdated_metadata(job)
-        assert not any(asked.input_changed(job)), f"Snakemake's input_changed {MOVED}"
-        assert not any(asked.code_changed(job)), f"Snakemake's code_changed {MOVED}"
+        assert not any(asked.input_changed(job)), f"Snakemake's input_changed {CHANGED}"
+        assert not any(asked.code_changed(job)), f"Snakemake's code_changed {CHANGED}"
         answers[name] = asked.params_changed(job)
-    assert not answers["accepted"], f"Snakemake's params_changed {MOVED}"
-    assert not answers["accepted again"], f"Snakemake's params_changed {MOVED}"
-    assert answers["refused"], f"Snakemake's params_changed {MOVED}"
-    assert "because" in str(answers["refused"])
+    assert not answers["up to date"], f"Snakemake's params_changed {CHANGED}"
+    assert not answers["up to date again"], f"Snakemake's params_changed {CHANGED}"
+    assert answers["stale"], f"Snakemake's params_changed {CHANGED}"
+    assert "because" in str(answers["stale"])
     record = metadata._files._read_record("results/x")
-    assert (record.starttime, record.endtime) == (1.0, 2.0), "times are kept through a refusal"
+    assert (record.starttime, record.endtime) == (1.0, 2.0), "marking as stale keeps the times"
     metadata._files._mark_incomplete("results/x", None)
     snakemake_internals.SnakemakeMetadata(tmp_path).clear_incomplete("results/x")
     marked = snakemake_internals.SnakemakeMetadata(tmp_path)._files._filter_incomplete_keys(
         ["results/x"]
     )
-    assert not marked, f"Snakemake's marks of incomplete files {MOVED}"
+    assert not marked, f"Snakemake's marks of incomplete files {CHANGED}"
 
 
 @pytest.mark.parametrize("how", ["written elsewhere", "renamed", "another format"])
-def test_a_record_that_snakemake_does_not_read_back_is_noticed(
+def test_metadata_that_snakemake_reads_differently_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """As another version may do it: in a sentence, and before a stale result counts as current."""
+    """As with an incompatible version: it is reported before a stale result counts as current."""
     from snakemake.persistence import file
 
     if how == "written elsewhere":
@@ -110,12 +110,12 @@ def test_a_record_that_snakemake_does_not_read_back_is_noticed(
     def write() -> None:
         snakemake_internals.SnakemakeMetadata(tmp_path).mark_stale("results/x", JOB, "because")
 
-    with pytest.raises(CarbenchError, match=r"^snakemake .*an interior .*Fix: install"):
+    with pytest.raises(CarbenchError, match=r"^snakemake .*unknown internals .*Fix: install"):
         write()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"starttime": "yesterday"}', "\udcff"])
-def test_an_unreadable_record_is_written_again(tmp_path: Path, content: str) -> None:
+def test_unreadable_metadata_is_replaced(tmp_path: Path, content: str) -> None:
     metadata = snakemake_internals.SnakemakeMetadata(tmp_path)
     metadata.mark_up_to_date("results/x", JOB, (1.0, 2.0))
     (place,) = (tmp_path / ".snakemake/metadata").iterdir()
@@ -128,12 +128,12 @@ def options(words: list[str] | None) -> snakemake_internals.SnakemakeOptions:
     return snakemake_internals.snakemake_options(words)
 
 
-def workflow(**settings: object) -> Bare:
-    """What of Snakemake's workflow is there while its Snakefile is read."""
+def workflow(**settings: object) -> Namespace:
+    """Return the part of Snakemake's workflow object that exists while its Snakefile is read."""
     from snakemake.settings.types import StorageSettings, WorkflowSettings
 
     storage = StorageSettings(default_storage_provider=settings.pop("provider", None))
-    return Bare(workflow_settings=WorkflowSettings(**settings), storage_settings=storage)
+    return Namespace(workflow_settings=WorkflowSettings(**settings), storage_settings=storage)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def workflow(**settings: object) -> Bare:
         ([], {"provider": "fs"}, "--default-storage-provider fs"),
     ],
 )
-def test_what_would_hide_a_stale_result_is_refused(
+def test_options_that_hide_stale_results_are_rejected(
     words: list[str], settings: dict[str, Any], found: str, tmp_path: Path
 ) -> None:
     from snakemake.settings.enums import PersistenceBackend
@@ -161,7 +161,7 @@ def test_what_would_hide_a_stale_result_is_refused(
         reject_unsafe_options(options(words), workflow(**settings))
 
 
-def test_what_hides_nothing_is_not_refused() -> None:
+def test_other_options_are_accepted() -> None:
     for words in (["--touch"], ["--ignore-incomplete", "--nolock", "--no-hooks"], None):
         reject_unsafe_options(options(words), workflow())
     reject_untargeted_subprocess(["snakemake", "--mode", "subprocess", "--target-jobs", "split:"])
@@ -183,15 +183,15 @@ def test_what_hides_nothing_is_not_refused() -> None:
         ("--touch", set(), False),
     ],
 )
-def test_a_command_line_is_read_as_snakemake_reads_it(
+def test_command_lines_are_parsed_as_by_snakemake(
     words: str, again: set[str], read_only: bool
 ) -> None:
     found = options(words.split())
     assert (found.forced, found.read_only) == (again, read_only)
 
 
-def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While results/ are written, a stage of DVC that writes there stops and names the process."""
+def test_locks_are_shared_with_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While carbench writes results/, a stage of DVC that writes there names it and fails."""
     from dvc.exceptions import DvcException
     from dvc.fs import localfs
     from dvc.lock import LockError, make_lock
@@ -199,7 +199,7 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
     names = list(inspect.signature(rwlock).parameters)
-    assert names == ["tmp_dir", "fs", "cmd", "read", "write", "hardlink"], f"dvc.rwlock {MOVED}"
+    assert names == ["tmp_dir", "fs", "cmd", "read", "write", "hardlink"], f"dvc.rwlock {CHANGED}"
     stage = (str(tmp_path / ".dvc/tmp"), localfs, "dvc repro", [])
     written = [str(tmp_path / "results/split/split.csv")]
 
@@ -216,7 +216,7 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with rwlock(*stage, written, False), pytest.raises(BlockingIOError, match="dvc repro"):
         write()
     with dvc_internals.dvc_repo_lock(tmp_path):
-        monkeypatch.setattr(dvc_internals, "DVC_PATIENCE", 0.0)
+        monkeypatch.setattr(dvc_internals, "DVC_LOCK_TIMEOUT", 0.0)
         monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0.0)
         with pytest.raises(BlockingIOError):
             write()
@@ -249,10 +249,10 @@ def test_dvcs_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_what_is_forced_reaches_jobs_without_the_environment(
+def test_forced_jobs_are_known_to_jobs_without_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a cluster: the job's own Snakemake reads it from a file. Looking changes nothing."""
+    """On a cluster, the job reads them from a file, which read-only runs do not write."""
     monkeypatch.delenv(forced_jobs.FORCED_VARIABLE, raising=False)
     forced_jobs.publish_forced_jobs(tmp_path, {"cost"}, read_only=False)
     forced_jobs.publish_forced_jobs(tmp_path, {"train"}, read_only=True)
@@ -265,7 +265,7 @@ def test_what_is_forced_reaches_jobs_without_the_environment(
     assert not forced_jobs.is_forced({"cost"})
 
 
-def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
+def test_dvc_yaml_is_resolved_as_by_dvc(shipped: Project) -> None:
     ours, theirs = read_jobs(shipped.root), dvc_jobs(shipped.root)
     assert set(ours) == set(theirs)
     for name, job in ours.items():
@@ -275,7 +275,7 @@ def test_the_table_of_jobs_is_dvcs(shipped: Project) -> None:
         assert set(job.params) == set(theirs[name].params)
 
 
-# Stages of somebody's own, with all that DVC knows.
+# User-defined stages with many features of dvc.yaml.
 OWN = """
 vars:
   - folder: results
@@ -311,7 +311,7 @@ stages:
 """
 
 
-def test_stages_of_ones_own_are_those_of_dvc_or_left_alone(tmp_path: Path) -> None:
+def test_user_defined_stages_are_resolved_as_by_dvc_or_unsupported(tmp_path: Path) -> None:
     from dvc.repo import Repo
 
     Repo.init(str(tmp_path), no_scm=True).close()
@@ -337,7 +337,7 @@ def test_stages_of_ones_own_are_those_of_dvc_or_left_alone(tmp_path: Path) -> No
     "stages",
     ["", "[]", "{s: }", "{s: a}", "{s: {}}", "{s: {cmd: a, outs: [1]}}"],
 )
-def test_a_stage_without_form_is_left_to_dvc_or_told(tmp_path: Path, stages: str) -> None:
+def test_malformed_stages_are_unsupported_or_reported(tmp_path: Path, stages: str) -> None:
     (tmp_path / "dvc.yaml").write_text(f"stages: {stages}\n")
     (tmp_path / "params.yaml").write_text("a: 1\n")
     try:
@@ -347,7 +347,7 @@ def test_a_stage_without_form_is_left_to_dvc_or_told(tmp_path: Path, stages: str
 
 
 @pytest.mark.parametrize("place", ["default", "repository", "clone", "user"])
-def test_the_cache_is_where_dvc_says(
+def test_the_cache_folder_is_that_of_dvc(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dvc.repo import Repo
@@ -370,7 +370,7 @@ def test_the_cache_is_where_dvc_says(
         assert (cache_folder(root) / "files/md5").resolve() == theirs.resolve()
 
 
-def test_options_are_those_that_dvc_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_read_as_by_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvc.repo import Repo
 
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))

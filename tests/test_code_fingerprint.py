@@ -1,4 +1,4 @@
-"""The fingerprint of code changes with what the code does, and with nothing else."""
+"""The fingerprint of code changes if the code does something else, and only then."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FILES = sorted((ROOT / "src/carbench").rglob("*.py"))
         ('    """Of a circle."""\n', ""),
     ],
 )
-def test_comments_docstrings_and_layout_do_not_count(old: str, new: str) -> None:
+def test_comments_docstrings_and_layout_do_not_change_the_fingerprint(old: str, new: str) -> None:
     assert old in MODULE
     assert fingerprint(MODULE.replace(old, new).encode()) == fingerprint(MODULE.encode())
 
@@ -51,13 +51,13 @@ def test_comments_docstrings_and_layout_do_not_count(old: str, new: str) -> None
         ("return ", "yield "),
     ],
 )
-def test_everything_else_counts(old: str, new: str) -> None:
+def test_every_other_edit_changes_the_fingerprint(old: str, new: str) -> None:
     assert old in MODULE
     assert fingerprint(MODULE.replace(old, new).encode()) != fingerprint(MODULE.encode())
 
 
 @given(st.sampled_from(FILES), st.integers(0))
-def test_a_changed_constant_of_any_module_counts(path, place) -> None:  # type: ignore[no-untyped-def]
+def test_a_changed_constant_in_any_module_changes_its_fingerprint(path, place) -> None:  # type: ignore[no-untyped-def]
     source = path.read_bytes()
     tree = ast.parse(source)
     numbers = [
@@ -72,12 +72,12 @@ def test_a_changed_constant_of_any_module_counts(path, place) -> None:  # type: 
 
 
 @pytest.mark.parametrize("source", [b"def", b"\0", b"\xff\xfe", b"(" * 5000, b""])
-def test_what_is_no_python_has_a_fingerprint_of_its_bytes(source: bytes) -> None:
+def test_other_files_are_fingerprinted_by_their_bytes(source: bytes) -> None:
     assert fingerprint(source) == fingerprint(source)
     assert fingerprint(source) != fingerprint(source + b"1")
 
 
-def test_a_folder_changes_with_its_files_and_their_names(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_folders_fingerprint_changes_with_its_files_and_their_names(tmp_path) -> None:  # type: ignore[no-untyped-def]
     folder = tmp_path / "src"
     folder.mkdir()
 

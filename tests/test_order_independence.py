@@ -1,4 +1,4 @@
-"""Results do not depend on what no fingerprint holds: the order of names and of files."""
+"""Results do not depend on the order of names and files, which fingerprints do not include."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from carbench.core.stage import Stage
 from carbench.engines.dvc_yaml import read_jobs
 from conftest import ROOT, Project, active_environment
 
-# What reads more than one backbone, pool or class, and loads neither torch nor images.
+# Stages that read several backbones, pools or classes, and load neither torch nor images.
 STAGES = ("choose", "calibrate", "aggregate", "learning_curve", "shortlist")
 
 
 def reversed_names(value: Any) -> Any:
-    """The same parameters, with the names of all mappings in the opposite order."""
+    """Return the same parameters with all mappings in reverse order."""
     if isinstance(value, dict):
         return {name: reversed_names(value[name]) for name in reversed(value)}
     return [reversed_names(each) for each in value] if isinstance(value, list) else value
@@ -32,10 +32,10 @@ def reversed_names(value: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_order_of_names_in_params_changes_no_byte(
+def test_results_do_not_depend_on_the_order_of_names_in_params(
     smoke_run: Project, tmp_path: Path, stage: str
 ) -> None:
-    """Neither engine calls it a change."""
+    """Neither engine counts it as a change."""
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump(reversed_names(smoke_run.params), sort_keys=False))
     job = read_jobs(smoke_run.root)[stage]
@@ -57,7 +57,7 @@ def test_the_order_of_names_in_params_changes_no_byte(
         assert again == (smoke_run.root / path).read_bytes(), path
 
 
-def test_a_stage_reads_names_in_one_order(tmp_path: Path) -> None:
+def test_a_stage_reads_mappings_in_sorted_order(tmp_path: Path) -> None:
     params = yaml.safe_load((ROOT / "presets/sample.yaml").read_text())
     texts = set()
     for each in (params, reversed_names(params)):
@@ -70,7 +70,7 @@ def test_a_stage_reads_names_in_one_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cost", ["macs", "latency_ms"])
-def test_of_equal_backbones_the_first_by_name_is_chosen(cost: str) -> None:
+def test_ties_between_equal_backbones_are_broken_by_name(cost: str) -> None:
     from carbench.params.choose import ChooseParams
     from carbench.statistics.choosing import choose
     from test_statistics import COST, answers_of, said

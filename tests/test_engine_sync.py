@@ -1,7 +1,7 @@
-"""One result, either engine: every situation in which two engines disagree elsewhere.
+"""Results of one engine are up to date for the other.
 
-Each test is a situation that a person gets into, with the right answer for both engines: what is
-stale is planned, what is not is not, and nothing is computed twice.
+Each test is a situation from practice. Both engines have to plan exactly the stale jobs, and
+nothing may be computed twice.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from conftest import Project, active_environment, copy_project, repeatable
 pytestmark = pytest.mark.slow
 
 MODEL = "results/train/resnet/0/model.safetensors"
-# What follows the choice: figures of the test images, the report, and what is exported.
+# Jobs downstream of the choice, besides figures.
 ANSWERS = {"choose", "aggregate", "report", "export"}
 CURVE = {"learning_curve", "plot@learning_curve"}
 
 
 @pytest.fixture
 def by_snakemake(smoke_run: Project, tmp_path: Path) -> Project:
-    """A copy of what Snakemake has made."""
+    """A copy of a study that Snakemake has run."""
     return copy_project(smoke_run, tmp_path / "study")
 
 
 @pytest.fixture
 def by_dvc(dvc_run: Project, tmp_path: Path) -> Project:
-    """A copy of what DVC has made, without a word of carbench's own."""
+    """A copy of a study that DVC has run, without carbench's records."""
     project = copy_project(dvc_run, tmp_path / "study")
     shutil.rmtree(project.root / ".carbench")
     shutil.rmtree(project.root / ".dvc/cache/carbench")
@@ -46,12 +46,12 @@ def by_dvc(dvc_run: Project, tmp_path: Path) -> Project:
 
 @pytest.fixture(params=["snakemake", "dvc"])
 def made(request: pytest.FixtureRequest) -> Project:
-    """A copy of what one engine has made, then the other."""
+    """A copy of a study that one engine has run; for both engines."""
     return request.getfixturevalue(f"by_{request.param}")
 
 
 def plans(project: Project) -> tuple[set[str], set[str]]:
-    """What each engine would run."""
+    """Return the jobs that each engine would run."""
     return snakemake_plan(project.root), dvc_plan(project.root)
 
 
@@ -71,10 +71,10 @@ def edit(project: Project, key: str, value: object) -> None:
 
 
 def ran(project: Project, *command: str) -> set[str]:
-    """Run an engine; the stages that computed something, by what they logged."""
+    """Run an engine; return the stages that computed something, according to their logs."""
     done = project.run(*command)
-    said = done.stdout + done.stderr
-    logged = re.findall(r"^(\w+)[^:\n]*: (?!made .*brought back)", said, re.M)
+    output = done.stdout + done.stderr
+    logged = re.findall(r"^(\w+)[^:\n]*: (?!outputs restored)", output, re.M)
     stages = {path.stem for path in (project.root / "scripts").glob("*.py")}
     return set(logged) & stages
 
@@ -88,7 +88,7 @@ def dvc(project: Project, *targets: str) -> set[str]:
 
 
 def share(project: Project, remote: Path) -> None:
-    """Commit the results and push them, as a person who shares them does."""
+    """Commit and push the results."""
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message=results")
     project.run("dvc", "remote", "add", "--local", "--default", "shared", str(remote))
@@ -96,7 +96,7 @@ def share(project: Project, remote: Path) -> None:
 
 
 def colleague(project: Project, target: Path, remote: Path) -> Project:
-    """A fresh clone of another person, with what was pushed."""
+    """Return a fresh clone of another user with the pushed results."""
     subprocess.run(["git", "clone", "--quiet", project.root, target], check=True)
     clone = Project(target)
     (target / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
@@ -107,10 +107,10 @@ def colleague(project: Project, target: Path, remote: Path) -> Project:
     return clone
 
 
-# ---- what one engine has made is current to the other
+# ---- results of one engine are up to date for the other
 
 
-def test_after_either_engine_nothing_is_left_for_the_other(made: Project) -> None:
+def test_after_one_engine_the_other_has_nothing_to_do(made: Project) -> None:
     assert plans(made) == (set(), set())
     assert snakemake(made) == set()
     assert "up to date" in made.run("dvc", "status").stdout
@@ -118,7 +118,7 @@ def test_after_either_engine_nothing_is_left_for_the_other(made: Project) -> Non
     assert snakemake(made) == set()
 
 
-def test_the_lock_is_the_text_that_dvc_writes(by_snakemake: Project) -> None:
+def test_dvc_lock_has_the_text_that_dvc_writes(by_snakemake: Project) -> None:
     from dvc.utils.serialize import dumps_yaml, loads_yaml
 
     text = (by_snakemake.root / "dvc.lock").read_text()
@@ -127,8 +127,8 @@ def test_the_lock_is_the_text_that_dvc_writes(by_snakemake: Project) -> None:
     assert (by_snakemake.root / "dvc.lock").read_text() == text
 
 
-def test_a_change_reruns_what_depends_on_it(made: Project) -> None:
-    """Results of one engine, then a changed learning rate: never silently stale, never too much."""
+def test_a_changed_parameter_reruns_what_depends_on_it(made: Project) -> None:
+    """After a run of either engine, both plan the same jobs."""
     edit(made, "choose.margin", 0.02)
     expected = ANSWERS | figures(made)
     assert plans(made) == (expected, expected)
@@ -142,7 +142,7 @@ def test_a_change_reruns_what_depends_on_it(made: Project) -> None:
     assert "train.lr changed from 0.006 to 0.005" in shown
 
 
-def test_a_clone_with_pulled_results_is_current_and_notices_changes(
+def test_a_clone_with_pulled_results_is_up_to_date_and_detects_changes(
     by_snakemake: Project, tmp_path: Path
 ) -> None:
     made = by_snakemake
@@ -157,8 +157,8 @@ def test_a_clone_with_pulled_results_is_current_and_notices_changes(
     assert dvc(clone) == set()
 
 
-def test_two_clones_on_one_remote(by_snakemake: Project, tmp_path: Path) -> None:
-    """What a colleague changes, runs with the other engine and pushes comes back as it is."""
+def test_two_clones_share_results_through_a_remote(by_snakemake: Project, tmp_path: Path) -> None:
+    """A colleague changes a parameter, runs the other engine and pushes; the owner pulls."""
     share(by_snakemake, tmp_path / "remote")
     clone = colleague(by_snakemake, tmp_path / "clone", tmp_path / "remote")
     edit(clone, "report.title", "Another title")
@@ -172,8 +172,10 @@ def test_two_clones_on_one_remote(by_snakemake: Project, tmp_path: Path) -> None
     assert snakemake(by_snakemake) == set()
 
 
-def test_clones_on_one_cache_make_nothing_twice(by_snakemake: Project, tmp_path: Path) -> None:
-    """Of a clone that knows nothing but DVC's cache, as the folder of a `dvc exp run --temp`."""
+def test_clones_that_share_a_cache_compute_nothing_twice(
+    by_snakemake: Project, tmp_path: Path
+) -> None:
+    """The clone has only DVC's cache, as the folder of a `dvc exp run --temp`."""
     clone = copy_project(by_snakemake, tmp_path / "clone")
     for name in (".carbench", ".dvc/cache", "results/split", "results/choose"):
         shutil.rmtree(clone.root / name)
@@ -187,8 +189,8 @@ def test_clones_on_one_cache_make_nothing_twice(by_snakemake: Project, tmp_path:
 # ---- going back and forth between states
 
 
-def test_going_back_costs_nothing(made: Project) -> None:
-    """Changed, run, changed back: what was made is brought back, by either engine."""
+def test_after_undoing_a_change_results_are_restored(made: Project) -> None:
+    """By either engine, after a run with the change."""
     before = repeatable(made)
     page = (made.root / "results/report.html").read_bytes()
     snakemake(made)
@@ -212,12 +214,12 @@ def test_going_back_costs_nothing(made: Project) -> None:
         "dvc repro --no-run-cache -fs split",
     ],
 )
-def test_what_a_person_forces_is_made_again(by_snakemake: Project, command: str) -> None:
+def test_forced_jobs_run_again(by_snakemake: Project, command: str) -> None:
     assert ran(by_snakemake, *command.split()) == {"split"}
     assert plans(by_snakemake) == (set(), set())
 
 
-def test_experiments_are_applied_and_left(by_snakemake: Project) -> None:
+def test_experiments_can_be_applied_and_left(by_snakemake: Project) -> None:
     made = by_snakemake
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message=results")
@@ -233,33 +235,33 @@ def test_experiments_are_applied_and_left(by_snakemake: Project) -> None:
     assert snakemake(made) == set()
 
 
-def test_results_of_another_experiment_are_not_taken_for_these(by_dvc: Project) -> None:
+def test_results_of_another_experiment_are_stale(by_dvc: Project) -> None:
     by_dvc.run("git", "add", "--all")
     by_dvc.run("git", "commit", "--quiet", "--message=results")
     by_dvc.run("dvc", "exp", "run", "--name", "other", "-S", "report.title=Others")
     by_dvc.run("git", "checkout", "--quiet", "HEAD", "--", "params.yaml", "dvc.lock")
     assert plans(by_dvc) == ({"report"}, {"report"})
-    refused = by_dvc.run("carbench", "exp", "save", "-n", "lie", check=False)
+    refused = by_dvc.run("carbench", "exp", "save", "-n", "stale", check=False)
     assert refused.returncode == 1
     assert "report: found report.title changed from Others to" in refused.stderr
 
 
-def test_only_what_is_proven_becomes_an_experiment(by_snakemake: Project) -> None:
-    by_snakemake.run("carbench", "exp", "save", "-n", "proven")
+def test_only_results_that_are_up_to_date_are_saved_as_an_experiment(by_snakemake: Project) -> None:
+    by_snakemake.run("carbench", "exp", "save", "-n", "checked")
     shown = by_snakemake.run("dvc", "exp", "show", "--csv").stdout
-    row = next(line for line in shown.splitlines() if line.startswith("proven,"))
+    row = next(line for line in shown.splitlines() if line.startswith("checked,"))
     assert "resnet" in row or "mobilenet" in row
     edit(by_snakemake, "report.title", "Another title")
     lock = (by_snakemake.root / "dvc.lock").read_bytes()
     by_snakemake.run("carbench", "sync")
     assert (by_snakemake.root / "dvc.lock").read_bytes() == lock
-    assert by_snakemake.run("carbench", "exp", "save", "-n", "lie", check=False).returncode == 1
+    assert by_snakemake.run("carbench", "exp", "save", "-n", "stale", check=False).returncode == 1
 
 
 # ---- edits of code and of results
 
 
-def test_edited_code_reruns_its_stages_also_when_outputs_are_touched(made: Project) -> None:
+def test_edited_code_makes_its_stages_stale_even_if_outputs_are_touched(made: Project) -> None:
     assert plans(made) == (set(), set())
     script = made.root / "scripts/report.py"
     script.write_text(script.read_text() + "\nEDITED = True\n")
@@ -275,7 +277,7 @@ def test_edited_code_reruns_its_stages_also_when_outputs_are_touched(made: Proje
     assert plans(made) == (expected, expected)
 
 
-def test_a_checkout_that_changes_only_times_reruns_nothing(made: Project) -> None:
+def test_a_checkout_that_changes_only_modification_times_reruns_nothing(made: Project) -> None:
     assert plans(made) == (set(), set())
     for number, path in enumerate(sorted((made.root / "results").rglob("*"))):
         if path.is_file():
@@ -295,12 +297,12 @@ def test_a_checkout_that_changes_only_times_reruns_nothing(made: Project) -> Non
     ],
     indirect=["made"],
 )
-def test_a_damaged_result_is_made_again(made: Project, how: str) -> None:
+def test_a_damaged_result_is_restored(made: Project, how: str) -> None:
     snakemake(made)
-    made.run("dvc", "status")  # DVC has looked at the file: it remembers its times
+    made.run("dvc", "status")  # so that DVC has cached its times
     path = made.root / MODEL
     whole, found = path.read_bytes(), path.stat()
-    time.sleep(1.1)  # until it is old enough for its hash to be remembered
+    time.sleep(1.1)  # until it is old enough for its hash to be cached
     snakemake_plan(made.root)
     if how == "truncated":
         path.write_bytes(whole[:-100])
@@ -321,8 +323,8 @@ def test_a_damaged_result_is_made_again(made: Project, how: str) -> None:
     assert plans(made) == (set(), set())
 
 
-def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> None:
-    """The limit: bytes that change beneath the file system. Stood in for by its memory."""
+def test_verify_deep_finds_changes_without_a_new_timestamp(by_snakemake: Project) -> None:
+    """Bytes changed by a failing disk, simulated by editing the cache of hashes."""
     import sqlite3
 
     snakemake_plan(by_snakemake.root)
@@ -332,8 +334,8 @@ def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> 
         file.write(b"X")
     found = path.stat()
     signature = f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
-    with sqlite3.connect(by_snakemake.root / ".carbench/hashes.sqlite") as memory:
-        memory.execute("UPDATE hashes SET signature = ? WHERE path = ?", (signature, MODEL))
+    with sqlite3.connect(by_snakemake.root / ".carbench/hashes.sqlite") as database:
+        database.execute("UPDATE hashes SET signature = ? WHERE path = ?", (signature, MODEL))
     assert by_snakemake.run("carbench", "verify").returncode == 0
     done = by_snakemake.run("carbench", "verify", "--deep", check=False)
     assert done.returncode == 1
@@ -343,7 +345,7 @@ def test_what_no_clock_shows_is_caught_by_verify_deep(by_snakemake: Project) -> 
 
 
 @pytest.mark.parametrize("edited", ["params.yaml", "src/carbench/models/temperature.py"])
-def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edited: str) -> None:
+def test_edits_during_a_job_are_detected(by_snakemake: Project, edited: str) -> None:
     before = (by_snakemake.root / MODEL).read_bytes()
     edit(by_snakemake, "backbones.resnet.train", {"epochs": 20})
     (by_snakemake.root / "results/logs/train/resnet/0.log").unlink()
@@ -353,10 +355,10 @@ def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edite
     text = file.read_text()
     edit_of_code = "\nEDITED = True\n" if file.suffix == ".py" else ""
     file.write_text(text.replace("weight_decay: 0.05", "weight_decay: 0.06") + edit_of_code)
-    said = process.communicate(timeout=120)[0]
+    output = process.communicate(timeout=120)[0]
     assert process.returncode
     what = "train.weight_decay changed from 0.05 to 0.06" if "params" in edited else edited
-    assert f"train@resnet-0: found that {what}" in said
+    assert f"train@resnet-0: found that {what}" in output
     assert not (by_snakemake.root / MODEL).exists()
     file.write_text(text)
     edit(by_snakemake, "backbones.resnet.train", {})
@@ -364,11 +366,11 @@ def test_what_is_edited_while_a_job_runs_is_noticed(by_snakemake: Project, edite
     assert (by_snakemake.root / MODEL).read_bytes() == before
 
 
-# ---- studies that change their shape
+# ---- added and removed jobs
 
 
-def test_a_removed_backbone_leaves_and_comes_back_untrained(by_dvc: Project) -> None:
-    """Also from the folders that DVC depends on as a whole; a file of one's own stays there."""
+def test_results_of_a_removed_backbone_are_removed_and_restored(by_dvc: Project) -> None:
+    """Also in folders that DVC depends on as a whole; the user's own files stay."""
     choice, root = "results/choose/choice.csv", by_dvc.root
     snakemake(by_dvc)
     before = repeatable(by_dvc)
@@ -394,7 +396,7 @@ def test_a_removed_backbone_leaves_and_comes_back_untrained(by_dvc: Project) -> 
     assert repeatable(by_dvc) == before
 
 
-def test_a_renamed_stage_is_made_anew_by_both(by_snakemake: Project) -> None:
+def test_a_renamed_stage_runs_again_in_both_engines(by_snakemake: Project) -> None:
     root = by_snakemake.root
     for file in [root / "dvc.yaml", *(root / "workflow/rules").glob("*.smk"), root / "Snakefile"]:
         text = file.read_text()
@@ -413,7 +415,7 @@ def test_a_renamed_stage_is_made_anew_by_both(by_snakemake: Project) -> None:
 # ---- caches
 
 
-def test_after_dvc_gc(by_snakemake: Project) -> None:
+def test_results_deleted_by_dvc_gc_are_computed_again(by_snakemake: Project) -> None:
     made = by_snakemake
     title = made.params["report"]["title"]
     edit(made, "report.title", "Another title")
@@ -421,12 +423,12 @@ def test_after_dvc_gc(by_snakemake: Project) -> None:
     made.run("dvc", "gc", "--workspace", "--force")
     assert plans(made) == (set(), set())
     edit(made, "report.title", title)
-    assert snakemake(made) == {"report"}  # what gc removed is made again
+    assert snakemake(made) == {"report"}  # deleted by gc
     assert dvc(made) == set()
 
 
 @pytest.mark.parametrize("link", ["hardlink", "symlink"])
-def test_links_into_the_cache_are_never_written_through(by_dvc: Project, link: str) -> None:
+def test_stored_files_are_never_changed_through_links(by_dvc: Project, link: str) -> None:
     made = by_dvc
     snakemake(made)
     made.run("dvc", "config", "--local", "cache.type", link)
@@ -442,8 +444,8 @@ def test_links_into_the_cache_are_never_written_through(by_dvc: Project, link: s
     assert "damaged" not in damaged.stderr
 
 
-def test_a_clock_that_was_set_back(by_snakemake: Project) -> None:
-    """Results from the future are neither stale nor a reason to take others for current."""
+def test_modification_times_in_the_future_are_tolerated(by_snakemake: Project) -> None:
+    """As after the clock was set back: such results are not stale, and stale ones are detected."""
     made = by_snakemake
     future = time.time() + 1_000_000
     for path in (made.root / "results").rglob("*"):
@@ -454,7 +456,7 @@ def test_a_clock_that_was_set_back(by_snakemake: Project) -> None:
     assert plans(made) == (set(), set())
 
 
-# ---- two at once
+# ---- concurrent runs
 
 
 def start(project: Project, *command: str) -> subprocess.Popen[str]:
@@ -480,7 +482,7 @@ def wait_for(project: Project, process: subprocess.Popen[str], text: str) -> Non
 
 @contextmanager
 def paused(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Stop an engine and its jobs for a while, so that they are at work for sure."""
+    """Stop an engine and its jobs, so that they are certainly running."""
     os.killpg(process.pid, signal.SIGSTOP)
     try:
         yield
@@ -490,7 +492,7 @@ def paused(process: subprocess.Popen[str]) -> Iterator[None]:
 
 @pytest.fixture
 def training(by_snakemake: Project) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start an engine on a training that takes a while."""
+    """Start an engine on a long training run."""
     edit(by_snakemake, "backbones.resnet.train", {"epochs": 20})
     started: list[subprocess.Popen[str]] = []
 
@@ -506,7 +508,7 @@ def training(by_snakemake: Project) -> Iterator[Callable[..., subprocess.Popen[s
         process.communicate(timeout=120)
 
 
-def test_a_second_engine_says_that_the_first_is_at_work(
+def test_a_second_run_reports_the_active_one_and_stops(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("snakemake", MODEL)
@@ -517,29 +519,29 @@ def test_a_second_engine_says_that_the_first_is_at_work(
     assert "snakemake" in second.stderr
     assert "busy" in second.stderr
     assert third.returncode
-    assert "found another run at work" in third.stdout + third.stderr
+    assert "found another active run" in third.stdout + third.stderr
     assert first.wait(120) == 0
 
 
-def test_snakemake_says_that_dvc_is_at_work(
+def test_snakemake_reports_an_active_run_of_dvc_and_stops(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("dvc", "repro", "train@resnet-0")
     with paused(first):
         second = by_snakemake.run("snakemake", MODEL, check=False)
     assert second.returncode
-    assert "found another run at work" in second.stdout + second.stderr
+    assert "found another active run" in second.stdout + second.stderr
     assert first.wait(120) == 0
     assert snakemake(by_snakemake, MODEL) == set()
 
 
-def test_a_pasted_job_waits_for_its_twin_and_makes_nothing(
+def test_a_job_started_twice_is_computed_once(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
     first = training("snakemake", MODEL)
     with paused(first):
         job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
         second = start(by_snakemake, "bash", "-c", job.command)
-        assert "train@resnet-0 is being made by process" in second.stdout.readline()
-    assert "brought back, not made again" in second.communicate(timeout=120)[0]
+        assert "train@resnet-0 is being run by process" in second.stdout.readline()
+    assert "outputs restored from the cache" in second.communicate(timeout=120)[0]
     assert first.wait(120) == 0

@@ -1,4 +1,4 @@
-"""A stage's process ends at once, and nothing that it still owes is lost."""
+"""A stage's process exits fast, after exit handlers, buffered output and threads."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from carbench.core.stage import log, run_stage, stage_parser
 
 place = Path(sys.argv.pop())
 
-class TakenApart:
+class Deallocated:
     def __del__(self):
-        (place / "taken apart").touch()
+        (place / "deallocated").touch()
 
-loaded = TakenApart()
+loaded = Deallocated()
 kept = tempfile.TemporaryDirectory(dir=place, prefix="temporary")
 pool = ThreadPoolExecutor(1)
 
@@ -47,8 +47,8 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def leave(study: Callable[..., Path], tmp_path: Path) -> Callable[..., set[str]]:
-    """Run a stage that ends with some code; return what is found after it."""
+def run_stage_script(study: Callable[..., Path], tmp_path: Path) -> Callable[..., set[str]]:
+    """Run a stage that ends with some code; return the files that it leaves."""
 
     def run(work: str, status: int, *runner: str) -> set[str]:
         script, place = tmp_path / "script.py", tmp_path / "place"
@@ -87,17 +87,23 @@ def leave(study: Callable[..., Path], tmp_path: Path) -> Callable[..., set[str]]
         ("raise TypeError", 70),
     ],
 )
-def test_it_leaves_without_taking_modules_apart(
-    leave: Callable[..., set[str]], work: str, status: int
+def test_exit_handlers_run_but_modules_are_not_deallocated(
+    run_stage_script: Callable[..., set[str]], work: str, status: int
 ) -> None:
-    assert leave(work, status) == {"atexit"}
+    assert run_stage_script(work, status) == {"atexit"}
 
 
 @pytest.mark.parametrize("start", ["threading.Thread(target=late).start()", "pool.submit(late)"])
-def test_it_waits_for_threads(leave: Callable[..., set[str]], start: str) -> None:
-    assert leave(start, 0) == {"atexit", "thread", "taken apart"}
+def test_running_threads_are_waited_for(
+    run_stage_script: Callable[..., set[str]], start: str
+) -> None:
+    assert run_stage_script(start, 0) == {"atexit", "thread", "deallocated"}
 
 
-def test_a_profiler_has_its_say(leave: Callable[..., set[str]], tmp_path: Path) -> None:
-    assert "atexit" in leave("pass", 0, "-m", "cProfile", "-o", str(tmp_path / "profile"))
+def test_a_profiler_can_write_its_output(
+    run_stage_script: Callable[..., set[str]], tmp_path: Path
+) -> None:
+    assert "atexit" in run_stage_script(
+        "pass", 0, "-m", "cProfile", "-o", str(tmp_path / "profile")
+    )
     assert (tmp_path / "profile").stat().st_size
