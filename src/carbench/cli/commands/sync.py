@@ -47,5 +47,5 @@ def run(args: argparse.Namespace) -> int:
     stale = [name for name, status in statuses.items() if not status.up_to_date]
     log.info("%d of %d jobs are up to date", len(statuses) - len(stale), len(statuses))
     if stale:
-        log.info("stale, apart from what follows from them: %s", ", ".join(stale))
+        log.info("stale (without the jobs downstream of them): %s", ", ".join(stale))
     return 1 if args.check and stale else 0
