@@ -16,6 +16,7 @@ from carbench.engines.dvc_cache import cache_folder, dvc_setting, dvc_switch
 from carbench.engines.dvc_yaml import JobSpec, one_line, read_definition, read_jobs
 from carbench.engines.jobs import dvc_jobs
 from carbench.engines.session import refuse_a_lone_job, refuse_blindness
+from carbench.params.presets import apply_preset
 from conftest import ROOT, Project
 
 MOVED = (
@@ -314,7 +315,7 @@ def test_stages_of_ones_own_are_those_of_dvc_or_left_alone(tmp_path: Path) -> No
     (tmp_path / "src").mkdir()
     (tmp_path / "dvc.yaml").write_text(OWN)
     (tmp_path / "own.yaml").write_text("low: 1\ndeep: {er: 2}\n")
-    (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
     found = read_definition(tmp_path)
     theirs = dvc_jobs(tmp_path)
     stages = {name.split("@")[0] for name in theirs}

@@ -27,6 +27,7 @@ from carbench.engines.run_cache import Store
 from carbench.engines.snakemake_internals import Records
 from carbench.engines.why import explain, upstream
 from carbench.engines.workspace import Proof, Workspace
+from carbench.params.presets import apply_preset
 from conftest import ROOT
 
 NAMES = st.text("abcxyz._- é", min_size=1, max_size=6).filter(
@@ -351,7 +352,7 @@ def test_a_reason_names_all_causes(
 def made(tmp_path: Path) -> tuple[JobSpec, Receipt, dict[str, Content]]:
     """A job of a study, its receipt, and the content of all that it reads and has made."""
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
     workspace = Workspace(tmp_path, Store(tmp_path / "cache"))
     job = workspace.jobs["split"]
     fill(tmp_path, {path: path.encode() for path in (*job.deps, *job.outs)})

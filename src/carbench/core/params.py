@@ -47,7 +47,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             path,
             found="no such file",
             expected="the study's parameters",
-            fix="run from the repository's root, or `cp presets/sample.yaml params.yaml`",
+            fix="run from the repository's root, or start a study with `carbench init sample`",
         ) from None
     except UnicodeDecodeError as error:
         raise CarbenchError(
@@ -69,7 +69,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             path,
             found=f"a {type(content).__name__}" if content is not None else "an empty file",
             expected="sections such as `data:` and `train:`",
-            fix="start again from a file in presets/",
+            fix="start again with `carbench init` and the name of a preset",
         )
     return content
 
@@ -118,7 +118,7 @@ def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
                 key=key,
                 found="nothing",
                 expected=f"{part!r} among {', '.join(known) or 'its keys'}{_nearest(part, known)}",
-                fix=f"correct the name, or add `{part}:` as the files in presets/ do",
+                fix=f"correct the name, or add `{part}:` as in presets/sample.yaml",
             )
         value = value[part]
     return value
@@ -149,7 +149,7 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
             nearest = _nearest(names[-1], _valid_keys(model, names[:-1]))
             sentences.append(f"{where}: unknown key{nearest}")
         elif problem["type"] == "missing":
-            sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/")
+            sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/sample.yaml")
         else:
             expected = problem["msg"].removeprefix("Value error, ")
             expected = expected.replace("Input should be", "expected", 1)
@@ -158,7 +158,7 @@ def explain(error: ValidationError, model: type[BaseModel], key: str, path: Path
             sentences.append(f"{where}: {found}{expected}{hint}")
     return CarbenchError.told(
         f"{path}: " + "; ".join(dict.fromkeys(sentences)),
-        fix="correct what is named; the comments in presets/ explain each key",
+        fix="correct what is named; the comments in presets/sample.yaml explain each key",
     )
 
 

@@ -66,6 +66,7 @@ def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
     content = read_yaml(path)
     refuse_extremes(path, content)
+    _refuse_preset(path, content)
     study = parse(content, Study, "", path)
     _refuse_dialects(path, content)
     if len(set(study.seeds)) < len(study.seeds):
@@ -82,7 +83,7 @@ def check(path: Path) -> Study:
             key="backbones",
             found="none",
             expected="at least one backbone",
-            fix="add one as in presets/",
+            fix="add one as in presets/sample.yaml",
         )
     for key, size in (
         ("train.image_size", study.train.image_size),
@@ -106,6 +107,19 @@ def check(path: Path) -> Study:
     _check_export(path, study)
     _check_learning_curve(path, study)
     return study
+
+
+def _refuse_preset(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a preset in place of a study, without a list of the many keys that it lacks."""
+    missing = [name for name in Study.model_fields if name not in content]
+    # Fewer may be a mistake in one place, which the sections' own messages explain.
+    if 3 < len(missing) < len(Study.model_fields):
+        raise CarbenchError(
+            path,
+            found=f"a file without {', '.join(missing[:3])}, ...",
+            expected="all sections; a preset has only those that differ from presets/sample.yaml",
+            fix="write params.yaml from a preset with `carbench init NAME`",
+        )
 
 
 def _check_paths(path: Path, study: Study) -> None:

@@ -91,5 +91,5 @@ def _no_study(where: str, found: str) -> CarbenchError:
         where,
         found=found,
         expected="the parameters of a study",
-        fix="compare a commit or experiment of a study; presets/ holds complete files",
+        fix="compare a commit or experiment of a study; `carbench init` starts one",
     )
