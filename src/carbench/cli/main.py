@@ -1,10 +1,10 @@
 """carbench: what goes beyond the two engines' own commands.
 
-sync and why see both engines' results as one; verify distrusts the clock; exp save refuses what is
-not proven; audit review lets a person judge doubtful pairs; compare says whether two experiments
-really differ; pin pins weights of the hub, weights gets some without the hub, and shortlist writes
-the screened candidates into params.yaml; serve answers images with the exported model, and drift
-says whether they have changed.
+init starts a study; sync and why see both engines' results as one; verify distrusts the clock; exp
+save refuses what is not proven; audit review lets a person judge doubtful pairs; compare says
+whether two experiments really differ; pin pins weights of the hub, weights gets some without the
+hub, and shortlist writes the screened candidates into params.yaml; serve answers images with the
+exported model, and drift says whether they have changed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import importlib
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.system_errors import explain_system_error
 
 COMMANDS = {
+    "init": "write params.yaml, for a preset or for your own images",
     "sync": "tell each engine what the other has made",
     "why": "say why a job would run again",
     "verify": "hold results against what the jobs have written",
@@ -43,6 +45,7 @@ def main() -> NoReturn:
     parser = _Parser(
         prog="carbench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"carbench {version('carbench')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     for name, summary in COMMANDS.items():

@@ -39,9 +39,13 @@ class Section(BaseModel):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it holds none."""
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file; :class:`CarbenchError` if there is none in UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = YAML(typ="safe").load(text)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CarbenchError(
             path,
@@ -56,6 +60,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
             expected="a text file in UTF-8",
             fix="save it as UTF-8",
         ) from None
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML 1.2 text; :class:`CarbenchError` if it holds none.
+
+    Args:
+        text: what is in the file, or will be.
+        path: the file, for errors.
+    """
+    try:
+        content = YAML(typ="safe").load(text)
     except (YAMLError, RecursionError, ValueError) as error:
         what = (
             str(error).split("To suppress this check")[0].replace('in "<unicode string>", ', "at ")

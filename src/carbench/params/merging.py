@@ -7,14 +7,19 @@ mapping whose keys a person chooses (``backbones``, ``screen.candidates``, ``tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from io import StringIO
 from itertools import takewhile
 from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import Section
@@ -48,6 +53,62 @@ def merge_texts(base: str, changes: str, origin: object) -> str:
     if new.head:
         lines[: len(old.head)] = new.head
     return "\n".join(lines) + "\n"
+
+
+def as_changes(values: Mapping[str, object]) -> str:
+    """Return values as a text that :func:`merge_texts` takes.
+
+    Args:
+        values: by dotted key, such as ``train.epochs``. Of a mapping of mappings, such as
+            ``backbones``, each inner one has its keys on lines of their own; all else is written
+            on one line. A mapping that ruamel.yaml has read keeps its layout and its comments.
+    """
+    document = CommentedMap()
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        section = document
+        for parent in parents:
+            section = section.setdefault(parent, CommentedMap())
+        section[last] = _block(value)
+    writer = YAML()
+    writer.width = sys.maxsize
+    text = StringIO()
+    writer.dump(document, text)
+    return text.getvalue()
+
+
+def _block(value: object) -> object:
+    if isinstance(value, CommentedMap):  # read from a file: as it is there, with its comments
+        return value
+    if isinstance(value, dict) and value and all(isinstance(own, dict) for own in value.values()):
+        return CommentedMap(
+            {
+                name: CommentedMap({key: _line(each) for key, each in own.items()})
+                for name, own in value.items()
+            }
+        )
+    return _line(value)
+
+
+def _line(value: object) -> object:
+    if isinstance(value, dict):
+        mapping = CommentedMap({key: _line(each) for key, each in value.items()})
+        mapping.fa.set_flow_style()
+        return mapping
+    if isinstance(value, list):
+        sequence = CommentedSeq(_line(each) for each in value)
+        sequence.fa.set_flow_style()
+        return sequence
+    return _quoted_if_needed(value) if isinstance(value, str) else value
+
+
+def _quoted_if_needed(text: str) -> str:
+    """Return a text as what is written such that both dialects of YAML read it as text."""
+    try:
+        is_plain = yaml.safe_load(text) == text == YAML(typ="safe").load(text)
+    except (yaml.YAMLError, YAMLError, ValueError):
+        is_plain = False
+    return text if is_plain else DoubleQuotedScalarString(text)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import read_yaml
+from carbench.core.params import parse_yaml, read_text
 from carbench.params.merging import merge_texts
 
 FOLDER = Path("presets")
@@ -36,12 +36,13 @@ def apply_preset(preset: str | Path) -> str:
     if not path.is_file():
         raise unknown_preset(path)
     complete = path.with_stem(COMPLETE)
-    read_yaml(complete)
-    base = complete.read_text(encoding="utf-8")
+    base = read_text(complete)
+    parse_yaml(base, complete)
     if path == complete:
         return base
-    read_yaml(path)
-    return merge_texts(base, path.read_text(encoding="utf-8"), path)
+    changes = read_text(path)
+    parse_yaml(changes, path)
+    return merge_texts(base, changes, path)
 
 
 def read_preset(preset: str | Path) -> dict[str, Any]:
@@ -50,8 +51,13 @@ def read_preset(preset: str | Path) -> dict[str, Any]:
     return content
 
 
-def unknown_preset(path: Path) -> CarbenchError:
-    """Return the error for a preset that does not exist; it lists those that do."""
+def unknown_preset(path: Path, found: str = "no such preset") -> CarbenchError:
+    """Return the error for a preset that does not exist; it lists those that do.
+
+    Args:
+        path: the preset's.
+        found: what the error says instead.
+    """
     names = preset_names(path.parent)
     if not names:
         return CarbenchError(
@@ -62,8 +68,8 @@ def unknown_preset(path: Path) -> CarbenchError:
         )
     close = get_close_matches(path.stem, names, n=1)
     return CarbenchError(
-        path,
-        found="no such preset",
+        path.stem,
+        found=found,
         expected=f"one of {', '.join(names)}",
-        fix=f"write {close[0]}" if close else "choose one of these",
+        fix=f"write {close[0]}" if close else "choose one of them",
     )

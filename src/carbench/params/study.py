@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import Section, parse, read_yaml, refuse_extremes
+from carbench.core.params import Section, parse, parse_yaml, read_text, refuse_extremes
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
 from carbench.params.calibrate import CalibrateParams
@@ -64,11 +64,16 @@ class Study(Section):
 
 def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
-    content = read_yaml(path)
+    return check_text(read_text(path), path)
+
+
+def check_text(text: str, path: Path) -> Study:
+    """Check the text of a parameter file, whether it is written yet or not; see :func:`check`."""
+    content = parse_yaml(text, path)
     refuse_extremes(path, content)
     _refuse_preset(path, content)
     study = parse(content, Study, "", path)
-    _refuse_dialects(path, content)
+    _refuse_dialects(path, text, content)
     if len(set(study.seeds)) < len(study.seeds):
         raise CarbenchError(
             path,
@@ -155,9 +160,9 @@ def _check_turns(path: Path, study: Study) -> None:
         )
 
 
-def _refuse_dialects(path: Path, content: dict[str, Any]) -> None:
+def _refuse_dialects(path: Path, text: str, content: dict[str, Any]) -> None:
     """Refuse what Snakemake (YAML 1.1) and DVC (YAML 1.2) would read as different values."""
-    older = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    older = dict(_leaves(yaml.safe_load(text)))
     for key, value in _leaves(content):
         if key not in older or older[key] != value:
             raise CarbenchError(
