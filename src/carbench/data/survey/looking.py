@@ -14,7 +14,7 @@ from carbench.data.sources.files import Listing, SourceFile, UnreadableFileError
 from carbench.data.sources.planning import make_plan
 from carbench.params.data import DataParams
 
-# So many images state the median size within a few percent.
+# Spread over all classes; enough for a median.
 MOST_MEASURED = 300
 
 
@@ -83,7 +83,8 @@ def survey(listing: Listing, params: DataParams, origin: str) -> Survey:
             fix="add images, or remove that folder",
         )
     chosen = [file for file, _ in plan.chosen]
-    sampled = chosen[:: max(1, len(chosen) // MOST_MEASURED)][:MOST_MEASURED]
+    number = min(len(chosen), MOST_MEASURED)
+    sampled = [chosen[index * len(chosen) // number] for index in range(number)]
     sides = [side for file in sampled if (side := _shorter_side(file))]
     if not sides:
         raise CarbenchError(
