@@ -39,7 +39,8 @@ def merge_texts(base: str, changes: str, origin: object) -> str:
         origin: the file that ``changes`` is from, as errors should name it.
 
     Raises:
-        CarbenchError: ``changes`` has a key that ``base`` lacks, or a section in braces.
+        CarbenchError: ``changes`` has a key that ``base`` lacks, or a section that is not a list of
+            keys with a line each.
     """
     old, new = _Document(base, origin), _Document(changes, origin)
     for key in new.entries:
@@ -59,9 +60,8 @@ def as_changes(values: Mapping[str, object]) -> str:
     """Return values as a text that :func:`merge_texts` takes.
 
     Args:
-        values: by dotted key, such as ``train.epochs``. Of a mapping of mappings, such as
-            ``backbones``, each inner one has its keys on lines of their own; all else is written
-            on one line. A mapping that ruamel.yaml has read keeps its layout and its comments.
+        values: by dotted key, such as ``train.epochs``. A list is written on one line; a mapping
+            that ruamel.yaml has read keeps its layout and its comments.
     """
     document = CommentedMap()
     for key, value in values.items():
@@ -69,7 +69,7 @@ def as_changes(values: Mapping[str, object]) -> str:
         section = document
         for parent in parents:
             section = section.setdefault(parent, CommentedMap())
-        section[last] = _block(value)
+        section[last] = _written(value)
     writer = YAML()
     writer.width = sys.maxsize
     text = StringIO()
@@ -77,26 +77,9 @@ def as_changes(values: Mapping[str, object]) -> str:
     return text.getvalue()
 
 
-def _block(value: object) -> object:
-    if isinstance(value, CommentedMap):  # read from a file: as it is there, with its comments
-        return value
-    if isinstance(value, dict) and value and all(isinstance(own, dict) for own in value.values()):
-        return CommentedMap(
-            {
-                name: CommentedMap({key: _line(each) for key, each in own.items()})
-                for name, own in value.items()
-            }
-        )
-    return _line(value)
-
-
-def _line(value: object) -> object:
-    if isinstance(value, dict):
-        mapping = CommentedMap({key: _line(each) for key, each in value.items()})
-        mapping.fa.set_flow_style()
-        return mapping
+def _written(value: object) -> object:
     if isinstance(value, list):
-        sequence = CommentedSeq(_line(each) for each in value)
+        sequence = CommentedSeq(_written(each) for each in value)
         sequence.fa.set_flow_style()
         return sequence
     return _quoted_if_needed(value) if isinstance(value, str) else value
@@ -170,23 +153,20 @@ def _walk(
     """Yield each key, its line and column, and whether it is a section, in the text's order."""
     for name, value in mapping.items():
         key = (*above, str(name))
+        if name not in (mapping.lc.data or {}):
+            raise _malformed(key, "a key that comes from another mapping (<<)", origin)
         line, column = mapping.lc.key(name)
         field = model.model_fields.get(str(name))
         below = field.annotation if field else None
-        is_section = (
-            isinstance(below, type) and issubclass(below, Section) and isinstance(value, dict)
-        )
-        yield key, line, column, is_section
-        if is_section:
-            if value.fa.flow_style():
-                raise CarbenchError(
-                    origin,
-                    key=".".join(key),
-                    found="a section in braces",
-                    expected="each of its keys on a line of its own",
-                    fix="write it as in presets/sample.yaml",
-                )
-            yield from _walk(value, below, key, origin)  # type: ignore[arg-type]
+        if not (isinstance(below, type) and issubclass(below, Section)):
+            yield key, line, column, False
+            continue
+        if not isinstance(value, dict):
+            raise _malformed(key, f"{value!r} in place of a section", origin)
+        if value.fa.flow_style():  # type: ignore[attr-defined]
+            raise _malformed(key, "a section in braces", origin)
+        yield key, line, column, True
+        yield from _walk(value, below, key, origin)
 
 
 def _replacement(old: _Document, before: _Entry, new: _Document, after: _Entry) -> list[str]:
@@ -209,6 +189,16 @@ def _shifted(line: str, shift: int) -> str:
 
 def _is_comment(line: str) -> bool:
     return line.lstrip().startswith("#")
+
+
+def _malformed(key: Key, found: str, origin: object) -> CarbenchError:
+    return CarbenchError(
+        origin,
+        key=".".join(key),
+        found=found,
+        expected="each key on a line of its own",
+        fix="write it as in presets/sample.yaml",
+    )
 
 
 def _unknown(key: Key, known: dict[Key, _Entry], origin: object) -> CarbenchError:

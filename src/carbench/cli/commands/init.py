@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 from carbench.cli.starting.choosing import choose
+from carbench.cli.starting.edited import refuse_edited
 from carbench.cli.starting.steps import PARAMS, next_steps
-from carbench.cli.starting.writing import refuse_edited, write_study
+from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
 from carbench.core.params import has_control_characters
 from carbench.data.images.formats import FORMATS, START, format_of
@@ -21,7 +22,14 @@ from carbench.data.sources.select import open_source
 from carbench.data.survey.looking import Survey, survey
 from carbench.params.data import DataParams
 from carbench.params.merging import as_changes, merge_texts
-from carbench.params.presets import FOLDER, apply_preset, preset_names, read_preset, unknown_preset
+from carbench.params.presets import (
+    COMPLETE,
+    FOLDER,
+    apply_preset,
+    preset_names,
+    read_preset,
+    unknown_preset,
+)
 from carbench.params.study import check_text
 
 CLASSES_LISTED = 8
@@ -51,15 +59,15 @@ def run(args: argparse.Namespace) -> int:
         CarbenchError: no such preset, folder or zip; images of which no study can be made; or an
             edited file in the way. The file is as it was.
     """
+    refuse_edited(args.output, args.force)
     if args.start in preset_names():
         text = apply_preset(args.start)
         print(f"{args.start}: {FOLDER / args.start}.yaml")  # noqa: T201
     else:
         _refuse_no_images(args.start)
-        refuse_edited(args.output, None, args.force)  # before a look at many files
         text = _study_of(Path(args.start))
     study = check_text(text, args.output)
-    write_study(args.output, text, args.force)
+    write_whole(args.output, text)
     print(f"{args.output} is written. Next:")  # noqa: T201
     for step in next_steps(study, args.output):
         print(f"  {step}")  # noqa: T201
@@ -70,7 +78,7 @@ def _study_of(path: Path) -> str:
     """Look at a set of images, say what is there and what is chosen, and return the study."""
     source = "folder" if path.is_dir() else "archive"
     where = {"source": source, "path": path.as_posix()}
-    params = DataParams.model_validate(read_preset("sample")["data"] | where)
+    params = DataParams.model_validate(read_preset(COMPLETE)["data"] | where)
     with open_source(params, Path()) as listing:
         found = survey(listing, params, str(path))
     choice = choose(found, _has_gpu())

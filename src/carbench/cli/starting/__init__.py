@@ -1,1 +1,1 @@
-"""The start of a study: choosing its parameters, writing params.yaml, and what to type next."""
+"""The start of a study: its parameters, protection of an edited file, and what to type next."""
