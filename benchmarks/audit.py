@@ -36,7 +36,6 @@ from edits import EDITS, compressed, edited
 from PIL import Image
 
 from carbench.core.parallel import thread_map
-from carbench.core.params import read_section
 from carbench.core.provenance import hardware
 from carbench.data.audit.contact_sheet import Member, draw, save
 from carbench.data.audit.duplicates import Pair, compare
@@ -46,6 +45,7 @@ from carbench.data.images.decoding import decode
 from carbench.data.sample import draw_sample, plan
 from carbench.data.sources.archive import archive_files
 from carbench.params.audit import AuditParams
+from carbench.params.presets import read_preset
 
 ROOT = Path(__file__).parents[1]
 ARCHIVE = Path(
@@ -53,7 +53,7 @@ ARCHIVE = Path(
 ).resolve()
 CARBENCH = "carbench"
 PEERS = (CARBENCH, "imagededup PHash", "imagededup CNN", "fastdup at 0.90", "cleanvision")
-DEFAULT = read_section(ROOT / "presets/archive.yaml", "audit", AuditParams)
+DEFAULT = AuditParams.model_validate(read_preset(ROOT / "presets/archive.yaml")["audit"])
 # An original may be like no other image even at this setting, or a true pair would seem wrong.
 LOOSEST = DEFAULT.model_copy(update={"neighbours": 40})
 UNLIKE = 0.85

@@ -24,9 +24,9 @@ from probes import captured, traced, watched
 from steps import CLASSES, MODELS, clock, labelled, make_ceiling, make_trainer, normalizer, pack
 from steps import rounds as rounds_of
 
-from carbench.core.params import read_section
 from carbench.models.backbones import create
 from carbench.models.devices import peak_memory_mb, place, prepare
+from carbench.params.presets import read_preset
 from carbench.params.train import TrainParams
 from carbench.training import loop
 from carbench.training.loop import LabelledImages, fit
@@ -91,7 +91,7 @@ def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
     changes = {"image_size": sizes.image_size, "batch_size": sizes.batch, "device": device}
     # So many epochs that the rate hardly moves while steps are measured.
     changes |= {"epochs": 10_000, "freeze_epochs": 0, "val_batch_size": sizes.large_batch}
-    params = read_section(ROOT / "presets/kaggle-cars.yaml", "train", TrainParams)
+    params = TrainParams.model_validate(read_preset(ROOT / "presets/kaggle-cars.yaml")["train"])
     params = params.model_copy(update=changes)
     return prepare(params, "train"), params
 

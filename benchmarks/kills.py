@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan  # noqa: E402
+from carbench.params.presets import apply_preset  # noqa: E402
 from conftest import Project, active_environment, copy_repository, repeatable  # noqa: E402
 
 ENGINES = {
@@ -139,7 +140,7 @@ def main() -> None:
     studies = 0
     with tempfile.TemporaryDirectory() as folder:
         project = copy_repository(Path(folder) / "study")
-        shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+        (project.root / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
         project.run("git", "commit", "--quiet", "--all", "--message=smoke")
         finish(project, "snakemake")
         expected = repeatable(project)

@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from carbench.core.provenance import hardware
+from carbench.params.presets import apply_preset
 
 ROOT = Path(__file__).parents[1]
 LIGHT_STAGES = (
@@ -62,9 +64,11 @@ def show(what: str, times: tuple[list[float], list[float]]) -> None:
     )
 
 
-def whole_run(preset: str) -> list[str]:
-    """The command that a person types, with a preset as params.yaml."""
-    return ["bash", "-c", f"cp presets/{preset}.yaml params.yaml && snakemake --cores 2"]
+def show_whole_run(preset: str, clone: Path) -> None:
+    """Run a preset's study in a clone, and print its row."""
+    (clone / "params.yaml").write_text(apply_preset(clone / f"presets/{preset}.yaml"))
+    times = measure(["snakemake", "--cores", "2"], 1, clone)
+    show(f"whole run of presets/{preset}.yaml", times)
 
 
 def in_fresh_clone(run: Callable[[Path], None]) -> None:
@@ -93,11 +97,7 @@ def main() -> None:
     show("dvc status", measure(["dvc", "status"], arguments.repeats))
     if arguments.run:
         for preset in ("smoke", "sample"):
-            in_fresh_clone(
-                lambda clone, preset=preset: show(
-                    f"whole run of presets/{preset}.yaml", measure(whole_run(preset), 1, clone)
-                )
-            )
+            in_fresh_clone(partial(show_whole_run, preset))
 
 
 if __name__ == "__main__":

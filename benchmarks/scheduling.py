@@ -20,11 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from carbench.params.presets import read_preset  # noqa: E402
 from conftest import ARCHIVE, copy_repository  # noqa: E402
 
 
@@ -39,7 +38,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         project = copy_repository(Path(folder) / "study")
-        params = yaml.safe_load((ROOT / f"presets/{args.source}.yaml").read_text())
+        params = read_preset(ROOT / f"presets/{args.source}.yaml")
         if args.source == "archive":
             params["data"]["path"] = str(ARCHIVE)
         params["seeds"] = list(range(args.seeds))

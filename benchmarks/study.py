@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 ROOT = Path(__file__).parents[1]
 PEERS = ROOT / "benchmarks/peers"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from carbench.data.split.table import SplitRow, read_split  # noqa: E402
+from carbench.params.presets import read_preset  # noqa: E402
 from carbench.params.train import recipe_of  # noqa: E402
 from conftest import ARCHIVE, Project, copy_repository  # noqa: E402
 
@@ -46,9 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def preset_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the preset that the recipe is read from."""
-    path = args.preset or ROOT / f"presets/{args.source}.yaml"
-    content: dict[str, Any] = yaml.safe_load(path.read_text())
-    return content
+    return read_preset(args.preset or ROOT / f"presets/{args.source}.yaml")
 
 
 def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[
 
 def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[str, Any]]:
     """Return a copy of the repository, and the parameters of a study of the source's images."""
-    params = yaml.safe_load((ROOT / f"presets/{args.source}.yaml").read_text())
+    params = read_preset(ROOT / f"presets/{args.source}.yaml")
     if args.source == "archive":
         params["data"]["path"] = str(ARCHIVE)
     params["tune"]["learning_rates"] = []

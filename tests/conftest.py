@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -20,9 +21,11 @@ import yaml
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.engines.locks import named_lock
+from carbench.params.presets import apply_preset, read_preset
 from running import Running, running
 
 ROOT = Path(__file__).parents[1]
+SMOKE = read_preset(ROOT / "presets/smoke.yaml")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARCHIVE = Path(
     os.environ.get("CARBENCH_ARCHIVE", ROOT / "../shared/data/cars-image-dataset.zip")
@@ -130,7 +133,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, *command: str) -> Projec
         if not (shared / f"{command[0]}-done").exists():
             shutil.rmtree(origin, ignore_errors=True)
             project = copy_repository(origin)
-            shutil.copy(project.root / "presets/smoke.yaml", project.root / "params.yaml")
+            (project.root / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
             project.run("git", "commit", "--quiet", "--all", "--message=smoke")
             project.run(*command)
             (shared / f"{command[0]}-done").touch()
@@ -260,7 +263,7 @@ def study(tmp_path: Path) -> Callable[..., Path]:
     """Write the smoke study with some keys changed: study({"data.source": "folder"})."""
 
     def write(changes: dict[str, Any] | None = None) -> Path:
-        params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+        params = copy.deepcopy(SMOKE)
         for key, value in (changes or {}).items():
             set_key(params, key, value)
         path = tmp_path / "params.yaml"

@@ -25,6 +25,7 @@ from carbench.data.audit.reviewed import read_reviewed
 from carbench.data.audit.reviewing import lay_out
 from carbench.data.sample import draw_sample, plan
 from carbench.params.audit import AuditParams
+from carbench.params.presets import read_preset
 from conftest import ROOT, run_script
 
 
@@ -357,7 +358,7 @@ def test_the_real_images_agree_with_what_is_known_of_them(
     Known: 188 test images have a byte-identical twin in train, 250 to 265 any; five files
     named .jpg are palette PNGs; the leak is uneven between classes.
     """
-    default = yaml.safe_load((ROOT / "presets/archive.yaml").read_text())["audit"]
+    default = read_preset(ROOT / "presets/archive.yaml")["audit"]
     keys = {f"audit.{key}": value for key, value in default.items()}
     params = study({"data.source": "archive", "data.path": str(archive)} | keys)
     fetch_and_audit(params, tmp_path)

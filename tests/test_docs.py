@@ -13,7 +13,7 @@ from conftest import ROOT, Project
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 # Files that a reader writes.
-TO_BE_WRITTEN = ("presets/X.yaml", "scripts/NAME.py", "workflow/rules/own.smk")
+TO_BE_WRITTEN = ("presets/NAME.yaml", "scripts/NAME.py", "workflow/rules/own.smk")
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
 

@@ -15,6 +15,7 @@ from carbench.engines.dvc_config import cache_folder, dvc_flag, dvc_option
 from carbench.engines.dvc_yaml import JobSpec, one_line, read_definition, read_jobs
 from carbench.engines.engine_jobs import dvc_jobs
 from carbench.engines.snakemake_session import reject_unsafe_options, reject_untargeted_subprocess
+from carbench.params.presets import apply_preset
 from conftest import ROOT, Project
 
 CHANGED = (
@@ -318,7 +319,7 @@ def test_user_defined_stages_are_resolved_as_by_dvc_or_unsupported(tmp_path: Pat
     (tmp_path / "src").mkdir()
     (tmp_path / "dvc.yaml").write_text(OWN)
     (tmp_path / "own.yaml").write_text("low: 1\ndeep: {er: 2}\n")
-    (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
     found = read_definition(tmp_path)
     theirs = dvc_jobs(tmp_path)
     stages = {name.split("@")[0] for name in theirs}

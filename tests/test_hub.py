@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -21,9 +22,10 @@ from safetensors.numpy import save
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table, write_table
 from carbench.models.checkpoints import read_about
+from carbench.params.presets import apply_preset
 from carbench.params.train import WeightsHub
 from carbench.screening.candidates import read_weights
-from conftest import ROOT
+from conftest import ROOT, SMOKE
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "somebody/cars-resnet"
@@ -126,7 +128,7 @@ class Desk:
     env: dict[str, str]
 
     def study(self, start: object) -> Path:
-        params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+        params = copy.deepcopy(SMOKE)
         params["backbones"]["resnet"]["weights"] = start
         path = self.folder / "params.yaml"
         path.write_text(yaml.safe_dump(params, sort_keys=False))
@@ -267,7 +269,7 @@ def test_pins_are_written_where_they_belong(
 
     monkeypatch.setattr(pin, "newest", newest)
     path = tmp_path / "params.yaml"
-    before = (ROOT / "presets/kaggle-cars.yaml").read_text()
+    before = apply_preset(ROOT / "presets/kaggle-cars.yaml")
     path.write_text(before)
     assert list(pin.pin_all(path)) == list(yaml.safe_load(before)["backbones"])
     assert asked[0] == "timm/resnet50.a1_in1k"
@@ -328,7 +330,7 @@ def test_pins_of_candidates_are_added_to_their_table(
         return answer
 
     monkeypatch.setattr(pinning, "newest", newest)
-    params = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    params = copy.deepcopy(SMOKE)
     params["screen"]["candidates"] = {"one": ["resnet18.a*"], "two": ["tf_efficientnet_lite0"]}
     params["screen"]["weights"] = str(tmp_path / "weights.csv")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))

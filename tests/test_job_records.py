@@ -24,6 +24,7 @@ from carbench.engines.job_records import JobInputs, JobRecord, find_record, save
 from carbench.engines.snakemake_internals import SnakemakeMetadata
 from carbench.engines.staleness import direct_upstream, explain_job
 from carbench.engines.workspace import JobStatus, Workspace
+from carbench.params.presets import apply_preset
 from conftest import ROOT
 from files import write_files
 
@@ -155,7 +156,7 @@ def test_an_explanation_lists_all_causes(
 def made(tmp_path: Path) -> tuple[JobSpec, JobRecord, dict[str, Content]]:
     """A job of a study, its record, and the content of its inputs and outputs."""
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
-    (tmp_path / "params.yaml").write_text((ROOT / "presets/smoke.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
     workspace = Workspace(tmp_path, ContentStore(tmp_path / "cache"))
     job = workspace.jobs["split"]
     write_files(tmp_path, {path: path.encode() for path in (*job.deps, *job.outs)})

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
+from carbench.params.presets import apply_preset
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 from carbench.params.shortlist import ShortlistParams
 from carbench.params.study import check
@@ -29,13 +29,13 @@ from carbench.screening.backbones import write_backbones
 from carbench.screening.candidates import find_candidates, read_weights
 from carbench.screening.probing import PENALTIES, neighbour_probe, ridge_probe
 from carbench.statistics.shortlisting import rank
-from conftest import ROOT, Project, active_environment, copy_repository
+from conftest import ROOT, SMOKE, Project, active_environment, copy_repository
 
 SHA = "ab" * 32
 
 
 def shortlist_params(**changes: object) -> ShortlistParams:
-    params = read_section(ROOT / "presets/smoke.yaml", "shortlist", ShortlistParams)
+    params = ShortlistParams.model_validate(SMOKE["shortlist"])
     return params.model_copy(update=changes)
 
 
@@ -206,7 +206,7 @@ def test_the_shortlist_becomes_the_backbones_and_nothing_else_changes(
     preset: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "params.yaml"
-    before = (ROOT / f"presets/{preset}.yaml").read_text()
+    before = apply_preset(ROOT / f"presets/{preset}.yaml")
     path.write_text(before)
     own = yaml.safe_load(before)["backbones"]
     first = next(iter(own))
@@ -238,10 +238,10 @@ def test_the_shortlist_becomes_the_backbones_and_nothing_else_changes(
 
 def test_an_empty_shortlist_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "presets/smoke.yaml").read_text())
+    path.write_text(apply_preset(ROOT / "presets/smoke.yaml"))
     with pytest.raises(CarbenchError, match="found no candidate"):
         write_backbones(path, shortlist_table(tmp_path), ROOT / "presets/weights.csv", False)
-    assert path.read_text() == (ROOT / "presets/smoke.yaml").read_text()
+    assert path.read_text() == apply_preset(ROOT / "presets/smoke.yaml")
 
 
 def test_kfold_studies_are_not_screened(study: Callable[..., Path]) -> None:
@@ -258,14 +258,14 @@ def screening(folder: Path, made: Path, limits: dict[str, object]) -> object:
     from carbench.screening.images import load_images, training_rows
     from carbench.screening.screening import Screening
 
-    path = ROOT / "presets/smoke.yaml"
+    screen = SMOKE["screen"]
     rows, classes = training_rows(made / "split.csv", 0, 0)
-    probe = read_section(path, "screen.probe", ProbeParams)
-    params = read_section(path, "screen.features", FeatureParams)
+    probe = ProbeParams.model_validate(screen["probe"])
+    params = FeatureParams.model_validate(screen["features"])
     device = torch.device("cpu")
     images = load_images(made, rows, classes, probe, device)
     cache = FeatureCache(folder / "features", 1e9)
-    all_limits = read_section(path, "screen.limits", LimitParams).model_copy(update=limits)
+    all_limits = LimitParams.model_validate(screen["limits"] | limits)
     return Screening(images, all_limits, params, probe, device, cache, folder / "scratch")
 
 

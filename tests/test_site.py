@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-from carbench.engines.locks import held
+from carbench.engines.locks import named_lock
 from conftest import ROOT, active_environment
 
 REFERENCE = ROOT / "docs/reference"
@@ -55,7 +55,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     folder, finished = shared / "site", shared / "site-done"
-    with held(shared, "site", waiting=print):
+    with named_lock(shared, "site", on_wait=print):
         if not finished.exists():
             build(folder)
             finished.touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import combinations
@@ -20,7 +21,7 @@ from carbench.data.split.splitting import Assignment, Image, assign
 from carbench.data.split.table import read_split
 from carbench.params.split import SplitParams
 from carbench.params.study import check
-from conftest import ROOT, run_script, set_key
+from conftest import SMOKE, run_script, set_key
 
 
 def params(**changes: object) -> SplitParams:
@@ -180,7 +181,7 @@ def test_a_repeat_deals_the_same_images_anew(images: list[Image], method: str) -
 def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
     changes = {"seeds": list(range(6)), "tune.learning_rates": [], "screen.candidates.tiny": []}
     changes |= {"split.method": "grouped", "split.repeats": 3}
-    content = yaml.safe_load((ROOT / "presets/smoke.yaml").read_text())
+    content = copy.deepcopy(SMOKE)
     for key, value in changes.items():
         set_key(content, key, value)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))

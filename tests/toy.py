@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.checkpoints import save_checkpoint
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages
-from conftest import ROOT
+from conftest import SMOKE
 
 CPU = torch.device("cpu")
 CLASSES = ["blue", "green", "red"]
@@ -48,7 +48,7 @@ def write_images(folder: Path) -> None:
 
 
 def recipe(**changes: Any) -> TrainParams:
-    params = read_section(ROOT / "presets/smoke.yaml", "train", TrainParams).model_dump()
+    params = copy.deepcopy(SMOKE["train"])
     params["augment"]["mixup"] = changes.pop("mixup", 0.0)
     return TrainParams.model_validate(params | changes)
 

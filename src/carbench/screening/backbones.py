@@ -74,7 +74,7 @@ def write_backbones(
             key="backbones",
             found="no section of indented lines",
             expected="`backbones:` on a line of its own, a backbone on each of the next",
-            fix="write it as the files in presets/ do",
+            fix="write it as in presets/sample.yaml",
         )
     write_atomic(path, changed)
     return written

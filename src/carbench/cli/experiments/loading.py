@@ -93,5 +93,5 @@ def _no_study(where: str, found: str) -> CarbenchError:
         where,
         found=found,
         expected="the parameters of a study",
-        fix="compare a commit or experiment of a study; presets/ has complete files",
+        fix="compare a commit or experiment of a study; `carbench init` starts one",
     )

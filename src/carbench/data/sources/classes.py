@@ -48,7 +48,8 @@ def choose_classes(
             origin,
             found=f"{len(labels)} class{'' if len(labels) == 1 else 'es'} {sorted(labels)}",
             expected="at least two classes, each a folder of images",
-            fix="correct data.path, data.classes and data.exclude in params.yaml",
+            fix="name the folder above the classes' folders (data.path in params.yaml), or "
+            "correct data.classes and data.exclude",
         )
     return labels
 

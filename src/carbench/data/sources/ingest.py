@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from carbench.core.errors import CarbenchError
 from carbench.core.parallel import thread_map
 from carbench.core.params import has_control_characters
 from carbench.core.progress import progress
 from carbench.data.images.decoding import BadImageError, ImageFacts, decode
-from carbench.data.images.formats import FORMATS, START, SUFFIXES, format_of
 from carbench.data.sources import classes
 from carbench.data.sources.files import Listing, SourceFile, UnreadableFileError
-from carbench.data.sources.places import COMPANIONS, Layout, Place, is_hidden
+from carbench.data.sources.places import Place
+from carbench.data.sources.planning import Row, make_plan, shown
 from carbench.params.data import DataParams
 
 MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]
 QUARANTINE = ["file", "class", "published", "sha256", "bytes", "reason"]
-NO_IMAGE = "left aside: not an image"
-NO_CLASS = "left aside: not in a class folder"
 BAD_NAME = "its name is not UTF-8, or has control characters"
-
-Row = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -52,64 +46,19 @@ def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> 
         images: the folder to write to.
 
     Raises:
-        CarbenchError: no images, fewer than two classes, an unknown class asked for, a class of
-            which nothing could be taken, classes whose names hardly differ, folders beside the
-            published parts, two files for one place, or more than ``max_bad_fraction`` of the
-            images undecodable.
+        CarbenchError: as :func:`make_plan`; or a class of which nothing could be taken, or more
+            than ``max_bad_fraction`` of the images undecodable.
     """
-    visible = [file for file in listing.files if not is_hidden(file.path)]
-    found = {file.path for file in visible if _is_meant_as_image(file)}
-    if not found:
-        raise CarbenchError(
-            origin,
-            found=f"no images among {len(listing.files)} files",
-            expected="a folder of images for each class",
-            fix="correct data.path in params.yaml",
-        )
-    layout = Layout(found)
-    strays = {name for path in found if (name := layout.stray(path))}
-    classes.refuse_strays(strays, params, origin)
-    folders = [place for path in listing.empty_folders if (place := _class_folder(layout, path))]
-    quarantine: list[Row] = []
-    placed: list[tuple[SourceFile, Place]] = []
-    for file in visible:
-        place = layout.place(file.path)
-        if place is not None:
-            folders.append(place)
-        is_companion = file.path.suffix.lower() in COMPANIONS and file.path not in found
-        if place is None or is_companion:
-            reason = NO_CLASS if file.path in found else NO_IMAGE
-            quarantine.append({"file": _shown(file), "reason": reason})
-        else:
-            placed.append((file, place))
-    labels = classes.choose_classes(folders, strays, params, origin)
-    chosen = [(file, place) for file, place in placed if place.label in labels]
-    folders = [place for place in folders if place.label in labels]
-    classes.refuse_odd_names(folders, origin)
-    classes.refuse_collisions([place for _, place in chosen], origin)
-
-    manifest, bad = _take(chosen, images)
-    classes.refuse_lost_classes(folders, manifest, bad, origin)
+    plan = make_plan(listing, params, origin)
+    manifest, bad = _take(plan.chosen, images)
+    classes.refuse_lost_classes(plan.folders, manifest, bad, origin)
     classes.refuse_damage(manifest, bad, params.max_bad_fraction, origin)
     return Collected(
         sorted(manifest, key=lambda row: str(row["image"])),
-        quarantine + bad,
-        hidden=len(listing.files) - len(visible),
-        other_classes=len(placed) - len(chosen),
+        plan.left_aside + bad,
+        hidden=plan.hidden,
+        other_classes=plan.other_classes,
     )
-
-
-def _is_meant_as_image(file: SourceFile) -> bool:
-    if file.path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        return format_of(file.read(START)) in FORMATS
-    except UnreadableFileError:
-        return False
-
-
-def _class_folder(layout: Layout, folder: PurePosixPath) -> Place | None:
-    return None if is_hidden(folder) else layout.class_folder(folder)
 
 
 def _take(chosen: list[tuple[SourceFile, Place]], images: Path) -> tuple[list[Row], list[Row]]:
@@ -127,7 +76,7 @@ def _take(chosen: list[tuple[SourceFile, Place]], images: Path) -> tuple[list[Ro
         }
         reason = facts if isinstance(facts, str) else _write(images / place.image, content)
         if isinstance(facts, str) or reason:
-            bad.append({"file": _shown(file), **row, "reason": reason})
+            bad.append({"file": shown(file), **row, "reason": reason})
             continue
         row |= {key: getattr(facts, key) for key in ("format", "mode", "width", "height")}
         manifest.append({"image": place.image, **row})
@@ -144,12 +93,6 @@ def _write(target: Path, content: bytes) -> str | None:
             raise
         return "its name is too long for this file system"
     return None
-
-
-def _shown(file: SourceFile) -> str:
-    """Return a file's path as text that every program can read."""
-    text = os.fsencode(file.path).decode("utf-8", "backslashreplace")
-    return "".join(ascii(each)[1:-1] if each.isspace() and each != " " else each for each in text)
 
 
 def _bytes(file: SourceFile) -> bytes | str:

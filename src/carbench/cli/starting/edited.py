@@ -1,0 +1,45 @@
+"""Protects a params.yaml that a person has edited from being overwritten."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from carbench.core.errors import CarbenchError
+from carbench.params.presets import apply_preset, preset_names
+
+
+def refuse_edited(path: Path, force: bool) -> None:
+    """Refuse to overwrite a file that is none of the presets as they are.
+
+    Args:
+        path: the file that is to be written.
+        force: whether an edited file may be overwritten.
+
+    Raises:
+        CarbenchError: the file may have been edited and ``force`` is not set, or it is a folder.
+    """
+    if path.is_dir():
+        raise CarbenchError(
+            path,
+            found="a folder",
+            expected="a file to write to",
+            fix="name a file in it with --output",
+        )
+    if force or not path.exists():
+        return
+    if not _is_preset(path.read_text(encoding="utf-8", errors="replace")):
+        raise CarbenchError(
+            path,
+            found="a file that equals none of the presets: somebody may have edited it",
+            expected="no file, or a preset as it is",
+            fix="overwrite it with --force, or write to another file with --output",
+        )
+
+
+def _is_preset(text: str) -> bool:
+    for name in preset_names():
+        with suppress(CarbenchError):  # a preset of a person's own with a mistake in it
+            if apply_preset(name) == text:
+                return True
+    return False
