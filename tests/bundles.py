@@ -59,7 +59,7 @@ def coloured(rng: np.random.Generator, count: int, size: int = SIZE) -> np.ndarr
     return pixels.astype(np.uint8)
 
 
-def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
+def write_bundle(folder: Path, scale: float = 12.0, **metadata: Any) -> Path:
     """Write an exported folder; the scale makes another model of it.
 
     Args:
@@ -84,7 +84,7 @@ def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
         "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
         "decision": {"threshold": 1.0, "set_threshold": 0.0},
     }
-    seal(folder, content | about)
+    seal(folder, content | metadata)
     return folder
 
 
@@ -98,11 +98,11 @@ def write_study(root: Path) -> Path:
     return root
 
 
-def seal(folder: Path, about: dict[str, Any]) -> None:
+def seal(folder: Path, metadata: dict[str, Any]) -> None:
     """Write model.json with the hashes of the files that are there."""
     files = [path for path in sorted(folder.iterdir()) if path.name != "model.json"]
     hashes = {path.name: sha256(path) for path in files}
-    (folder / "model.json").write_text(json.dumps(about | {"sha256": hashes}))
+    (folder / "model.json").write_text(json.dumps(metadata | {"sha256": hashes}))
 
 
 def sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ import yaml
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.engines.locks import held
-from running import Running, running
+from service_process import RunningService, run_service
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -215,10 +215,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """That model, served by the command. Tests leave it as it is."""
     log = tmp_path_factory.mktemp("service") / "predictions.sqlite"
-    with running(deployed, "--log", str(log)) as started:
+    with run_service(deployed, "--log", str(log)) as started:
         yield started
 
 

@@ -26,22 +26,28 @@ from carbench.cli.commands import drift as command
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
 from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
-from carbench.deploy.bundle.folder import ABOUT, REFERENCE
+from carbench.deploy.bundle.exported_model import MODEL_JSON, REFERENCE
 from carbench.deploy.bundle.observations import Observations, read_observations, write_observations
-from carbench.deploy.drift import testing
-from carbench.deploy.drift.page import as_json, in_words, render, sentence, verdict
-from carbench.deploy.drift.resampling import false_alarms
-from carbench.deploy.drift.testing import (
-    FEWEST,
-    Drift,
-    class_test,
-    compare,
-    energy_test,
-    holm,
-    rarity,
-    smirnov_test,
+from carbench.deploy.drift import two_sample_tests
+from carbench.deploy.drift.false_alarms import estimate_false_alarms
+from carbench.deploy.drift.report import (
+    drift_json,
+    drift_verdict,
+    headline,
+    render_report,
+    typical_values,
 )
-from carbench.deploy.serve.log import PredictionLog, Record, new_id
+from carbench.deploy.drift.two_sample_tests import (
+    MIN_IMAGES,
+    DriftResult,
+    class_distribution_test,
+    detect_drift,
+    energy_test,
+    holm_correction,
+    ks_test,
+    sequential_p_value,
+)
+from carbench.deploy.serve.prediction_log import PredictionLog, Record, new_id
 
 ODD = "<script>alert('x')</script>"
 CLASSES = ["Audi", ODD, "Škoda & Söhne"]
@@ -104,7 +110,7 @@ def test_no_more_false_alarms_than_promised(
 ) -> None:
     rng, windows, alpha = np.random.default_rng(0), 150, 0.2
     alarms = sum(
-        compare(draw(rng, 35), draw(rng, 30), CLASSES, alpha, number).different
+        detect_drift(draw(rng, 35), draw(rng, 30), CLASSES, alpha, number).different
         for number in range(windows)
     )
     assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
@@ -115,13 +121,18 @@ def test_a_p_value_that_stops_early_is_still_valid() -> None:
     """As small as u with a chance of u at most, and nearly so: also for p-values worth stopping."""
     rng, runs = np.random.default_rng(1), 3000
     found = np.array(
-        [rarity(rng.uniform(), (rng.uniform(size=100) for _ in range(7))) for _ in range(runs)]
+        [
+            sequential_p_value(rng.uniform(), (rng.uniform(size=100) for _ in range(7)))
+            for _ in range(runs)
+        ]
     )
     for u in (0.01, 0.05, 0.2, 0.5):
         below = int((found <= u).sum())
         assert binomtest(below, runs, u, alternative="greater").pvalue > 0.001
         assert below > 0.7 * u * runs
-    assert rarity(2.0, [np.ones(100)] * 7) == 1 / 701  # what is rarer than all that was drawn
+    assert (
+        sequential_p_value(2.0, [np.ones(100)] * 7) == 1 / 701
+    )  # what is rarer than all that was drawn
 
 
 def darker(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -132,11 +143,11 @@ def blurrier(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return gaussian_filter(pixels, (0, 0.7, 0.7, 0))
 
 
-def changed(drift: Drift) -> set[str]:
+def changed(drift: DriftResult) -> set[str]:
     return {test.name for test in drift.tests if test.different}
 
 
-def changed_by(drift: Drift) -> float:
+def changed_by(drift: DriftResult) -> float:
     return max(test.effect for test in drift.tests if test.alarm)
 
 
@@ -145,7 +156,7 @@ def test_each_change_is_found_by_its_own_family() -> None:
     reference = observe(rng, 300)
 
     def found(**change: object) -> set[str]:
-        return changed(compare(reference, observe(rng, 100, **change), CLASSES, 0.01, 0))
+        return changed(detect_drift(reference, observe(rng, 100, **change), CLASSES, 0.01, 0))
 
     assert found() == set()
     assert found(pixels=darker(images(rng, 100))) == {"brightness", "contrast", "saturation"}
@@ -160,21 +171,23 @@ def test_a_difference_is_told_apart_from_drift() -> None:
     """Other input of which the model makes the same is no alarm, nor is a small effect."""
     rng = np.random.default_rng(20)
     reference = observe(rng, 300)
-    dark = compare(reference, observe(rng, 100, pixels=darker(images(rng, 100))), CLASSES, 0.01, 0)
+    dark = detect_drift(
+        reference, observe(rng, 100, pixels=darker(images(rng, 100))), CLASSES, 0.01, 0
+    )
     assert dark.different and not dark.alarm
-    assert verdict(dark) == "different"
-    assert sentence(dark).startswith("Images are different, but the model makes about the same")
-    assert "The accuracy may be what it was" in render(dark, "v1")
+    assert drift_verdict(dark) == "different"
+    assert headline(dark).startswith("Images are different, but the model makes about the same")
+    assert "The accuracy may be what it was" in render_report(dark, "v1")
     large, shifted = observe(rng, 200), observe(rng, 200, shift=0.8)
     (effect,) = (
         test.effect
-        for test in compare(large, shifted, CLASSES, 0.01, 0).tests
+        for test in detect_drift(large, shifted, CLASSES, 0.01, 0).tests
         if test.name == "embedding"
     )
     for least, expected in ((effect - 0.01, "drift"), (effect + 0.01, "different")):
-        drift = compare(large, shifted, CLASSES, 0.01, 0, least)
-        assert verdict(drift) == expected == as_json(drift, "v1")["verdict"]
-        assert f"{effect:.2f}" in sentence(drift)
+        drift = detect_drift(large, shifted, CLASSES, 0.01, 0, least)
+        assert drift_verdict(drift) == expected == drift_json(drift, "v1")["verdict"]
+        assert f"{effect:.2f}" in headline(drift)
 
 
 @pytest.mark.parametrize("count", [60, 600])
@@ -189,12 +202,12 @@ def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
         same.embedding + np.float32(1e6),
     )
     same = replace(same, predicted=np.zeros(count, np.int64))
-    effects = [test.effect for test in compare(same, same, CLASSES, 0.01, 0).tests]
+    effects = [test.effect for test in detect_drift(same, same, CLASSES, 0.01, 0).tests]
     assert effects == pytest.approx([0] * 7, abs=1e-6)
-    effects = [test.effect for test in compare(same, apart, CLASSES, 0.01, 0).tests]
+    effects = [test.effect for test in detect_drift(same, apart, CLASSES, 0.01, 0).tests]
     assert effects == pytest.approx([1.0] * 7, abs=1e-3)
     half = replace(same, predicted=np.arange(count) % 2)
-    classes = [test.effect for test in compare(same, half, CLASSES, 0.01, 0).tests][5]
+    classes = [test.effect for test in detect_drift(same, half, CLASSES, 0.01, 0).tests][5]
     assert classes == pytest.approx(0.5)
 
 
@@ -202,19 +215,19 @@ def test_false_alarms_of_one_reference() -> None:
     """On average as promised, more or less for each; an unusual window size is refused."""
     rng = np.random.default_rng(22)
     known = continuous(rng, 160)
-    found = false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
+    found = estimate_false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
     assert found.images == 40 and len(found.rates) == 12
     assert found.mean <= 0.2 + 3 * (0.2 * 0.8 / 144) ** 0.5
     assert found.quantile(0.1) < found.quantile(0.9)
-    assert false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
+    assert estimate_false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
     with pytest.raises(CarbenchError, match="at least 120"):
-        false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
+        estimate_false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
 
 
 def test_what_a_person_may_compare() -> None:
     rng = np.random.default_rng(3)
     reference, window = observe(rng, 300), observe(rng, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
-    tests = {test.name: test for test in compare(reference, window, CLASSES, 0.01, 0).tests}
+    tests = {test.name: test for test in detect_drift(reference, window, CLASSES, 0.01, 0).tests}
     bright, classes = tests["brightness"], tests["predicted class"]
     assert bright.before["median"] == np.median(reference.statistics["brightness"])
     assert list(classes.after) == CLASSES
@@ -222,32 +235,37 @@ def test_what_a_person_may_compare() -> None:
     apart = tests["embedding"]
     assert apart.after["median_distance"] > apart.before["median_distance"]
     after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # it has changed most
-    assert in_words(classes)[1] == after
+    assert typical_values(classes)[1] == after
 
 
 def test_few_images_are_neither_an_alarm_nor_the_all_clear() -> None:
     rng = np.random.default_rng(4)
-    many, few = observe(rng, 100), observe(rng, FEWEST - 1, shift=9.0)
-    for drift in (compare(many, few, CLASSES, 0.01, 0), compare(few, many, CLASSES, 0.01, 0)):
-        assert not drift.enough and not drift.alarm and drift.tests == []
-        assert as_json(drift, "v")["alarm"] is None
-        assert sentence(drift).startswith("Not enough images")
-        assert sentence(drift) in render(drift, "v")
+    many, few = observe(rng, 100), observe(rng, MIN_IMAGES - 1, shift=9.0)
+    for drift in (
+        detect_drift(many, few, CLASSES, 0.01, 0),
+        detect_drift(few, many, CLASSES, 0.01, 0),
+    ):
+        assert not drift.has_enough_images and not drift.alarm and drift.tests == []
+        assert drift_json(drift, "v")["alarm"] is None
+        assert headline(drift).startswith("Not enough images")
+        assert headline(drift) in render_report(drift, "v")
     none = Observations(
         dict.fromkeys(IMAGE_STATISTICS, np.empty(0)),
         np.empty(0, np.int64),
         np.empty(0),
         np.empty((0, 0), np.float32),
     )
-    assert "0 new ones" in render(compare(many, none, CLASSES, 0.01, 0), "v")
-    enough = observe(rng, FEWEST, shift=9.0)
-    assert compare(many, enough, CLASSES, 0.01, 0).alarm
+    assert "0 new ones" in render_report(detect_drift(many, none, CLASSES, 0.01, 0), "v")
+    enough = observe(rng, MIN_IMAGES, shift=9.0)
+    assert detect_drift(many, enough, CLASSES, 0.01, 0).alarm
 
 
 def test_the_seed_decides_everything() -> None:
     rng = np.random.default_rng(5)
     reference, window = observe(rng, 200), observe(rng, 100)
-    first, again, other = (compare(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        detect_drift(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1)
+    )
     assert first.tests == again.tests
     assert first.tests != other.tests
 
@@ -255,13 +273,13 @@ def test_the_seed_decides_everything() -> None:
 def test_alarms_are_possible_at_any_alpha() -> None:
     rng = np.random.default_rng(6)
     away = replace(continuous(rng, 40), embedding=np.full((40, 2), 9, np.float32))
-    drift = compare(continuous(rng, 40), away, CLASSES, 0.001, 0)
+    drift = detect_drift(continuous(rng, 40), away, CLASSES, 0.001, 0)
     assert changed(drift) == {"embedding"}
 
 
 def test_a_huge_window_is_compared_as_well() -> None:
     rng = np.random.default_rng(7)
-    assert not compare(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
+    assert not detect_drift(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
 
 
 def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) -> float:
@@ -282,7 +300,7 @@ def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
                 abs((values[mine] <= at).mean() - (values[~mine] <= at).mean()) for at in values
             )
 
-        statistic, p = smirnov_test(values[:5], values[5:])
+        statistic, p = ks_test(values[:5], values[5:])
         exact = share_as_far(distance, 9, 4)
         assert statistic == pytest.approx(distance([5, 6, 7, 8]))
         if len(set(values)) == 9:
@@ -291,7 +309,9 @@ def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
 
 
 def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "ENOUGH", 10**9)  # all relabelings, for the whole p-value
+    monkeypatch.setattr(
+        two_sample_tests, "MAX_EXCEEDANCES", 10**9
+    )  # all relabelings, for the whole p-value
     rng = np.random.default_rng(8)
     before = rng.normal(size=(6, 3)).astype(np.float32)
     after = (rng.normal(size=(4, 3)) + 0.7).astype(np.float32)
@@ -317,24 +337,24 @@ def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_class_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "ENOUGH", 10**9)
+    monkeypatch.setattr(two_sample_tests, "MAX_EXCEEDANCES", 10**9)
     rng = np.random.default_rng(9)
     before, after = np.array([60, 0, 30, 10]), np.array([18, 0, 14, 8])
-    statistic, _ = class_test(before, after, 10, rng)
+    statistic, _ = class_distribution_test(before, after, 10, rng)
     table = np.array([before, after])[:, [0, 2, 3]]
     assert statistic == pytest.approx(chi2_contingency(table, correction=False).statistic)
 
     before, after = np.array([30, 10]), np.array([12, 9])
-    _, p = class_test(before, after, 20_000, rng)
+    _, p = class_distribution_test(before, after, 20_000, rng)
     law = hypergeom(61, 42, 21)
     away = abs(np.arange(22) - law.mean()) >= abs(12 - law.mean()) - 1e-9
     assert p == pytest.approx(law.pmf(np.arange(22))[away].sum(), abs=0.01)
-    assert class_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
+    assert class_distribution_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
 
 
 def test_holms_correction_worked_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm_correction([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm_correction([0.6, 0.5]) == [1.0, 1.0]
 
 
 def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> None:
@@ -434,21 +454,21 @@ class Tags(HTMLParser):
 def test_the_page_escapes_names_and_asks_for_nothing() -> None:
     rng = np.random.default_rng(14)
     window = observe(rng, 100, mix=(0.0, 0.8, 0.2))
-    drift = compare(observe(rng, 300), window, CLASSES, 0.01, 0)
-    html = render(drift, "<b>v1</b>")
+    drift = detect_drift(observe(rng, 300), window, CLASSES, 0.01, 0)
+    html = render_report(drift, "<b>v1</b>")
     page = Tags(html)
     assert not {"script", "link", "img", "iframe", "b"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name in ("src", "href", "style")]
     assert not re.findall(r"https?:|url\(|@import", html)
     assert "&lt;script&gt;" in html and "&lt;b&gt;v1&lt;/b&gt;" in html
-    assert sentence(drift) == (
+    assert headline(drift) == (
         "Images have changed: predicted class differs by more than chance, by up to "
         f"{changed_by(drift):.2f} on a scale from 0 to 1."
     )
-    assert sentence(drift) in html
+    assert headline(drift) in html
     assert page.tags.count("figure") == len(IMAGE_STATISTICS) + 2
-    calm = compare(window, window, CLASSES, 0.01, 0)
-    assert "Images have not changed" in render(calm, "v1")
+    calm = detect_drift(window, window, CLASSES, 0.01, 0)
+    assert "Images have not changed" in render_report(calm, "v1")
 
 
 def test_the_page_shows_the_classes_that_changed_most() -> None:
@@ -456,15 +476,15 @@ def test_the_page_shows_the_classes_that_changed_most() -> None:
     mix = (1 / 40,) * 40
     names = [f"class {number}" for number in range(40)]
     window = replace(observe(rng, 100, mix=mix), predicted=np.full(100, 39))
-    html = render(compare(observe(rng, 300, mix=mix), window, names, 0.01, 0), "v1")
+    html = render_report(detect_drift(observe(rng, 300, mix=mix), window, names, 0.01, 0), "v1")
     assert html.index('<th scope="row">class 39</th>') < html.index('<th scope="row">class ', 0) + 9
     assert "28 more classes" in html
 
 
 def test_json_holds_the_same_numbers() -> None:
     rng = np.random.default_rng(16)
-    drift = compare(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
-    document = as_json(drift, "v1")
+    drift = detect_drift(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
+    document = drift_json(drift, "v1")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["verdict"] == "drift" and document["alarm"] is True
     assert (document["images"], document["reference"], document["alpha"]) == (100, 300, 0.01)
@@ -492,7 +512,7 @@ def write_reference(folder: Path, reference: Observations) -> None:
     write_observations(folder / REFERENCE, reference)
     about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
     hashes = {REFERENCE: file_hash(folder / REFERENCE)}
-    (folder / ABOUT).write_text(json.dumps(about | {"sha256": hashes}))
+    (folder / MODEL_JSON).write_text(json.dumps(about | {"sha256": hashes}))
 
 
 @pytest.fixture
@@ -527,8 +547,10 @@ def test_the_command_says_it_by_its_status(
     assert ask("--last", "100", "--min-effect", "0.99") == 4
     assert "the model makes about the same" in capsys.readouterr().out
     monkeypatch.setattr(
-        "carbench.deploy.drift.resampling.compare",
-        lambda *_: Drift([], 0.1, 0.0, *([continuous(np.random.default_rng(0), 3)] * 2), CLASSES),
+        "carbench.deploy.drift.false_alarms.detect_drift",
+        lambda *_: DriftResult(
+            [], 0.1, 0.0, *([continuous(np.random.default_rng(0), 3)] * 2), CLASSES
+        ),
     )
     assert ask("--false-alarms", "--last", "50") == 0
     assert "0.0\N{NO-BREAK SPACE}% on average" in capsys.readouterr().out
@@ -537,7 +559,7 @@ def test_the_command_says_it_by_its_status(
     assert ask("--html", str(tmp_path / "new/drift.html"), "--json", "-") == 2
     assert json.loads(capsys.readouterr().out)["images"] == 200
     assert "Images have changed" in (tmp_path / "new/drift.html").read_text()
-    monkeypatch.setattr(command, "LAST", 40)
+    monkeypatch.setattr(command, "DEFAULT_WINDOW", 40)
     for arguments, count in (((), 40), (("--since", "24h"), 100), (("--since", "900w"), 100)):
         assert ask(*arguments, "--json", "-") == 2
         assert json.loads(capsys.readouterr().out)["images"] == count

@@ -14,11 +14,11 @@ import pytest
 
 from attacks import encoded
 from carbench.core.parallel import available_cores, cpu_quota
-from carbench.deploy.bundle.about import ModelAbout
-from carbench.deploy.serve.access import allowed_hosts
-from carbench.deploy.serve.answers import DriftReport
+from carbench.deploy.bundle.model_metadata import ModelMetadata
+from carbench.deploy.serve.access_control import resolve_allowed_hosts
+from carbench.deploy.serve.schemas import DriftReport
 from carbench.deploy.serve.settings import Settings
-from running import Running, running, served
+from service_process import RunningService, run_service, serve_in_thread
 from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
@@ -32,11 +32,11 @@ def guarded(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     settings = Settings(
         model=deployed / "results/export",
         log=tmp_path_factory.mktemp("guarded") / "log.sqlite",
-        hosts=allowed_hosts("127.0.0.1", ["cars.example.org"]),
-        origins=["https://app.example.org"],
-        key_sha256=hashlib.sha256(KEY.encode()).hexdigest(),
+        allowed_hosts=resolve_allowed_hosts("127.0.0.1", ["cars.example.org"]),
+        allowed_origins=["https://app.example.org"],
+        api_key_sha256=hashlib.sha256(KEY.encode()).hexdigest(),
     )
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         yield url
 
 
@@ -97,13 +97,13 @@ def test_pages_of_an_allowed_origin_may_read(guarded: str) -> None:
 
 
 def test_hosts_are_checked_where_pages_could_reach_it() -> None:
-    assert allowed_hosts("127.0.0.1", []) == ["localhost", "127.0.0.1", "::1"]
-    assert allowed_hosts("0.0.0.0", []) == ["*"]
-    assert "*" not in allowed_hosts("0.0.0.0", ["cars.example.org"])
+    assert resolve_allowed_hosts("127.0.0.1", []) == ["localhost", "127.0.0.1", "::1"]
+    assert resolve_allowed_hosts("0.0.0.0", []) == ["*"]
+    assert "*" not in resolve_allowed_hosts("0.0.0.0", ["cars.example.org"])
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/v1/classes", "/metrics", "/example"])
-def test_head_is_get_without_the_body(service: Running, path: str) -> None:
+def test_head_is_get_without_the_body(service: RunningService, path: str) -> None:
     head, get = httpx.head(service.url + path), httpx.get(service.url + path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -112,7 +112,7 @@ def test_head_is_get_without_the_body(service: Running, path: str) -> None:
     assert httpx.head(f"{service.url}/v1/predict").status_code == 405
 
 
-def test_ids_are_echoed(service: Running) -> None:
+def test_ids_are_echoed(service: RunningService) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"x-request-id": "abc-123", "traceparent": trace}
     for path in ("/livez", "/nothing"):
@@ -124,7 +124,7 @@ def test_ids_are_echoed(service: Running) -> None:
     assert "traceparent" not in made.headers
 
 
-def test_versions_and_names_of_the_api(service: Running) -> None:
+def test_versions_and_names_of_the_api(service: RunningService) -> None:
     """What is below /v1 is described; without it the same is answered."""
     document = httpx.get(f"{service.url}/openapi.json").json()
     operations: dict[str, Any] = {
@@ -145,7 +145,7 @@ def test_versions_and_names_of_the_api(service: Running) -> None:
     }
     model = httpx.get(f"{service.url}/v1/model").json()
     assert httpx.get(f"{service.url}/model").json() == model
-    assert ModelAbout.model_validate(model).version == model["version"]
+    assert ModelMetadata.model_validate(model).version == model["version"]
     report = httpx.get(f"{service.url}/monitoring?format=json", timeout=30).json()
     assert DriftReport.model_validate(report).model == model["version"]
     for path in ("/v1/model", "/monitoring"):
@@ -183,7 +183,7 @@ def test_a_containers_cpu_quota_is_respected(
 def test_what_is_open_to_others_is_warned_of(deployed: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite"
     log.touch(0o644)
-    with running(deployed, "--host", "0.0.0.0", "--workers", "1", "--log", str(log)) as started:
+    with run_service(deployed, "--host", "0.0.0.0", "--workers", "1", "--log", str(log)) as started:
         assert httpx.get(f"{started.url}/livez", headers={"host": "any"}).status_code == 200
         started.process.terminate()
         said = started.process.communicate(timeout=30)[1]

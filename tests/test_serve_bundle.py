@@ -23,7 +23,7 @@ from carbench.core.errors import CarbenchError
 from carbench.deploy.bundle.loading import load_bundle
 from carbench.deploy.bundle.observations import observe, write_observations
 from carbench.models.onnx_classifier import OnnxModel
-from running import Running, children, running
+from service_process import RunningService, children, run_service
 
 
 def other_model(folder: Path) -> None:
@@ -44,8 +44,8 @@ def another_example(folder: Path) -> None:
 
 
 def renamed_classes(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    seal(folder, about | {"classes": CLASSES[::-1]})
+    metadata = json.loads((folder / "model.json").read_text())
+    seal(folder, metadata | {"classes": CLASSES[::-1]})
 
 
 def renamed_labels(folder: Path) -> None:
@@ -66,14 +66,14 @@ def no_model(folder: Path) -> None:
 
 
 def no_size(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(about | {"input": {"fit": "squash"}}))
+    metadata = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(metadata | {"input": {"fit": "squash"}}))
 
 
 def a_path_outside(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    about["sha256"]["../model.onnx"] = sha256(folder / "model.onnx")
-    (folder / "model.json").write_text(json.dumps(about))
+    metadata = json.loads((folder / "model.json").read_text())
+    metadata["sha256"]["../model.onnx"] = sha256(folder / "model.onnx")
+    (folder / "model.json").write_text(json.dumps(metadata))
 
 
 def a_list(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_8_bit_model_is_refused_where_there_is_none(tmp_path: Path) -> None:
         (["--model", "nowhere"], "expected a model as stage export writes it"),
         (["--int8"], "found no 8-bit model"),
         (["--log", "diary"], "file is not a database"),
-        (["--log", "/dev/null/log"], "give the right to write there"),
+        (["--log", "/dev/null/log"], "grant write permission"),
         (["--workers", "0"], "--workers: found '0'; expected a whole number from 1"),
         (["--workers", "two"], "--workers: found 'two'"),
         (["--port", "70000"], "--port: found '70000'"),
@@ -149,7 +149,7 @@ def test_what_cannot_be_served_is_said(
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
+def test_a_taken_port_is_said(service: RunningService, tmp_path: Path) -> None:
     """Also where the variable PORT, which platforms set, names it."""
     done = subprocess.run(
         [sys.executable, "-m", "carbench.cli.main", "serve", "--log", str(tmp_path / "log.sqlite")],
@@ -179,7 +179,7 @@ def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -
                 answers.append((answer.status_code, answer.json().get("model")))
 
     options = ["--workers", "2", "--log", str(tmp_path / "log.sqlite")]
-    with running(study, *options) as started:
+    with run_service(study, *options) as started:
         # Whatever lies in the folder: the version that was started is served, also by a worker
         # that takes the place of another.
         shutil.rmtree(folder)
@@ -227,12 +227,12 @@ def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
     return False
 
 
-def version(started: Running) -> str:
+def version(started: RunningService) -> str:
     found: str = httpx.get(f"{started.url}/v1/model").json()["version"]
     return found
 
 
-def served_versions(started: Running) -> set[str]:
+def served_versions(started: RunningService) -> set[str]:
     """As Prometheus sees them."""
     text = httpx.get(f"{started.url}/metrics").text
     return set(re.findall(r'^carbench_model\{version="(.*)"\} 1.0$', text, re.M))

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from attacks import encoded
-from running import Running, children, running
+from service_process import RunningService, children, run_service
 from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 def test_sigterm_answers_what_is_in_flight(deployed: Path, tmp_path: Path) -> None:
     content = encoded(IMAGE, "JPEG")
-    with running(deployed, "--log", str(tmp_path / "log.sqlite")) as started:
+    with run_service(deployed, "--log", str(tmp_path / "log.sqlite")) as started:
 
         def trickle() -> Iterator[bytes]:
             head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -49,7 +49,7 @@ def test_sigterm_answers_what_is_in_flight(deployed: Path, tmp_path: Path) -> No
 def test_no_acknowledged_prediction_is_lost(deployed: Path, tmp_path: Path) -> None:
     """Workers are killed while they are asked; new ones take their place."""
     log = tmp_path / "log.sqlite"
-    with running(deployed, "--log", str(log), "--workers", "2") as started:
+    with run_service(deployed, "--log", str(log), "--workers", "2") as started:
         asyncio.run(ask_and_kill(started, 3, acknowledged := []))
         deadline = time.monotonic() + 20  # until the last that was killed is noticed
         while in_work(started) != 0:
@@ -59,7 +59,7 @@ def test_no_acknowledged_prediction_is_lost(deployed: Path, tmp_path: Path) -> N
     assert set(acknowledged) <= logged(log)
 
 
-def in_work(started: Running) -> float:
+def in_work(started: RunningService) -> float:
     """Requests that are being answered, as Prometheus sees them."""
     text = httpx.get(f"{started.url}/metrics").text
     (value,) = re.findall(r"^carbench_requests_in_work (.*)$", text, re.M)
@@ -68,7 +68,7 @@ def in_work(started: Running) -> float:
 
 def test_workers_end_with_a_killed_parent(deployed: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite"
-    with running(deployed, "--log", str(log), "--workers", "2") as started:
+    with run_service(deployed, "--log", str(log), "--workers", "2") as started:
         started.process.kill()
         deadline = time.monotonic() + 20
         while listens(started.port):
@@ -81,7 +81,7 @@ def listens(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) -> None:
+async def ask_and_kill(started: RunningService, kills: int, acknowledged: list[str]) -> None:
     """Ask over eight connections until so many workers were killed."""
     rng, ended = random.Random(0), False
     contents = [path.read_bytes() for path in started.images[:20]]

@@ -21,10 +21,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
-from carbench.deploy.serve.connections import Connection
-from carbench.deploy.serve.decoder import work_of
+from carbench.deploy.serve.decode_worker import estimate_work
+from carbench.deploy.serve.header_limits import HeaderLimitProtocol
 from carbench.deploy.serve.settings import Settings
-from running import children, running, served
+from service_process import children, run_service, serve_in_thread
 from test_serve import IMAGE, post
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def batch(url: str, contents: list[bytes]) -> httpx.Response:
 
 def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> None:
     """By pixels and scans that headers announce, for an image and for a request."""
-    with served(limits()) as url:
+    with serve_in_thread(limits()) as url:
         for answer in (
             batch(url, [large_webp()] * 64),
             post(url, many_scans()),
@@ -70,7 +70,7 @@ def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["PNG", "GIF", "BMP", "JPEG"]))
 def test_work_is_the_pixels_that_are_decoded(width: int, height: int, kind: str) -> None:
     content = encoded(IMAGE.convert("L").resize((width, height)), kind)
-    work = work_of(content, 32)
+    work = estimate_work(content, 32)
     if kind == "JPEG":
         assert width * height / 64 <= work <= 1.1 * width * height
     else:
@@ -78,7 +78,7 @@ def test_work_is_the_pixels_that_are_decoded(width: int, height: int, kind: str)
 
 
 def test_memory_has_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(decode_memory=64_000_000)) as url:
+    with serve_in_thread(limits(decode_memory_bytes=64_000_000)) as url:
         answer = post(url, transparent_png(8))
         assert answer.status_code == 413
         assert "64 MB of memory" in answer.json()["detail"]
@@ -86,18 +86,18 @@ def test_memory_has_a_limit(limits: Callable[..., Settings]) -> None:
 
 
 def test_a_deadline_ends_the_work(limits: Callable[..., Settings]) -> None:
-    with served(limits(deadline=0.4)) as url:
+    with serve_in_thread(limits(deadline=0.4)) as url:
         answer = post(url, large_webp(39))
         assert answer.status_code == 503
-        assert "not done in time" in answer.json()["detail"]
+        assert "not completed in time" in answer.json()["detail"]
         assert eventually(lambda: not busy_decoders())
         assert post(url, ORDINARY).status_code == 200
 
 
 def test_a_client_that_left_cancels_its_work(limits: Callable[..., Settings]) -> None:
-    settings = limits(waiting=1)
+    settings = limits(max_in_progress=1)
     content = large_webp(39)
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         with socket.create_connection(("127.0.0.1", port_of(url))) as client:
             client.sendall(
                 b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/webp\r\n"
@@ -145,7 +145,7 @@ def test_large_images_wait_for_each_other_and_nobody_for_them(
     limits: Callable[..., Settings],
 ) -> None:
     content = large_webp(39)
-    with served(limits(large_waiting=2)) as url, ThreadPoolExecutor(12) as clients:
+    with serve_in_thread(limits(max_large_in_progress=2)) as url, ThreadPoolExecutor(12) as clients:
         large = [clients.submit(post, url, content) for _ in range(8)]
         ordinary = [post(url, ORDINARY).status_code for _ in range(30)]
         statuses = {each.result().status_code for each in large}
@@ -155,7 +155,7 @@ def test_large_images_wait_for_each_other_and_nobody_for_them(
 
 def test_slow_bodies_hold_no_places(limits: Callable[..., Settings]) -> None:
     """Nor does a client that asks whether it may send, and does not."""
-    with served(limits(waiting=1, receiving=4)) as url:
+    with serve_in_thread(limits(max_in_progress=1, max_receiving=4)) as url:
         slow = []
         for number in range(40):
             slow.append(half_a_body(port_of(url), expect=number % 2 == 0))
@@ -169,7 +169,7 @@ def test_slow_bodies_hold_no_places(limits: Callable[..., Settings]) -> None:
 
 
 def test_bodies_together_have_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(most_buffered=3_000_000)) as url:
+    with serve_in_thread(limits(max_buffered_bytes=3_000_000)) as url:
         slow = [half_a_body(port_of(url), length=5_000_000) for _ in range(4)]
         time.sleep(1.2)
         for client in slow:
@@ -181,14 +181,14 @@ def test_bodies_together_have_a_limit(limits: Callable[..., Settings]) -> None:
 
 
 def test_a_slow_body_has_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(upload_seconds=0.5)) as url, half_a_body(port_of(url)) as client:
+    with serve_in_thread(limits(body_timeout=0.5)) as url, half_a_body(port_of(url)) as client:
         assert post(url, ORDINARY).status_code == 200
         assert client.recv(1000).startswith(b"HTTP/1.1 408")
 
 
 def test_expectations_are_answered(limits: Callable[..., Settings]) -> None:
     """A body is asked for when it may come, and not where the head is refused."""
-    with served(limits()) as url:
+    with serve_in_thread(limits()) as url:
         with half_a_body(port_of(url), expect=True) as client:
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         with half_a_body(port_of(url), expect=True, length=10**9) as client:
@@ -207,7 +207,10 @@ def test_under_load_it_says_so(
         return predict(self, *arguments)
 
     monkeypatch.setattr(OnnxModel, "predict", predict_slowly)
-    with served(limits(waiting=6, deadline=0.7)) as url, ThreadPoolExecutor(16) as clients:
+    with (
+        serve_in_thread(limits(max_in_progress=6, deadline=0.7)) as url,
+        ThreadPoolExecutor(16) as clients,
+    ):
         answers = [each.result() for each in [clients.submit(post, url, ORDINARY)] * 1]
         asked = [clients.submit(post, url, ORDINARY) for _ in range(16)]
         answers += [each.result() for each in asked]
@@ -218,7 +221,7 @@ def test_under_load_it_says_so(
     assert len(answers) - len(refused) >= 2
 
 
-LIMIT = Settings.model_fields["header_bytes"].default
+LIMIT = Settings.model_fields["max_header_bytes"].default
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -240,7 +243,7 @@ def test_headers_have_limits(
     limits: Callable[..., Settings], sent: list[bytes], statuses: list[bytes]
 ) -> None:
     """Also where they arrive complete, in one piece."""
-    with served(limits(header_seconds=0.7)) as url:
+    with serve_in_thread(limits(header_timeout=0.7)) as url:
         with socket.create_connection(("127.0.0.1", port_of(url))) as client:
             client.settimeout(20)
             for part in sent:
@@ -253,10 +256,10 @@ def test_headers_have_limits(
 
 
 def test_idle_connections_make_room(limits: Callable[..., Settings]) -> None:
-    with served(limits(connections=20)) as url:
+    with serve_in_thread(limits(max_connections=20)) as url:
         idle = [socket.create_connection(("127.0.0.1", port_of(url))) for _ in range(40)]
         assert httpx.get(f"{url}/livez").status_code == 200
-        assert eventually(lambda: Connection.count <= 21)
+        assert eventually(lambda: HeaderLimitProtocol.open_count <= 21)
         assert idle[0].recv(10) == b""
         for client in idle:
             client.close()
@@ -276,7 +279,7 @@ def attacked(deployed: Path, tmp_path: Path) -> Iterator[Any]:
             except httpx.HTTPError:
                 time.sleep(0.05)
 
-    with running(deployed, *options) as started, ThreadPoolExecutor(8) as clients:
+    with run_service(deployed, *options) as started, ThreadPoolExecutor(8) as clients:
         for number in range(8):
             clients.submit(attack, started.url, number)
         try:

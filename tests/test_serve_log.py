@@ -24,13 +24,13 @@ from attacks import encoded
 from bundles import sha256
 from carbench.core.errors import CarbenchError
 from carbench.data.images.statistics import IMAGE_STATISTICS
-from carbench.deploy.bundle.folder import read_model
-from carbench.deploy.serve import log_window
-from carbench.deploy.serve.log import PredictionLog, Record, new_id
-from carbench.deploy.serve.log_window import read_window
+from carbench.deploy.bundle.exported_model import read_model
+from carbench.deploy.serve import recent_predictions
+from carbench.deploy.serve.prediction_log import PredictionLog, Record, new_id
+from carbench.deploy.serve.recent_predictions import read_recent_predictions
 from carbench.deploy.serve.retention import Retention
 from carbench.deploy.serve.settings import Settings
-from running import served
+from service_process import serve_in_thread
 from test_serve import IMAGE, post
 
 ORDINARY = encoded(IMAGE, "JPEG")
@@ -161,7 +161,7 @@ def test_a_service_that_cannot_record_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("carbench.deploy.serve.service.CHECKED", 0.0)
+    monkeypatch.setattr("carbench.deploy.serve.service.LOG_CHECK_SECONDS", 0.0)
     commit, full = PredictionLog._commit, [False]
 
     def commit_if_there_is_space(self: PredictionLog, *arguments: Any) -> None:
@@ -174,7 +174,7 @@ def test_a_service_that_cannot_record_is_not_ready(
     monkeypatch.setattr(PredictionLog, "_commit", commit_if_there_is_space)
     export = deployed / "results/export"
     settings = Settings(model=export, log=tmp_path / "log.sqlite")
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         full[0] = True
         with caplog.at_level(logging.ERROR, "carbench"):
             answer = post(url, ORDINARY)
@@ -186,7 +186,7 @@ def test_a_service_that_cannot_record_is_not_ready(
         assert post(url, ORDINARY).status_code == 200
     for refused in (answer, broken):
         assert refused.status_code == 503
-        assert "its disk is full" in refused.json()["detail"]
+        assert "the disk is full" in refused.json()["detail"]
     assert "log.sqlite: found that predictions cannot be recorded" in caplog.text
     assert len(ids(settings.log)) == 1
 
@@ -223,17 +223,24 @@ def test_a_window_is_read_along_the_index(tmp_path: Path, monkeypatch: pytest.Mo
     now = time.time()
     log.append(record(str(number), now - 3600 * number) for number in range(100))
     log.append(replace(record("again"), id=new_id()) for _ in range(100))
-    assert len(read_window(path, "v1", None, None)) == 101  # a file sent again counts once
-    assert len(read_window(path, "v1", 10, None)) == 10
-    assert len(read_window(path, "v1", None, datetime.now(UTC) - timedelta(hours=4.5))) == 6
-    assert len(read_window(path, "another", None, None)) == 0
+    assert (
+        len(read_recent_predictions(path, "v1", None, None)) == 101
+    )  # a file sent again counts once
+    assert len(read_recent_predictions(path, "v1", 10, None)) == 10
+    assert (
+        len(read_recent_predictions(path, "v1", None, datetime.now(UTC) - timedelta(hours=4.5)))
+        == 6
+    )
+    assert len(read_recent_predictions(path, "another", None, None)) == 0
     with closing(sqlite3.connect(path)) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {log_window.QUERY}", ("v1", 0, 9)).fetchall()
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN {recent_predictions.QUERY}", ("v1", 0, 9)
+        ).fetchall()
     assert len(plan) == 1 and "USING INDEX predictions_by_time" in plan[0][3]
-    monkeypatch.setattr(log_window, "MOST_ROWS", 50)
-    assert len(read_window(path, "v1", None, None)) <= 50
+    monkeypatch.setattr(recent_predictions, "MAX_ROWS", 50)
+    assert len(read_recent_predictions(path, "v1", None, None)) <= 50
     with pytest.raises(CarbenchError, match="found nothing"):
-        read_window(tmp_path / "nowhere", "v1", None, None)
+        read_recent_predictions(tmp_path / "nowhere", "v1", None, None)
 
 
 @pytest.mark.slow
@@ -241,7 +248,7 @@ def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> No
     export = deployed / "results/export"
     for keep in (False, True):
         log = tmp_path / f"{keep}.sqlite"
-        with served(Settings(model=export, log=log, keep_images=keep)) as url:
+        with serve_in_thread(Settings(model=export, log=log, keep_images=keep)) as url:
             for size in (20, 30, 30):
                 content = encoded(IMAGE.resize((size, size)), "PNG")
                 assert post(url, content).status_code == 200
@@ -250,7 +257,7 @@ def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> No
         assert len(images) == 3
         assert (images[-1] == content) == keep
         assert keep or images == [None] * 3
-        assert len(read_window(log, read_model(export).version, None, None)) == 2
+        assert len(read_recent_predictions(log, read_model(export).version, None, None)) == 2
 
 
 @pytest.mark.slow
@@ -264,11 +271,11 @@ def test_metrics_depend_on_neither_the_log_nor_the_test(
         time.sleep(1)
         raise CarbenchError("x", found="a test that fails", expected="none", fix="none")
 
-    monkeypatch.setattr("carbench.deploy.serve.monitoring.compare", compare)
+    monkeypatch.setattr("carbench.deploy.serve.drift_monitor.detect_drift", compare)
     settings = Settings(
-        model=deployed / "results/export", log=tmp_path / "log.sqlite", monitor_seconds=0.2
+        model=deployed / "results/export", log=tmp_path / "log.sqlite", monitor_interval=0.2
     )
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         assert post(url, ORDINARY).status_code == 200
         deadline = time.monotonic() + 10
         while not compared and time.monotonic() < deadline:
@@ -290,8 +297,8 @@ def test_monitoring_is_shared_and_ages(deployed: Path, tmp_path: Path) -> None:
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     export = deployed / "results/export"
-    settings = Settings(model=export, log=tmp_path / "log.sqlite", runtime=runtime)
-    with served(settings) as first, served(settings) as second:
+    settings = Settings(model=export, log=tmp_path / "log.sqlite", runtime_folder=runtime)
+    with serve_in_thread(settings) as first, serve_in_thread(settings) as second:
         for size in range(20, 55):
             post(first, encoded(IMAGE.resize((size, size)), "PNG"))
         assert "carbench_drift" not in httpx.get(f"{second}/metrics").text

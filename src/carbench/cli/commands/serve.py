@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     limits = parser.add_argument_group("limits (of a request, or of a worker)")
-    for name, default, words in (
+    for name, default, text in (
         ("--deadline", "10", "seconds from the last byte of a request to its answer"),
         ("--max-upload-mb", "20", "size of a request"),
         ("--max-megapixels", "40", "decoded pixels of an image, and half of those of a request"),
@@ -97,9 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--waiting", "32", "requests in work; others get 503"),
         ("--receiving", "256", "requests that are still arriving"),
     ):
-        limits.add_argument(
-            name, default=default, metavar="N", help=f"{words} (default: {default})"
-        )
+        limits.add_argument(name, default=default, metavar="N", help=f"{text} (default: {default})")
 
     drift = parser.add_argument_group("monitoring")
     drift.add_argument(
@@ -117,33 +115,35 @@ def run(args: argparse.Namespace) -> int:
         CarbenchError: an option is wrong, the model or the log cannot be used, or the port is
             taken.
     """
-    workers = int(_number(args.workers, "--workers", 1, 1000, whole=True) or available_cores())
-    port = int(_port(args.port))
-    grace = _number(args.grace, "--grace", 2, 3600)
+    workers = int(
+        _parse_number(args.workers, "--workers", 1, 1000, whole=True) or available_cores()
+    )
+    port = int(_parse_port(args.port))
+    grace = _parse_number(args.grace, "--grace", 2, 3600)
     assert grace is not None
     settings = _settings(args, workers)
 
     import uvicorn
 
-    from carbench.deploy.serve.connections import Connection
-    from carbench.deploy.serve.log import refuse_unusable
-    from carbench.deploy.serve.supervisor import Copies, listen, supervise
+    from carbench.deploy.serve.header_limits import HeaderLimitProtocol
+    from carbench.deploy.serve.prediction_log import require_usable_log
+    from carbench.deploy.serve.supervisor import ModelSnapshots, listen, run_supervisor
 
     with tempfile.TemporaryDirectory(prefix="carbench-") as folder:
         runtime = Path(folder)
-        copies = Copies(settings.model, settings.int8, runtime)
-        version = copies.take()  # so that what is wrong is said once, and not by every worker
-        refuse_unusable(settings.log)
+        snapshots = ModelSnapshots(settings.model, settings.int8, runtime)
+        version = snapshots.take()  # so that what is wrong is said once, and not by every worker
+        require_usable_log(settings.log)
         listening = listen(args.host, port)
-        settings = settings.model_copy(update={"model": copies.link, "runtime": runtime})
-        settings.hand_over()
+        settings = settings.model_copy(update={"model": snapshots.link, "runtime_folder": runtime})
+        settings.export_to_environment()
         (runtime / "metrics").mkdir()
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(runtime / "metrics")
-        _announce(args, settings, listening.getsockname()[1], version)
+        _log_startup(args, settings, listening.getsockname()[1], version)
         config = uvicorn.Config(
             "carbench.deploy.serve.app:create_app",
             factory=True,
-            http=Connection,
+            http=HeaderLimitProtocol,
             ws="none",
             workers=workers,
             log_level="warning",
@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
             server_header=False,
             timeout_worker_healthcheck=10,
         )
-        return 0 if supervise(config, listening, copies, grace) else 1
+        return 0 if run_supervisor(config, listening, snapshots, grace) else 1
 
 
 def _settings(args: argparse.Namespace, workers: int) -> Settings:
@@ -160,43 +160,43 @@ def _settings(args: argparse.Namespace, workers: int) -> Settings:
     Raises:
         CarbenchError: one of them is wrong.
     """
-    from carbench.deploy.serve.access import allowed_hosts
+    from carbench.deploy.serve.access_control import resolve_allowed_hosts
     from carbench.deploy.serve.settings import Settings
 
-    megapixels = _number(args.max_megapixels, "--max-megapixels", 0.01, 10_000)
-    upload = _number(args.max_upload_mb, "--max-upload-mb", 0.001, 10_000)
-    memory = _number(args.decode_memory_mb, "--decode-memory-mb", 64, 1_000_000)
+    megapixels = _parse_number(args.max_megapixels, "--max-megapixels", 0.01, 10_000)
+    upload = _parse_number(args.max_upload_mb, "--max-upload-mb", 0.001, 10_000)
+    memory = _parse_number(args.decode_memory_mb, "--decode-memory-mb", 64, 1_000_000)
     assert megapixels and upload and memory
     return Settings(
         model=args.model.absolute(),
         int8=args.int8,
         log=args.log.absolute(),
         keep_images=args.keep_images,
-        retain_rows=_number(args.keep_rows, "--keep-rows", 0, 10**12, whole=True),
-        retain_days=_number(args.keep_days, "--keep-days", 0, 100_000),
+        keep_rows=_parse_number(args.keep_rows, "--keep-rows", 0, 10**12, whole=True),
+        keep_days=_parse_number(args.keep_days, "--keep-days", 0, 100_000),
         threads=max(available_cores() // workers, 1),
-        waiting=_number(args.waiting, "--waiting", 1, 10_000, whole=True),
-        receiving=_number(args.receiving, "--receiving", 1, 10_000, whole=True),
-        most_bytes=int(upload * 1e6),
-        most_buffered=int(max(12 * upload, 64) * 1e6),
-        most_pixels=int(megapixels * 1e6),
-        most_work=int(2 * megapixels * 1e6),
-        decode_memory=int(memory * 1e6),
-        deadline=_number(args.deadline, "--deadline", 0.1, 3600),
-        hosts=allowed_hosts(args.host, args.allow_host),
-        origins=[_origin(each) for each in args.allow_origin],
-        key_sha256=_key(args.api_key_file),
-        min_effect=_number(args.min_effect, "--min-effect", 0, 1),
+        max_in_progress=_parse_number(args.waiting, "--waiting", 1, 10_000, whole=True),
+        max_receiving=_parse_number(args.receiving, "--receiving", 1, 10_000, whole=True),
+        max_body_bytes=int(upload * 1e6),
+        max_buffered_bytes=int(max(12 * upload, 64) * 1e6),
+        max_pixels=int(megapixels * 1e6),
+        max_decode_work=int(2 * megapixels * 1e6),
+        decode_memory_bytes=int(memory * 1e6),
+        deadline=_parse_number(args.deadline, "--deadline", 0.1, 3600),
+        allowed_hosts=resolve_allowed_hosts(args.host, args.allow_host),
+        allowed_origins=[_parse_origin(each) for each in args.allow_origin],
+        api_key_sha256=_read_api_key(args.api_key_file),
+        min_effect=_parse_number(args.min_effect, "--min-effect", 0, 1),
     )
 
 
-def _announce(args: argparse.Namespace, settings: Settings, port: int, version: str) -> None:
+def _log_startup(args: argparse.Namespace, settings: Settings, port: int, version: str) -> None:
     host = f"[{args.host}]" if ":" in args.host else args.host
-    kept = f"the newest {settings.retain_rows:,} predictions" if settings.retain_rows else "all"
+    kept = f"the newest {settings.keep_rows:,} predictions" if settings.keep_rows else "all"
     log.info(
         "serving %s at http://%s:%d/, recording in %s (%s)", version, host, port, args.log, kept
     )
-    if args.host not in ("127.0.0.1", "localhost", "::1") and settings.key_sha256 is None:
+    if args.host not in ("127.0.0.1", "localhost", "::1") and settings.api_key_sha256 is None:
         log.warning(
             "%s can be reached from other machines: without TLS, and without an API key whoever "
             "reaches it may use it (--api-key-file; docs/serving.md)",
@@ -207,47 +207,47 @@ def _announce(args: argparse.Namespace, settings: Settings, port: int, version: 
         log.warning("%s can be read by others (mode %o); chmod 600 ends that", args.log, mode)
 
 
-def _port(words: str | None) -> float:
-    where = "--port" if words is not None else "$PORT"
-    found = _number(words or os.environ.get("PORT") or "8000", where, 0, 65_535, whole=True)
+def _parse_port(value: str | None) -> float:
+    where = "--port" if value is not None else "$PORT"
+    found = _parse_number(value or os.environ.get("PORT") or "8000", where, 0, 65_535, whole=True)
     assert found is not None
     return found
 
 
-def _number(
-    words: str | None, option: str, lowest: float, highest: float, whole: bool = False
+def _parse_number(
+    value: str | None, option: str, lowest: float, highest: float, whole: bool = False
 ) -> float | None:
     """Return the number of an option; None if it was not given."""
-    if words is None:
+    if value is None:
         return None
     try:
-        number = int(words) if whole else float(words)
+        number = int(value) if whole else float(value)
     except ValueError:
         number = float("nan")
     if not lowest <= number <= highest:
         kind = "a whole number" if whole else "a number"
         raise CarbenchError(
             f"carbench serve {option}",
-            found=repr(words),
+            found=repr(value),
             expected=f"{kind} from {lowest:g} to {highest:g}",
             fix="correct it, or leave the option out",
         )
     return number
 
 
-def _origin(words: str) -> str:
-    origin = words.lower().rstrip("/")
+def _parse_origin(value: str) -> str:
+    origin = value.lower().rstrip("/")
     if not re.fullmatch(r"https?://[^/\s]+", origin):
         raise CarbenchError(
             "carbench serve --allow-origin",
-            found=repr(words),
+            found=repr(value),
             expected="scheme and host, with a port if it is not the usual one",
             fix="write it as in `--allow-origin https://example.org`",
         )
     return origin
 
 
-def _key(file: Path | None) -> str | None:
+def _read_api_key(file: Path | None) -> str | None:
     """Return the sha256 of the API key; None if there is none."""
     if file is None:
         key = os.environ.pop(KEY_VARIABLE, "")

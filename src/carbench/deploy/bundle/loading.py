@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from carbench.core.errors import CarbenchError
-from carbench.deploy.bundle.folder import (
-    ABOUT,
-    AGAIN,
-    EXAMPLE,
+from carbench.deploy.bundle.exported_model import (
+    EXAMPLE_IMAGE,
     INT8_ONNX,
     LABELS,
+    MODEL_JSON,
     ONNX,
-    Deployed,
-    read_checked,
+    RE_EXPORT,
+    ExportedModel,
     read_model,
+    read_verified,
 )
 from carbench.deploy.bundle.observations import Observations, read_reference
 from carbench.models.onnx_classifier import OnnxModel
@@ -40,7 +40,7 @@ class Bundle:
         example: an image file to try; None if the folder has none.
     """
 
-    model: Deployed
+    model: ExportedModel
     classifier: OnnxModel
     reference: Observations
     example: bytes | None
@@ -54,29 +54,29 @@ def load_bundle(folder: Path, int8: bool = False) -> Bundle:
             between files, or the reference is of another model.
     """
     model = read_model(folder)
-    contents = {name: read_checked(model, name) for name in model.about.sha256}
+    contents = {name: read_verified(model, name) for name in model.metadata.sha256}
     name = INT8_ONNX if int8 else ONNX
     if name not in contents:
         raise CarbenchError(
             folder,
             found=f"no {'8-bit' if int8 else 'ONNX'} model",
-            expected=f"a {name} that {ABOUT} names",
+            expected=f"a {name} that {MODEL_JSON} names",
             fix="set export.int8: true in params.yaml and export again, or omit --int8"
             if int8
-            else AGAIN,
+            else RE_EXPORT,
         )
     try:
         classifier = OnnxModel(contents[name], threads=1)
     except Exception as error:  # onnxruntime raises classes of its own for each kind of damage
         raise CarbenchError(
-            folder / name, found=f"no ONNX model ({error})", expected="one", fix=AGAIN
+            folder / name, found=f"no ONNX model ({error})", expected="one", fix=RE_EXPORT
         ) from None
     _compare_classes(folder, name, classifier.classes, model.classes)
     if LABELS in contents:
         _compare_classes(folder, LABELS, json.loads(contents[LABELS]), model.classes)
     reference = read_reference(model)
     _check_reference(model, classifier, reference)
-    return Bundle(model, classifier, reference, contents.get(EXAMPLE))
+    return Bundle(model, classifier, reference, contents.get(EXAMPLE_IMAGE))
 
 
 def copy_bundle(source: Path, target: Path) -> None:
@@ -106,22 +106,22 @@ def _compare_classes(folder: Path, name: str, found: Any, expected: list[str]) -
             folder / name,
             key="classes",
             found=f"{found!r:.200}",
-            expected=f"those of {ABOUT}, {expected!r:.200}",
-            fix=AGAIN,
+            expected=f"those of {MODEL_JSON}, {expected!r:.200}",
+            fix=RE_EXPORT,
         )
 
 
-def _check_reference(model: Deployed, classifier: OnnxModel, reference: Observations) -> None:
+def _check_reference(model: ExportedModel, classifier: OnnxModel, reference: Observations) -> None:
     """Raise if the reference cannot be of this model."""
     zeros = np.zeros((1, model.size, model.size, 3), np.uint8)
     probabilities, embedding = classifier.predict(zeros)
     if probabilities.shape[1] != len(model.classes):
         raise CarbenchError(
-            model.folder / ABOUT,
+            model.folder / MODEL_JSON,
             key="classes",
             found=f"{len(model.classes)} names",
             expected=f"one for each of the model's {probabilities.shape[1]} outputs",
-            fix=AGAIN,
+            fix=RE_EXPORT,
         )
     width = reference.embedding.shape[1]
     known = len(reference) and reference.predicted.max() < len(model.classes)
@@ -130,5 +130,5 @@ def _check_reference(model: Deployed, classifier: OnnxModel, reference: Observat
             model.reference,
             found=f"classes or an embedding (of {width} numbers) of another model",
             expected=f"those of the ONNX model ({embedding.shape[1]} numbers)",
-            fix=AGAIN,
+            fix=RE_EXPORT,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from carbench.core.tables import damaged, missing
 from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
-from carbench.deploy.bundle.folder import REFERENCE, Deployed, read_checked
+from carbench.deploy.bundle.exported_model import REFERENCE, ExportedModel, read_verified
 from carbench.models.onnx_classifier import OnnxModel
 
 
@@ -66,13 +66,13 @@ def write_observations(path: Path, observations: Observations) -> None:
         np.savez(file, allow_pickle=False, **observations.statistics, **others)
 
 
-def read_reference(model: Deployed) -> Observations:
+def read_reference(model: ExportedModel) -> Observations:
     """Read the reference of an exported model.
 
     Raises:
         CarbenchError: there is none, or it is not the one that was exported.
     """
-    read_checked(model, REFERENCE)
+    read_verified(model, REFERENCE)
     return read_observations(model.reference)
 
 

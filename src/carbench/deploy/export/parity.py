@@ -31,7 +31,7 @@ class Parity:
     tolerance: float
 
 
-def compare_models(
+def measure_parity(
     exported: Probabilities, trained: Probabilities, evaluated: list[int], tolerance: float
 ) -> Parity:
     """Compare the probabilities (N, K) of both models, and the N predictions of stage evaluate."""
@@ -42,7 +42,7 @@ def compare_models(
     )
 
 
-def refuse_difference(parity: Parity, run: Path) -> None:
+def require_parity(parity: Parity, run: Path) -> None:
     """Raise :class:`CarbenchError` if the exported model is not the trained one."""
     if parity.same_top1 < parity.images:
         raise CarbenchError(

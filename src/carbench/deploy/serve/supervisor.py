@@ -24,10 +24,10 @@ from carbench.deploy.bundle.loading import copy_bundle, load_bundle
 log = logging.getLogger("carbench")
 # Seconds before the end of the grace period at which a worker cancels what it has not answered, and
 # at which it is killed.
-CANCEL, KILL = 5, 2
+CANCEL_SECONDS, KILL_SECONDS = 5, 2
 
 
-class Copies:
+class ModelSnapshots:
     """Private copies of the exported folder, and a link to the one that is served.
 
     Args:
@@ -80,12 +80,16 @@ class Supervisor(Multiprocess):
     """
 
     def __init__(
-        self, config: uvicorn.Config, listening: socket.socket, copies: Copies, grace: float
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        snapshots: ModelSnapshots,
+        grace: float,
     ) -> None:
         super().__init__(config, [listening])
-        self._copies = copies
+        self._snapshots = snapshots
         self._grace = grace
-        config.timeout_graceful_shutdown = max(int(grace) - CANCEL, 1)
+        config.timeout_graceful_shutdown = max(int(grace) - CANCEL_SECONDS, 1)
         # At once, and not when the loop comes to it: it may be waiting for a worker to answer.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
@@ -95,7 +99,7 @@ class Supervisor(Multiprocess):
         if self.should_exit.is_set():
             return
         self.should_exit.set()
-        killer = threading.Timer(max(self._grace - KILL, self._grace / 2), self._kill)
+        killer = threading.Timer(max(self._grace - KILL_SECONDS, self._grace / 2), self._kill)
         killer.daemon = True
         killer.start()
         self._send(signal.SIGTERM)
@@ -121,7 +125,7 @@ class Supervisor(Multiprocess):
     def handle_hup(self) -> None:
         """Serve what is in the exported folder now, or say why not."""
         try:
-            version = self._copies.take()
+            version = self._snapshots.take()
         except CarbenchError as error:
             log.error("the model that was served goes on being served: %s", error)
         else:
@@ -156,10 +160,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def supervise(
-    config: uvicorn.Config, listening: socket.socket, copies: Copies, grace: float
+def run_supervisor(
+    config: uvicorn.Config, listening: socket.socket, snapshots: ModelSnapshots, grace: float
 ) -> bool:
     """Serve until told to end; return whether the workers could start."""
-    supervisor = Supervisor(config, listening, copies, grace)
+    supervisor = Supervisor(config, listening, snapshots, grace)
     supervisor.run()
     return not supervisor.failed

@@ -15,7 +15,7 @@ from carbench.models.backbones import ModelCard
 CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}
 
 
-def write_timm(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> None:
+def write_timm_checkpoint(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors``."""
     size = (3, card.image_size, card.image_size)
     data: dict[str, Any] = {
@@ -28,6 +28,6 @@ def write_timm(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> Non
     }
     # safetensors takes tensors in the usual order of memory only.
     plain = model.to(memory_format=torch.contiguous_format)
-    about = {"label_names": card.classes}
-    save_for_hf(plain, str(folder), about, safe_serialization=True, data_config=data)
+    metadata = {"label_names": card.classes}
+    save_for_hf(plain, str(folder), metadata, safe_serialization=True, data_config=data)
     (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone

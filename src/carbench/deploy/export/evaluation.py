@@ -20,7 +20,7 @@ from carbench.statistics.predictions import read_probabilities
 from carbench.statistics.scoring import ClassScores, part_scores
 
 
-def accuracy_of(
+def model_accuracy(
     table: pd.DataFrame, classes: list[str], mix: DeploymentMix, confidence: float
 ) -> Interval:
     """Return the accuracy on the clean images of a predictions.csv, for a mix of classes.
@@ -41,7 +41,7 @@ def accuracy_of(
     return share_interval(estimate(scores.accuracy(shares_of(mix, classes))), confidence)
 
 
-def mean_accuracy(summary: dict[str, str]) -> dict[str, Any]:
+def backbone_accuracy(summary: dict[str, str]) -> dict[str, Any]:
     """Return the accuracy of a backbone, the mean of its trainings, from its row of summary.csv."""
     return {
         "value": float(summary["accuracy"]),
@@ -51,7 +51,7 @@ def mean_accuracy(summary: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def measure_int8(
+def int8_metrics(
     table: pd.DataFrame, winners: Sequence[str], file: Path, confidence: float
 ) -> dict[str, Any]:
     """Return what the 8-bit model loses on the clean images of a predictions.csv.
@@ -76,7 +76,7 @@ def measure_int8(
     }
 
 
-def measure_decisions(
+def decision_metrics(
     predictions: Path, temperature: float, thresholds: Thresholds, confidence: float
 ) -> dict[str, Any]:
     """Return the thresholds from val, and what they come to on the clean images.

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from carbench.data.images.decoding import Fit
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -18,7 +18,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Estimate(_Section):
+class IntervalEstimate(_Section):
     """A value with its confidence interval; ``low`` and ``high`` are null where there is none."""
 
     value: float | None
@@ -33,14 +33,14 @@ class ModelInput(_Section):
     fit: Fit
 
 
-class Decision(_Section):
+class DecisionThresholds(_Section):
     """The thresholds of sure answers and of prediction sets; null: they were not wanted."""
 
     threshold: float | None = None
     set_threshold: float | None = None
 
 
-class ModelAbout(_Section):
+class ModelMetadata(_Section):
     """What the model is, how good, and from what: the content of model.json."""
 
     version: Annotated[str, Field(min_length=1)] = Field(
@@ -54,10 +54,12 @@ class ModelAbout(_Section):
     seed: int | None = None
     timm: str | None = Field(None, description="the model's name in timm")
     temperature: float | None = Field(None, description="divides the logits")
-    accuracy: Estimate | None = Field(None, description="on the clean test images")
-    backbone_accuracy: Estimate | None = Field(None, description="mean of all its trainings")
-    confidence: Share | None = Field(None, description="level of the confidence intervals")
-    decision: Decision = Decision()
+    accuracy: IntervalEstimate | None = Field(None, description="on the clean test images")
+    backbone_accuracy: IntervalEstimate | None = Field(
+        None, description="mean of all its trainings"
+    )
+    confidence: Fraction | None = Field(None, description="level of the confidence intervals")
+    decision: DecisionThresholds = DecisionThresholds()
     parity: dict[str, Any] | None = Field(None, description="exported model and trained one")
     int8: dict[str, Any] | None = None
     sha256: dict[str, Sha256] = Field(description="of the files of the exported folder")

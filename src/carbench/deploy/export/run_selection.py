@@ -8,7 +8,7 @@ from carbench.core.tables import read_table
 from carbench.params.export import CHOSEN, ExportParams
 
 
-def pick(params: ExportParams, choice: Path) -> tuple[str, int]:
+def select_run(params: ExportParams, choice: Path) -> tuple[str, int]:
     """Return backbone and seed.
 
     Args:

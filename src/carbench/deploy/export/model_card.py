@@ -15,8 +15,8 @@ from carbench.data.split.table import SplitRow
 MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
 
 
-def render_card(
-    about: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: list[SplitRow]
+def render_model_card(
+    metadata: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: list[SplitRow]
 ) -> str:
     """Return the card as Markdown, with what model hubs read before it.
 
@@ -32,17 +32,17 @@ def render_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: value.translate(MARKUP) if isinstance(value, _Name) else value,
+        finalize=lambda value: value.translate(MARKUP) if isinstance(value, _ClassName) else value,
         autoescape=False,
     )
     environment.globals |= {"percent": percent, "points": points, "interval": interval}
     images = Counter((row.label, row.split) for row in rows if not row.leaked)
     counts = {
-        _Name(name): {part: images[name, part] for part in ("train", "val", "test")}
-        for name in about["classes"]
+        _ClassName(name): {part: images[name, part] for part in ("train", "val", "test")}
+        for name in metadata["classes"]
     }
-    return environment.get_template("card.md").render(
-        about=about | {"classes": list(counts)},
+    return environment.get_template("model_card.md").render(
+        metadata=metadata | {"classes": list(counts)},
         metrics=metrics,
         summary=summary,
         counts=counts,
@@ -50,7 +50,7 @@ def render_card(
     )
 
 
-class _Name(str):
+class _ClassName(str):
     """A class name, which comes from outside."""
 
 

@@ -12,7 +12,7 @@ from carbench.deploy.bundle.observations import Observations
 SIDE = 640
 
 
-def write_example(
+def write_example_image(
     images: Path, rows: list[SplitRow], observed: Observations, classes: list[str], path: Path
 ) -> None:
     """Write an ordinary image of val as a JPEG: of those that are predicted right, the median.

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from carbench.deploy.drift.testing import FEWEST, Drift, Numbers, Outcome, distance_from_centre
+from carbench.deploy.drift.two_sample_tests import (
+    MIN_IMAGES,
+    DriftResult,
+    Floats,
+    TwoSampleResult,
+    distance_from_centre,
+)
 from carbench.report.pages.templates import html_environment, stylesheet
 
 HERE = Path(__file__).parent
@@ -17,7 +23,7 @@ HERE = Path(__file__).parent
 STYLE = HERE.parents[1] / "report/page.css"
 BINS = 24
 # Classes that are shown, those first whose share has changed most.
-SHOWN_CLASSES = 12
+MAX_CLASSES_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,15 @@ class Histogram:
     after: list[float]
     median_before: float
     median_after: float
-    form: Callable[[float], str]
+    format_value: Callable[[float], str]
 
-    def place(self, value: float) -> float:
+    def position(self, value: float) -> float:
         """Return where a value is on the axis, 0 to 1."""
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
 @dataclass(frozen=True)
-class Share:
+class ClassShare:
     """A class's share of the predictions, in reference and window."""
 
     name: str
@@ -57,7 +63,7 @@ class Share:
     after: float
 
 
-def as_json(drift: Drift, version: str) -> dict[str, Any]:
+def drift_json(drift: DriftResult, version: str) -> dict[str, Any]:
     """Return what programs read: the same as the page, in numbers.
 
     Args:
@@ -66,10 +72,10 @@ def as_json(drift: Drift, version: str) -> dict[str, Any]:
     """
     return {
         "model": version,
-        "verdict": verdict(drift),
-        "alarm": drift.alarm if drift.enough else None,
-        "enough": drift.enough,
-        "fewest": FEWEST,
+        "verdict": drift_verdict(drift),
+        "alarm": drift.alarm if drift.has_enough_images else None,
+        "enough": drift.has_enough_images,
+        "fewest": MIN_IMAGES,
         "images": len(drift.window),
         "reference": len(drift.reference),
         "alpha": drift.alpha,
@@ -78,21 +84,21 @@ def as_json(drift: Drift, version: str) -> dict[str, Any]:
     }
 
 
-def verdict(drift: Drift) -> str:
+def drift_verdict(drift: DriftResult) -> str:
     """Return one of four: ``different`` is a difference that is no alarm."""
-    if not drift.enough:
+    if not drift.has_enough_images:
         return "not enough images"
     if drift.alarm:
         return "drift"
     return "different" if drift.different else "no drift"
 
 
-def sentence(drift: Drift) -> str:
+def headline(drift: DriftResult) -> str:
     """Return in one sentence whether images have changed."""
-    if not drift.enough:
-        few = drift.window if len(drift.window) < FEWEST else drift.reference
+    if not drift.has_enough_images:
+        few = drift.window if len(drift.window) < MIN_IMAGES else drift.reference
         where = "new" if few is drift.window else "reference"
-        return f"Not enough images to say: {len(few)} {where} ones, and {FEWEST} are needed."
+        return f"Not enough images to say: {len(few)} {where} ones, and {MIN_IMAGES} are needed."
     changed = [test for test in drift.tests if (test.alarm if drift.alarm else test.different)]
     if changed:
         *first, last = (test.name for test in changed)
@@ -109,7 +115,7 @@ def sentence(drift: Drift) -> str:
     return "Images have not changed, as far as these tests can tell."
 
 
-def render(drift: Drift, version: str) -> str:
+def render_report(drift: DriftResult, version: str) -> str:
     """Return a page that asks for nothing else. Class names come from outside: all is escaped.
 
     Args:
@@ -117,51 +123,58 @@ def render(drift: Drift, version: str) -> str:
         version: of the model.
     """
     environment = html_environment(HERE)
-    environment.filters |= {"percent": percent, "p_value": p_value, "decimals": decimals}
-    shares = _shares(drift)
-    return environment.get_template("page.html").render(
+    environment.filters |= {
+        "percent": format_percent,
+        "p_value": format_p_value,
+        "decimals": format_decimal,
+    }
+    shares = _class_shares(drift)
+    return environment.get_template("report.html").render(
         css=stylesheet(STYLE),
         drift=drift,
         version=version,
-        sentence=sentence(drift),
-        fewest=FEWEST,
-        in_words=in_words,
-        histograms=_histograms(drift) if drift.enough else [],
-        shares=shares[:SHOWN_CLASSES],
+        headline=headline(drift),
+        min_images=MIN_IMAGES,
+        typical_values=typical_values,
+        histograms=_histograms(drift) if drift.has_enough_images else [],
+        shares=shares[:MAX_CLASSES_SHOWN],
         largest=max(max(share.before, share.after) for share in shares),
-        other_classes=len(shares[SHOWN_CLASSES:]),
+        other_classes=len(shares[MAX_CLASSES_SHOWN:]),
     )
 
 
-def in_words(test: Outcome) -> tuple[str, str]:
+def typical_values(test: TwoSampleResult) -> tuple[str, str]:
     """Return what a person may compare, before and after: medians, or the share that changed most.
 
     The share is that of the class whose share has changed most.
     """
     if test.family == "classes":
         name = max(test.before, key=lambda name: abs(test.after[name] - test.before[name]))
-        return f"{percent(test.before[name])} {name}", f"{percent(test.after[name])} {name}"
+        return (
+            f"{format_percent(test.before[name])} {name}",
+            f"{format_percent(test.after[name])} {name}",
+        )
     (before,), (after,) = test.before.values(), test.after.values()
-    form = percent if test.family == "confidence" else decimals
-    return form(before), form(after)
+    format_value = format_percent if test.family == "confidence" else format_decimal
+    return format_value(before), format_value(after)
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Return "54.1 %" for 0.541."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def decimals(number: float) -> str:
+def format_decimal(number: float) -> str:
     """Return three digits after the point."""
     return f"{number:.3f}"
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """Return two significant digits, or that it is small."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def _histograms(drift: Drift) -> list[Histogram]:
+def _histograms(drift: DriftResult) -> list[Histogram]:
     reference, window = drift.reference, drift.window
     units = {
         "brightness": "mean luma, 0 to 1",
@@ -170,7 +183,7 @@ def _histograms(drift: Drift) -> list[Histogram]:
         "sharpness": "frequency of the detail, in radians per pixel",
     }
     drawn = [
-        _histogram(name, units[name], before, window.statistics[name], decimals)
+        _histogram(name, units[name], before, window.statistics[name], format_decimal)
         for name, before in reference.statistics.items()
     ]
     sure = "probability of the predicted class"
@@ -178,13 +191,13 @@ def _histograms(drift: Drift) -> list[Histogram]:
     before, after = (distance_from_centre(reference, each) for each in (reference, window))
     return [
         *drawn,
-        _histogram("confidence", sure, reference.confidence, window.confidence, percent),
-        _histogram("embedding", far, before, after, decimals),
+        _histogram("confidence", sure, reference.confidence, window.confidence, format_percent),
+        _histogram("embedding", far, before, after, format_decimal),
     ]
 
 
 def _histogram(
-    name: str, unit: str, before: Numbers, after: Numbers, form: Callable[[float], str]
+    name: str, unit: str, before: Floats, after: Floats, format_value: Callable[[float], str]
 ) -> Histogram:
     # A few odd images would press all others into one bin.
     low, high = np.quantile(np.concatenate([before, after]), [0.005, 0.995])
@@ -204,15 +217,15 @@ def _histogram(
         after=heights[1],
         median_before=float(np.median(before)),
         median_after=float(np.median(after)),
-        form=form,
+        format_value=format_value,
     )
 
 
-def _shares(drift: Drift) -> list[Share]:
+def _class_shares(drift: DriftResult) -> list[ClassShare]:
     """Return the classes, those first whose share has changed most."""
     before, after = (
         np.bincount(each.predicted, minlength=len(drift.classes)) / max(len(each), 1)
         for each in (drift.reference, drift.window)
     )
     rows = zip(drift.classes, before.tolist(), after.tolist(), strict=True)
-    return sorted((Share(*row) for row in rows), key=lambda row: -abs(row.after - row.before))
+    return sorted((ClassShare(*row) for row in rows), key=lambda row: -abs(row.after - row.before))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningService:
     """A service that answers."""
 
     url: str
@@ -37,7 +37,7 @@ class Running:
 
 
 @contextmanager
-def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Running]:
+def run_service(study: Path, *arguments: str, timeout: float = 60) -> Iterator[RunningService]:
     """Serve the model of a finished study; SIGTERM ends it, and must."""
     port = free_port()
     command = [sys.executable, "-m", "carbench.cli.main", "serve", "--port", str(port), *arguments]
@@ -45,7 +45,7 @@ def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Runni
     log = Path(arguments[arguments.index("--log") + 1])
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, timeout)
-        yield Running(f"http://127.0.0.1:{port}", port, study, log, process)
+        yield RunningService(f"http://127.0.0.1:{port}", port, study, log, process)
         process.terminate()
         process.wait(30)
     finally:
@@ -57,14 +57,16 @@ def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Runni
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
+def serve_in_thread(settings: Settings) -> Iterator[str]:
     """The app in a thread of this process; yields its address."""
     import uvicorn
 
     from carbench.deploy.serve.app import create_app
-    from carbench.deploy.serve.connections import Connection
+    from carbench.deploy.serve.header_limits import HeaderLimitProtocol
 
-    config = uvicorn.Config(create_app(settings), port=0, log_level="error", http=Connection)
+    config = uvicorn.Config(
+        create_app(settings), port=0, log_level="error", http=HeaderLimitProtocol
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from carbench.core.errors import CarbenchError
 from carbench.deploy.bundle.observations import Observations
-from carbench.deploy.drift.testing import FEWEST, compare
+from carbench.deploy.drift.two_sample_tests import MIN_IMAGES, detect_drift
 
 
 @dataclass(frozen=True)
-class FalseAlarms:
+class FalseAlarmRates:
     """Rates of false alarms of windows.
 
     Attributes:
@@ -43,7 +43,7 @@ class FalseAlarms:
         return float(np.mean(self.rates))
 
 
-def false_alarms(
+def estimate_false_alarms(
     reference: Observations,
     classes: list[str],
     alpha: float,
@@ -52,7 +52,7 @@ def false_alarms(
     min_effect: float = 0.0,
     halves: int = 40,
     windows: int = 100,
-) -> FalseAlarms:
+) -> FalseAlarmRates:
     """Return how often windows without a change raise an alarm.
 
     Args:
@@ -70,22 +70,22 @@ def false_alarms(
     """
     half = len(reference) // 2
     images = min(images, half // 2)
-    if images < FEWEST:
+    if images < MIN_IMAGES:
         raise CarbenchError(
             "the reference",
             found=f"{len(reference)} images",
-            expected=f"at least {4 * FEWEST}, to be dealt into halves and windows",
+            expected=f"at least {4 * MIN_IMAGES}, to be dealt into halves and windows",
             fix="do without --false-alarms, or export with a larger validation part",
         )
     rng = np.random.default_rng(seed)
     rates = []
     for _ in range(halves):
         order = rng.permutation(len(reference))
-        known, new = _rows(reference, order[:half]), order[half:]
+        known, new = _subset(reference, order[:half]), order[half:]
         alarms = sum(
-            compare(
+            detect_drift(
                 known,
-                _rows(reference, rng.choice(new, images, replace=False)),
+                _subset(reference, rng.choice(new, images, replace=False)),
                 classes,
                 alpha,
                 int(rng.integers(2**31)),
@@ -94,10 +94,10 @@ def false_alarms(
             for _ in range(windows)
         )
         rates.append(alarms / windows)
-    return FalseAlarms(rates, images, windows)
+    return FalseAlarmRates(rates, images, windows)
 
 
-def _rows(seen: Observations, rows: NDArray[np.int64]) -> Observations:
+def _subset(seen: Observations, rows: NDArray[np.int64]) -> Observations:
     statistics = {name: column[rows] for name, column in seen.statistics.items()}
     return Observations(
         statistics, seen.predicted[rows], seen.confidence[rows], seen.embedding[rows]

@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json
 from carbench.data.images.decoding import Fit
-from carbench.deploy.bundle.about import ModelAbout
+from carbench.deploy.bundle.model_metadata import ModelMetadata
 
-ABOUT = "model.json"
-CARD = "README.md"
-EXAMPLE = "example.jpg"
+MODEL_JSON = "model.json"
+MODEL_CARD = "README.md"
+EXAMPLE_IMAGE = "example.jpg"
 INT8_ONNX = "model.int8.onnx"
 LABELS = "labels.json"
 ONNX = "model.onnx"
 REFERENCE = "reference.npz"
 # What to do about a folder that is not as it was exported.
-AGAIN = "copy the whole exported folder, or export again"
+RE_EXPORT = "copy the whole exported folder, or export again"
 
 
 @dataclass(frozen=True)
-class Deployed:
+class ExportedModel:
     """An exported model without its weights.
 
     Attributes:
@@ -46,7 +46,7 @@ class Deployed:
     fit: Fit
     threshold: float | None
     set_threshold: float | None
-    about: ModelAbout
+    metadata: ModelMetadata
 
     @property
     def reference(self) -> Path:
@@ -56,25 +56,25 @@ class Deployed:
     @property
     def example(self) -> Path:
         """An image to try."""
-        return self.folder / EXAMPLE
+        return self.folder / EXAMPLE_IMAGE
 
 
-def read_model(folder: Path) -> Deployed:
+def read_model(folder: Path) -> ExportedModel:
     """Read what an exported folder says of itself.
 
     Raises:
         CarbenchError: there is no exported model in it, or model.json is not as it was written.
     """
-    place = folder / ABOUT
+    place = folder / MODEL_JSON
     if not place.is_file():
         raise CarbenchError(
             folder,
-            found=f"no {ABOUT}",
+            found=f"no {MODEL_JSON}",
             expected="a model as stage export writes it",
             fix="run `snakemake results/export` or `dvc repro export`, or name its folder",
         )
     try:
-        about = ModelAbout.model_validate(read_json(place))
+        metadata = ModelMetadata.model_validate(read_json(place))
     except ValidationError as error:
         first = error.errors()[0]
         raise CarbenchError(
@@ -82,21 +82,21 @@ def read_model(folder: Path) -> Deployed:
             key=".".join(map(str, first["loc"])) or None,
             found=f"{first['input']!r:.80}",
             expected=f"what stage export writes ({first['msg']})",
-            fix=AGAIN,
+            fix=RE_EXPORT,
         ) from None
-    return Deployed(
+    return ExportedModel(
         folder,
-        about.version,
-        about.classes,
-        about.input.size,
-        about.input.fit,
-        about.decision.threshold,
-        about.decision.set_threshold,
-        about,
+        metadata.version,
+        metadata.classes,
+        metadata.input.size,
+        metadata.input.fit,
+        metadata.decision.threshold,
+        metadata.decision.set_threshold,
+        metadata,
     )
 
 
-def read_checked(model: Deployed, name: str) -> bytes:
+def read_verified(model: ExportedModel, name: str) -> bytes:
     """Return a file of the folder, which has to be the one that was exported.
 
     Raises:
@@ -107,8 +107,8 @@ def read_checked(model: Deployed, name: str) -> bytes:
         found = "nothing"
     else:
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == model.about.sha256.get(name):
+        if hashlib.sha256(content).hexdigest() == model.metadata.sha256.get(name):
             return content
         found = "another file than was exported"
-    expected = f"the sha256 that {model.folder / ABOUT} states"
-    raise CarbenchError(path, found=found, expected=expected, fix=AGAIN)
+    expected = f"the sha256 that {model.folder / MODEL_JSON} states"
+    raise CarbenchError(path, found=found, expected=expected, fix=RE_EXPORT)

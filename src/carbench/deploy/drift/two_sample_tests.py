@@ -22,25 +22,25 @@ from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
 
 # Fewer images, in the window or in the reference, say nothing either way.
-FEWEST = 30
+MIN_IMAGES = 30
 # Images of either side in the energy test, whose memory and time grow with their square.
-MOST_EMBEDDED = 1000
+MAX_EMBEDDINGS = 1000
 # Tests of a window: the statistics, confidence, classes and embedding.
-TESTS = len(IMAGE_STATISTICS) + 3
+TEST_COUNT = len(IMAGE_STATISTICS) + 3
 # Relabelings are so many that the smallest p-value is this part of what the correction asks for.
-FINENESS = 0.1
+P_VALUE_RESOLUTION = 0.1
 # Relabelings as extreme as what was observed after which no more are drawn.
-ENOUGH = 30
+MAX_EXCEEDANCES = 30
 # Relabelings in work at once.
-CHUNK = 250
+BATCH_SIZE = 250
 # Relabelings that differ by rounding only are as extreme.
-ROUNDING = 1e-5
-Numbers = NDArray[np.float64]
-Counts = NDArray[np.int64]
+ROUNDING_TOLERANCE = 1e-5
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TwoSampleResult:
     """What one test has found.
 
     Attributes:
@@ -75,7 +75,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftResult:
     """What the tests say of a window.
 
     Attributes:
@@ -86,7 +86,7 @@ class Drift:
         classes: the class names.
     """
 
-    tests: list[Outcome]
+    tests: list[TwoSampleResult]
     alpha: float
     min_effect: float
     reference: Observations
@@ -94,9 +94,9 @@ class Drift:
     classes: list[str]
 
     @property
-    def enough(self) -> bool:
+    def has_enough_images(self) -> bool:
         """Whether there are enough images to say anything."""
-        return min(len(self.reference), len(self.window)) >= FEWEST
+        return min(len(self.reference), len(self.window)) >= MIN_IMAGES
 
     @property
     def different(self) -> bool:
@@ -109,14 +109,14 @@ class Drift:
         return any(test.alarm for test in self.tests)
 
 
-def compare(
+def detect_drift(
     reference: Observations,
     window: Observations,
     classes: list[str],
     alpha: float,
     seed: int,
     min_effect: float = 0.0,
-) -> Drift:
+) -> DriftResult:
     """Hold a window of new images against the reference.
 
     Args:
@@ -127,34 +127,38 @@ def compare(
         seed: of the relabelings.
         min_effect: effect size from which a difference is an alarm.
     """
-    untested = Drift([], alpha, min_effect, reference, window, classes)
-    if not untested.enough:
+    untested = DriftResult([], alpha, min_effect, reference, window, classes)
+    if not untested.has_enough_images:
         return untested
     rng = np.random.default_rng(seed)
-    relabelings = ceil(TESTS / (alpha * FINENESS))
+    permutations = ceil(TEST_COUNT / (alpha * P_VALUE_RESOLUTION))
     columns = [
         ("input", name, before, window.statistics[name])
         for name, before in reference.statistics.items()
     ]
     columns.append(("confidence", "confidence", reference.confidence, window.confidence))
     found = [
-        _uncorrected(family, name, _smirnov(before, after), _median(before), _median(after))
+        _uncorrected_result(
+            family, name, _ks_result(before, after), _median(before), _median(after)
+        )
         for family, name, before, after in columns
     ]
     counts = [np.bincount(each.predicted, minlength=len(classes)) for each in (reference, window)]
-    tested = class_test(counts[0], counts[1], relabelings, rng)
+    tested = class_distribution_test(counts[0], counts[1], permutations, rng)
     shares = [dict(zip(classes, (each / each.sum()).tolist(), strict=True)) for each in counts]
     before, after = (np.array(list(each.values())) for each in shares)
     found.append(
-        _uncorrected("classes", "predicted class", (*tested, _variation(before, after)), *shares)
+        _uncorrected_result(
+            "classes", "predicted class", (*tested, _total_variation(before, after)), *shares
+        )
     )
-    energy = energy_test(reference.embedding, window.embedding, relabelings, rng)
+    energy = energy_test(reference.embedding, window.embedding, permutations, rng)
     distances = [
         {"median_distance": float(np.median(distance_from_centre(reference, each)))}
         for each in (reference, window)
     ]
-    found.append(_uncorrected("embedding", "embedding", energy, *distances))
-    adjusted = holm([test.p for test in found])
+    found.append(_uncorrected_result("embedding", "embedding", energy, *distances))
+    adjusted = holm_correction([test.p for test in found])
     tests = [
         replace(
             test,
@@ -167,7 +171,7 @@ def compare(
     return replace(untested, tests=tests)
 
 
-def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:
+def ks_test(before: Floats, after: Floats) -> tuple[float, float]:
     """Return the largest difference of two distribution functions, (N,) and (M,), and its p-value.
 
     Exact up to 10,000 images, from there on from the limit distribution. Equal values make it too
@@ -179,8 +183,8 @@ def smirnov_test(before: Numbers, after: Numbers) -> tuple[float, float]:
     return float(result.statistic), float(result.pvalue)
 
 
-def class_test(
-    before: Counts, after: Counts, relabelings: int, rng: np.random.Generator
+def class_distribution_test(
+    before: Integers, after: Integers, permutations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Return Pearson's chi-square of two rows of counts, (K,) each, and its p-value.
 
@@ -194,22 +198,22 @@ def class_test(
     # Over both rows: the deviations of the reference are the same with the other sign.
     weights = 1 / expected + 1 / (both - expected)
 
-    def chi_square(counts: Counts) -> Numbers:
-        statistics: Numbers = (counts - expected) ** 2 @ weights
+    def chi_square(counts: Integers) -> Floats:
+        statistics: Floats = (counts - expected) ** 2 @ weights
         return statistics
 
     drawn = (
         chi_square(rng.multivariate_hypergeometric(both, count, size, method="marginals"))
-        for size in _chunks(relabelings)
+        for size in _batch_sizes(permutations)
     )
     statistic = float(chi_square(after))
-    return statistic, rarity(statistic, drawn)
+    return statistic, sequential_p_value(statistic, drawn)
 
 
 def energy_test(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
-    relabelings: int,
+    permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, float, float]:
     """Return the energy distance of two sets of points, (N, D) and (M, D), p-value and effect size.
@@ -222,7 +226,7 @@ def energy_test(
     """
     from scipy.spatial.distance import cdist  # takes long to load
 
-    before, after = (_some(points, rng) for points in (before, after))
+    before, after = (_subsample(points, rng) for points in (before, after))
     points = np.concatenate([after, before]).astype(np.float64)
     distances = cdist(points, points)
     means = distances.mean(axis=0)
@@ -230,21 +234,21 @@ def energy_test(
     scale = (len(points) / (len(before) * len(after))) ** 2
     narrow = centred.astype(np.float32)
 
-    def energies(size: int) -> Numbers:
+    def energies(size: int) -> Floats:
         is_new = np.zeros((size, len(points)), np.float32)
         is_new[:, : len(after)] = 1
         rng.permuted(is_new, axis=1, out=is_new)
-        quadratic: Numbers = ((is_new @ narrow) * is_new).sum(axis=1, dtype=np.float64)
+        quadratic: Floats = ((is_new @ narrow) * is_new).sum(axis=1, dtype=np.float64)
         return scale * quadratic
 
     statistic = scale * float(centred[: len(after), : len(after)].sum())
-    p = rarity(statistic, map(energies, _chunks(relabelings)))
+    p = sequential_p_value(statistic, map(energies, _batch_sizes(permutations)))
     between = 2 * float(distances[: len(after), len(after) :].mean())
     effect = float(np.sqrt(np.clip(statistic / between, 0, 1))) if between > 0 else 0.0
     return statistic, p, effect
 
 
-def rarity(statistic: float, by_chance: Iterable[Numbers]) -> float:
+def sequential_p_value(statistic: float, by_chance: Iterable[Floats]) -> float:
     """Return the p-value of a statistic: how often it is as large by chance.
 
     It stops at the ENOUGH-th that is as large (Besag and Clifford, Biometrika 1991): most windows
@@ -256,15 +260,15 @@ def rarity(statistic: float, by_chance: Iterable[Numbers]) -> float:
     """
     drawn = as_large = 0
     for chunk in by_chance:
-        places = np.flatnonzero(chunk >= statistic * (1 - ROUNDING))
-        if as_large + len(places) >= ENOUGH:
-            return float(ENOUGH / (drawn + places[ENOUGH - as_large - 1] + 1))
+        places = np.flatnonzero(chunk >= statistic * (1 - ROUNDING_TOLERANCE))
+        if as_large + len(places) >= MAX_EXCEEDANCES:
+            return float(MAX_EXCEEDANCES / (drawn + places[MAX_EXCEEDANCES - as_large - 1] + 1))
         drawn += len(chunk)
         as_large += len(places)
     return (as_large + 1) / (drawn + 1)
 
 
-def holm(p_values: list[float]) -> list[float]:
+def holm_correction(p_values: list[float]) -> list[float]:
     """Return p-values corrected for their number, in the same order."""
     order = np.argsort(p_values)
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
@@ -273,47 +277,47 @@ def holm(p_values: list[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def distance_from_centre(reference: Observations, images: Observations) -> Numbers:
+def distance_from_centre(reference: Observations, images: Observations) -> Floats:
     """Return (N,) how far images are from the mean of the reference, in the embedding."""
     centre = reference.embedding.mean(axis=0, dtype=np.float64)
-    distances: Numbers = np.linalg.norm(images.embedding - centre, axis=1)
+    distances: Floats = np.linalg.norm(images.embedding - centre, axis=1)
     return distances
 
 
-def _uncorrected(
+def _uncorrected_result(
     family: str,
     name: str,
     tested: tuple[float, float, float],
     before: dict[str, float],
     after: dict[str, float],
-) -> Outcome:
+) -> TwoSampleResult:
     """Return what a test has found, not yet corrected for the others."""
     statistic, p, effect = tested
-    return Outcome(family, name, statistic, effect, p, p, False, False, before, after)
+    return TwoSampleResult(family, name, statistic, effect, p, p, False, False, before, after)
 
 
-def _smirnov(before: Numbers, after: Numbers) -> tuple[float, float, float]:
+def _ks_result(before: Floats, after: Floats) -> tuple[float, float, float]:
     """Return statistic, p-value and effect size: the statistic is one."""
-    statistic, p = smirnov_test(before, after)
+    statistic, p = ks_test(before, after)
     return statistic, p, statistic
 
 
-def _variation(before: Numbers, after: Numbers) -> float:
+def _total_variation(before: Floats, after: Floats) -> float:
     """Return the total variation distance of two rows of shares, (K,) each."""
     return min(float(np.abs(before - after).sum()) / 2, 1.0)
 
 
-def _chunks(relabelings: int) -> Iterator[int]:
-    for start in range(0, relabelings, CHUNK):
-        yield min(CHUNK, relabelings - start)
+def _batch_sizes(permutations: int) -> Iterator[int]:
+    for start in range(0, permutations, BATCH_SIZE):
+        yield min(BATCH_SIZE, permutations - start)
 
 
-def _some(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def _subsample(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return at most MOST_EMBEDDED of (N, D) points, drawn at random: as exchangeable as all."""
-    if len(points) <= MOST_EMBEDDED:
+    if len(points) <= MAX_EMBEDDINGS:
         return points
-    return points[rng.choice(len(points), MOST_EMBEDDED, replace=False)]
+    return points[rng.choice(len(points), MAX_EMBEDDINGS, replace=False)]
 
 
-def _median(column: Numbers) -> dict[str, float]:
+def _median(column: Floats) -> dict[str, float]:
     return {"median": float(np.median(column))}
