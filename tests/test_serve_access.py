@@ -187,8 +187,8 @@ def test_what_is_open_to_others_is_warned_of(deployed: Path, tmp_path: Path) -> 
         assert httpx.get(f"{started.url}/livez", headers={"host": "any"}).status_code == 200
         started.process.terminate()
         said = started.process.communicate(timeout=30)[1]
-    assert "0.0.0.0 can be reached from other machines" in said
-    assert "can be read by others (mode 644)" in said
+    assert "0.0.0.0 is reachable from other machines" in said
+    assert "is readable by other users (mode 644)" in said
     assert started.process.returncode == 0
 
 

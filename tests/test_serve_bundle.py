@@ -120,10 +120,14 @@ def test_an_8_bit_model_is_refused_where_there_is_none(tmp_path: Path) -> None:
         (["--int8"], "found no 8-bit model"),
         (["--log", "diary"], "file is not a database"),
         (["--log", "/dev/null/log"], "grant write permission"),
+        (
+            ["--keep-pictures"],
+            "--keep-pictures: found an option that was renamed; expected --keep-im",
+        ),
         (["--workers", "0"], "--workers: found '0'; expected a whole number from 1"),
         (["--workers", "two"], "--workers: found 'two'"),
         (["--port", "70000"], "--port: found '70000'"),
-        (["--host", "192.0.2.1"], "192.0.2.1:0: found an address that cannot be listened on"),
+        (["--host", "192.0.2.1"], "192.0.2.1:0: found an address that is not available"),
         (["--deadline", "nan"], "--deadline: found 'nan'"),
         (["--allow-origin", "example.org"], "--allow-origin: found 'example.org'"),
         (["--api-key-file", "nowhere"], "nowhere: found no readable key"),
@@ -160,7 +164,7 @@ def test_a_taken_port_is_said(service: RunningService, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 1
-    assert f"127.0.0.1:{service.port}: found an address that cannot be listened on" in done.stderr
+    assert f"127.0.0.1:{service.port}: found an address that is not available" in done.stderr
 
 
 @pytest.mark.slow
@@ -210,8 +214,8 @@ def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -
         said = started.process.communicate(timeout=30)[1]
     assert {status for status, _ in answers} == {200}
     assert {model for _, model in answers} == {old, new}
-    assert f"serving {new} from now on" in said
-    assert "goes on being served" in said and "reference.npz" in said
+    assert f"now serving {new}" in said
+    assert "still serving the previous model" in said and "reference.npz" in said
     assert "Traceback" not in said
 
 

@@ -1,4 +1,4 @@
-"""From image files to recorded answers: what a worker does with a request, within its deadline."""
+"""The prediction service of a worker: decode, predict and record, within the deadline."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from carbench.deploy.serve.prediction_log import PredictionLog, Record, failure_
 from carbench.deploy.serve.request_errors import BUSY_MESSAGE, TIMEOUT_MESSAGE, RejectedRequestError
 from carbench.deploy.serve.settings import Settings
 
-# Images that are predicted at a time: between them a request can be stopped, and others have their
-# turn.
+# Images per inference call. Between calls a request can be cancelled, and others proceed.
 BATCH_SIZE = 8
-# Seconds for which the result of a check of the log holds.
+# Seconds for which the result of a log check is reused.
 LOG_CHECK_SECONDS = 2.0
-# Seconds between sentences about the log in the service's own output.
+# Minimum seconds between two messages about a log failure.
 LOG_ERROR_INTERVAL = 60.0
 log = logging.getLogger("carbench")
 
 
 class PredictionService:
-    """A model, its decoders and the log of what it predicted.
+    """A model, its decoding processes and the prediction log.
 
     Raises:
         CarbenchError: the model or the log cannot be used.
@@ -55,11 +54,11 @@ class PredictionService:
 
     @property
     def in_progress(self) -> int:
-        """Requests that are being answered."""
+        """Number of requests in progress."""
         return self._in_progress
 
     async def start(self) -> None:
-        """Start decoding processes and threads, and answer once without recording it.
+        """Start decoding processes and threads, and make an unrecorded first prediction.
 
         Raises:
             RejectedRequestError: the decoding processes do not work.
@@ -69,14 +68,14 @@ class PredictionService:
         await self._warm_up(self.bundle)
 
     def close(self) -> None:
-        """End processes and threads, whatever they are doing."""
+        """Stop all processes and threads."""
         self._decoder.close()
         if self._threads is not None:
             self._threads.close()
         self._log.close()
 
     async def replace(self, bundle: Bundle) -> None:
-        """Serve another model from now on; requests that have begun end with the old one."""
+        """Switch to another model; requests in progress finish with the old one."""
         await self._warm_up(bundle)
         self.monitor = DriftMonitor(bundle, self.settings, self._log.check)
         self.bundle = bundle
@@ -92,10 +91,10 @@ class PredictionService:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[float]:
-        """Let a request in whose body has arrived; yield its deadline, of time.monotonic.
+        """Admit a request whose body has arrived; yield its deadline, in terms of time.monotonic.
 
         Raises:
-            RejectedRequestError: too many others are in work, or the deadline has passed.
+            RejectedRequestError: too many requests are in progress, or the deadline has passed.
         """
         if self._in_progress >= self.settings.max_in_progress:
             raise RejectedRequestError(503, BUSY_MESSAGE)
@@ -109,23 +108,23 @@ class PredictionService:
             self._in_progress -= 1
 
     async def predict(self, content: bytes, deadline: float) -> dict[str, Any]:
-        """Return the answer for an image file, recorded.
+        """Classify an image file and record the prediction.
 
         Raises:
-            RejectedRequestError: there is none.
+            RejectedRequestError: the image cannot be classified, or nothing can be recorded.
         """
         bundle = self.bundle
         decoded = await self._decoder.decode(content, bundle.model, deadline)
-        (answer,) = await self._predict(bundle, [decoded])
-        return answer
+        (response,) = await self._predict(bundle, [decoded])
+        return response
 
     async def predict_batch(
         self, contents: list[bytes], deadline: float
     ) -> list[dict[str, Any] | RejectedRequestError]:
-        """Return an answer for each image file, or why there is none, in their order.
+        """Classify image files; return a response or an error for each, in order.
 
         Raises:
-            RejectedRequestError: together they are too much, or nothing can be recorded.
+            RejectedRequestError: the images together exceed the limits, or nothing can be recorded.
         """
         bundle = self.bundle
         decoded: list[DecodedImage | RejectedRequestError] = []
@@ -135,21 +134,21 @@ class PredictionService:
                     decoded.append(
                         await self._decoder.decode(content, bundle.model, deadline, reserved=True)
                     )
-                except RejectedRequestError as refused:
-                    if refused.status == 503:
+                except RejectedRequestError as error:
+                    if error.status == 503:
                         raise
-                    decoded.append(refused)
-        whole = [each for each in decoded if isinstance(each, DecodedImage)]
-        answers = iter(await self._predict(bundle, whole) if whole else [])
+                    decoded.append(error)
+        images = [each for each in decoded if isinstance(each, DecodedImage)]
+        responses = iter(await self._predict(bundle, images) if images else [])
         return [
-            each if isinstance(each, RejectedRequestError) else next(answers) for each in decoded
+            each if isinstance(each, RejectedRequestError) else next(responses) for each in decoded
         ]
 
     async def _predict(self, bundle: Bundle, decoded: list[DecodedImage]) -> list[dict[str, Any]]:
-        """Return answers, all of them recorded; if cancelled, none is."""
+        """Return responses and record them; if cancelled, nothing is recorded."""
         assert self._threads is not None
         records: list[Record] = []
-        answers: list[dict[str, Any]] = []
+        responses: list[dict[str, Any]] = []
         for start in range(0, len(decoded), BATCH_SIZE):
             last = start + BATCH_SIZE >= len(decoded)
 
@@ -157,14 +156,14 @@ class PredictionService:
                 options: onnxruntime.RunOptions, start: int = start, last: bool = last
             ) -> None:
                 chunk = decoded[start : start + BATCH_SIZE]
-                for record, answer in predict_images(bundle, chunk, self.settings, options):
+                for record, response in predict_images(bundle, chunk, self.settings, options):
                     records.append(record)
-                    answers.append(answer)
+                    responses.append(response)
                 if last and not options.terminate:
                     self._record(records)
 
             await self._threads.run(work)
-        return answers
+        return responses
 
     def _record(self, records: list[Record]) -> None:
         """Write records to the log."""
@@ -174,13 +173,13 @@ class PredictionService:
             self._set_log_status(error)
             raise RejectedRequestError(
                 503,
-                f"The prediction could not be recorded, and is therefore not given: "
+                f"The prediction could not be recorded and is therefore withheld: "
                 f"{failure_reason(error)}.",
             ) from None
         self._set_log_status(None)
 
     async def log_failure(self) -> str | None:
-        """Return why predictions cannot be recorded now; None: they can. Checked by writing."""
+        """Return why predictions cannot be recorded; None if they can. Checked by writing."""
         if time.monotonic() - self._log_checked > LOG_CHECK_SECONDS:
             await asyncio.to_thread(self._check_log)
         return self._log_failure
@@ -199,7 +198,7 @@ class PredictionService:
         if error is not None and time.monotonic() - self._log_reported > LOG_ERROR_INTERVAL:
             self._log_reported = time.monotonic()
             log.error(
-                "%s: found that predictions cannot be recorded (%s). Fix: free space or repair the "
-                "file; the service goes on by itself",
+                "%s: found that predictions cannot be recorded (%s); expected a writable log. Fix: "
+                "free disk space or repair the file; the service then continues by itself",
                 *(self.settings.log, failure_reason(error)),
             )
