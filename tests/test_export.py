@@ -236,7 +236,7 @@ def test_parity_sees_every_change(shares: Any, row: int, change: float) -> None:
     with pytest.raises(CarbenchError):
         require_parity(measure_parity(other, trained, evaluated, 1e-4), Path("model"))
     evaluated[row] = (evaluated[row] + 1) % 3
-    with pytest.raises(CarbenchError, match="another class for 1 of 6"):
+    with pytest.raises(CarbenchError, match="a different class for 1 of 6"):
         require_parity(measure_parity(trained, trained, evaluated, 1e-4), Path("model"))
 
 

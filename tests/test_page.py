@@ -60,7 +60,7 @@ def give(page: Any, image: Path) -> None:
 
 def shown(page: Any) -> list[tuple[str, float]]:
     """The names and percentages of the bars, once they are there."""
-    rows = page.get_by_role("list", name="Most likely names").get_by_role("listitem")
+    rows = page.get_by_role("list", name="Most likely classes").get_by_role("listitem")
     rows.first.wait_for()
     texts = [re.fullmatch(r"(.+?)\s*([<>]?)([\d.]+)\s%", each) for each in rows.all_inner_texts()]
     return [(each[1].strip(), float(each[3])) for each in texts if each]
@@ -109,8 +109,8 @@ def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | N
     headings = {True: "Most likely one", False: "Not sure", None: "Most likely one"}
     status = page.get_by_role("status")
     assert status.get_by_role("heading").inner_text() == headings[sure]
-    assert status.get_by_text("Not sure enough to answer").count() == (sure is False)
-    assert status.get_by_text("It may be any of 2: one, two.").is_visible()
+    assert status.get_by_text("The confidence is below the threshold").count() == (sure is False)
+    assert status.get_by_text("Possible classes: one, two.").is_visible()
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
@@ -128,10 +128,10 @@ def test_the_example_gets_its_names(page: Any, service: Any, tmp_path: Path) -> 
 
 def test_the_page_says_what_it_knows(page: Any, service: Any) -> None:
     names = page.request.get(f"{service.url}/classes").json()["classes"]
-    page.get_by_text("The names it knows").click()
-    about = page.get_by_role("region", name="What it knows")
+    page.get_by_text("All classes").click()
+    about = page.get_by_role("region", name="About the model")
     assert about.get_by_role("listitem").all_inner_texts() == names
-    assert f"one of {len(names)} names" in about.inner_text()
+    assert f"one of {len(names)} classes" in about.inner_text()
 
 
 def test_the_keyboard_is_enough(page: Any, service: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> 
     page.route("**/predict", hold_the_first)
     with page.expect_request("**/predict"):
         give(page, first)
-    page.get_by_text("Looking at the image").wait_for()
+    page.get_by_text("Classifying …").wait_for()
     give(page, second)
     newest = answered(page, service, second)
     assert shown(page) == newest
@@ -222,7 +222,7 @@ def test_a_phone_may_take_a_photograph(service: Any, browser: Any) -> None:
     page.on("filechooser", listening)
     page.goto(service.url)
     with page.expect_file_chooser() as waiting:
-        page.get_by_role("button", name="Take a photograph").tap()
+        page.get_by_role("button", name="Take a photo").tap()
     assert waiting.value.element.get_attribute("capture") == "environment"
     context.close()
 

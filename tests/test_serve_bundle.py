@@ -83,14 +83,14 @@ def a_list(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (other_model, "model.onnx: found another file than was exported"),
-        (other_reference, "reference.npz: found another file than was exported"),
+        (other_model, "model.onnx: found a file that differs from the exported one"),
+        (other_reference, "reference.npz: found a file that differs from the exported one"),
         (no_labels, "labels.json: found nothing"),
-        (another_example, "example.jpg: found another file than was exported"),
+        (another_example, "example.jpg: found a file that differs from the exported one"),
         (renamed_classes, "model.onnx: classes: found ['blue'"),
         (renamed_labels, "labels.json: classes: found ['grey'"),
-        (narrow_reference, "reference.npz: found classes or an embedding (of 2 numbers)"),
-        (no_model, "model.onnx: found no ONNX model"),
+        (narrow_reference, "reference.npz: found classes or an embedding (2 dimensions)"),
+        (no_model, "model.onnx: found no valid ONNX model"),
         (no_size, "model.json: input.size: found"),
         (a_path_outside, "model.onnx: found nothing"),
         (a_list, "model.json: found"),
@@ -116,7 +116,7 @@ def test_an_8_bit_model_is_refused_where_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--model", "nowhere"], "expected a model as stage export writes it"),
+        (["--model", "nowhere"], "expected a model written by stage export"),
         (["--int8"], "found no 8-bit model"),
         (["--log", "diary"], "file is not a database"),
         (["--log", "/dev/null/log"], "grant write permission"),

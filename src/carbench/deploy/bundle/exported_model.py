@@ -1,4 +1,4 @@
-"""The exported folder: what lies in it, and what it says of itself."""
+"""The exported model folder: its files and metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT8_ONNX = "model.int8.onnx"
 LABELS = "labels.json"
 ONNX = "model.onnx"
 REFERENCE = "reference.npz"
-# What to do about a folder that is not as it was exported.
+# Advice for a folder that was changed after the export.
 RE_EXPORT = "copy the whole exported folder, or export again"
 
 
@@ -29,14 +29,14 @@ class ExportedModel:
     """An exported model without its weights.
 
     Attributes:
-        folder: where it lies.
-        version: backbone, seed and the beginning of the sha256 of its ONNX file.
-        classes: the K class names, in the order of the model's output.
-        size: pixels of both sides of the images that the ONNX model takes.
-        fit: how an image is brought to that shape (:func:`carbench.data.images.decoding.resize`).
-        threshold: of the confidence, above which an answer is sure; None: none was asked for.
-        set_threshold: the probability that a class needs to be in the set; None: no sets.
-        about: all of model.json.
+        folder: the exported folder.
+        version: backbone, seed and first digits of the sha256 of the ONNX file.
+        classes: the K class names, in the order of the model output.
+        size: side length in pixels of the images that the ONNX model takes.
+        fit: how images are fitted to that shape (:func:`carbench.data.images.decoding.resize`).
+        threshold: confidence above which an answer counts as sure; None: no target was set.
+        set_threshold: minimum probability of a class in a prediction set; None: no sets.
+        metadata: the whole content of model.json.
     """
 
     folder: Path
@@ -50,38 +50,38 @@ class ExportedModel:
 
     @property
     def reference(self) -> Path:
-        """The images that new ones are held against, as the model saw them."""
+        """Path of the reference observations for drift detection."""
         return self.folder / REFERENCE
 
     @property
     def example(self) -> Path:
-        """An image to try."""
+        """Path of the example image."""
         return self.folder / EXAMPLE_IMAGE
 
 
 def read_model(folder: Path) -> ExportedModel:
-    """Read what an exported folder says of itself.
+    """Read the metadata of an exported folder.
 
     Raises:
-        CarbenchError: there is no exported model in it, or model.json is not as it was written.
+        CarbenchError: the folder has no exported model, or model.json is invalid.
     """
-    place = folder / MODEL_JSON
-    if not place.is_file():
+    path = folder / MODEL_JSON
+    if not path.is_file():
         raise CarbenchError(
             folder,
             found=f"no {MODEL_JSON}",
-            expected="a model as stage export writes it",
-            fix="run `snakemake results/export` or `dvc repro export`, or name its folder",
+            expected="a model written by stage export",
+            fix="run `snakemake results/export` or `dvc repro export`, or specify its folder",
         )
     try:
-        metadata = ModelMetadata.model_validate(read_json(place))
+        metadata = ModelMetadata.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         raise CarbenchError(
-            place,
+            path,
             key=".".join(map(str, first["loc"])) or None,
             found=f"{first['input']!r:.80}",
-            expected=f"what stage export writes ({first['msg']})",
+            expected=f"metadata written by stage export ({first['msg']})",
             fix=RE_EXPORT,
         ) from None
     return ExportedModel(
@@ -97,10 +97,10 @@ def read_model(folder: Path) -> ExportedModel:
 
 
 def read_verified(model: ExportedModel, name: str) -> bytes:
-    """Return a file of the folder, which has to be the one that was exported.
+    """Read a file of the folder and verify its sha256.
 
     Raises:
-        CarbenchError: it is not the file whose sha256 model.json states.
+        CarbenchError: the file does not have the sha256 in model.json.
     """
     path = model.folder / name
     if Path(name).name != name or not path.is_file():
@@ -109,6 +109,6 @@ def read_verified(model: ExportedModel, name: str) -> bytes:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() == model.metadata.sha256.get(name):
             return content
-        found = "another file than was exported"
-    expected = f"the sha256 that {model.folder / MODEL_JSON} states"
+        found = "a file that differs from the exported one"
+    expected = f"the sha256 in {model.folder / MODEL_JSON}"
     raise CarbenchError(path, found=found, expected=expected, fix=RE_EXPORT)

@@ -1,10 +1,10 @@
-"""How often a window raises an alarm if nothing has changed, for this one reference.
+"""Estimation of the false-alarm rate for a given reference, by resampling.
 
-The chance that is promised, ``alpha``, is an average over references: one that was drawn to be a
-little unusual raises more alarms in every window, another fewer. How much references differ is seen
-by resampling: the reference is dealt into two halves, of which one is the reference and windows are
-drawn from the other, which stands for new images without a change. The rates of many halves are
-spread a little more widely than those of whole references, which are twice as large.
+The guaranteed rate, ``alpha``, is an average over references: a reference that is unusual by chance
+raises more alarms, others fewer. Resampling shows how much references vary: the reference is split
+into halves at random, one half serves as reference, and windows without any change are drawn from
+the other half. The rates of halves vary slightly more than those of full references, which are
+twice as large.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from carbench.deploy.drift.two_sample_tests import MIN_IMAGES, detect_drift
 
 @dataclass(frozen=True)
 class FalseAlarmRates:
-    """Rates of false alarms of windows.
+    """Estimated false-alarm rates.
 
     Attributes:
-        rates: (H,) one for each half that was the reference.
-        images: in a window.
-        windows: that each rate is of.
+        rates: (H,) one rate per half that served as reference.
+        images: number of images per window.
+        windows: number of windows per rate.
     """
 
     rates: list[float]
@@ -34,12 +34,12 @@ class FalseAlarmRates:
     windows: int
 
     def quantile(self, share: float) -> float:
-        """Return the rate that this share of the halves does not exceed."""
+        """Return a quantile of the rates."""
         return float(np.quantile(self.rates, share, method="inverted_cdf"))
 
     @property
     def mean(self) -> float:
-        """The average over references, which ``alpha`` bounds."""
+        """Mean rate over references, which ``alpha`` bounds."""
         return float(np.mean(self.rates))
 
 
@@ -53,17 +53,17 @@ def estimate_false_alarms(
     halves: int = 40,
     windows: int = 100,
 ) -> FalseAlarmRates:
-    """Return how often windows without a change raise an alarm.
+    """Estimate how often windows without a change raise an alarm.
 
     Args:
-        reference: of a model.
+        reference: reference observations of a model.
         classes: the class names.
-        alpha: the promised rate.
-        seed: of the draws.
-        images: in a window, at most half as many as in a half of the reference.
-        min_effect: effect size from which a difference is an alarm.
-        halves: references that are tried.
-        windows: that are drawn for each.
+        alpha: the guaranteed rate.
+        seed: random seed.
+        images: images per window; limited to half of a half of the reference.
+        min_effect: minimum effect size of an alarm.
+        halves: number of halves that serve as reference.
+        windows: number of windows per half.
 
     Raises:
         CarbenchError: the reference is too small for windows of a useful size.
@@ -74,17 +74,17 @@ def estimate_false_alarms(
         raise CarbenchError(
             "the reference",
             found=f"{len(reference)} images",
-            expected=f"at least {4 * MIN_IMAGES}, to be dealt into halves and windows",
-            fix="do without --false-alarms, or export with a larger validation part",
+            expected=f"at least {4 * MIN_IMAGES}, to be split into halves and windows",
+            fix="omit --false-alarms, or export with a larger validation set",
         )
     rng = np.random.default_rng(seed)
     rates = []
     for _ in range(halves):
         order = rng.permutation(len(reference))
-        known, new = _subset(reference, order[:half]), order[half:]
+        half_reference, new = _subset(reference, order[:half]), order[half:]
         alarms = sum(
             detect_drift(
-                known,
+                half_reference,
                 _subset(reference, rng.choice(new, images, replace=False)),
                 classes,
                 alpha,
@@ -97,8 +97,11 @@ def estimate_false_alarms(
     return FalseAlarmRates(rates, images, windows)
 
 
-def _subset(seen: Observations, rows: NDArray[np.int64]) -> Observations:
-    statistics = {name: column[rows] for name, column in seen.statistics.items()}
+def _subset(observations: Observations, rows: NDArray[np.int64]) -> Observations:
+    statistics = {name: column[rows] for name, column in observations.statistics.items()}
     return Observations(
-        statistics, seen.predicted[rows], seen.confidence[rows], seen.embedding[rows]
+        statistics,
+        observations.predicted[rows],
+        observations.confidence[rows],
+        observations.embedding[rows],
     )

@@ -1,4 +1,4 @@
-"""What the tests have found, for people (a page, sentences) and for programs."""
+"""Drift report: HTML page, text and JSON."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from carbench.deploy.drift.two_sample_tests import (
 from carbench.report.pages.templates import html_environment, stylesheet
 
 HERE = Path(__file__).parent
-# The same look as the report.
+# The style sheet of the study report.
 STYLE = HERE.parents[1] / "report/page.css"
 BINS = 24
-# Classes that are shown, those first whose share has changed most.
+# Number of classes shown, those with the largest change of their share.
 MAX_CLASSES_SHOWN = 12
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How a number is spread over reference and window.
+    """Distribution of a quantity in reference and window.
 
     Attributes:
-        name: of the number.
-        unit: what it is, for a person.
-        low, high: the ends of the axis; the few numbers beyond them are in the outermost bins.
-        before, after: (BINS,) heights, 1 for the highest bin of both.
-        median_before, median_after: of the numbers.
-        form: how to write them.
+        name: name of the quantity.
+        unit: description of the quantity.
+        low, high: limits of the axis; values beyond them are in the outermost bins.
+        before, after: (BINS,) heights; the highest bin of both has height 1.
+        median_before, median_after: medians.
+        format_value: formats a value.
     """
 
     name: str
@@ -50,13 +50,13 @@ class Histogram:
     format_value: Callable[[float], str]
 
     def position(self, value: float) -> float:
-        """Return where a value is on the axis, 0 to 1."""
+        """Return the position of a value on the axis, 0 to 1."""
         return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
 
 @dataclass(frozen=True)
 class ClassShare:
-    """A class's share of the predictions, in reference and window."""
+    """Share of a class in the predictions, in reference and window."""
 
     name: str
     before: float
@@ -64,11 +64,11 @@ class ClassShare:
 
 
 def drift_json(drift: DriftResult, version: str) -> dict[str, Any]:
-    """Return what programs read: the same as the page, in numbers.
+    """Return the result as JSON.
 
     Args:
-        drift: what was found.
-        version: of the model.
+        drift: the result.
+        version: version of the model.
     """
     return {
         "model": version,
@@ -85,7 +85,7 @@ def drift_json(drift: DriftResult, version: str) -> dict[str, Any]:
 
 
 def drift_verdict(drift: DriftResult) -> str:
-    """Return one of four: ``different`` is a difference that is no alarm."""
+    """Return the verdict; ``different`` is a significant difference without an alarm."""
     if not drift.has_enough_images:
         return "not enough images"
     if drift.alarm:
@@ -94,33 +94,40 @@ def drift_verdict(drift: DriftResult) -> str:
 
 
 def headline(drift: DriftResult) -> str:
-    """Return in one sentence whether images have changed."""
+    """Return the result in a short sentence."""
+    return {
+        "not enough images": "There are too few images to detect drift.",
+        "drift": "The images have changed, and the model responds to them differently.",
+        "different": "The images have changed, but the model responds to them much as before.",
+        "no drift": "The images have not changed noticeably.",
+    }[drift_verdict(drift)]
+
+
+def details(drift: DriftResult) -> str:
+    """Return a sentence with the numbers that led to the result."""
     if not drift.has_enough_images:
-        few = drift.window if len(drift.window) < MIN_IMAGES else drift.reference
-        where = "new" if few is drift.window else "reference"
-        return f"Not enough images to say: {len(few)} {where} ones, and {MIN_IMAGES} are needed."
-    changed = [test for test in drift.tests if (test.alarm if drift.alarm else test.different)]
-    if changed:
-        *first, last = (test.name for test in changed)
-        names = f"{', '.join(first)} and {last}" if first else last
-        verb = "differ" if first else "differs"
-        largest = max(test.effect for test in changed)
-        by = f"by more than chance, by up to {largest:.2f} on a scale from 0 to 1"
-        if drift.alarm:
-            return f"Images have changed: {names} {verb} {by}."
         return (
-            f"Images are different, but the model makes about the same of them: {names} {verb} "
-            f"{by}."
+            f"{len(drift.window)} new images and {len(drift.reference)} reference images; at least "
+            f"{MIN_IMAGES} of each are needed."
         )
-    return "Images have not changed, as far as these tests can tell."
+    changed = [test for test in drift.tests if (test.alarm if drift.alarm else test.different)]
+    if not changed:
+        return f"None of {len(drift.tests)} tests found a significant difference."
+    *others, last = (test.name for test in changed)
+    names = f"{', '.join(others)} and {last}" if others else last
+    largest = max(test.effect for test in changed)
+    return (
+        f"Significant difference in {names}, with an effect size of up to {largest:.2f} "
+        "on a scale from 0 to 1."
+    )
 
 
 def render_report(drift: DriftResult, version: str) -> str:
-    """Return a page that asks for nothing else. Class names come from outside: all is escaped.
+    """Return the report as a self-contained HTML page; all values are escaped.
 
     Args:
-        drift: what was found.
-        version: of the model.
+        drift: the result.
+        version: version of the model.
     """
     environment = html_environment(HERE)
     environment.filters |= {
@@ -134,6 +141,7 @@ def render_report(drift: DriftResult, version: str) -> str:
         drift=drift,
         version=version,
         headline=headline(drift),
+        details=details(drift),
         min_images=MIN_IMAGES,
         typical_values=typical_values,
         histograms=_histograms(drift) if drift.has_enough_images else [],
@@ -144,9 +152,9 @@ def render_report(drift: DriftResult, version: str) -> str:
 
 
 def typical_values(test: TwoSampleResult) -> tuple[str, str]:
-    """Return what a person may compare, before and after: medians, or the share that changed most.
+    """Return formatted values of reference and window: medians, or the share of a class.
 
-    The share is that of the class whose share has changed most.
+    The class is the one whose share has changed most.
     """
     if test.family == "classes":
         name = max(test.before, key=lambda name: abs(test.after[name] - test.before[name]))
@@ -160,17 +168,17 @@ def typical_values(test: TwoSampleResult) -> tuple[str, str]:
 
 
 def format_percent(share: float) -> str:
-    """Return "54.1 %" for 0.541."""
+    """Format a fraction: 0.541 as "54.1 %"."""
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def format_decimal(number: float) -> str:
-    """Return three digits after the point."""
+    """Format a number with three decimals."""
     return f"{number:.3f}"
 
 
 def format_p_value(p: float) -> str:
-    """Return two significant digits, or that it is small."""
+    """Format a p-value with two significant digits."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
@@ -179,27 +187,29 @@ def _histograms(drift: DriftResult) -> list[Histogram]:
     units = {
         "brightness": "mean luma, 0 to 1",
         "contrast": "standard deviation of the luma",
-        "saturation": "how far colours are from grey, 0 to 1",
-        "sharpness": "frequency of the detail, in radians per pixel",
+        "saturation": "mean distance of colours from grey, 0 to 1",
+        "sharpness": "frequency of details, in radians per pixel",
     }
     drawn = [
         _histogram(name, units[name], before, window.statistics[name], format_decimal)
         for name, before in reference.statistics.items()
     ]
-    sure = "probability of the predicted class"
-    far = "distance from the centre of the reference"
+    confidence_unit = "probability of the predicted class"
+    embedding_unit = "distance from the centre of the reference"
     before, after = (distance_from_centre(reference, each) for each in (reference, window))
     return [
         *drawn,
-        _histogram("confidence", sure, reference.confidence, window.confidence, format_percent),
-        _histogram("embedding", far, before, after, format_decimal),
+        _histogram(
+            "confidence", confidence_unit, reference.confidence, window.confidence, format_percent
+        ),
+        _histogram("embedding", embedding_unit, before, after, format_decimal),
     ]
 
 
 def _histogram(
     name: str, unit: str, before: Floats, after: Floats, format_value: Callable[[float], str]
 ) -> Histogram:
-    # A few odd images would press all others into one bin.
+    # Quantiles, because a few outliers would squeeze all other images into one bin.
     low, high = np.quantile(np.concatenate([before, after]), [0.005, 0.995])
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     counts = [
@@ -222,7 +232,7 @@ def _histogram(
 
 
 def _class_shares(drift: DriftResult) -> list[ClassShare]:
-    """Return the classes, those first whose share has changed most."""
+    """Return the shares of all classes, those with the largest change first."""
     before, after = (
         np.bincount(each.predicted, minlength=len(drift.classes)) / max(len(each), 1)
         for each in (drift.reference, drift.window)

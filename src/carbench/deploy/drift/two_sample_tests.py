@@ -1,12 +1,13 @@
-"""Whether new images differ from those that the model was tested on: seven tests, one alarm.
+"""Drift detection by seven two-sample tests with a correction for multiple testing.
 
-Every test asks whether the window could have been drawn from the same images as the reference,
-and is valid if the images of both are exchangeable: its p-value is at most u with a chance of at
-most u, for windows of any size. Holm's correction (Scandinavian Journal of Statistics 1979) then
-keeps the chance of any false alarm in a window at ``alpha``, however the tests hang together.
+The null hypothesis of each test is that window and reference are drawn from the same distribution.
+If their images are exchangeable, the tests are valid for windows of any size: the p-value is at
+most u with probability at most u. Holm's correction (Scandinavian Journal of Statistics 1979) then
+limits the probability of any false alarm in a window to ``alpha``, for any dependence between the
+tests.
 
-Images that belong together, such as many of one car, are not exchangeable with single ones: a
-window of them may be told apart although nothing has changed about the camera.
+Related images, such as many of the same car, are not exchangeable with unrelated ones: a window of
+them may be reported as different although the camera has not changed.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ from numpy.typing import NDArray
 from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
 
-# Fewer images, in the window or in the reference, say nothing either way.
+# Minimum number of images, in the window and in the reference, for any result.
 MIN_IMAGES = 30
-# Images of either side in the energy test, whose memory and time grow with their square.
+# Maximum images per sample in the energy test, whose memory and time grow quadratically.
 MAX_EMBEDDINGS = 1000
-# Tests of a window: the statistics, confidence, classes and embedding.
+# Number of tests: image statistics, confidence, classes and embedding.
 TEST_COUNT = len(IMAGE_STATISTICS) + 3
-# Relabelings are so many that the smallest p-value is this part of what the correction asks for.
+# The smallest possible p-value of a permutation test, as a fraction of the strictest threshold of
+# the correction; this determines the number of permutations.
 P_VALUE_RESOLUTION = 0.1
-# Relabelings as extreme as what was observed after which no more are drawn.
+# A permutation test stops after this many permutations as extreme as the observation.
 MAX_EXCEEDANCES = 30
-# Relabelings in work at once.
+# Permutations that are computed at once.
 BATCH_SIZE = 250
-# Relabelings that differ by rounding only are as extreme.
+# Permutations within this relative tolerance count as equally extreme.
 ROUNDING_TOLERANCE = 1e-5
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -41,25 +43,24 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TwoSampleResult:
-    """What one test has found.
+    """Result of one test.
 
     Attributes:
         family: input, confidence, classes or embedding.
-        name: what is compared.
-        statistic: of the test; larger is further apart.
-        effect: how much they differ, 0 to 1, however many images there are: the largest difference
-            of the distribution functions; for classes the share of predictions that would have to
-            change (total variation); for the embedding the root of the energy distance's share of
-            the mean distance (the coefficient of inhomogeneity of Székely and Rizzo).
-        p: the p-value, as if this were the only test.
-        p_adjusted: the p-value, corrected for the number of tests.
-        different: whether ``p_adjusted`` is at most alpha: more than chance.
-        alarm: whether it is different by ``min_effect`` or more, and of what the model makes of the
-            images. Cameras and files change in ways that a model does not notice: that only
-            ``input`` differs is worth knowing, and often leaves the accuracy as it was.
-        before, after: what a person may compare, of reference and window: the ``median``; for
-            classes the share of each; for the embedding the ``median_distance`` from the centre of
-            the reference.
+        name: the quantity that is compared.
+        statistic: the test statistic; larger values mean a larger difference.
+        effect: effect size, 0 to 1, independent of the number of images: the largest difference of
+            the distribution functions; for classes the total variation distance; for the embedding
+            the square root of the coefficient of inhomogeneity (Székely and Rizzo), which is the
+            energy distance relative to the mean distance.
+        p: the uncorrected p-value.
+        p_adjusted: the p-value with Holm correction.
+        different: whether ``p_adjusted`` is at most alpha.
+        alarm: whether the test is different, has an effect of at least ``min_effect``, and is about
+            the model's predictions or features. Cameras and files change in ways that do not affect
+            a model: a difference in ``input`` only often leaves the accuracy unchanged.
+        before, after: summary of reference and window: the ``median``; for classes the share of
+            each; for the embedding the ``median_distance`` from the centre of the reference.
     """
 
     family: str
@@ -76,13 +77,13 @@ class TwoSampleResult:
 
 @dataclass(frozen=True)
 class DriftResult:
-    """What the tests say of a window.
+    """Result of drift detection for a window.
 
     Attributes:
-        tests: what each has found; nothing where there are not enough images.
-        alpha: the chance of any false alarm, at most, on average over references.
-        min_effect: effect size from which a difference is an alarm.
-        reference, window: what was compared.
+        tests: result of each test; empty if there are not enough images.
+        alpha: maximum false-alarm rate per window, on average over references.
+        min_effect: minimum effect size of an alarm.
+        reference, window: the two samples.
         classes: the class names.
     """
 
@@ -95,17 +96,17 @@ class DriftResult:
 
     @property
     def has_enough_images(self) -> bool:
-        """Whether there are enough images to say anything."""
+        """Whether both samples have at least ``MIN_IMAGES`` images."""
         return min(len(self.reference), len(self.window)) >= MIN_IMAGES
 
     @property
     def different(self) -> bool:
-        """Whether any test says that images differ, by however little."""
+        """Whether any test is significant, whatever its effect size."""
         return any(test.different for test in self.tests)
 
     @property
     def alarm(self) -> bool:
-        """Whether the model makes something else of the images, by ``min_effect`` or more."""
+        """Whether any test raises an alarm."""
         return any(test.alarm for test in self.tests)
 
 
@@ -117,15 +118,15 @@ def detect_drift(
     seed: int,
     min_effect: float = 0.0,
 ) -> DriftResult:
-    """Hold a window of new images against the reference.
+    """Compare a window of new images with the reference.
 
     Args:
-        reference: images that the model has not learned from.
-        window: new images, each of them once.
+        reference: images that were not used for training.
+        window: new images, without repetitions.
         classes: the class names.
-        alpha: the chance of any false alarm, at most.
-        seed: of the relabelings.
-        min_effect: effect size from which a difference is an alarm.
+        alpha: maximum probability of any false alarm.
+        seed: seed of the permutations.
+        min_effect: minimum effect size of an alarm.
     """
     untested = DriftResult([], alpha, min_effect, reference, window, classes)
     if not untested.has_enough_images:
@@ -172,12 +173,12 @@ def detect_drift(
 
 
 def ks_test(before: Floats, after: Floats) -> tuple[float, float]:
-    """Return the largest difference of two distribution functions, (N,) and (M,), and its p-value.
+    """Kolmogorov-Smirnov test of two samples, (N,) and (M,): return statistic and p-value.
 
-    Exact up to 10,000 images, from there on from the limit distribution. Equal values make it too
-    large at most: broken at random, ties can only widen the difference.
+    Exact up to 10,000 images, asymptotic above. With ties the p-value is conservative, because
+    breaking ties at random can only increase the difference.
     """
-    from scipy.stats import ks_2samp  # takes a second to load
+    from scipy.stats import ks_2samp  # slow to import
 
     result = ks_2samp(before, after)
     return float(result.statistic), float(result.pvalue)
@@ -186,16 +187,16 @@ def ks_test(before: Floats, after: Floats) -> tuple[float, float]:
 def class_distribution_test(
     before: Integers, after: Integers, permutations: int, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return Pearson's chi-square of two rows of counts, (K,) each, and its p-value.
+    """Permutation test of two rows of class counts, (K,) each: return chi-square and p-value.
 
-    If nothing has changed, the window's counts are drawn from those of all images together
-    without replacement (multivariate hypergeometric), also where classes have few images.
+    Under the null hypothesis the counts of the window are drawn without replacement from those of
+    all images (multivariate hypergeometric), which is valid also for classes with few images.
     """
     seen = before + after > 0
     before, after = before[seen], after[seen]
     both, count = before + after, int(after.sum())
     expected = both * (count / both.sum())
-    # Over both rows: the deviations of the reference are the same with the other sign.
+    # Covers both rows: the deviations of the reference are equal with the opposite sign.
     weights = 1 / expected + 1 / (both - expected)
 
     def chi_square(counts: Integers) -> Floats:
@@ -216,15 +217,15 @@ def energy_test(
     permutations: int,
     rng: np.random.Generator,
 ) -> tuple[float, float, float]:
-    """Return the energy distance of two sets of points, (N, D) and (M, D), p-value and effect size.
+    """Energy test of two samples, (N, D) and (M, D): return statistic, p-value and effect size.
 
-    Twice the mean distance between the sets minus the mean distances within each (Székely and
-    Rizzo, Journal of Statistical Planning and Inference 2013): 0 only for equal distributions, of
-    whatever shape. With the matrix of all distances, doubly centred, it is a quadratic form in the
-    labels, so that relabelings are one product of matrices; single precision suffices, as the
-    centred matrix leaves no large sums to be subtracted.
+    The energy distance is twice the mean distance between the samples minus the mean distances
+    within each (Székely and Rizzo, Journal of Statistical Planning and Inference 2013); it is 0
+    only for equal distributions. With the doubly centred distance matrix it is a quadratic form in
+    the labels, so that many permutations are a single matrix product. Single precision is
+    sufficient, as the centred matrix avoids the subtraction of large sums.
     """
-    from scipy.spatial.distance import cdist  # takes long to load
+    from scipy.spatial.distance import cdist  # slow to import
 
     before, after = (_subsample(points, rng) for points in (before, after))
     points = np.concatenate([after, before]).astype(np.float64)
@@ -248,28 +249,29 @@ def energy_test(
     return statistic, p, effect
 
 
-def sequential_p_value(statistic: float, by_chance: Iterable[Floats]) -> float:
-    """Return the p-value of a statistic: how often it is as large by chance.
+def sequential_p_value(statistic: float, permuted: Iterable[Floats]) -> float:
+    """Return the p-value of a sequential permutation test.
 
-    It stops at the ENOUGH-th that is as large (Besag and Clifford, Biometrika 1991): most windows
-    are like the reference, and a few hundred relabelings show it.
+    It stops at the MAX_EXCEEDANCES-th permutation as extreme as the observation (Besag and
+    Clifford, Biometrika 1991): most windows are like the reference, which a few hundred
+    permutations suffice to show.
 
     Args:
-        statistic: as observed.
-        by_chance: the same of relabelled images, in chunks.
+        statistic: the observed statistic.
+        permuted: statistics of permuted samples, in batches.
     """
-    drawn = as_large = 0
-    for chunk in by_chance:
-        places = np.flatnonzero(chunk >= statistic * (1 - ROUNDING_TOLERANCE))
-        if as_large + len(places) >= MAX_EXCEEDANCES:
-            return float(MAX_EXCEEDANCES / (drawn + places[MAX_EXCEEDANCES - as_large - 1] + 1))
-        drawn += len(chunk)
-        as_large += len(places)
-    return (as_large + 1) / (drawn + 1)
+    drawn = exceedances = 0
+    for batch in permuted:
+        indices = np.flatnonzero(batch >= statistic * (1 - ROUNDING_TOLERANCE))
+        if exceedances + len(indices) >= MAX_EXCEEDANCES:
+            return float(MAX_EXCEEDANCES / (drawn + indices[MAX_EXCEEDANCES - exceedances - 1] + 1))
+        drawn += len(batch)
+        exceedances += len(indices)
+    return (exceedances + 1) / (drawn + 1)
 
 
 def holm_correction(p_values: list[float]) -> list[float]:
-    """Return p-values corrected for their number, in the same order."""
+    """Return p-values with Holm correction, in the same order."""
     order = np.argsort(p_values)
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))
@@ -278,7 +280,7 @@ def holm_correction(p_values: list[float]) -> list[float]:
 
 
 def distance_from_centre(reference: Observations, images: Observations) -> Floats:
-    """Return (N,) how far images are from the mean of the reference, in the embedding."""
+    """Return the distances (N,) of images from the mean of the reference, in the embedding."""
     centre = reference.embedding.mean(axis=0, dtype=np.float64)
     distances: Floats = np.linalg.norm(images.embedding - centre, axis=1)
     return distances
@@ -291,19 +293,19 @@ def _uncorrected_result(
     before: dict[str, float],
     after: dict[str, float],
 ) -> TwoSampleResult:
-    """Return what a test has found, not yet corrected for the others."""
+    """Return the result of a test before the correction."""
     statistic, p, effect = tested
     return TwoSampleResult(family, name, statistic, effect, p, p, False, False, before, after)
 
 
 def _ks_result(before: Floats, after: Floats) -> tuple[float, float, float]:
-    """Return statistic, p-value and effect size: the statistic is one."""
+    """Return statistic, p-value and effect size; the statistic is the effect size."""
     statistic, p = ks_test(before, after)
     return statistic, p, statistic
 
 
 def _total_variation(before: Floats, after: Floats) -> float:
-    """Return the total variation distance of two rows of shares, (K,) each."""
+    """Return the total variation distance of two class distributions, (K,) each."""
     return min(float(np.abs(before - after).sum()) / 2, 1.0)
 
 
@@ -313,7 +315,7 @@ def _batch_sizes(permutations: int) -> Iterator[int]:
 
 
 def _subsample(points: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return at most MOST_EMBEDDED of (N, D) points, drawn at random: as exchangeable as all."""
+    """Return at most MAX_EMBEDDINGS of the points (N, D), drawn at random."""
     if len(points) <= MAX_EMBEDDINGS:
         return points
     return points[rng.choice(len(points), MAX_EMBEDDINGS, replace=False)]

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from carbench.deploy.serve import metrics, page
+from carbench.deploy.serve import metrics, web_page
 from carbench.deploy.serve.access_control import AccessControl
 from carbench.deploy.serve.background_tasks import (
     run_maintenance,
@@ -91,9 +91,11 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.include_router(routes, include_in_schema=False)
     operation = operation_routes(service, state)
     app.include_router(operation)
-    app.include_router(page.router)
+    app.include_router(web_page.router)
     paths = {f"/v1{route.path}" for route in _api(routes)}
-    paths |= {route.path for router in (routes, operation, page.router) for route in _api(router)}
+    paths |= {
+        route.path for router in (routes, operation, web_page.router) for route in _api(router)
+    }
     return add_middleware(app, settings, paths)
 
 
