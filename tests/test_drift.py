@@ -1,4 +1,4 @@
-"""Drift: no more false alarms than promised, each kind of change found, and no word too much."""
+"""Drift detection: false-alarm rate, power, report and command."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MIX = (0.5, 0.3, 0.2)
 
 
 def images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
-    """Blurred noise of (count, 24, 24, 3), each of its own brightness, contrast and focus."""
+    """Return blurred noise (count, 24, 24, 3) of varying brightness, contrast and focus."""
     noise = rng.normal(size=(count, 24, 24, 3))
     focus = rng.uniform(0.6, 1.0, count)
     soft = np.stack(
@@ -75,7 +75,7 @@ def observe(
     sure: float = 8.0,
     shift: float = 0.0,
 ) -> Observations:
-    """What a model might record of images; nothing but what is told differs from the default."""
+    """Return simulated observations; the arguments change one property each."""
     return Observations(
         image_statistics(images(rng, count) if pixels is None else pixels),
         rng.choice(len(mix), count, p=mix),
@@ -85,7 +85,7 @@ def observe(
 
 
 def continuous(rng: np.random.Generator, count: int) -> Observations:
-    """Numbers without images, in a moment."""
+    """Return random observations without images, which is fast."""
     return Observations(
         {name: rng.normal(size=count) for name in IMAGE_STATISTICS},
         rng.choice(3, count, p=(0.9, 0.08, 0.02)),
@@ -95,7 +95,7 @@ def continuous(rng: np.random.Generator, count: int) -> Observations:
 
 
 def discrete(rng: np.random.Generator, count: int) -> Observations:
-    """The same with many equal numbers, which tests find hard."""
+    """Return random observations with many ties."""
     seen = continuous(rng, count)
     return Observations(
         {name: column.round() for name, column in seen.statistics.items()},
@@ -106,7 +106,7 @@ def discrete(rng: np.random.Generator, count: int) -> Observations:
 
 
 @pytest.mark.parametrize("draw", [continuous, discrete])
-def test_no_more_false_alarms_than_promised(
+def test_the_false_alarm_rate_is_at_most_alpha(
     draw: Callable[[np.random.Generator, int], Observations],
 ) -> None:
     rng, windows, alpha = np.random.default_rng(0), 150, 0.2
@@ -115,11 +115,11 @@ def test_no_more_false_alarms_than_promised(
         for number in range(windows)
     )
     assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
-    assert alarms  # or the test above could not fail
+    assert alarms  # otherwise the test above could not fail
 
 
-def test_a_p_value_that_stops_early_is_still_valid() -> None:
-    """As small as u with a chance of u at most, and nearly so: also for p-values worth stopping."""
+def test_sequential_p_values_are_valid() -> None:
+    """P(p <= u) is at most u, and close to it, also for p-values at which the test stops."""
     rng, runs = np.random.default_rng(1), 3000
     found = np.array(
         [
@@ -133,7 +133,7 @@ def test_a_p_value_that_stops_early_is_still_valid() -> None:
         assert below > 0.7 * u * runs
     assert (
         sequential_p_value(2.0, [np.ones(100)] * 7) == 1 / 701
-    )  # what is rarer than all that was drawn
+    )  # more extreme than all permutations
 
 
 def darker(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -152,7 +152,7 @@ def changed_by(drift: DriftResult) -> float:
     return max(test.effect for test in drift.tests if test.alarm)
 
 
-def test_each_change_is_found_by_its_own_family() -> None:
+def test_each_kind_of_change_is_detected_by_its_test() -> None:
     rng = np.random.default_rng(2)
     reference = observe(rng, 300)
 
@@ -168,8 +168,8 @@ def test_each_change_is_found_by_its_own_family() -> None:
     assert found(shift=1.0) == {"embedding"}
 
 
-def test_a_difference_is_told_apart_from_drift() -> None:
-    """Other input of which the model makes the same is no alarm, nor is a small effect."""
+def test_differences_without_model_response_are_not_drift() -> None:
+    """Neither a change of the input only nor a small effect raises an alarm."""
     rng = np.random.default_rng(20)
     reference = observe(rng, 300)
     dark = detect_drift(
@@ -192,8 +192,8 @@ def test_a_difference_is_told_apart_from_drift() -> None:
 
 
 @pytest.mark.parametrize("count", [60, 600])
-def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
-    """0 for the same images, 1 for such as have nothing in common, and between them as defined."""
+def test_effect_sizes_are_independent_of_the_number_of_images(count: int) -> None:
+    """0 for equal samples, 1 for disjoint ones, and as defined in between."""
     rng = np.random.default_rng(21)
     same = continuous(rng, count)
     apart = Observations(
@@ -212,8 +212,8 @@ def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
     assert classes == pytest.approx(0.5)
 
 
-def test_false_alarms_of_one_reference() -> None:
-    """On average as promised, more or less for each; an unusual window size is refused."""
+def test_false_alarm_rates_are_estimated_for_a_reference() -> None:
+    """The mean is at most alpha, single references vary, and small references are rejected."""
     rng = np.random.default_rng(22)
     known = continuous(rng, 160)
     found = estimate_false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
@@ -225,7 +225,7 @@ def test_false_alarms_of_one_reference() -> None:
         estimate_false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
 
 
-def test_what_a_person_may_compare() -> None:
+def test_results_contain_medians_and_class_shares() -> None:
     rng = np.random.default_rng(3)
     reference, window = observe(rng, 300), observe(rng, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
     tests = {test.name: test for test in detect_drift(reference, window, CLASSES, 0.01, 0).tests}
@@ -235,11 +235,11 @@ def test_what_a_person_may_compare() -> None:
     assert classes.after[CLASSES[2]] == 0 and sum(classes.after.values()) == pytest.approx(1)
     apart = tests["embedding"]
     assert apart.after["median_distance"] > apart.before["median_distance"]
-    after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # it has changed most
+    after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # changed most
     assert typical_values(classes)[1] == after
 
 
-def test_few_images_are_neither_an_alarm_nor_the_all_clear() -> None:
+def test_too_few_images_give_no_result() -> None:
     rng = np.random.default_rng(4)
     many, few = observe(rng, 100), observe(rng, MIN_IMAGES - 1, shift=9.0)
     for drift in (
@@ -261,7 +261,7 @@ def test_few_images_are_neither_an_alarm_nor_the_all_clear() -> None:
     assert detect_drift(many, enough, CLASSES, 0.01, 0).alarm
 
 
-def test_the_seed_decides_everything() -> None:
+def test_results_are_determined_by_the_seed() -> None:
     rng = np.random.default_rng(5)
     reference, window = observe(rng, 200), observe(rng, 100)
     first, again, other = (
@@ -271,27 +271,27 @@ def test_the_seed_decides_everything() -> None:
     assert first.tests != other.tests
 
 
-def test_alarms_are_possible_at_any_alpha() -> None:
+def test_an_alarm_is_possible_with_a_small_alpha() -> None:
     rng = np.random.default_rng(6)
     away = replace(continuous(rng, 40), embedding=np.full((40, 2), 9, np.float32))
     drift = detect_drift(continuous(rng, 40), away, CLASSES, 0.001, 0)
     assert changed(drift) == {"embedding"}
 
 
-def test_a_huge_window_is_compared_as_well() -> None:
+def test_large_windows_are_supported() -> None:
     rng = np.random.default_rng(7)
     assert not detect_drift(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
 
 
 def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) -> float:
-    """The exact p-value of relabeling: all ways to take the last ``size`` of ``count``."""
+    """Return the exact p-value of a permutation test, from all ways to choose ``size`` items."""
     every = [distance(list(chosen)) for chosen in combinations(range(count), size)]
     return float(np.mean(np.array(every) >= every[-1] - 1e-12))
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31))
-def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
+def test_the_ks_test_agrees_with_its_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for values in (rng.normal(size=9), rng.integers(0, 4, 9).astype(float)):
 
@@ -306,13 +306,13 @@ def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
         assert statistic == pytest.approx(distance([5, 6, 7, 8]))
         if len(set(values)) == 9:
             assert p == pytest.approx(exact)
-        assert p >= exact - 1e-12  # of ties only too careful
+        assert p >= exact - 1e-12  # conservative with ties
 
 
 def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         two_sample_tests, "MAX_EXCEEDANCES", 10**9
-    )  # all relabelings, for the whole p-value
+    )  # all permutations, for the exact p-value
     rng = np.random.default_rng(8)
     before = rng.normal(size=(6, 3)).astype(np.float32)
     after = (rng.normal(size=(4, 3)) + 0.7).astype(np.float32)
@@ -353,12 +353,12 @@ def test_the_class_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPat
     assert class_distribution_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
 
 
-def test_holms_correction_worked_by_hand() -> None:
+def test_holm_correction_agrees_with_a_manual_calculation() -> None:
     assert holm_correction([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm_correction([0.6, 0.5]) == [1.0, 1.0]
 
 
-def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> None:
+def test_image_statistics_agree_with_their_definitions() -> None:
     pixels = images(np.random.default_rng(10), 5)
     found = image_statistics(pixels)
     assert tuple(found) == IMAGE_STATISTICS
@@ -373,7 +373,7 @@ def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> Non
     assert [float(each[0]) for each in grey.values()] == pytest.approx([100 / 255, 0, 0, 0])
 
 
-def test_sharpness_is_of_focus_and_not_of_light() -> None:
+def test_sharpness_depends_on_focus_but_not_on_brightness() -> None:
     wave = np.cos(0.5 * np.arange(224))[None, :] * np.ones((224, 1))
     pixels = np.repeat((128 + 100 * wave).round().astype(np.uint8)[None, ..., None], 3, axis=3)
     (sharpness,) = image_statistics(pixels)["sharpness"]
@@ -386,7 +386,7 @@ def test_sharpness_is_of_focus_and_not_of_light() -> None:
     assert (blurred < 0.9 * sharp).all()
 
 
-def test_observations_are_the_same_to_the_byte(tmp_path: Path) -> None:
+def test_observation_files_are_reproducible(tmp_path: Path) -> None:
     seen = observe(np.random.default_rng(12), 50)
     for name in ("first.npz", "second"):
         write_observations(tmp_path / name, seen)
@@ -402,7 +402,7 @@ def test_observations_are_the_same_to_the_byte(tmp_path: Path) -> None:
         assert own.dtype == expected.dtype and (own == expected).all()
 
 
-def test_damaged_observations_are_refused(tmp_path: Path) -> None:
+def test_damaged_observation_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
     with pytest.raises(CarbenchError, match="found nothing"):
         read_observations(path)
@@ -415,7 +415,7 @@ def test_damaged_observations_are_refused(tmp_path: Path) -> None:
         damaged[start] ^= 0xFF
         for content in (bytes(damaged), whole[:start]):
             path.write_bytes(content)
-            # A byte that says nothing, as of a date, may be another; an exception may not.
+            # Irrelevant bytes, such as dates, may change; other exceptions are not allowed.
             try:
                 read = read_observations(path)
             except CarbenchError:
@@ -439,7 +439,7 @@ def test_damaged_observations_are_refused(tmp_path: Path) -> None:
 
 
 class Tags(HTMLParser):
-    """All tags and attributes of a page."""
+    """Collects all tags and attributes of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -452,7 +452,7 @@ class Tags(HTMLParser):
         self.attributes += attrs
 
 
-def test_the_page_escapes_names_and_asks_for_nothing() -> None:
+def test_the_report_is_escaped_and_self_contained() -> None:
     rng = np.random.default_rng(14)
     window = observe(rng, 100, mix=(0.0, 0.8, 0.2))
     drift = detect_drift(observe(rng, 300), window, CLASSES, 0.01, 0)
@@ -470,7 +470,7 @@ def test_the_page_escapes_names_and_asks_for_nothing() -> None:
     assert "The images have not changed noticeably" in render_report(calm, "v1")
 
 
-def test_the_page_shows_the_classes_that_changed_most() -> None:
+def test_the_report_shows_the_classes_with_the_largest_change() -> None:
     rng = np.random.default_rng(15)
     mix = (1 / 40,) * 40
     names = [f"class {number}" for number in range(40)]
@@ -480,7 +480,7 @@ def test_the_page_shows_the_classes_that_changed_most() -> None:
     assert "28 more classes" in html
 
 
-def test_json_holds_the_same_numbers() -> None:
+def test_the_json_result_has_the_same_values() -> None:
     rng = np.random.default_rng(16)
     drift = detect_drift(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
     document = drift_json(drift, "v1")
@@ -491,7 +491,7 @@ def test_json_holds_the_same_numbers() -> None:
 
 
 def record(seen: Observations, row: int, when: float) -> Record:
-    """What the service would log of an image."""
+    """Return the log record of an image."""
     return Record(
         id=new_id(),
         time=when,
@@ -507,7 +507,7 @@ def record(seen: Observations, row: int, when: float) -> Record:
 
 
 def write_reference(folder: Path, reference: Observations) -> None:
-    """An exported folder, as far as drift detection reads it."""
+    """Write the files of an exported folder that drift detection reads."""
     write_observations(folder / REFERENCE, reference)
     about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
     hashes = {REFERENCE: file_hash(folder / REFERENCE)}
@@ -516,7 +516,7 @@ def write_reference(folder: Path, reference: Observations) -> None:
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Callable[..., int]:
-    """Run `carbench drift`: 100 images of 2001 that have not changed, 100 of today that have."""
+    """Run `carbench drift` on 100 unchanged images of 2001 and 100 changed ones of today."""
     rng = np.random.default_rng(17)
     write_reference(tmp_path, continuous(rng, 300))
     log = PredictionLog(tmp_path / "log.sqlite")
@@ -535,7 +535,7 @@ def ask(tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def test_the_command_says_it_by_its_status(
+def test_the_exit_status_states_the_result(
     ask: Callable[..., int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -587,9 +587,7 @@ def test_the_command_says_it_by_its_status(
     ],
     ids="=".join,
 )
-def test_the_command_refuses_what_it_cannot_do(
-    ask: Callable[..., int], arguments: tuple[str, str]
-) -> None:
-    """With status 1, as everywhere: argparse's own 2 would be an alarm."""
+def test_invalid_options_are_rejected(ask: Callable[..., int], arguments: tuple[str, str]) -> None:
+    """The exit status is 1: argparse's own status 2 would mean drift."""
     with pytest.raises(CarbenchError, match="Fix: "):
         ask("=".join(arguments))

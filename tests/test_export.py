@@ -1,4 +1,4 @@
-"""What is exported is what was trained, for every tool that loads it."""
+"""Stage export: ONNX, timm, 8-bit model, metadata, model card and DVC artifact."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def metadata(smoke_run: Project) -> dict[str, Any]:
 
 
 def predictions(project: Project, metadata: dict[str, Any]) -> list[dict[str, str]]:
-    place = f"results/evaluate/{metadata['backbone']}/{metadata['seed']}/predictions.csv"
-    with (project.root / place).open(newline="") as file:
+    path = f"results/evaluate/{metadata['backbone']}/{metadata['seed']}/predictions.csv"
+    with (project.root / path).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
-def test_the_choice_of_val_is_exported(smoke_run: Project, metadata: dict[str, Any]) -> None:
+def test_the_backbone_chosen_on_validation_images_is_exported(
+    smoke_run: Project, metadata: dict[str, Any]
+) -> None:
     with (smoke_run.root / "results/choose/choice.csv").open(newline="") as file:
         (chosen,) = (row["backbone"] for row in csv.DictReader(file) if row["chosen"] == "1")
     assert metadata["backbone"] == chosen
@@ -54,10 +56,10 @@ def test_the_choice_of_val_is_exported(smoke_run: Project, metadata: dict[str, A
 
 
 @pytest.mark.slow
-def test_the_graph_alone_answers_any_number_of_pixels(
+def test_the_onnx_model_needs_no_other_preprocessing(
     smoke_run: Project, metadata: dict[str, Any]
 ) -> None:
-    """With onnxruntime and numpy: no carbench, no mean, no temperature."""
+    """Uses onnxruntime and numpy only, without normalisation and temperature scaling."""
     folder = smoke_run.root / "results"
     session = onnxruntime.InferenceSession(folder / f"export/{ONNX}")
     rows, row_of = predictions(smoke_run, metadata), rows_of(folder / "pack")
@@ -67,14 +69,14 @@ def test_the_graph_alone_answers_any_number_of_pixels(
         assert probabilities.shape == (count, len(metadata["classes"]))
         assert len(embedding) == count
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
-        said = [metadata["classes"][place] for place in probabilities.argmax(axis=1)]
-        assert said == [row["predicted"] for row in rows[:count]]
+        predicted = [metadata["classes"][index] for index in probabilities.argmax(axis=1)]
+        assert predicted == [row["predicted"] for row in rows[:count]]
     classes = session.get_modelmeta().custom_metadata_map["classes"]
     assert json.loads(classes) == metadata["classes"]
 
 
 @pytest.mark.slow
-def test_timm_loads_the_folder(smoke_run: Project, metadata: dict[str, Any]) -> None:
+def test_timm_loads_the_exported_folder(smoke_run: Project, metadata: dict[str, Any]) -> None:
     import timm
     import torch
 
@@ -95,7 +97,7 @@ def test_timm_loads_the_folder(smoke_run: Project, metadata: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
-def test_the_8_bit_form_is_measured(smoke_run: Project, metadata: dict[str, Any]) -> None:
+def test_the_8_bit_model_is_evaluated(smoke_run: Project, metadata: dict[str, Any]) -> None:
     int8, folder = metadata["int8"], smoke_run.root / "results"
     assert int8["bytes"] == (folder / f"export/{INT8_ONNX}").stat().st_size
     assert int8["bytes"] < (folder / f"export/{ONNX}").stat().st_size / 2
@@ -104,16 +106,18 @@ def test_the_8_bit_form_is_measured(smoke_run: Project, metadata: dict[str, Any]
     row_of = rows_of(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     winners = session.run(None, {"images": pixels})[0].argmax(axis=1)
-    said = [metadata["classes"][winner] for winner in winners]
-    right = np.mean([name == row["class"] for name, row in zip(said, rows, strict=True)])
+    predicted = [metadata["classes"][winner] for winner in winners]
+    right = np.mean([name == row["class"] for name, row in zip(predicted, rows, strict=True)])
     assert int8["accuracy"]["value"] == pytest.approx(right)
-    same = np.mean([name == row["predicted"] for name, row in zip(said, rows, strict=True)])
+    same = np.mean([name == row["predicted"] for name, row in zip(predicted, rows, strict=True)])
     assert int8["same_top1"] == pytest.approx(same)
 
 
 @pytest.mark.slow
-def test_it_claims_what_the_report_claims(smoke_run: Project, metadata: dict[str, Any]) -> None:
-    """Of a backbone that was trained once; of several trainings the report says the mean."""
+def test_the_exported_accuracy_equals_that_of_the_report(
+    smoke_run: Project, metadata: dict[str, Any]
+) -> None:
+    """For a backbone with a single training run; otherwise the report states the mean."""
     rows = csv.DictReader((smoke_run.root / "results/summary.csv").open())
     (row,) = (row for row in rows if row["backbone"] == metadata["backbone"])
     claimed = [float(row[column]) for column in ("accuracy", "accuracy_low", "accuracy_high")]
@@ -121,10 +125,10 @@ def test_it_claims_what_the_report_claims(smoke_run: Project, metadata: dict[str
 
 
 @pytest.mark.slow
-def test_it_is_as_sure_as_val_found_and_the_test_shows(
+def test_exported_decision_metrics_equal_those_of_stage_aggregate(
     smoke_run: Project, metadata: dict[str, Any]
 ) -> None:
-    """One seed: what the model card says is what stage aggregate says of the backbone."""
+    """With a single seed, the model card has the numbers of stage aggregate."""
     decision = metadata["decision"]
     with (smoke_run.root / "results/decisions.csv").open(newline="") as file:
         (row,) = (row for row in csv.DictReader(file) if row["backbone"] == metadata["backbone"])
@@ -133,13 +137,13 @@ def test_it_is_as_sure_as_val_found_and_the_test_shows(
     for name in ("answered", "covered", "set_size"):
         for key, column in (("value", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
             assert decision[name][key] == pytest.approx(float(row[column]), rel=1e-5)
-    assert decision["error"] is None  # of so few val images no threshold keeps 5 %
+    assert decision["error"] is None  # with so few validation images no threshold guarantees 5 %
     assert (
         "the model is never sure" in (smoke_run.root / f"results/export/{MODEL_CARD}").read_text()
     )
 
 
-def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
+def test_decision_metrics_are_computed_on_clean_images(tmp_path: Path) -> None:
     shares = [0.95, 0.9, 0.7, 0.6, 0.99]
     lines = [
         f"{n}.jpg,a,{n},{'a' if n else 'b'},{1 - share if n == 0 else share},"
@@ -159,20 +163,22 @@ def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_new_images_are_held_against_val(smoke_run: Project, metadata: dict[str, Any]) -> None:
+def test_the_reference_has_one_validation_image_per_group(
+    smoke_run: Project, metadata: dict[str, Any]
+) -> None:
     rows = read_split(smoke_run.root / "results/split/split.csv", metadata["seed"])
     groups = {row.group for row in rows if row.split == "val"}
     observed = read_observations(smoke_run.root / "results/export/reference.npz")
     assert len(observed) == len(groups)
-    # Along principal axes of training images, whose whole variance is one.
+    # Principal axes of the training images, scaled to a total variance of one.
     assert 0.1 < observed.embedding.var(axis=0, ddof=1).sum() < 10
 
 
 @pytest.mark.slow
-def test_a_named_training_is_exported(smoke: Project) -> None:
+def test_a_specified_training_run_is_exported(smoke: Project) -> None:
     folder = smoke.root / "results/export"
     before = (folder / ONNX).read_bytes()
-    assert str(smoke.root).encode() not in before  # the same bytes wherever it is made
+    assert str(smoke.root).encode() not in before  # the bytes do not depend on the path
     params = smoke.params
     set_key(params, "export.backbone", "mobilenet")
     set_key(params, "export.int8", False)
@@ -182,7 +188,7 @@ def test_a_named_training_is_exported(smoke: Project) -> None:
     assert metadata["version"].startswith("mobilenet-0-")
     assert not (folder / INT8_ONNX).exists()
     assert "export.int8: false" in (folder / MODEL_CARD).read_text()
-    # What differs too much is not exported, and what was exported before is gone with its params.
+    # If the difference exceeds the tolerance, nothing is exported, and the old export is removed.
     set_key(params, "export.tolerance", 1.0e-12)
     smoke.set_params(params)
     done = smoke.run("snakemake", "--cores", "2", "results/export", check=False)
@@ -194,8 +200,8 @@ def test_a_named_training_is_exported(smoke: Project) -> None:
 
 
 @pytest.mark.slow
-def test_dvc_gets_the_artifact(dvc_run: Project, tmp_path: Path) -> None:
-    """From a clone, as a colleague or a deployment would."""
+def test_the_export_is_available_as_a_dvc_artifact(dvc_run: Project, tmp_path: Path) -> None:
+    """As in a clone of a colleague or in a deployment."""
     made = copy_project(dvc_run, tmp_path / "study")
     made.run("git", "add", "--all")
     made.run("git", "commit", "--quiet", "--message=results")
@@ -208,7 +214,7 @@ def test_dvc_gets_the_artifact(dvc_run: Project, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"export.backbone": "vgg"}, "export.backbone: found 'vgg'"),
         ({"export.seed": 7}, "export.seed: found 7"),
@@ -216,8 +222,10 @@ def test_dvc_gets_the_artifact(dvc_run: Project, tmp_path: Path) -> None:
         ({"export.tolerance": 0.0}, "export.tolerance"),
     ],
 )
-def test_what_is_not_trained_is_refused(study: Any, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(CarbenchError, match=words):
+def test_invalid_export_parameters_are_rejected(
+    study: Any, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CarbenchError, match=message):
         check(study(changes))
 
 
@@ -225,8 +233,8 @@ SHARES = arrays(np.float64, (6, 3), elements=st.floats(0.01, 1))
 
 
 @given(SHARES, st.integers(0, 5), st.floats(1e-3, 0.3))
-def test_parity_sees_every_change(shares: Any, row: int, change: float) -> None:
-    """Whichever probability moves, by however much more than is allowed."""
+def test_the_parity_check_detects_every_change(shares: Any, row: int, change: float) -> None:
+    """For any probability that changes by more than the tolerance."""
     trained = shares / shares.sum(axis=1, keepdims=True)
     evaluated = trained.argmax(axis=1).tolist()
     same = measure_parity(trained, trained, evaluated, 1e-4)
@@ -241,7 +249,7 @@ def test_parity_sees_every_change(shares: Any, row: int, change: float) -> None:
 
 
 @pytest.mark.slow
-def test_the_card_has_its_numbers_and_strange_names_are_letters(
+def test_the_model_card_has_the_numbers_and_escapes_class_names(
     smoke_run: Project, metadata: dict[str, Any]
 ) -> None:
     results = smoke_run.root / "results"
@@ -265,7 +273,7 @@ def test_the_card_has_its_numbers_and_strange_names_are_letters(
     assert r"| a\|b \<script\> \*c\* | none | 0 | 0 | 0 |" in text
 
 
-def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_reported(tmp_path: Path) -> None:
     from carbench.deploy.bundle.loading import load_bundle
 
     with pytest.raises(CarbenchError, match=r"no model\.json"):

@@ -1,4 +1,4 @@
-"""The log of predictions: deleted, moved, full, growing; and what reads it."""
+"""The prediction log: deleted, moved or full files, retention, and its readers."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ write(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def write(path: Path, acknowledged: Path) -> None:
-    """Record from two threads until told to end; note when each record was acknowledged."""
+    """Record from two threads until stopped; write down when each record was acknowledged."""
     log = PredictionLog(path)
     ended = acknowledged.with_name("ended")
 
@@ -106,10 +106,10 @@ def write(path: Path, acknowledged: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [delete, delete_all, move, replace_by_another])
-def test_a_log_may_be_taken_away_while_workers_write(
+def test_the_log_can_be_deleted_or_moved_while_workers_write(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    """What is recorded afterwards is in the file that is then there; nothing is damaged."""
+    """Later records are in the new file, and no file is damaged."""
     folder = tmp_path / "log"
     folder.mkdir()
     path, noted = folder / "log.sqlite", [tmp_path / f"noted-{number}" for number in range(2)]
@@ -136,21 +136,21 @@ def test_a_log_may_be_taken_away_while_workers_write(
 
 
 def fill(log: PredictionLog) -> None:
-    """Let there be no space: SQLite says of its limit of pages what it says of a full disk."""
+    """Simulate a full disk by limiting the number of pages, which gives the same SQLite error."""
     connection = log._connection
     assert connection is not None
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path / "log.sqlite")
     fill(log)
     with pytest.raises(sqlite3.OperationalError, match="full"):
         log.append(record() for _ in range(1000))
     assert not ids(tmp_path / "log.sqlite")  # all or none
     log._connection.execute("PRAGMA max_page_count = 100000").fetchone()  # type: ignore[union-attr]
-    log.append([record()])  # it goes on by itself
+    log.append([record()])  # the log recovers by itself
     assert len(ids(tmp_path / "log.sqlite")) == 1
 
 
@@ -179,7 +179,7 @@ def test_a_service_that_cannot_record_is_not_ready(
         with caplog.at_level(logging.ERROR, "carbench"):
             answer = post(url, ORDINARY)
             broken = httpx.get(f"{url}/readyz")
-        for path in ("/livez", "/metrics", "/v1/model"):  # which do not depend on it
+        for path in ("/livez", "/metrics", "/v1/model"):  # do not depend on the log
             assert httpx.get(url + path).status_code == 200
         full[0] = False
         assert httpx.get(f"{url}/readyz").status_code == 200
@@ -210,14 +210,16 @@ def test_the_oldest_rows_are_deleted(tmp_path: Path) -> None:
     assert Retention(path, 10, 1).enforce() > 0
 
 
-def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_the_log_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path / "log.sqlite")
     log.append([record()])
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("log.sqlite*")}
     assert modes == {0o600}
 
 
-def test_a_window_is_read_along_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_predictions_are_read_with_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "log.sqlite"
     log = PredictionLog(path)
     now = time.time()
@@ -244,7 +246,7 @@ def test_a_window_is_read_along_the_index(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> None:
+def test_images_are_stored_only_on_request(deployed: Path, tmp_path: Path) -> None:
     export = deployed / "results/export"
     for keep in (False, True):
         log = tmp_path / f"{keep}.sqlite"
@@ -261,7 +263,7 @@ def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_metrics_depend_on_neither_the_log_nor_the_test(
+def test_metrics_work_without_the_log_and_drift_detection(
     deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
@@ -292,8 +294,8 @@ def test_metrics_depend_on_neither_the_log_nor_the_test(
 
 
 @pytest.mark.slow
-def test_monitoring_is_shared_and_ages(deployed: Path, tmp_path: Path) -> None:
-    """What one worker has compared the others show; its gauges are of the model that is served."""
+def test_workers_share_the_drift_result(deployed: Path, tmp_path: Path) -> None:
+    """The result of one worker is visible in all others, as gauges of the current model."""
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     export = deployed / "results/export"
