@@ -18,7 +18,7 @@ class ClassProbability(BaseModel):
     probability: Fraction
 
 
-class ImageInfo(BaseModel):
+class ImageProperties(BaseModel):
     """Properties of the image file; size in pixels, before EXIF orientation is applied."""
 
     format: str
@@ -70,7 +70,7 @@ class Prediction(BaseModel):
         description="classes that contain the true one with the target coverage "
         "(`calibrate.set_coverage`), most probable first; null: no target was set"
     )
-    image: ImageInfo
+    image: ImageProperties
     notes: list[str] = Field(description="remarks on how the image was read")
     milliseconds: Timings
 
