@@ -112,10 +112,10 @@ def run(args: argparse.Namespace) -> int:
     if args.false_alarms:
         from carbench.deploy.drift.false_alarms import estimate_false_alarms
 
-        found = estimate_false_alarms(
+        rates = estimate_false_alarms(
             reference, model.classes, alpha, seed, last or DEFAULT_WINDOW, min_effect
         )
-        sys.stdout.write(format_false_alarms(found, alpha))
+        sys.stdout.write(format_false_alarms(rates, alpha))
         return 0
     window = read_recent_predictions(
         args.log, model.version, last if since or last else DEFAULT_WINDOW, since
@@ -134,17 +134,17 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_STATUS[drift_verdict(drift)]
 
 
-def format_false_alarms(found: FalseAlarmRates, alpha: float) -> str:
+def format_false_alarms(rates: FalseAlarmRates, alpha: float) -> str:
     """Return the false-alarm rates as text."""
     from carbench.deploy.drift.report import format_percent
 
-    low, high = (format_percent(found.quantile(share)) for share in (0.1, 0.9))
+    low, high = (format_percent(rates.quantile(share)) for share in (0.1, 0.9))
     return (
-        f"False-alarm rate for windows of {found.images} images, by resampling the reference: "
-        f"{format_percent(found.mean)} on average "
+        f"False-alarm rate for windows of {rates.images} images, by resampling the reference: "
+        f"{format_percent(rates.mean)} on average "
         f"(--alpha: at most {format_percent(alpha)}),\n"
-        f"{low} to {high} for 80 % of references like this one ({len(found.rates)} halves, "
-        f"{found.windows} windows each).\n"
+        f"{low} to {high} for 80 % of references like this one ({len(rates.rates)} halves, "
+        f"{rates.windows} windows each).\n"
     )
 
 

@@ -138,7 +138,7 @@ def detect_drift(
         for name, before in reference.statistics.items()
     ]
     columns.append(("confidence", "confidence", reference.confidence, window.confidence))
-    found = [
+    results = [
         _uncorrected_result(
             family, name, _ks_result(before, after), _median(before), _median(after)
         )
@@ -148,7 +148,7 @@ def detect_drift(
     tested = class_distribution_test(counts[0], counts[1], permutations, rng)
     shares = [dict(zip(classes, (each / each.sum()).tolist(), strict=True)) for each in counts]
     before, after = (np.array(list(each.values())) for each in shares)
-    found.append(
+    results.append(
         _uncorrected_result(
             "classes", "predicted class", (*tested, _total_variation(before, after)), *shares
         )
@@ -158,8 +158,8 @@ def detect_drift(
         {"median_distance": float(np.median(distance_from_centre(reference, each)))}
         for each in (reference, window)
     ]
-    found.append(_uncorrected_result("embedding", "embedding", energy, *distances))
-    adjusted = holm_correction([test.p for test in found])
+    results.append(_uncorrected_result("embedding", "embedding", energy, *distances))
+    adjusted = holm_correction([test.p for test in results])
     tests = [
         replace(
             test,
@@ -167,7 +167,7 @@ def detect_drift(
             different=corrected <= alpha,
             alarm=corrected <= alpha and test.family != "input" and test.effect >= min_effect,
         )
-        for test, corrected in zip(found, adjusted, strict=True)
+        for test, corrected in zip(results, adjusted, strict=True)
     ]
     return replace(untested, tests=tests)
 
@@ -192,8 +192,8 @@ def class_distribution_test(
     Under the null hypothesis the counts of the window are drawn without replacement from those of
     all images (multivariate hypergeometric), which is valid also for classes with few images.
     """
-    seen = before + after > 0
-    before, after = before[seen], after[seen]
+    present = before + after > 0
+    before, after = before[present], after[present]
     both, count = before + after, int(after.sum())
     expected = both * (count / both.sum())
     # Covers both rows: the deviations of the reference are equal with the opposite sign.

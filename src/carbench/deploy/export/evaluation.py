@@ -92,7 +92,7 @@ def decision_metrics(
     rows = np.arange(len(table))
     decided = decide(labels, clean, [(rows, temper(probabilities, temperature))], [thresholds])
     groups = Groups(table["group"].to_numpy(np.int64))
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "max_error": thresholds.max_error,
         "guaranteed": thresholds.confidence,
         "threshold": thresholds.answer,
@@ -101,11 +101,11 @@ def decision_metrics(
     }
     if decided.answered is not None:
         ((answered, error),) = judge_answers(groups, {"": decided}, confidence).values()
-        found |= {"answered": vars(answered), "error": error and vars(error)}
+        metrics |= {"answered": vars(answered), "error": error and vars(error)}
     if decided.sizes is not None:
         ((covered, size),) = judge_sets(groups, {"": decided}, confidence).values()
-        found |= {"covered": vars(covered), "set_size": vars(size)}
-    return found
+        metrics |= {"covered": vars(covered), "set_size": vars(size)}
+    return metrics
 
 
 def _scores(table: pd.DataFrame, correct: list[Any]) -> list[Score]:

@@ -92,8 +92,8 @@ class AccessControl:
             return None  # a CORS preflight request, which carries no key
         scheme, _, token = headers.get("authorization", "").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        found = hashlib.sha256(key.encode("latin-1")).hexdigest()
-        if hmac.compare_digest(found, expected):
+        actual = hashlib.sha256(key.encode("latin-1")).hexdigest()
+        if hmac.compare_digest(actual, expected):
             return None
         return 401, "An API key is required: send `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 

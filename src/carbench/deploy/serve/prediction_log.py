@@ -251,10 +251,10 @@ def log_errors(path: Path) -> Iterator[None]:
 
 def _file_id(path: Path) -> FileId:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

@@ -51,13 +51,13 @@ class Retention:
                     deleted += count
             if self._rows:
                 # Counted in the index, which has 60 bytes per row.
-                (found,) = connection.execute(
+                (row_count,) = connection.execute(
                     "SELECT count(*) FROM predictions INDEXED BY predictions_by_time"
                 ).fetchone()
                 query = f"DELETE FROM predictions WHERE {OLDEST_ROWS}"
-                for done in range(0, found - self._rows, BATCH_ROWS):
-                    too_many = min(found - self._rows - done, BATCH_ROWS)
-                    deleted += connection.execute(query, (too_many,)).rowcount
+                for start in range(0, row_count - self._rows, BATCH_ROWS):
+                    excess = min(row_count - self._rows - start, BATCH_ROWS)
+                    deleted += connection.execute(query, (excess,)).rowcount
             if deleted:
                 self._shrink_file(connection)
         return deleted
