@@ -164,7 +164,7 @@ JPEG = {"content-type": "image/jpeg"}
 @pytest.mark.parametrize(
     ("method", "path", "options", "status", "message"),
     [
-        ("POST", "/predict", {"files": {"image": b"x"}}, 422, "'image'"),
+        ("POST", "/predict", {"files": {"file": b"x"}}, 422, "'image'"),
         ("POST", "/predict", {"data": {"image": "x"}}, 415, "multipart"),
         ("POST", "/predict", {"json": {}}, 415, "multipart"),
         ("POST", "/predict", {}, 415, "multipart"),
