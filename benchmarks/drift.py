@@ -39,7 +39,7 @@ from carbench.data.pack.files import read_batches
 from carbench.data.split.table import SplitRow, first_of_groups, read_split
 from carbench.deploy.bundle.loading import Bundle, load_bundle
 from carbench.deploy.bundle.observations import Observations, observe
-from carbench.deploy.drift.testing import FEWEST, compare
+from carbench.deploy.drift.two_sample_tests import MIN_IMAGES, detect_drift
 
 Pixels = NDArray[np.uint8]
 Pair = tuple[Observations, Observations]
@@ -203,8 +203,8 @@ def main() -> None:
     parser.add_argument("--alpha", type=float, default=0.01)
     parser.add_argument("--min-effect", type=float, default=0.0)
     args = parser.parse_args()
-    if args.images < FEWEST:
-        parser.error(f"windows have at least {FEWEST} images")
+    if args.images < MIN_IMAGES:
+        parser.error(f"windows have at least {MIN_IMAGES} images")
     bundle = load_bundle(args.study / "results/export")
     families = " | ".join(FAMILIES)
     effects = " | ".join(f"{family} effect" for family in FAMILIES)
@@ -218,7 +218,7 @@ def main() -> None:
         effects_of: dict[str, list[float]] = {family: [] for family in FAMILIES}
         for number in range(args.windows):
             reference, window = scenario.draw(rng)
-            drift = compare(
+            drift = detect_drift(
                 reference, window, bundle.model.classes, args.alpha, number, args.min_effect
             )
             alarms += drift.alarm

@@ -40,7 +40,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
-from running import Running, children, running
+from service_process import RunningService, children, run_service
 from test_serve import BAD, IMAGE, ODD, mutated
 
 CONNECTIONS = 4
@@ -58,7 +58,7 @@ def main() -> None:
     levels: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         options = ["--log", str(Path(folder) / "predictions.sqlite"), "--grace", str(GRACE)]
-        with running(Path.cwd(), *options) as started:
+        with run_service(Path.cwd(), *options) as started:
             if args.requests:
                 asyncio.run(send_all(started, args.requests, args.seed, statuses, levels))
                 report_malformed(statuses, levels)
@@ -79,7 +79,7 @@ def report_malformed(statuses: Counter[int], levels: list[float]) -> None:
     )
 
 
-def attacked(started: Running, seconds: float) -> bool:
+def attacked(started: RunningService, seconds: float) -> bool:
     """Attack the service, end it, and return whether ordinary images were answered meanwhile."""
     ordinary = [path.read_bytes() for path in started.images[:50]]
     calm, _ = ask_in_turn(started.url, ordinary, min(seconds, 10))
@@ -177,7 +177,7 @@ def bomb(content: bytes, *others: Any) -> None:
 def repeat(
     path: str,
     files: list[tuple[str, bytes]],
-    started: Running,
+    started: RunningService,
     statuses: Counter[str],
     ended: threading.Event,
 ) -> None:
@@ -191,7 +191,9 @@ def repeat(
             time.sleep(0.1)
 
 
-def leave(content: bytes, started: Running, statuses: Counter[str], ended: threading.Event) -> None:
+def leave(
+    content: bytes, started: RunningService, statuses: Counter[str], ended: threading.Event
+) -> None:
     """Send large images, and leave half a second later."""
     while not ended.is_set():
         try:
@@ -207,7 +209,9 @@ def leave(content: bytes, started: Running, statuses: Counter[str], ended: threa
             time.sleep(0.1)
 
 
-def hold_open(count: int, started: Running, statuses: Counter[str], ended: threading.Event) -> None:
+def hold_open(
+    count: int, started: RunningService, statuses: Counter[str], ended: threading.Event
+) -> None:
     """Keep requests open that stop halfway: so many bodies, and a quarter as many heads."""
     held: list[socket.socket] = []
     while not ended.is_set():
@@ -225,7 +229,7 @@ def hold_open(count: int, started: Running, statuses: Counter[str], ended: threa
 
 
 async def send_all(
-    started: Running, count: int, seed: int, statuses: Counter[int], levels: list[float]
+    started: RunningService, count: int, seed: int, statuses: Counter[int], levels: list[float]
 ) -> None:
     """Send so many requests; note each status, and the memory every hundred."""
     rng = random.Random(seed)

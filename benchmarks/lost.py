@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from running import children, running
+from service_process import children, run_service
 from test_serve_kills import ask_and_kill, logged
 
 KILLS_A_START = 9
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "predictions.sqlite"
         while killed < args.kills:
-            with running(Path.cwd(), "--log", str(log), "--workers", "2") as started:
+            with run_service(Path.cwd(), "--log", str(log), "--workers", "2") as started:
                 kills = min(KILLS_A_START, args.kills - killed - 1)
                 asyncio.run(ask_and_kill(started, kills, acknowledged))
                 for pid in [started.process.pid, *children(started.process.pid)]:

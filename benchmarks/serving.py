@@ -33,7 +33,7 @@ import numpy as np
 from carbench.core.tables import write_json
 from carbench.data.images.decoding import shrink
 from carbench.data.images.formats import SUFFIXES
-from carbench.deploy.bundle.folder import ABOUT, LABELS, ONNX, REFERENCE
+from carbench.deploy.bundle.exported_model import LABELS, MODEL_JSON, ONNX, REFERENCE
 from carbench.deploy.bundle.loading import load_bundle
 from carbench.models.onnx_classifier import OnnxModel
 
@@ -176,7 +176,7 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
 
     from carbench.core.provenance import file_hash
     from carbench.deploy.bundle.observations import observe, write_observations
-    from carbench.deploy.export.timm_folder import write_timm
+    from carbench.deploy.export.timm_checkpoint import write_timm_checkpoint
     from carbench.models.backbones import ModelCard, create, normalization
     from carbench.models.onnx_graph import Deployable, write_onnx
 
@@ -189,12 +189,12 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
     pixels = np.random.default_rng(0).integers(0, 256, (40, size, size, 3), np.uint8)
     deployable.embed_along_principal_axes([pixels])
     write_onnx(deployable, size, names, folder / ONNX)
-    write_timm(model, card, "squash", folder)
+    write_timm_checkpoint(model, card, "squash", folder)
     write_json(folder / LABELS, names)
     about = {"version": name, "classes": names, "input": {"size": size, "fit": "squash"}}
     write_observations(folder / REFERENCE, observe(OnnxModel(folder / ONNX, 1), [pixels]))
     hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
-    write_json(folder / ABOUT, about | {"sha256": hashes})
+    write_json(folder / MODEL_JSON, about | {"sha256": hashes})
     return folder
 
 

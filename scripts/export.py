@@ -13,8 +13,16 @@ from carbench.core.provenance import file_hash, provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_json, read_table, write_json
 from carbench.data.split.table import first_of_groups, read_split
-from carbench.deploy.bundle.folder import ABOUT, CARD, EXAMPLE, INT8_ONNX, LABELS, ONNX, REFERENCE
-from carbench.deploy.export.picking import pick
+from carbench.deploy.bundle.exported_model import (
+    EXAMPLE_IMAGE,
+    INT8_ONNX,
+    LABELS,
+    MODEL_CARD,
+    MODEL_JSON,
+    ONNX,
+    REFERENCE,
+)
+from carbench.deploy.export.run_selection import select_run
 from carbench.params.choose import DeploymentMix
 from carbench.params.compute import ComputeSection
 from carbench.params.export import ExportParams
@@ -30,7 +38,7 @@ def export(stage: Stage) -> None:
     pack = stage.params("pack", PackParams)
     confidence: float = stage.value("aggregate.confidence")
     mix: DeploymentMix = stage.value("choose.deployment_mix")
-    backbone, seed = pick(params, args.choice)
+    backbone, seed = select_run(params, args.choice)
     log.info("exporting %s, seed %d", backbone, seed)
 
     # Loaded after the parameters were checked: torch and timm take seconds.
@@ -39,16 +47,16 @@ def export(stage: Stage) -> None:
     from carbench.data.loading.batches import Normalizer, PackedImages
     from carbench.data.pack.files import read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
-    from carbench.deploy.export.card import render_card
-    from carbench.deploy.export.example import write_example
-    from carbench.deploy.export.measuring import (
-        accuracy_of,
-        mean_accuracy,
-        measure_decisions,
-        measure_int8,
+    from carbench.deploy.export.evaluation import (
+        backbone_accuracy,
+        decision_metrics,
+        int8_metrics,
+        model_accuracy,
     )
-    from carbench.deploy.export.parity import compare_models, refuse_difference
-    from carbench.deploy.export.timm_folder import write_timm
+    from carbench.deploy.export.example_image import write_example_image
+    from carbench.deploy.export.model_card import render_model_card
+    from carbench.deploy.export.parity import measure_parity, require_parity
+    from carbench.deploy.export.timm_checkpoint import write_timm_checkpoint
     from carbench.models.backbones import load_trained
     from carbench.models.checkpoints import read_about
     from carbench.models.devices import prepare
@@ -102,10 +110,10 @@ def export(stage: Stage) -> None:
         write_onnx(deployable, pack.size, card.classes, out / ONNX)
         exported = OnnxModel(out / ONNX, params.threads)
         evaluated = [card.classes.index(name) for name in table["predicted"]]
-        parity = compare_models(
+        parity = measure_parity(
             exported.probabilities(batches(tested)), trained, evaluated, params.tolerance
         )
-        refuse_difference(parity, checkpoint)
+        require_parity(parity, checkpoint)
         observed = observe(exported, batches(seen))
         write_observations(out / REFERENCE, observed)
 
@@ -114,11 +122,13 @@ def export(stage: Stage) -> None:
             write_int8(out / ONNX, out / INT8_ONNX, batches(some))
             small = OnnxModel(out / INT8_ONNX, params.threads).probabilities(batches(tested))
             winners = [card.classes[winner] for winner in small.argmax(axis=1)]
-            int8 = measure_int8(table, winners, out / INT8_ONNX, confidence)
+            int8 = int8_metrics(table, winners, out / INT8_ONNX, confidence)
 
-        write_timm(model, card, pack.fit, out)
+        write_timm_checkpoint(model, card, pack.fit, out)
         write_json(out / LABELS, card.classes)
-        write_example(args.data / "images", reference, observed, card.classes, out / EXAMPLE)
+        write_example_image(
+            args.data / "images", reference, observed, card.classes, out / EXAMPLE_IMAGE
+        )
         sha256 = {path.name: file_hash(path) for path in sorted(out.iterdir())}
         about = {
             "version": f"{backbone}-{seed}-{sha256[ONNX][:12]}",
@@ -128,20 +138,20 @@ def export(stage: Stage) -> None:
             "classes": card.classes,
             "input": {"size": pack.size, "fit": pack.fit},
             "temperature": temperature,
-            "accuracy": vars(accuracy_of(table, card.classes, mix, confidence)),
+            "accuracy": vars(model_accuracy(table, card.classes, mix, confidence)),
             "deployment_mix": describe(mix),
-            "backbone_accuracy": mean_accuracy(summary),
+            "backbone_accuracy": backbone_accuracy(summary),
             "confidence": confidence,
-            "decision": measure_decisions(predictions, temperature, thresholds, confidence),
+            "decision": decision_metrics(predictions, temperature, thresholds, confidence),
             "parity": vars(parity),
             "int8": int8,
             "sha256": sha256,
             "training": read_json(run / "provenance.json"),
             "export": record,
         }
-        write_json(out / ABOUT, about)
-        card_text = render_card(about, read_json(judged / "metrics.json"), summary, rows)
-        (out / CARD).write_text(card_text, encoding="utf-8")
+        write_json(out / MODEL_JSON, about)
+        card_text = render_model_card(about, read_json(judged / "metrics.json"), summary, rows)
+        (out / MODEL_CARD).write_text(card_text, encoding="utf-8")
     log.info(
         "%s: the evaluated class for %d of %d test images, probabilities differ by at most %.1g",
         *(about["version"], parity.same_top1, parity.images, parity.largest_difference),

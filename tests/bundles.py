@@ -1,4 +1,4 @@
-"""An exported folder in a moment: a hand-made ONNX model that classifies by the mean colour."""
+"""Small exported folders for tests: an ONNX model that classifies by the mean colour."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZE = 32
 
 
 def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
-    """An ONNX file with the inputs, outputs and metadata of those of stage export."""
+    """Return an ONNX file with the same interface as those of stage export."""
     weights = np.array([[-1, -1, 2, 0], [-1, 2, -1, 0], [2, -1, -1, 0]], np.float32) * scale
     bias = np.array([0, 0, 0, 1], np.float32)
     nodes = [
@@ -53,19 +53,19 @@ def colour_model(scale: float = 12.0, classes: list[str] = CLASSES) -> bytes:
 
 
 def coloured(rng: np.random.Generator, count: int, size: int = SIZE) -> np.ndarray[Any, Any]:
-    """Noisy images (count, size, size, 3), each with more of one colour."""
+    """Return noisy images (count, size, size, 3), each dominated by one colour."""
     pixels = rng.integers(0, 200, (count, size, size, 3))
     pixels[np.arange(count), :, :, rng.integers(0, 3, count)] += 40
     return pixels.astype(np.uint8)
 
 
-def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
-    """Write an exported folder; the scale makes another model of it.
+def write_bundle(folder: Path, scale: float = 12.0, **metadata: Any) -> Path:
+    """Write an exported folder; a different scale gives a different model.
 
     Args:
-        folder: to be made.
-        scale: of the logits.
-        about: replaces keys of model.json.
+        folder: folder to create.
+        scale: factor of the logits.
+        metadata: keys of model.json to replace.
     """
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(colour_model(scale))
@@ -84,12 +84,12 @@ def write_bundle(folder: Path, scale: float = 12.0, **about: Any) -> Path:
         "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95},
         "decision": {"threshold": 1.0, "set_threshold": 0.0},
     }
-    seal(folder, content | about)
+    seal(folder, content | metadata)
     return folder
 
 
 def write_study(root: Path) -> Path:
-    """Lay a bundle and 12 images out as a finished study would have them."""
+    """Write a bundle and 12 images, laid out as in a finished study."""
     write_bundle(root / "results/export")
     for number, pixels in enumerate(coloured(np.random.default_rng(1), 12, 96)):
         path = root / f"results/data/images/{CLASSES[number % 3]}/{number}.jpg"
@@ -98,11 +98,11 @@ def write_study(root: Path) -> Path:
     return root
 
 
-def seal(folder: Path, about: dict[str, Any]) -> None:
-    """Write model.json with the hashes of the files that are there."""
+def seal(folder: Path, metadata: dict[str, Any]) -> None:
+    """Write model.json with the hashes of the files in the folder."""
     files = [path for path in sorted(folder.iterdir()) if path.name != "model.json"]
     hashes = {path.name: sha256(path) for path in files}
-    (folder / "model.json").write_text(json.dumps(about | {"sha256": hashes}))
+    (folder / "model.json").write_text(json.dumps(metadata | {"sha256": hashes}))
 
 
 def sha256(path: Path) -> str:

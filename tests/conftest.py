@@ -22,7 +22,7 @@ import yaml
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.engines.locks import named_lock
 from carbench.params.presets import apply_preset, read_preset
-from running import Running, running
+from service_process import RunningService, run_service
 
 ROOT = Path(__file__).parents[1]
 SMOKE = read_preset(ROOT / "presets/smoke.yaml")
@@ -218,10 +218,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """That model, served by the command. Tests leave it as it is."""
     log = tmp_path_factory.mktemp("service") / "predictions.sqlite"
-    with running(deployed, "--log", str(log)) as started:
+    with run_service(deployed, "--log", str(log)) as started:
         yield started
 
 

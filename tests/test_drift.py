@@ -1,4 +1,4 @@
-"""Drift: no more false alarms than promised, each kind of change found, and no word too much."""
+"""Drift detection: false-alarm rate, power, report and command."""
 
 from __future__ import annotations
 
@@ -26,22 +26,29 @@ from carbench.cli.commands import drift as command
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
 from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
-from carbench.deploy.bundle.folder import ABOUT, REFERENCE
+from carbench.deploy.bundle.exported_model import MODEL_JSON, REFERENCE
 from carbench.deploy.bundle.observations import Observations, read_observations, write_observations
-from carbench.deploy.drift import testing
-from carbench.deploy.drift.page import as_json, in_words, render, sentence, verdict
-from carbench.deploy.drift.resampling import false_alarms
-from carbench.deploy.drift.testing import (
-    FEWEST,
-    Drift,
-    class_test,
-    compare,
-    energy_test,
-    holm,
-    rarity,
-    smirnov_test,
+from carbench.deploy.drift import two_sample_tests
+from carbench.deploy.drift.false_alarms import estimate_false_alarms
+from carbench.deploy.drift.report import (
+    details,
+    drift_json,
+    drift_verdict,
+    headline,
+    render_report,
+    typical_values,
 )
-from carbench.deploy.serve.log import PredictionLog, Record, new_id
+from carbench.deploy.drift.two_sample_tests import (
+    MIN_IMAGES,
+    DriftResult,
+    class_distribution_test,
+    detect_drift,
+    energy_test,
+    holm_correction,
+    ks_test,
+    sequential_p_value,
+)
+from carbench.deploy.serve.prediction_log import PredictionLog, Record, new_id
 
 ODD = "<script>alert('x')</script>"
 CLASSES = ["Audi", ODD, "Škoda & Söhne"]
@@ -49,7 +56,7 @@ MIX = (0.5, 0.3, 0.2)
 
 
 def images(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
-    """Blurred noise of (count, 24, 24, 3), each of its own brightness, contrast and focus."""
+    """Return blurred noise (count, 24, 24, 3) of varying brightness, contrast and focus."""
     noise = rng.normal(size=(count, 24, 24, 3))
     focus = rng.uniform(0.6, 1.0, count)
     soft = np.stack(
@@ -68,7 +75,7 @@ def observe(
     sure: float = 8.0,
     shift: float = 0.0,
 ) -> Observations:
-    """What a model might record of images; nothing but what is told differs from the default."""
+    """Return simulated observations; the arguments change one property each."""
     return Observations(
         image_statistics(images(rng, count) if pixels is None else pixels),
         rng.choice(len(mix), count, p=mix),
@@ -78,7 +85,7 @@ def observe(
 
 
 def continuous(rng: np.random.Generator, count: int) -> Observations:
-    """Numbers without images, in a moment."""
+    """Return random observations without images, which is fast."""
     return Observations(
         {name: rng.normal(size=count) for name in IMAGE_STATISTICS},
         rng.choice(3, count, p=(0.9, 0.08, 0.02)),
@@ -88,7 +95,7 @@ def continuous(rng: np.random.Generator, count: int) -> Observations:
 
 
 def discrete(rng: np.random.Generator, count: int) -> Observations:
-    """The same with many equal numbers, which tests find hard."""
+    """Return random observations with many ties."""
     seen = continuous(rng, count)
     return Observations(
         {name: column.round() for name, column in seen.statistics.items()},
@@ -99,29 +106,34 @@ def discrete(rng: np.random.Generator, count: int) -> Observations:
 
 
 @pytest.mark.parametrize("draw", [continuous, discrete])
-def test_no_more_false_alarms_than_promised(
+def test_the_false_alarm_rate_is_at_most_alpha(
     draw: Callable[[np.random.Generator, int], Observations],
 ) -> None:
     rng, windows, alpha = np.random.default_rng(0), 150, 0.2
     alarms = sum(
-        compare(draw(rng, 35), draw(rng, 30), CLASSES, alpha, number).different
+        detect_drift(draw(rng, 35), draw(rng, 30), CLASSES, alpha, number).different
         for number in range(windows)
     )
     assert binomtest(alarms, windows, alpha, alternative="greater").pvalue > 0.005
-    assert alarms  # or the test above could not fail
+    assert alarms  # otherwise the test above could not fail
 
 
-def test_a_p_value_that_stops_early_is_still_valid() -> None:
-    """As small as u with a chance of u at most, and nearly so: also for p-values worth stopping."""
+def test_sequential_p_values_are_valid() -> None:
+    """P(p <= u) is at most u, and close to it, also for p-values at which the test stops."""
     rng, runs = np.random.default_rng(1), 3000
     found = np.array(
-        [rarity(rng.uniform(), (rng.uniform(size=100) for _ in range(7))) for _ in range(runs)]
+        [
+            sequential_p_value(rng.uniform(), (rng.uniform(size=100) for _ in range(7)))
+            for _ in range(runs)
+        ]
     )
     for u in (0.01, 0.05, 0.2, 0.5):
         below = int((found <= u).sum())
         assert binomtest(below, runs, u, alternative="greater").pvalue > 0.001
         assert below > 0.7 * u * runs
-    assert rarity(2.0, [np.ones(100)] * 7) == 1 / 701  # what is rarer than all that was drawn
+    assert (
+        sequential_p_value(2.0, [np.ones(100)] * 7) == 1 / 701
+    )  # more extreme than all permutations
 
 
 def darker(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -132,20 +144,20 @@ def blurrier(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return gaussian_filter(pixels, (0, 0.7, 0.7, 0))
 
 
-def changed(drift: Drift) -> set[str]:
+def changed(drift: DriftResult) -> set[str]:
     return {test.name for test in drift.tests if test.different}
 
 
-def changed_by(drift: Drift) -> float:
+def changed_by(drift: DriftResult) -> float:
     return max(test.effect for test in drift.tests if test.alarm)
 
 
-def test_each_change_is_found_by_its_own_family() -> None:
+def test_each_kind_of_change_is_detected_by_its_test() -> None:
     rng = np.random.default_rng(2)
     reference = observe(rng, 300)
 
     def found(**change: object) -> set[str]:
-        return changed(compare(reference, observe(rng, 100, **change), CLASSES, 0.01, 0))
+        return changed(detect_drift(reference, observe(rng, 100, **change), CLASSES, 0.01, 0))
 
     assert found() == set()
     assert found(pixels=darker(images(rng, 100))) == {"brightness", "contrast", "saturation"}
@@ -156,30 +168,32 @@ def test_each_change_is_found_by_its_own_family() -> None:
     assert found(shift=1.0) == {"embedding"}
 
 
-def test_a_difference_is_told_apart_from_drift() -> None:
-    """Other input of which the model makes the same is no alarm, nor is a small effect."""
+def test_differences_without_model_response_are_not_drift() -> None:
+    """Neither a change of the input only nor a small effect raises an alarm."""
     rng = np.random.default_rng(20)
     reference = observe(rng, 300)
-    dark = compare(reference, observe(rng, 100, pixels=darker(images(rng, 100))), CLASSES, 0.01, 0)
+    dark = detect_drift(
+        reference, observe(rng, 100, pixels=darker(images(rng, 100))), CLASSES, 0.01, 0
+    )
     assert dark.different and not dark.alarm
-    assert verdict(dark) == "different"
-    assert sentence(dark).startswith("Images are different, but the model makes about the same")
-    assert "The accuracy may be what it was" in render(dark, "v1")
+    assert drift_verdict(dark) == "different"
+    assert headline(dark).endswith("but the model responds to them much as before.")
+    assert "The accuracy may be unchanged" in render_report(dark, "v1")
     large, shifted = observe(rng, 200), observe(rng, 200, shift=0.8)
     (effect,) = (
         test.effect
-        for test in compare(large, shifted, CLASSES, 0.01, 0).tests
+        for test in detect_drift(large, shifted, CLASSES, 0.01, 0).tests
         if test.name == "embedding"
     )
     for least, expected in ((effect - 0.01, "drift"), (effect + 0.01, "different")):
-        drift = compare(large, shifted, CLASSES, 0.01, 0, least)
-        assert verdict(drift) == expected == as_json(drift, "v1")["verdict"]
-        assert f"{effect:.2f}" in sentence(drift)
+        drift = detect_drift(large, shifted, CLASSES, 0.01, 0, least)
+        assert drift_verdict(drift) == expected == drift_json(drift, "v1")["verdict"]
+        assert f"{effect:.2f}" in details(drift)
 
 
 @pytest.mark.parametrize("count", [60, 600])
-def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
-    """0 for the same images, 1 for such as have nothing in common, and between them as defined."""
+def test_effect_sizes_are_independent_of_the_number_of_images(count: int) -> None:
+    """0 for equal samples, 1 for disjoint ones, and as defined in between."""
     rng = np.random.default_rng(21)
     same = continuous(rng, count)
     apart = Observations(
@@ -189,90 +203,95 @@ def test_effects_do_not_depend_on_the_number_of_images(count: int) -> None:
         same.embedding + np.float32(1e6),
     )
     same = replace(same, predicted=np.zeros(count, np.int64))
-    effects = [test.effect for test in compare(same, same, CLASSES, 0.01, 0).tests]
+    effects = [test.effect for test in detect_drift(same, same, CLASSES, 0.01, 0).tests]
     assert effects == pytest.approx([0] * 7, abs=1e-6)
-    effects = [test.effect for test in compare(same, apart, CLASSES, 0.01, 0).tests]
+    effects = [test.effect for test in detect_drift(same, apart, CLASSES, 0.01, 0).tests]
     assert effects == pytest.approx([1.0] * 7, abs=1e-3)
     half = replace(same, predicted=np.arange(count) % 2)
-    classes = [test.effect for test in compare(same, half, CLASSES, 0.01, 0).tests][5]
+    classes = [test.effect for test in detect_drift(same, half, CLASSES, 0.01, 0).tests][5]
     assert classes == pytest.approx(0.5)
 
 
-def test_false_alarms_of_one_reference() -> None:
-    """On average as promised, more or less for each; an unusual window size is refused."""
+def test_false_alarm_rates_are_estimated_for_a_reference() -> None:
+    """The mean is at most alpha, single references vary, and small references are rejected."""
     rng = np.random.default_rng(22)
     known = continuous(rng, 160)
-    found = false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
+    found = estimate_false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12)
     assert found.images == 40 and len(found.rates) == 12
     assert found.mean <= 0.2 + 3 * (0.2 * 0.8 / 144) ** 0.5
     assert found.quantile(0.1) < found.quantile(0.9)
-    assert false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
+    assert estimate_false_alarms(known, CLASSES, 0.2, 0, 500, halves=12, windows=12) == found
     with pytest.raises(CarbenchError, match="at least 120"):
-        false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
+        estimate_false_alarms(continuous(rng, 100), CLASSES, 0.2, 0, 500)
 
 
-def test_what_a_person_may_compare() -> None:
+def test_results_contain_medians_and_class_shares() -> None:
     rng = np.random.default_rng(3)
     reference, window = observe(rng, 300), observe(rng, 100, mix=(0.2, 0.8, 0.0), shift=3.0)
-    tests = {test.name: test for test in compare(reference, window, CLASSES, 0.01, 0).tests}
+    tests = {test.name: test for test in detect_drift(reference, window, CLASSES, 0.01, 0).tests}
     bright, classes = tests["brightness"], tests["predicted class"]
     assert bright.before["median"] == np.median(reference.statistics["brightness"])
     assert list(classes.after) == CLASSES
     assert classes.after[CLASSES[2]] == 0 and sum(classes.after.values()) == pytest.approx(1)
     apart = tests["embedding"]
     assert apart.after["median_distance"] > apart.before["median_distance"]
-    after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # it has changed most
-    assert in_words(classes)[1] == after
+    after = f"{100 * classes.after[ODD]:.1f}\N{NO-BREAK SPACE}% {ODD}"  # changed most
+    assert typical_values(classes)[1] == after
 
 
-def test_few_images_are_neither_an_alarm_nor_the_all_clear() -> None:
+def test_too_few_images_give_no_result() -> None:
     rng = np.random.default_rng(4)
-    many, few = observe(rng, 100), observe(rng, FEWEST - 1, shift=9.0)
-    for drift in (compare(many, few, CLASSES, 0.01, 0), compare(few, many, CLASSES, 0.01, 0)):
-        assert not drift.enough and not drift.alarm and drift.tests == []
-        assert as_json(drift, "v")["alarm"] is None
-        assert sentence(drift).startswith("Not enough images")
-        assert sentence(drift) in render(drift, "v")
+    many, few = observe(rng, 100), observe(rng, MIN_IMAGES - 1, shift=9.0)
+    for drift in (
+        detect_drift(many, few, CLASSES, 0.01, 0),
+        detect_drift(few, many, CLASSES, 0.01, 0),
+    ):
+        assert not drift.has_enough_images and not drift.alarm and drift.tests == []
+        assert drift_json(drift, "v")["alarm"] is None
+        assert "too few images" in headline(drift)
+        assert headline(drift) in render_report(drift, "v")
     none = Observations(
         dict.fromkeys(IMAGE_STATISTICS, np.empty(0)),
         np.empty(0, np.int64),
         np.empty(0),
         np.empty((0, 0), np.float32),
     )
-    assert "0 new ones" in render(compare(many, none, CLASSES, 0.01, 0), "v")
-    enough = observe(rng, FEWEST, shift=9.0)
-    assert compare(many, enough, CLASSES, 0.01, 0).alarm
+    assert "0 new images" in render_report(detect_drift(many, none, CLASSES, 0.01, 0), "v")
+    enough = observe(rng, MIN_IMAGES, shift=9.0)
+    assert detect_drift(many, enough, CLASSES, 0.01, 0).alarm
 
 
-def test_the_seed_decides_everything() -> None:
+def test_results_are_determined_by_the_seed() -> None:
     rng = np.random.default_rng(5)
     reference, window = observe(rng, 200), observe(rng, 100)
-    first, again, other = (compare(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        detect_drift(reference, window, CLASSES, 0.01, seed) for seed in (0, 0, 1)
+    )
     assert first.tests == again.tests
     assert first.tests != other.tests
 
 
-def test_alarms_are_possible_at_any_alpha() -> None:
+def test_an_alarm_is_possible_with_a_small_alpha() -> None:
     rng = np.random.default_rng(6)
     away = replace(continuous(rng, 40), embedding=np.full((40, 2), 9, np.float32))
-    drift = compare(continuous(rng, 40), away, CLASSES, 0.001, 0)
+    drift = detect_drift(continuous(rng, 40), away, CLASSES, 0.001, 0)
     assert changed(drift) == {"embedding"}
 
 
-def test_a_huge_window_is_compared_as_well() -> None:
+def test_large_windows_are_supported() -> None:
     rng = np.random.default_rng(7)
-    assert not compare(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
+    assert not detect_drift(continuous(rng, 200), continuous(rng, 20_000), CLASSES, 0.01, 0).alarm
 
 
 def share_as_far(distance: Callable[[list[int]], float], count: int, size: int) -> float:
-    """The exact p-value of relabeling: all ways to take the last ``size`` of ``count``."""
+    """Return the exact p-value of a permutation test, from all ways to choose ``size`` items."""
     every = [distance(list(chosen)) for chosen in combinations(range(count), size)]
     return float(np.mean(np.array(every) >= every[-1] - 1e-12))
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**31))
-def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
+def test_the_ks_test_agrees_with_its_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for values in (rng.normal(size=9), rng.integers(0, 4, 9).astype(float)):
 
@@ -282,16 +301,18 @@ def test_smirnovs_test_agrees_with_its_definition(seed: int) -> None:
                 abs((values[mine] <= at).mean() - (values[~mine] <= at).mean()) for at in values
             )
 
-        statistic, p = smirnov_test(values[:5], values[5:])
+        statistic, p = ks_test(values[:5], values[5:])
         exact = share_as_far(distance, 9, 4)
         assert statistic == pytest.approx(distance([5, 6, 7, 8]))
         if len(set(values)) == 9:
             assert p == pytest.approx(exact)
-        assert p >= exact - 1e-12  # of ties only too careful
+        assert p >= exact - 1e-12  # conservative with ties
 
 
 def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "ENOUGH", 10**9)  # all relabelings, for the whole p-value
+    monkeypatch.setattr(
+        two_sample_tests, "MAX_EXCEEDANCES", 10**9
+    )  # all permutations, for the exact p-value
     rng = np.random.default_rng(8)
     before = rng.normal(size=(6, 3)).astype(np.float32)
     after = (rng.normal(size=(4, 3)) + 0.7).astype(np.float32)
@@ -317,27 +338,27 @@ def test_the_energy_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_class_test_agrees_with_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(testing, "ENOUGH", 10**9)
+    monkeypatch.setattr(two_sample_tests, "MAX_EXCEEDANCES", 10**9)
     rng = np.random.default_rng(9)
     before, after = np.array([60, 0, 30, 10]), np.array([18, 0, 14, 8])
-    statistic, _ = class_test(before, after, 10, rng)
+    statistic, _ = class_distribution_test(before, after, 10, rng)
     table = np.array([before, after])[:, [0, 2, 3]]
     assert statistic == pytest.approx(chi2_contingency(table, correction=False).statistic)
 
     before, after = np.array([30, 10]), np.array([12, 9])
-    _, p = class_test(before, after, 20_000, rng)
+    _, p = class_distribution_test(before, after, 20_000, rng)
     law = hypergeom(61, 42, 21)
     away = abs(np.arange(22) - law.mean()) >= abs(12 - law.mean()) - 1e-9
     assert p == pytest.approx(law.pmf(np.arange(22))[away].sum(), abs=0.01)
-    assert class_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
+    assert class_distribution_test(np.array([50, 0]), np.array([40, 0]), 99, rng)[1] == 1
 
 
-def test_holms_correction_worked_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
+def test_holm_correction_agrees_with_a_manual_calculation() -> None:
+    assert holm_correction([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm_correction([0.6, 0.5]) == [1.0, 1.0]
 
 
-def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> None:
+def test_image_statistics_agree_with_their_definitions() -> None:
     pixels = images(np.random.default_rng(10), 5)
     found = image_statistics(pixels)
     assert tuple(found) == IMAGE_STATISTICS
@@ -352,7 +373,7 @@ def test_statistics_agree_with_their_definitions_and_are_the_same_alone() -> Non
     assert [float(each[0]) for each in grey.values()] == pytest.approx([100 / 255, 0, 0, 0])
 
 
-def test_sharpness_is_of_focus_and_not_of_light() -> None:
+def test_sharpness_depends_on_focus_but_not_on_brightness() -> None:
     wave = np.cos(0.5 * np.arange(224))[None, :] * np.ones((224, 1))
     pixels = np.repeat((128 + 100 * wave).round().astype(np.uint8)[None, ..., None], 3, axis=3)
     (sharpness,) = image_statistics(pixels)["sharpness"]
@@ -365,7 +386,7 @@ def test_sharpness_is_of_focus_and_not_of_light() -> None:
     assert (blurred < 0.9 * sharp).all()
 
 
-def test_observations_are_the_same_to_the_byte(tmp_path: Path) -> None:
+def test_observation_files_are_reproducible(tmp_path: Path) -> None:
     seen = observe(np.random.default_rng(12), 50)
     for name in ("first.npz", "second"):
         write_observations(tmp_path / name, seen)
@@ -381,7 +402,7 @@ def test_observations_are_the_same_to_the_byte(tmp_path: Path) -> None:
         assert own.dtype == expected.dtype and (own == expected).all()
 
 
-def test_damaged_observations_are_refused(tmp_path: Path) -> None:
+def test_damaged_observation_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "reference.npz"
     with pytest.raises(CarbenchError, match="found nothing"):
         read_observations(path)
@@ -394,7 +415,7 @@ def test_damaged_observations_are_refused(tmp_path: Path) -> None:
         damaged[start] ^= 0xFF
         for content in (bytes(damaged), whole[:start]):
             path.write_bytes(content)
-            # A byte that says nothing, as of a date, may be another; an exception may not.
+            # Irrelevant bytes, such as dates, may change; other exceptions are not allowed.
             try:
                 read = read_observations(path)
             except CarbenchError:
@@ -418,7 +439,7 @@ def test_damaged_observations_are_refused(tmp_path: Path) -> None:
 
 
 class Tags(HTMLParser):
-    """All tags and attributes of a page."""
+    """Collects all tags and attributes of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -431,40 +452,38 @@ class Tags(HTMLParser):
         self.attributes += attrs
 
 
-def test_the_page_escapes_names_and_asks_for_nothing() -> None:
+def test_the_report_is_escaped_and_self_contained() -> None:
     rng = np.random.default_rng(14)
     window = observe(rng, 100, mix=(0.0, 0.8, 0.2))
-    drift = compare(observe(rng, 300), window, CLASSES, 0.01, 0)
-    html = render(drift, "<b>v1</b>")
+    drift = detect_drift(observe(rng, 300), window, CLASSES, 0.01, 0)
+    html = render_report(drift, "<b>v1</b>")
     page = Tags(html)
     assert not {"script", "link", "img", "iframe", "b"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name in ("src", "href", "style")]
     assert not re.findall(r"https?:|url\(|@import", html)
     assert "&lt;script&gt;" in html and "&lt;b&gt;v1&lt;/b&gt;" in html
-    assert sentence(drift) == (
-        "Images have changed: predicted class differs by more than chance, by up to "
-        f"{changed_by(drift):.2f} on a scale from 0 to 1."
-    )
-    assert sentence(drift) in html
+    assert headline(drift) in html and details(drift) in html
+    assert details(drift).startswith("Significant difference in predicted class, with an effect")
+    assert f"{changed_by(drift):.2f}" in details(drift)
     assert page.tags.count("figure") == len(IMAGE_STATISTICS) + 2
-    calm = compare(window, window, CLASSES, 0.01, 0)
-    assert "Images have not changed" in render(calm, "v1")
+    calm = detect_drift(window, window, CLASSES, 0.01, 0)
+    assert "The images have not changed noticeably" in render_report(calm, "v1")
 
 
-def test_the_page_shows_the_classes_that_changed_most() -> None:
+def test_the_report_shows_the_classes_with_the_largest_change() -> None:
     rng = np.random.default_rng(15)
     mix = (1 / 40,) * 40
     names = [f"class {number}" for number in range(40)]
     window = replace(observe(rng, 100, mix=mix), predicted=np.full(100, 39))
-    html = render(compare(observe(rng, 300, mix=mix), window, names, 0.01, 0), "v1")
+    html = render_report(detect_drift(observe(rng, 300, mix=mix), window, names, 0.01, 0), "v1")
     assert html.index('<th scope="row">class 39</th>') < html.index('<th scope="row">class ', 0) + 9
     assert "28 more classes" in html
 
 
-def test_json_holds_the_same_numbers() -> None:
+def test_the_json_result_has_the_same_values() -> None:
     rng = np.random.default_rng(16)
-    drift = compare(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
-    document = as_json(drift, "v1")
+    drift = detect_drift(observe(rng, 300), observe(rng, 100, shift=2.0), CLASSES, 0.01, 0)
+    document = drift_json(drift, "v1")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["verdict"] == "drift" and document["alarm"] is True
     assert (document["images"], document["reference"], document["alpha"]) == (100, 300, 0.01)
@@ -472,7 +491,7 @@ def test_json_holds_the_same_numbers() -> None:
 
 
 def record(seen: Observations, row: int, when: float) -> Record:
-    """What the service would log of an image."""
+    """Return the log record of an image."""
     return Record(
         id=new_id(),
         time=when,
@@ -488,16 +507,16 @@ def record(seen: Observations, row: int, when: float) -> Record:
 
 
 def write_reference(folder: Path, reference: Observations) -> None:
-    """An exported folder, as far as drift detection reads it."""
+    """Write the files of an exported folder that drift detection reads."""
     write_observations(folder / REFERENCE, reference)
     about = {"version": "v1", "classes": CLASSES, "input": {"size": 24, "fit": "squash"}}
     hashes = {REFERENCE: file_hash(folder / REFERENCE)}
-    (folder / ABOUT).write_text(json.dumps(about | {"sha256": hashes}))
+    (folder / MODEL_JSON).write_text(json.dumps(about | {"sha256": hashes}))
 
 
 @pytest.fixture
 def ask(tmp_path: Path) -> Callable[..., int]:
-    """Run `carbench drift`: 100 images of 2001 that have not changed, 100 of today that have."""
+    """Run `carbench drift` on 100 unchanged images of 2001 and 100 changed ones of today."""
     rng = np.random.default_rng(17)
     write_reference(tmp_path, continuous(rng, 300))
     log = PredictionLog(tmp_path / "log.sqlite")
@@ -516,35 +535,37 @@ def ask(tmp_path: Path) -> Callable[..., int]:
     return run
 
 
-def test_the_command_says_it_by_its_status(
+def test_the_exit_status_states_the_result(
     ask: Callable[..., int],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert ask("--last", "100") == 2
-    assert "embedding differs" in capsys.readouterr().out
+    assert "Significant difference in embedding" in capsys.readouterr().out
     assert ask("--last", "100", "--min-effect", "0.99") == 4
-    assert "the model makes about the same" in capsys.readouterr().out
+    assert "responds to them much as before" in capsys.readouterr().out
     monkeypatch.setattr(
-        "carbench.deploy.drift.resampling.compare",
-        lambda *_: Drift([], 0.1, 0.0, *([continuous(np.random.default_rng(0), 3)] * 2), CLASSES),
+        "carbench.deploy.drift.false_alarms.detect_drift",
+        lambda *_: DriftResult(
+            [], 0.1, 0.0, *([continuous(np.random.default_rng(0), 3)] * 2), CLASSES
+        ),
     )
     assert ask("--false-alarms", "--last", "50") == 0
     assert "0.0\N{NO-BREAK SPACE}% on average" in capsys.readouterr().out
     assert ask("--last", "20") == 3
-    assert "Not enough images" in capsys.readouterr().out
+    assert "too few images" in capsys.readouterr().out
     assert ask("--html", str(tmp_path / "new/drift.html"), "--json", "-") == 2
     assert json.loads(capsys.readouterr().out)["images"] == 200
-    assert "Images have changed" in (tmp_path / "new/drift.html").read_text()
-    monkeypatch.setattr(command, "LAST", 40)
+    assert "responds to them differently" in (tmp_path / "new/drift.html").read_text()
+    monkeypatch.setattr(command, "DEFAULT_WINDOW", 40)
     for arguments, count in (((), 40), (("--since", "24h"), 100), (("--since", "900w"), 100)):
         assert ask(*arguments, "--json", "-") == 2
         assert json.loads(capsys.readouterr().out)["images"] == count
     known = continuous(np.random.default_rng(18), 300)
     known = replace(known, embedding=known.embedding + np.float32(2))
     write_observations(tmp_path / REFERENCE, known)
-    with pytest.raises(CarbenchError, match="another file than was exported"):
+    with pytest.raises(CarbenchError, match="differs from the exported one"):
         ask("--last", "100")
     write_reference(tmp_path, known)
     assert ask("--last", "100", "--json", str(tmp_path / "drift.json")) == 0
@@ -566,9 +587,7 @@ def test_the_command_says_it_by_its_status(
     ],
     ids="=".join,
 )
-def test_the_command_refuses_what_it_cannot_do(
-    ask: Callable[..., int], arguments: tuple[str, str]
-) -> None:
-    """With status 1, as everywhere: argparse's own 2 would be an alarm."""
+def test_invalid_options_are_rejected(ask: Callable[..., int], arguments: tuple[str, str]) -> None:
+    """The exit status is 1: argparse's own status 2 would mean drift."""
     with pytest.raises(CarbenchError, match="Fix: "):
         ask("=".join(arguments))

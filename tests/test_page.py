@@ -1,4 +1,4 @@
-"""The page of the service in a real browser: whichever way an image comes, its answer is shown."""
+"""The web page of the service, in a real browser."""
 
 from __future__ import annotations
 
@@ -50,34 +50,34 @@ def page(service: Any, browser: Any) -> Iterator[Any]:
 
 
 def listening(_: Any) -> None:
-    """Asked for only when it is awaited, a file chooser may have opened already."""
+    """Keep file choosers intercepted: one may open before it is awaited."""
 
 
 def give(page: Any, image: Path) -> None:
-    """Pick a file."""
+    """Choose a file."""
     page.get_by_label("Image", exact=True).set_input_files(image)
 
 
 def shown(page: Any) -> list[tuple[str, float]]:
-    """The names and percentages of the bars, once they are there."""
-    rows = page.get_by_role("list", name="Most likely names").get_by_role("listitem")
+    """Return the classes and percentages of the bars, once they are visible."""
+    rows = page.get_by_role("list", name="Most likely classes").get_by_role("listitem")
     rows.first.wait_for()
     texts = [re.fullmatch(r"(.+?)\s*([<>]?)([\d.]+)\s%", each) for each in rows.all_inner_texts()]
     return [(each[1].strip(), float(each[3])) for each in texts if each]
 
 
 def answered(page: Any, service: Any, image: Path) -> list[tuple[str, Any]]:
-    """What the page should show: the API's own answer for the same file."""
+    """Return the expected result: the response of the API for the same file."""
     file = {"name": image.name, "mimeType": "image/jpeg", "buffer": image.read_bytes()}
     response = page.request.post(f"{service.url}/predict", multipart={"image": file})
     top = response.json()["top"]
     return [(each["class"], pytest.approx(100 * each["probability"], abs=0.1)) for each in top]
 
 
-def test_a_picked_image_gets_its_names(page: Any, service: Any) -> None:
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+def test_a_chosen_image_is_classified(page: Any, service: Any) -> None:
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.reload()
     for image in service.images[:3]:
         with page.expect_response("**/predict"):
@@ -91,14 +91,16 @@ def test_a_picked_image_gets_its_names(page: Any, service: Any) -> None:
         assert parts == sorted(parts, reverse=True)
         assert sum(parts) <= 100 + 0.15  # each is rounded
         heading = page.get_by_role("status").get_by_role("heading").inner_text()
-        assert heading == "Not sure"  # no threshold keeps the smoke study's wanted error
+        assert (
+            heading == "Not sure"
+        )  # no threshold reaches the target error rate of the smoke study
         bars = page.get_by_role("listitem").locator(".bar div").evaluate_all(WIDTHS)
         assert bars == pytest.approx(parts, abs=1)
-    assert said == []
+    assert messages == []
 
 
 @pytest.mark.parametrize("sure", [True, False, None])
-def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | None) -> None:
+def test_the_heading_depends_on_the_confidence(page: Any, service: Any, sure: bool | None) -> None:
     top = [{"class": name, "probability": part} for name, part in (("one", 0.6), ("two", 0.3))]
     answer = {"top": top, "sure": sure, "prediction_set": ["one", "two"], "notes": [], "model": "m"}
     answer |= {"milliseconds": {"decode": 1.0, "model": 1.0, "total": 2.0}}
@@ -109,32 +111,32 @@ def test_the_heading_says_how_sure_it_is(page: Any, service: Any, sure: bool | N
     headings = {True: "Most likely one", False: "Not sure", None: "Most likely one"}
     status = page.get_by_role("status")
     assert status.get_by_role("heading").inner_text() == headings[sure]
-    assert status.get_by_text("Not sure enough to answer").count() == (sure is False)
-    assert status.get_by_text("It may be any of 2: one, two.").is_visible()
+    assert status.get_by_text("The confidence is below the threshold").count() == (sure is False)
+    assert status.get_by_text("Possible classes: one, two.").is_visible()
 
 
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_image_may_come_to_any_place(page: Any, service: Any, kind: str) -> None:
+def test_an_image_can_be_dropped_or_pasted_anywhere(page: Any, service: Any, kind: str) -> None:
     image = service.images[0]
     page.evaluate(TRANSFER, [kind, "car.jpg", base64.b64encode(image.read_bytes()).decode()])
     assert shown(page) == answered(page, service, image)
 
 
-def test_the_example_gets_its_names(page: Any, service: Any, tmp_path: Path) -> None:
+def test_the_example_image_is_classified(page: Any, service: Any, tmp_path: Path) -> None:
     (tmp_path / "example.jpg").write_bytes(page.request.get(f"{service.url}/example").body())
     page.get_by_role("button", name="Try an example").click()
     assert shown(page) == answered(page, service, tmp_path / "example.jpg")
 
 
-def test_the_page_says_what_it_knows(page: Any, service: Any) -> None:
+def test_the_page_lists_the_classes(page: Any, service: Any) -> None:
     names = page.request.get(f"{service.url}/classes").json()["classes"]
-    page.get_by_text("The names it knows").click()
-    about = page.get_by_role("region", name="What it knows")
+    page.get_by_text("All classes").click()
+    about = page.get_by_role("region", name="About the model")
     assert about.get_by_role("listitem").all_inner_texts() == names
-    assert f"one of {len(names)} names" in about.inner_text()
+    assert f"one of {len(names)} classes" in about.inner_text()
 
 
-def test_the_keyboard_is_enough(page: Any, service: Any) -> None:
+def test_the_page_can_be_used_with_the_keyboard(page: Any, service: Any) -> None:
     page.keyboard.press("Tab")
     with page.expect_file_chooser() as waiting:
         page.keyboard.press("Enter")
@@ -144,9 +146,7 @@ def test_the_keyboard_is_enough(page: Any, service: Any) -> None:
     assert button.evaluate("button => button === document.activeElement")
 
 
-def test_what_is_no_image_gets_the_sentence_of_the_service(
-    page: Any, service: Any, tmp_path: Path
-) -> None:
+def test_errors_of_the_service_are_shown(page: Any, service: Any, tmp_path: Path) -> None:
     give(page, service.images[0])
     assert len(shown(page)) == 3
     (tmp_path / "car.jpg").write_text("This is a text.")
@@ -160,7 +160,7 @@ def test_what_is_no_image_gets_the_sentence_of_the_service(
     assert not page.get_by_role("button", name="Try again").is_visible()
 
 
-def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> None:
+def test_a_late_response_does_not_replace_a_newer_one(page: Any, service: Any) -> None:
     first, second = service.images[:2]
     late: list[Any] = []
 
@@ -173,7 +173,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> 
     page.route("**/predict", hold_the_first)
     with page.expect_request("**/predict"):
         give(page, first)
-    page.get_by_text("Looking at the image").wait_for()
+    page.get_by_text("Classifying …").wait_for()
     give(page, second)
     newest = answered(page, service, second)
     assert shown(page) == newest
@@ -183,7 +183,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(page: Any, service: Any) -> 
 
 
 @pytest.mark.parametrize("fault", ["busy", "unreachable"])
-def test_a_image_can_be_tried_again(page: Any, service: Any, fault: str) -> None:
+def test_a_failed_request_can_be_retried(page: Any, service: Any, fault: str) -> None:
     image = service.images[0]
     page.route(
         "**/predict", lambda route: route.fulfill(**BUSY) if fault == "busy" else route.abort()
@@ -202,7 +202,9 @@ def test_a_image_can_be_tried_again(page: Any, service: Any, fault: str) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_the_page_reads_well(page: Any, service: Any, width: int, scheme: str) -> None:
+def test_the_page_adapts_to_width_and_colour_scheme(
+    page: Any, service: Any, width: int, scheme: str
+) -> None:
     page.set_viewport_size({"width": width, "height": 700})
     page.emulate_media(color_scheme=scheme)
     for taken in (False, True):
@@ -216,18 +218,18 @@ def test_the_page_reads_well(page: Any, service: Any, width: int, scheme: str) -
     assert dark == (scheme == "dark")
 
 
-def test_a_phone_may_take_a_photograph(service: Any, browser: Any) -> None:
+def test_a_phone_can_take_a_photo(service: Any, browser: Any) -> None:
     context = browser.new_context(has_touch=True, is_mobile=True)
     page = context.new_page()
     page.on("filechooser", listening)
     page.goto(service.url)
     with page.expect_file_chooser() as waiting:
-        page.get_by_role("button", name="Take a photograph").tap()
+        page.get_by_role("button", name="Take a photo").tap()
     assert waiting.value.element.get_attribute("capture") == "environment"
     context.close()
 
 
-def test_without_its_script_the_page_tells_the_command(service: Any, browser: Any) -> None:
+def test_the_page_shows_a_command_without_javascript(service: Any, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(service.url)

@@ -1,4 +1,4 @@
-"""The service: its answers are what was evaluated; wrong requests and bad images are explained."""
+"""The service: predictions, invalid images and requests, OpenAPI, metrics."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from PIL import Image
 
 from attacks import encoded
 from bundles import write_bundle
-from carbench.deploy.bundle.folder import read_model
+from carbench.deploy.bundle.exported_model import read_model
 from carbench.deploy.serve.settings import Settings
 from conftest import TURNED_ODDLY, Project
-from running import Running, served
+from service_process import RunningService, serve_in_thread
 
 pytestmark = pytest.mark.slow
 IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
@@ -30,10 +30,10 @@ def post(url: str, content: bytes, field: str = "image", name: str = "a.jpg") ->
     return httpx.post(f"{url}/v1/predict", files={field: (name, content)}, timeout=60)
 
 
-def test_it_says_what_was_evaluated(smoke_run: Project, tmp_path: Path) -> None:
-    """Image by image, with the probabilities that val's temperature makes of evaluate's."""
+def test_predictions_equal_those_of_stage_evaluate(smoke_run: Project, tmp_path: Path) -> None:
+    """For each test image, with the probabilities after temperature scaling."""
     settings = Settings(model=smoke_run.root / "results/export", log=tmp_path / "log.sqlite")
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         compare_with_evaluation(url, smoke_run.root / "results")
 
 
@@ -53,7 +53,7 @@ def compare_with_evaluation(url: str, results: Path) -> None:
         assert answer["model"] == about["version"]
 
 
-def test_a_batch_says_of_each_what_it_says_alone(service: Running) -> None:
+def test_a_batch_gives_the_same_predictions_as_single_requests(service: RunningService) -> None:
     contents = [path.read_bytes() for path in service.images[:3]]
     alone = [post(service.url, content).json()["top"][0]["class"] for content in contents]
     files = [("images", content) for content in [*contents[:2], b"no image", contents[2]]]
@@ -95,24 +95,24 @@ ODD: dict[str, tuple[bytes, str | None]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_wrong_is_said(service: Running, kind: str) -> None:
-    content, status, words = BAD[kind]
+def test_invalid_images_are_rejected_with_a_reason(service: RunningService, kind: str) -> None:
+    content, status, message = BAD[kind]
     answer = post(service.url, content)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
-    assert words in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
     ("threshold", "member"), [(None, None), (0.92, 0.06), (0.93, 0.0), (0.93, 1.0)]
 )
-def test_it_says_whether_it_is_sure(
+def test_the_response_states_confidence_and_prediction_set(
     tmp_path: Path, threshold: float | None, member: float | None
 ) -> None:
-    """By the thresholds of the exported folder; without them both are null."""
+    """According to the thresholds of the exported folder; without them both are null."""
     decision = {"threshold": threshold, "set_threshold": member}
     folder = write_bundle(tmp_path / "export", decision=decision)
-    with served(Settings(model=folder, log=tmp_path / "log.sqlite")) as url:
+    with serve_in_thread(Settings(model=folder, log=tmp_path / "log.sqlite")) as url:
         answer = post(url, (folder / "example.jpg").read_bytes()).json()
     first = answer["top"][0]["probability"]
     assert first == pytest.approx(0.928, abs=0.001)
@@ -127,7 +127,7 @@ def test_it_says_whether_it_is_sure(
     assert (len(answer["prediction_set"]) == 4) == (member == 0.0)
 
 
-def test_the_body_may_be_the_image_itself(service: Running) -> None:
+def test_an_image_can_be_sent_as_the_body(service: RunningService) -> None:
     content = service.images[0].read_bytes()
     expected = post(service.url, content).json()["top"]
     for kind in ("image/jpeg", "image/png", "application/octet-stream"):
@@ -139,7 +139,7 @@ def test_the_body_may_be_the_image_itself(service: Running) -> None:
         assert len(answer.json()["top"]) == count
 
 
-def test_bad_images_do_not_cost_their_neighbours_an_answer(service: Running) -> None:
+def test_invalid_images_do_not_affect_others_in_a_batch(service: RunningService) -> None:
     contents = [each for each, status, _ in BAD.values() if status in (415, 422)]
     contents += [each for each, _ in ODD.values()]
     files = [("images", content) for content in contents]
@@ -150,7 +150,7 @@ def test_bad_images_do_not_cost_their_neighbours_an_answer(service: Running) -> 
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_odd_images_are_answered(service: Running, kind: str) -> None:
+def test_unusual_images_are_classified(service: RunningService, kind: str) -> None:
     content, note = ODD[kind]
     answer = post(service.url, content)
     assert answer.status_code == 200, answer.text
@@ -162,9 +162,9 @@ JPEG = {"content-type": "image/jpeg"}
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "options", "status", "words"),
+    ("method", "path", "options", "status", "message"),
     [
-        ("POST", "/predict", {"files": {"image": b"x"}}, 422, "'image'"),
+        ("POST", "/predict", {"files": {"file": b"x"}}, 422, "'image'"),
         ("POST", "/predict", {"data": {"image": "x"}}, 415, "multipart"),
         ("POST", "/predict", {"json": {}}, 415, "multipart"),
         ("POST", "/predict", {}, 415, "multipart"),
@@ -175,23 +175,28 @@ JPEG = {"content-type": "image/jpeg"}
             400,
             "boundary",
         ),
-        ("GET", "/predict", {}, 405, "does not take GET"),
-        ("PUT", "/v1/classes", {}, 405, "does not take PUT"),
+        ("GET", "/predict", {}, 405, "does not accept GET"),
+        ("PUT", "/v1/classes", {}, 405, "does not accept PUT"),
         ("POST", "/v1/predict?top_k=0", {"files": {"image": b"x"}}, 422, "top_k"),
         ("POST", "/v1/predict_batch", {"content": b"x", "headers": JPEG}, 415, "multipart"),
         ("GET", "/nothing", {}, 404, "/docs"),
         ("GET", "/monitoring?format=xml", {}, 422, "format"),
     ],
 )
-def test_a_wrong_request_is_told_what_is_right(
-    service: Running, method: str, path: str, options: dict[str, Any], status: int, words: str
+def test_invalid_requests_get_a_helpful_error(
+    service: RunningService,
+    method: str,
+    path: str,
+    options: dict[str, Any],
+    status: int,
+    message: str,
 ) -> None:
     answer = httpx.request(method, service.url + path, **options)
     assert answer.status_code == status
-    assert words in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
-def test_mutated_images_are_refused_or_answered(service: Running) -> None:
+def test_mutated_images_never_cause_a_server_error(service: RunningService) -> None:
     rng = random.Random(0)
     sound = [path.read_bytes() for path in service.images[:10]]
     sound += [encoded(IMAGE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
@@ -203,7 +208,7 @@ def test_mutated_images_are_refused_or_answered(service: Running) -> None:
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Some bytes changed, or a part cut out, doubled, or replaced by noise."""
+    """Return content with changed bytes, or with a part removed, repeated or replaced by noise."""
     changed = bytearray(content)
     start, stop = sorted(rng.randrange(len(changed)) for _ in range(2))
     match rng.randrange(4):
@@ -219,14 +224,14 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_its_description_is_kept(service: Running) -> None:
-    """Schemathesis asks what the OpenAPI description allows, and what it does not."""
+def test_the_service_conforms_to_its_openapi_description(service: RunningService) -> None:
+    """Schemathesis sends requests that the OpenAPI description allows, and others."""
     done = subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "run", f"{service.url}/openapi.json"),
             *("--max-examples", "15", "--seed", "1", "--no-color", "--phases", "coverage,fuzzing"),
             *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
-            # Bytes that are no image are what the description cannot rule out.
+            # Excluded: the description cannot state that the bytes must be an image.
         ],
         capture_output=True,
         text=True,
@@ -234,7 +239,7 @@ def test_its_description_is_kept(service: Running) -> None:
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-def test_all_of_it_comes_from_here(service: Running) -> None:
+def test_pages_load_nothing_from_other_servers(service: RunningService) -> None:
     for path in ("/", "/docs", "/monitoring", "/page.css", "/page.js"):
         answer = httpx.get(service.url + path)
         assert answer.status_code == 200
@@ -243,7 +248,7 @@ def test_all_of_it_comes_from_here(service: Running) -> None:
     assert httpx.get(f"{service.url}/livez").json() == {"status": "alive"}
 
 
-def test_prometheus_sees_all_workers(service: Running) -> None:
+def test_metrics_cover_all_workers(service: RunningService) -> None:
     def predictions() -> float:
         text = httpx.get(f"{service.url}/metrics").text
         return sum(
@@ -253,12 +258,12 @@ def test_prometheus_sees_all_workers(service: Running) -> None:
         )
 
     before = predictions()
-    for path in service.images[:6]:  # each over a connection of its own: to any worker
+    for path in service.images[:6]:  # each over a new connection, to any worker
         post(service.url, path.read_bytes())
     assert predictions() == before + 6
 
 
-def test_monitoring_holds_what_came_against_what_is_known(service: Running) -> None:
+def test_monitoring_is_available_as_json_and_html(service: RunningService) -> None:
     found = httpx.get(f"{service.url}/monitoring", headers={"accept": "application/json"}).json()
     assert found["model"] == read_model(service.study / "results/export").version
     page = httpx.get(f"{service.url}/monitoring")

@@ -1,4 +1,4 @@
-"""Conventions of HTTP: who may use the service, what is echoed, HEAD, versions, quotas."""
+"""Access control, HEAD, request ids, API versions, CPU quotas and options of the service."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from attacks import encoded
 from carbench.core.parallel import available_cores, cpu_quota
-from carbench.deploy.bundle.about import ModelAbout
-from carbench.deploy.serve.access import allowed_hosts
-from carbench.deploy.serve.answers import DriftReport
+from carbench.deploy.bundle.model_metadata import ModelMetadata
+from carbench.deploy.serve.access_control import resolve_allowed_hosts
+from carbench.deploy.serve.schemas import DriftReport
 from carbench.deploy.serve.settings import Settings
-from running import Running, running, served
+from service_process import RunningService, run_service, serve_in_thread
 from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
@@ -28,15 +28,15 @@ KEY = "a-long-secret"
 
 @pytest.fixture(scope="module")
 def guarded(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service on this machine, with a key, that pages of one other origin may use."""
+    """A local service with an API key and one allowed origin."""
     settings = Settings(
         model=deployed / "results/export",
         log=tmp_path_factory.mktemp("guarded") / "log.sqlite",
-        hosts=allowed_hosts("127.0.0.1", ["cars.example.org"]),
-        origins=["https://app.example.org"],
-        key_sha256=hashlib.sha256(KEY.encode()).hexdigest(),
+        allowed_hosts=resolve_allowed_hosts("127.0.0.1", ["cars.example.org"]),
+        allowed_origins=["https://app.example.org"],
+        api_key_sha256=hashlib.sha256(KEY.encode()).hexdigest(),
     )
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         yield url
 
 
@@ -72,11 +72,13 @@ def ask(url: str, **headers: str) -> int:
     ],
     ids=str,
 )
-def test_who_may_use_it(guarded: str, headers: dict[str, str], status: int) -> None:
+def test_access_depends_on_host_origin_and_api_key(
+    guarded: str, headers: dict[str, str], status: int
+) -> None:
     assert ask(guarded, **headers) == status
 
 
-def test_the_key_guards_all_but_the_page_and_the_probes(guarded: str) -> None:
+def test_only_the_web_page_and_health_checks_need_no_api_key(guarded: str) -> None:
     for path in ("/livez", "/readyz", "/", "/page.js"):
         assert httpx.get(guarded + path).status_code == 200
     for path in ("/metrics", "/monitoring", "/v1/model", "/docs", "/nothing"):
@@ -86,7 +88,7 @@ def test_the_key_guards_all_but_the_page_and_the_probes(guarded: str) -> None:
         assert "API key" in answer.json()["detail"]
 
 
-def test_pages_of_an_allowed_origin_may_read(guarded: str) -> None:
+def test_pages_of_an_allowed_origin_pass_cors(guarded: str) -> None:
     headers = {"origin": "https://app.example.org", "access-control-request-method": "POST"}
     headers["access-control-request-headers"] = "x-api-key"
     asked = httpx.options(f"{guarded}/v1/predict", headers=headers)
@@ -96,14 +98,14 @@ def test_pages_of_an_allowed_origin_may_read(guarded: str) -> None:
     assert "access-control-allow-origin" not in refused.headers
 
 
-def test_hosts_are_checked_where_pages_could_reach_it() -> None:
-    assert allowed_hosts("127.0.0.1", []) == ["localhost", "127.0.0.1", "::1"]
-    assert allowed_hosts("0.0.0.0", []) == ["*"]
-    assert "*" not in allowed_hosts("0.0.0.0", ["cars.example.org"])
+def test_default_allowed_hosts_depend_on_the_listening_address() -> None:
+    assert resolve_allowed_hosts("127.0.0.1", []) == ["localhost", "127.0.0.1", "::1"]
+    assert resolve_allowed_hosts("0.0.0.0", []) == ["*"]
+    assert "*" not in resolve_allowed_hosts("0.0.0.0", ["cars.example.org"])
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/v1/classes", "/metrics", "/example"])
-def test_head_is_get_without_the_body(service: Running, path: str) -> None:
+def test_head_is_get_without_the_body(service: RunningService, path: str) -> None:
     head, get = httpx.head(service.url + path), httpx.get(service.url + path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -112,7 +114,7 @@ def test_head_is_get_without_the_body(service: Running, path: str) -> None:
     assert httpx.head(f"{service.url}/v1/predict").status_code == 405
 
 
-def test_ids_are_echoed(service: Running) -> None:
+def test_request_and_trace_ids_are_echoed(service: RunningService) -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = {"x-request-id": "abc-123", "traceparent": trace}
     for path in ("/livez", "/nothing"):
@@ -124,8 +126,8 @@ def test_ids_are_echoed(service: Running) -> None:
     assert "traceparent" not in made.headers
 
 
-def test_versions_and_names_of_the_api(service: Running) -> None:
-    """What is below /v1 is described; without it the same is answered."""
+def test_versioned_and_unversioned_paths_are_equivalent(service: RunningService) -> None:
+    """Paths below /v1 are documented; without the version they give the same responses."""
     document = httpx.get(f"{service.url}/openapi.json").json()
     operations: dict[str, Any] = {
         operation["operationId"]: path
@@ -145,7 +147,7 @@ def test_versions_and_names_of_the_api(service: Running) -> None:
     }
     model = httpx.get(f"{service.url}/v1/model").json()
     assert httpx.get(f"{service.url}/model").json() == model
-    assert ModelAbout.model_validate(model).version == model["version"]
+    assert ModelMetadata.model_validate(model).version == model["version"]
     report = httpx.get(f"{service.url}/monitoring?format=json", timeout=30).json()
     assert DriftReport.model_validate(report).model == model["version"]
     for path in ("/v1/model", "/monitoring"):
@@ -166,7 +168,7 @@ def test_versions_and_names_of_the_api(service: Running) -> None:
         ({}, float("inf")),
     ],
 )
-def test_a_containers_cpu_quota_is_respected(
+def test_the_cpu_quota_of_a_container_is_respected(
     tmp_path: Path, files: dict[str, str], cores: float
 ) -> None:
     for name, content in files.items():
@@ -180,20 +182,22 @@ def test_a_containers_cpu_quota_is_respected(
     assert available_cores() >= 1
 
 
-def test_what_is_open_to_others_is_warned_of(deployed: Path, tmp_path: Path) -> None:
+def test_a_warning_is_logged_if_others_can_access_service_or_log(
+    deployed: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log.sqlite"
     log.touch(0o644)
-    with running(deployed, "--host", "0.0.0.0", "--workers", "1", "--log", str(log)) as started:
+    with run_service(deployed, "--host", "0.0.0.0", "--workers", "1", "--log", str(log)) as started:
         assert httpx.get(f"{started.url}/livez", headers={"host": "any"}).status_code == 200
         started.process.terminate()
-        said = started.process.communicate(timeout=30)[1]
-    assert "0.0.0.0 can be reached from other machines" in said
-    assert "can be read by others (mode 644)" in said
+        stderr = started.process.communicate(timeout=30)[1]
+    assert "0.0.0.0 is reachable from other machines" in stderr
+    assert "is readable by other users (mode 644)" in stderr
     assert started.process.returncode == 0
 
 
-def test_the_help_lists_all_options() -> None:
-    """And docs/serving.md says what each is for."""
+def test_all_options_are_documented() -> None:
+    """The help text lists all options, and docs/serving.md explains each."""
     help_text = subprocess.run(
         [sys.executable, "-m", "carbench.cli.main", "serve", "--help"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""An exported folder is one thing: checked as a whole, served as it was, replaced on SIGHUP."""
+"""Verification of the exported folder, invalid options, and model updates on SIGHUP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from carbench.core.errors import CarbenchError
 from carbench.deploy.bundle.loading import load_bundle
 from carbench.deploy.bundle.observations import observe, write_observations
 from carbench.models.onnx_classifier import OnnxModel
-from running import Running, children, running
+from service_process import RunningService, children, run_service
 
 
 def other_model(folder: Path) -> None:
@@ -44,8 +44,8 @@ def another_example(folder: Path) -> None:
 
 
 def renamed_classes(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    seal(folder, about | {"classes": CLASSES[::-1]})
+    metadata = json.loads((folder / "model.json").read_text())
+    seal(folder, metadata | {"classes": CLASSES[::-1]})
 
 
 def renamed_labels(folder: Path) -> None:
@@ -66,14 +66,14 @@ def no_model(folder: Path) -> None:
 
 
 def no_size(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(about | {"input": {"fit": "squash"}}))
+    metadata = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(metadata | {"input": {"fit": "squash"}}))
 
 
 def a_path_outside(folder: Path) -> None:
-    about = json.loads((folder / "model.json").read_text())
-    about["sha256"]["../model.onnx"] = sha256(folder / "model.onnx")
-    (folder / "model.json").write_text(json.dumps(about))
+    metadata = json.loads((folder / "model.json").read_text())
+    metadata["sha256"]["../model.onnx"] = sha256(folder / "model.onnx")
+    (folder / "model.json").write_text(json.dumps(metadata))
 
 
 def a_list(folder: Path) -> None:
@@ -81,59 +81,63 @@ def a_list(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "words"),
+    ("broken", "message"),
     [
-        (other_model, "model.onnx: found another file than was exported"),
-        (other_reference, "reference.npz: found another file than was exported"),
+        (other_model, "model.onnx: found a file that differs from the exported one"),
+        (other_reference, "reference.npz: found a file that differs from the exported one"),
         (no_labels, "labels.json: found nothing"),
-        (another_example, "example.jpg: found another file than was exported"),
+        (another_example, "example.jpg: found a file that differs from the exported one"),
         (renamed_classes, "model.onnx: classes: found ['blue'"),
         (renamed_labels, "labels.json: classes: found ['grey'"),
-        (narrow_reference, "reference.npz: found classes or an embedding (of 2 numbers)"),
-        (no_model, "model.onnx: found no ONNX model"),
+        (narrow_reference, "reference.npz: found classes or an embedding (2 dimensions)"),
+        (no_model, "model.onnx: found no valid ONNX model"),
         (no_size, "model.json: input.size: found"),
         (a_path_outside, "model.onnx: found nothing"),
         (a_list, "model.json: found"),
     ],
 )
-def test_a_mixed_folder_is_refused(
-    tmp_path: Path, broken: Callable[[Path], None], words: str
+def test_an_inconsistent_folder_is_rejected(
+    tmp_path: Path, broken: Callable[[Path], None], message: str
 ) -> None:
     folder = write_bundle(tmp_path / "export")
     assert load_bundle(folder).model.classes == CLASSES
     broken(folder)
     with pytest.raises(CarbenchError) as error:
         load_bundle(folder)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
-def test_an_8_bit_model_is_refused_where_there_is_none(tmp_path: Path) -> None:
+def test_int8_without_an_8_bit_model_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(CarbenchError, match="no 8-bit model"):
         load_bundle(write_bundle(tmp_path / "export"), int8=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
-        (["--model", "nowhere"], "expected a model as stage export writes it"),
+        (["--model", "nowhere"], "expected a model written by stage export"),
         (["--int8"], "found no 8-bit model"),
         (["--log", "diary"], "file is not a database"),
-        (["--log", "/dev/null/log"], "give the right to write there"),
+        (["--log", "/dev/null/log"], "grant write permission"),
+        (
+            ["--keep-pictures"],
+            "--keep-pictures: found an option that was renamed; expected --keep-im",
+        ),
         (["--workers", "0"], "--workers: found '0'; expected a whole number from 1"),
         (["--workers", "two"], "--workers: found 'two'"),
         (["--port", "70000"], "--port: found '70000'"),
-        (["--host", "192.0.2.1"], "192.0.2.1:0: found an address that cannot be listened on"),
+        (["--host", "192.0.2.1"], "192.0.2.1:0: found an address that is not available"),
         (["--deadline", "nan"], "--deadline: found 'nan'"),
         (["--allow-origin", "example.org"], "--allow-origin: found 'example.org'"),
         (["--api-key-file", "nowhere"], "nowhere: found no readable key"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_cannot_be_served_is_said(
-    deployed: Path, tmp_path: Path, options: list[str], words: str
+def test_invalid_options_end_with_a_one_line_error(
+    deployed: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    (tmp_path / "diary").write_text("this is no log, but somebody's diary, and long enough" * 30)
+    (tmp_path / "diary").write_text("this is a text file and not a log" * 30)
     usual = ["--model", str(deployed / "results/export"), "--port", "0"]
     done = subprocess.run(
         [sys.executable, "-m", "carbench.cli.main", "serve", *usual, *options],
@@ -143,14 +147,14 @@ def test_what_cannot_be_served_is_said(
         timeout=60,
     )
     assert done.returncode == 1
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
-    """Also where the variable PORT, which platforms set, names it."""
+def test_a_port_in_use_is_reported(service: RunningService, tmp_path: Path) -> None:
+    """Also if the port is set by the environment variable PORT."""
     done = subprocess.run(
         [sys.executable, "-m", "carbench.cli.main", "serve", "--log", str(tmp_path / "log.sqlite")],
         cwd=service.study,
@@ -160,11 +164,11 @@ def test_a_taken_port_is_said(service: Running, tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 1
-    assert f"127.0.0.1:{service.port}: found an address that cannot be listened on" in done.stderr
+    assert f"127.0.0.1:{service.port}: found an address that is not available" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -> None:
+def test_sighup_updates_the_model_without_failed_requests(tmp_path: Path) -> None:
     study = write_study(tmp_path / "study")
     folder = study / "results/export"
     content = (folder / "example.jpg").read_bytes()
@@ -173,15 +177,15 @@ def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -
     ended = threading.Event()
 
     def ask(url: str) -> None:
-        with httpx.Client() as client:  # connections that are kept, and must survive
+        with httpx.Client() as client:  # keeps its connection, which must stay open
             while not ended.is_set():
                 answer = client.post(f"{url}/v1/predict", files={"image": content}, timeout=30)
                 answers.append((answer.status_code, answer.json().get("model")))
 
     options = ["--workers", "2", "--log", str(tmp_path / "log.sqlite")]
-    with running(study, *options) as started:
-        # Whatever lies in the folder: the version that was started is served, also by a worker
-        # that takes the place of another.
+    with run_service(study, *options) as started:
+        # Changes to the folder have no effect on the version that is served, not even after a
+        # worker is restarted.
         shutil.rmtree(folder)
         write_bundle(folder, scale=3.0)
         new = json.loads((folder / "model.json").read_text())["version"]
@@ -198,7 +202,7 @@ def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -
         assert eventually(lambda: {version(started) for _ in range(20)} == {new})
         assert served_versions(started) == {new}
 
-        # A broken folder changes nothing, and that is said.
+        # A damaged folder changes nothing, and the error is logged.
         (folder / "reference.npz").write_bytes(b"")
         started.process.send_signal(signal.SIGHUP)
         time.sleep(1.5)
@@ -207,12 +211,12 @@ def test_a_new_model_is_served_on_sighup_and_no_answer_is_lost(tmp_path: Path) -
         for each in askers:
             each.join()
         started.process.terminate()
-        said = started.process.communicate(timeout=30)[1]
+        stderr = started.process.communicate(timeout=30)[1]
     assert {status for status, _ in answers} == {200}
     assert {model for _, model in answers} == {old, new}
-    assert f"serving {new} from now on" in said
-    assert "goes on being served" in said and "reference.npz" in said
-    assert "Traceback" not in said
+    assert f"now serving {new}" in stderr
+    assert "still serving the previous model" in stderr and "reference.npz" in stderr
+    assert "Traceback" not in stderr
 
 
 def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
@@ -227,12 +231,12 @@ def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
     return False
 
 
-def version(started: Running) -> str:
+def version(started: RunningService) -> str:
     found: str = httpx.get(f"{started.url}/v1/model").json()["version"]
     return found
 
 
-def served_versions(started: Running) -> set[str]:
-    """As Prometheus sees them."""
+def served_versions(started: RunningService) -> set[str]:
+    """Return the versions in the metrics."""
     text = httpx.get(f"{started.url}/metrics").text
     return set(re.findall(r'^carbench_model\{version="(.*)"\} 1.0$', text, re.M))

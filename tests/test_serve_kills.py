@@ -1,4 +1,4 @@
-"""The service under SIGTERM and SIGKILL: in time, and without losing what it acknowledged."""
+"""The service after SIGTERM and SIGKILL: no acknowledged prediction is lost."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import httpx
 import pytest
 
 from attacks import encoded
-from running import Running, children, running
+from service_process import RunningService, children, run_service
 from test_serve import IMAGE
 
 pytestmark = pytest.mark.slow
 
 
-def test_sigterm_answers_what_is_in_flight(deployed: Path, tmp_path: Path) -> None:
+def test_requests_in_progress_are_completed_after_sigterm(deployed: Path, tmp_path: Path) -> None:
     content = encoded(IMAGE, "JPEG")
-    with running(deployed, "--log", str(tmp_path / "log.sqlite")) as started:
+    with run_service(deployed, "--log", str(tmp_path / "log.sqlite")) as started:
 
         def trickle() -> Iterator[bytes]:
             head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -47,11 +47,11 @@ def test_sigterm_answers_what_is_in_flight(deployed: Path, tmp_path: Path) -> No
 
 
 def test_no_acknowledged_prediction_is_lost(deployed: Path, tmp_path: Path) -> None:
-    """Workers are killed while they are asked; new ones take their place."""
+    """Workers are killed under load and restarted."""
     log = tmp_path / "log.sqlite"
-    with running(deployed, "--log", str(log), "--workers", "2") as started:
+    with run_service(deployed, "--log", str(log), "--workers", "2") as started:
         asyncio.run(ask_and_kill(started, 3, acknowledged := []))
-        deadline = time.monotonic() + 20  # until the last that was killed is noticed
+        deadline = time.monotonic() + 20  # until the last killed worker has been noticed
         while in_work(started) != 0:
             assert time.monotonic() < deadline
             time.sleep(0.2)
@@ -59,16 +59,16 @@ def test_no_acknowledged_prediction_is_lost(deployed: Path, tmp_path: Path) -> N
     assert set(acknowledged) <= logged(log)
 
 
-def in_work(started: Running) -> float:
-    """Requests that are being answered, as Prometheus sees them."""
+def in_work(started: RunningService) -> float:
+    """Return the number of requests in progress, from the metrics."""
     text = httpx.get(f"{started.url}/metrics").text
     (value,) = re.findall(r"^carbench_requests_in_work (.*)$", text, re.M)
     return float(value)
 
 
-def test_workers_end_with_a_killed_parent(deployed: Path, tmp_path: Path) -> None:
+def test_workers_exit_when_the_supervisor_is_killed(deployed: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite"
-    with running(deployed, "--log", str(log), "--workers", "2") as started:
+    with run_service(deployed, "--log", str(log), "--workers", "2") as started:
         started.process.kill()
         deadline = time.monotonic() + 20
         while listens(started.port):
@@ -81,8 +81,8 @@ def listens(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
-async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) -> None:
-    """Ask over eight connections until so many workers were killed."""
+async def ask_and_kill(started: RunningService, kills: int, acknowledged: list[str]) -> None:
+    """Send requests over eight connections until the given number of workers was killed."""
     rng, ended = random.Random(0), False
     contents = [path.read_bytes() for path in started.images[:20]]
 
@@ -111,7 +111,7 @@ async def ask_and_kill(started: Running, kills: int, acknowledged: list[str]) ->
 
 
 def is_worker(pid: int) -> bool:
-    """Is the process one that answers, and not Python's watcher of resources?"""
+    """Return whether the process is a worker, and not the resource tracker of Python."""
     try:
         return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Work, memory, bodies and headers have limits: what exceeds them is refused, others are served."""
+"""Limits on work, memory, bodies, headers and connections; other requests are not affected."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from attacks import encoded, half_a_body, large_webp, many_scans, transparent_png
-from carbench.deploy.serve.connections import Connection
-from carbench.deploy.serve.decoder import work_of
+from carbench.deploy.serve.decode_worker import estimate_work
+from carbench.deploy.serve.header_limits import HeaderLimitProtocol
 from carbench.deploy.serve.settings import Settings
-from running import children, running, served
+from service_process import children, run_service, serve_in_thread
 from test_serve import IMAGE, post
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ ORDINARY = encoded(IMAGE, "JPEG")
 
 @pytest.fixture
 def limits(deployed: Path, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of the small model, with some limits changed."""
+    """Return settings for the small model, with some limits changed."""
 
     def change(**changes: Any) -> Settings:
         return Settings(model=deployed / "results/export", log=tmp_path / "log.sqlite", **changes)
@@ -50,9 +50,11 @@ def batch(url: str, contents: list[bytes]) -> httpx.Response:
     return httpx.post(f"{url}/v1/predict_batch", files=files, timeout=60)
 
 
-def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> None:
-    """By pixels and scans that headers announce, for an image and for a request."""
-    with served(limits()) as url:
+def test_requests_with_too_much_work_are_rejected_before_decoding(
+    limits: Callable[..., Settings],
+) -> None:
+    """The work is estimated from pixels and scans, per image and per request."""
+    with serve_in_thread(limits()) as url:
         for answer in (
             batch(url, [large_webp()] * 64),
             post(url, many_scans()),
@@ -60,7 +62,7 @@ def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> 
         ):
             assert answer.status_code == 413, answer.text
             assert "too much work" in answer.json()["detail"]
-        # One image that is too much does not cost the others their answers.
+        # One image that exceeds the limit does not affect the others.
         entries = batch(url, [many_scans(), ORDINARY]).json()["predictions"]
         assert [each.get("status", 200) for each in entries] == [413, 200]
         assert post(url, ORDINARY).status_code == 200
@@ -68,36 +70,36 @@ def test_work_is_counted_before_it_is_begun(limits: Callable[..., Settings]) -> 
 
 @hypothesis_settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(["PNG", "GIF", "BMP", "JPEG"]))
-def test_work_is_the_pixels_that_are_decoded(width: int, height: int, kind: str) -> None:
+def test_estimated_work_equals_the_decoded_pixels(width: int, height: int, kind: str) -> None:
     content = encoded(IMAGE.convert("L").resize((width, height)), kind)
-    work = work_of(content, 32)
+    work = estimate_work(content, 32)
     if kind == "JPEG":
         assert width * height / 64 <= work <= 1.1 * width * height
     else:
         assert work == width * height
 
 
-def test_memory_has_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(decode_memory=64_000_000)) as url:
+def test_decoding_memory_is_limited(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(decode_memory_bytes=64_000_000)) as url:
         answer = post(url, transparent_png(8))
         assert answer.status_code == 413
         assert "64 MB of memory" in answer.json()["detail"]
         assert post(url, ORDINARY).status_code == 200
 
 
-def test_a_deadline_ends_the_work(limits: Callable[..., Settings]) -> None:
-    with served(limits(deadline=0.4)) as url:
+def test_work_is_stopped_at_the_deadline(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(deadline=0.4)) as url:
         answer = post(url, large_webp(39))
         assert answer.status_code == 503
-        assert "not done in time" in answer.json()["detail"]
+        assert "not completed in time" in answer.json()["detail"]
         assert eventually(lambda: not busy_decoders())
         assert post(url, ORDINARY).status_code == 200
 
 
-def test_a_client_that_left_cancels_its_work(limits: Callable[..., Settings]) -> None:
-    settings = limits(waiting=1)
+def test_work_is_cancelled_when_the_client_disconnects(limits: Callable[..., Settings]) -> None:
+    settings = limits(max_in_progress=1)
     content = large_webp(39)
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         with socket.create_connection(("127.0.0.1", port_of(url))) as client:
             client.sendall(
                 b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/webp\r\n"
@@ -105,7 +107,7 @@ def test_a_client_that_left_cancels_its_work(limits: Callable[..., Settings]) ->
             )
             assert eventually(busy_decoders)
         assert eventually(lambda: not busy_decoders())
-        # The only place is free again.
+        # The only slot is free again.
         assert eventually(lambda: post(url, ORDINARY).status_code == 200)
     with closing(sqlite3.connect(settings.log)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM predictions").fetchone()
@@ -113,7 +115,7 @@ def test_a_client_that_left_cancels_its_work(limits: Callable[..., Settings]) ->
 
 
 def busy_decoders() -> bool:
-    """Is a decoding process of low priority, which takes the large images, computing?"""
+    """Return whether the low-priority decoding process, which handles large images, is busy."""
     found = psutil.Process().children()
     times = {}
     for process in found:
@@ -141,11 +143,11 @@ def eventually(check: Callable[[], bool], seconds: float = 15) -> bool:
     return False
 
 
-def test_large_images_wait_for_each_other_and_nobody_for_them(
+def test_large_images_do_not_delay_ordinary_ones(
     limits: Callable[..., Settings],
 ) -> None:
     content = large_webp(39)
-    with served(limits(large_waiting=2)) as url, ThreadPoolExecutor(12) as clients:
+    with serve_in_thread(limits(max_large_in_progress=2)) as url, ThreadPoolExecutor(12) as clients:
         large = [clients.submit(post, url, content) for _ in range(8)]
         ordinary = [post(url, ORDINARY).status_code for _ in range(30)]
         statuses = {each.result().status_code for each in large}
@@ -153,14 +155,14 @@ def test_large_images_wait_for_each_other_and_nobody_for_them(
     assert 503 in statuses <= {200, 503}
 
 
-def test_slow_bodies_hold_no_places(limits: Callable[..., Settings]) -> None:
-    """Nor does a client that asks whether it may send, and does not."""
-    with served(limits(waiting=1, receiving=4)) as url:
+def test_slow_bodies_do_not_block_other_requests(limits: Callable[..., Settings]) -> None:
+    """Neither do clients that wait for 100 Continue and then send nothing."""
+    with serve_in_thread(limits(max_in_progress=1, max_receiving=4)) as url:
         slow = []
         for number in range(40):
             slow.append(half_a_body(port_of(url), expect=number % 2 == 0))
             if number == 3:
-                time.sleep(1.2)  # the first ones have had their time
+                time.sleep(1.2)  # the first ones can be evicted now
         assert eventually(lambda: post(url, ORDINARY).status_code == 200, 5)
         assert slow[1].recv(1000).startswith(b"HTTP/1.1 503")
         for client in slow:
@@ -168,8 +170,8 @@ def test_slow_bodies_hold_no_places(limits: Callable[..., Settings]) -> None:
         assert eventually(lambda: post(url, ORDINARY).status_code == 200)
 
 
-def test_bodies_together_have_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(most_buffered=3_000_000)) as url:
+def test_the_total_size_of_bodies_is_limited(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(max_buffered_bytes=3_000_000)) as url:
         slow = [half_a_body(port_of(url), length=5_000_000) for _ in range(4)]
         time.sleep(1.2)
         for client in slow:
@@ -180,22 +182,22 @@ def test_bodies_together_have_a_limit(limits: Callable[..., Settings]) -> None:
             client.close()
 
 
-def test_a_slow_body_has_a_limit(limits: Callable[..., Settings]) -> None:
-    with served(limits(upload_seconds=0.5)) as url, half_a_body(port_of(url)) as client:
+def test_a_body_that_arrives_too_slowly_is_rejected(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(body_timeout=0.5)) as url, half_a_body(port_of(url)) as client:
         assert post(url, ORDINARY).status_code == 200
         assert client.recv(1000).startswith(b"HTTP/1.1 408")
 
 
-def test_expectations_are_answered(limits: Callable[..., Settings]) -> None:
-    """A body is asked for when it may come, and not where the head is refused."""
-    with served(limits()) as url:
+def test_expect_100_continue_is_supported(limits: Callable[..., Settings]) -> None:
+    """The body is requested only if the headers are accepted."""
+    with serve_in_thread(limits()) as url:
         with half_a_body(port_of(url), expect=True) as client:
             assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         with half_a_body(port_of(url), expect=True, length=10**9) as client:
             assert client.recv(1000).startswith(b"HTTP/1.1 413")
 
 
-def test_under_load_it_says_so(
+def test_an_overloaded_service_responds_with_503(
     limits: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from carbench.models.onnx_classifier import OnnxModel
@@ -207,7 +209,10 @@ def test_under_load_it_says_so(
         return predict(self, *arguments)
 
     monkeypatch.setattr(OnnxModel, "predict", predict_slowly)
-    with served(limits(waiting=6, deadline=0.7)) as url, ThreadPoolExecutor(16) as clients:
+    with (
+        serve_in_thread(limits(max_in_progress=6, deadline=0.7)) as url,
+        ThreadPoolExecutor(16) as clients,
+    ):
         answers = [each.result() for each in [clients.submit(post, url, ORDINARY)] * 1]
         asked = [clients.submit(post, url, ORDINARY) for _ in range(16)]
         answers += [each.result() for each in asked]
@@ -218,7 +223,7 @@ def test_under_load_it_says_so(
     assert len(answers) - len(refused) >= 2
 
 
-LIMIT = Settings.model_fields["header_bytes"].default
+LIMIT = Settings.model_fields["max_header_bytes"].default
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -236,27 +241,29 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
     ],
     ids=["half", "half of the second", "pipelined", "long", "whole", "many", "path", "none"],
 )
-def test_headers_have_limits(
+def test_header_size_and_time_are_limited(
     limits: Callable[..., Settings], sent: list[bytes], statuses: list[bytes]
 ) -> None:
-    """Also where they arrive complete, in one piece."""
-    with served(limits(header_seconds=0.7)) as url:
+    """Also if the headers arrive complete, in a single read."""
+    with serve_in_thread(limits(header_timeout=0.7)) as url:
         with socket.create_connection(("127.0.0.1", port_of(url))) as client:
             client.settimeout(20)
             for part in sent:
                 client.sendall(part)
                 time.sleep(0.2)
-            said = b"".join(iter(lambda: client.recv(65_536), b""))  # until the service hangs up
-        assert re.findall(rb"HTTP/1.1 (\d+)", said) == statuses
+            received = b"".join(
+                iter(lambda: client.recv(65_536), b"")
+            )  # until the service closes the connection
+        assert re.findall(rb"HTTP/1.1 (\d+)", received) == statuses
         headers = {"x": "x" * (LIMIT - 1000)}
         assert httpx.get(f"{url}/livez", headers=headers).status_code == 200
 
 
-def test_idle_connections_make_room(limits: Callable[..., Settings]) -> None:
-    with served(limits(connections=20)) as url:
+def test_the_longest_idle_connections_are_closed(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(max_connections=20)) as url:
         idle = [socket.create_connection(("127.0.0.1", port_of(url))) for _ in range(40)]
         assert httpx.get(f"{url}/livez").status_code == 200
-        assert eventually(lambda: Connection.count <= 21)
+        assert eventually(lambda: HeaderLimitProtocol.open_count <= 21)
         assert idle[0].recv(10) == b""
         for client in idle:
             client.close()
@@ -264,7 +271,7 @@ def test_idle_connections_make_room(limits: Callable[..., Settings]) -> None:
 
 @pytest.fixture
 def attacked(deployed: Path, tmp_path: Path) -> Iterator[Any]:
-    """A service that is sent large images by clients who do not stop."""
+    """A service that is overloaded with large images."""
     contents = [large_webp(39), many_scans(150), transparent_png(20)]
     options = ["--log", str(tmp_path / "log.sqlite"), "--grace", "6", "--workers", "2"]
     ended: list[bool] = []
@@ -276,7 +283,7 @@ def attacked(deployed: Path, tmp_path: Path) -> Iterator[Any]:
             except httpx.HTTPError:
                 time.sleep(0.05)
 
-    with running(deployed, *options) as started, ThreadPoolExecutor(8) as clients:
+    with run_service(deployed, *options) as started, ThreadPoolExecutor(8) as clients:
         for number in range(8):
             clients.submit(attack, started.url, number)
         try:
@@ -285,7 +292,7 @@ def attacked(deployed: Path, tmp_path: Path) -> Iterator[Any]:
             ended.append(True)
 
 
-def test_sigterm_ends_it_in_time_whatever_it_does(attacked: Any) -> None:
+def test_sigterm_stops_a_busy_service_within_the_grace_period(attacked: Any) -> None:
     process, port = attacked.process, attacked.port
     slow = [half_a_body(port) for _ in range(20)]
     time.sleep(1.5)

@@ -1,4 +1,4 @@
-"""The log of predictions: deleted, moved, full, growing; and what reads it."""
+"""The prediction log: deleted, moved or full files, retention, and its readers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from attacks import encoded
 from bundles import sha256
 from carbench.core.errors import CarbenchError
 from carbench.data.images.statistics import IMAGE_STATISTICS
-from carbench.deploy.bundle.folder import read_model
-from carbench.deploy.serve import log_window
-from carbench.deploy.serve.log import PredictionLog, Record, new_id
-from carbench.deploy.serve.log_window import read_window
+from carbench.deploy.bundle.exported_model import read_model
+from carbench.deploy.serve import recent_predictions
+from carbench.deploy.serve.prediction_log import PredictionLog, Record, new_id
+from carbench.deploy.serve.recent_predictions import read_recent_predictions
 from carbench.deploy.serve.retention import Retention
 from carbench.deploy.serve.settings import Settings
-from running import served
+from service_process import serve_in_thread
 from test_serve import IMAGE, post
 
 ORDINARY = encoded(IMAGE, "JPEG")
@@ -86,7 +86,7 @@ write(Path(sys.argv[1]), Path(sys.argv[2]))
 
 
 def write(path: Path, acknowledged: Path) -> None:
-    """Record from two threads until told to end; note when each record was acknowledged."""
+    """Record from two threads until stopped; write down when each record was acknowledged."""
     log = PredictionLog(path)
     ended = acknowledged.with_name("ended")
 
@@ -106,10 +106,10 @@ def write(path: Path, acknowledged: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [delete, delete_all, move, replace_by_another])
-def test_a_log_may_be_taken_away_while_workers_write(
+def test_the_log_can_be_deleted_or_moved_while_workers_write(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    """What is recorded afterwards is in the file that is then there; nothing is damaged."""
+    """Later records are in the new file, and no file is damaged."""
     folder = tmp_path / "log"
     folder.mkdir()
     path, noted = folder / "log.sqlite", [tmp_path / f"noted-{number}" for number in range(2)]
@@ -136,21 +136,21 @@ def test_a_log_may_be_taken_away_while_workers_write(
 
 
 def fill(log: PredictionLog) -> None:
-    """Let there be no space: SQLite says of its limit of pages what it says of a full disk."""
+    """Simulate a full disk by limiting the number of pages, which gives the same SQLite error."""
     connection = log._connection
     assert connection is not None
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_recovered_from(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path / "log.sqlite")
     fill(log)
     with pytest.raises(sqlite3.OperationalError, match="full"):
         log.append(record() for _ in range(1000))
     assert not ids(tmp_path / "log.sqlite")  # all or none
     log._connection.execute("PRAGMA max_page_count = 100000").fetchone()  # type: ignore[union-attr]
-    log.append([record()])  # it goes on by itself
+    log.append([record()])  # the log recovers by itself
     assert len(ids(tmp_path / "log.sqlite")) == 1
 
 
@@ -161,7 +161,7 @@ def test_a_service_that_cannot_record_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("carbench.deploy.serve.service.CHECKED", 0.0)
+    monkeypatch.setattr("carbench.deploy.serve.service.LOG_CHECK_SECONDS", 0.0)
     commit, full = PredictionLog._commit, [False]
 
     def commit_if_there_is_space(self: PredictionLog, *arguments: Any) -> None:
@@ -174,19 +174,19 @@ def test_a_service_that_cannot_record_is_not_ready(
     monkeypatch.setattr(PredictionLog, "_commit", commit_if_there_is_space)
     export = deployed / "results/export"
     settings = Settings(model=export, log=tmp_path / "log.sqlite")
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         full[0] = True
         with caplog.at_level(logging.ERROR, "carbench"):
             answer = post(url, ORDINARY)
             broken = httpx.get(f"{url}/readyz")
-        for path in ("/livez", "/metrics", "/v1/model"):  # which do not depend on it
+        for path in ("/livez", "/metrics", "/v1/model"):  # do not depend on the log
             assert httpx.get(url + path).status_code == 200
         full[0] = False
         assert httpx.get(f"{url}/readyz").status_code == 200
         assert post(url, ORDINARY).status_code == 200
     for refused in (answer, broken):
         assert refused.status_code == 503
-        assert "its disk is full" in refused.json()["detail"]
+        assert "the disk is full" in refused.json()["detail"]
     assert "log.sqlite: found that predictions cannot be recorded" in caplog.text
     assert len(ids(settings.log)) == 1
 
@@ -210,38 +210,47 @@ def test_the_oldest_rows_are_deleted(tmp_path: Path) -> None:
     assert Retention(path, 10, 1).enforce() > 0
 
 
-def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+def test_the_log_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path / "log.sqlite")
     log.append([record()])
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("log.sqlite*")}
     assert modes == {0o600}
 
 
-def test_a_window_is_read_along_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recent_predictions_are_read_with_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "log.sqlite"
     log = PredictionLog(path)
     now = time.time()
     log.append(record(str(number), now - 3600 * number) for number in range(100))
     log.append(replace(record("again"), id=new_id()) for _ in range(100))
-    assert len(read_window(path, "v1", None, None)) == 101  # a file sent again counts once
-    assert len(read_window(path, "v1", 10, None)) == 10
-    assert len(read_window(path, "v1", None, datetime.now(UTC) - timedelta(hours=4.5))) == 6
-    assert len(read_window(path, "another", None, None)) == 0
+    assert (
+        len(read_recent_predictions(path, "v1", None, None)) == 101
+    )  # a file sent again counts once
+    assert len(read_recent_predictions(path, "v1", 10, None)) == 10
+    assert (
+        len(read_recent_predictions(path, "v1", None, datetime.now(UTC) - timedelta(hours=4.5)))
+        == 6
+    )
+    assert len(read_recent_predictions(path, "another", None, None)) == 0
     with closing(sqlite3.connect(path)) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {log_window.QUERY}", ("v1", 0, 9)).fetchall()
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN {recent_predictions.QUERY}", ("v1", 0, 9)
+        ).fetchall()
     assert len(plan) == 1 and "USING INDEX predictions_by_time" in plan[0][3]
-    monkeypatch.setattr(log_window, "MOST_ROWS", 50)
-    assert len(read_window(path, "v1", None, None)) <= 50
+    monkeypatch.setattr(recent_predictions, "MAX_ROWS", 50)
+    assert len(read_recent_predictions(path, "v1", None, None)) <= 50
     with pytest.raises(CarbenchError, match="found nothing"):
-        read_window(tmp_path / "nowhere", "v1", None, None)
+        read_recent_predictions(tmp_path / "nowhere", "v1", None, None)
 
 
 @pytest.mark.slow
-def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> None:
+def test_images_are_stored_only_on_request(deployed: Path, tmp_path: Path) -> None:
     export = deployed / "results/export"
     for keep in (False, True):
         log = tmp_path / f"{keep}.sqlite"
-        with served(Settings(model=export, log=log, keep_images=keep)) as url:
+        with serve_in_thread(Settings(model=export, log=log, keep_images=keep)) as url:
             for size in (20, 30, 30):
                 content = encoded(IMAGE.resize((size, size)), "PNG")
                 assert post(url, content).status_code == 200
@@ -250,11 +259,11 @@ def test_the_log_has_numbers_and_no_images(deployed: Path, tmp_path: Path) -> No
         assert len(images) == 3
         assert (images[-1] == content) == keep
         assert keep or images == [None] * 3
-        assert len(read_window(log, read_model(export).version, None, None)) == 2
+        assert len(read_recent_predictions(log, read_model(export).version, None, None)) == 2
 
 
 @pytest.mark.slow
-def test_metrics_depend_on_neither_the_log_nor_the_test(
+def test_metrics_work_without_the_log_and_drift_detection(
     deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared = []
@@ -264,11 +273,11 @@ def test_metrics_depend_on_neither_the_log_nor_the_test(
         time.sleep(1)
         raise CarbenchError("x", found="a test that fails", expected="none", fix="none")
 
-    monkeypatch.setattr("carbench.deploy.serve.monitoring.compare", compare)
+    monkeypatch.setattr("carbench.deploy.serve.drift_monitor.detect_drift", compare)
     settings = Settings(
-        model=deployed / "results/export", log=tmp_path / "log.sqlite", monitor_seconds=0.2
+        model=deployed / "results/export", log=tmp_path / "log.sqlite", monitor_interval=0.2
     )
-    with served(settings) as url:
+    with serve_in_thread(settings) as url:
         assert post(url, ORDINARY).status_code == 200
         deadline = time.monotonic() + 10
         while not compared and time.monotonic() < deadline:
@@ -285,13 +294,13 @@ def test_metrics_depend_on_neither_the_log_nor_the_test(
 
 
 @pytest.mark.slow
-def test_monitoring_is_shared_and_ages(deployed: Path, tmp_path: Path) -> None:
-    """What one worker has compared the others show; its gauges are of the model that is served."""
+def test_workers_share_the_drift_result(deployed: Path, tmp_path: Path) -> None:
+    """The result of one worker is visible in all others, as gauges of the current model."""
     runtime = tmp_path / "runtime"
     runtime.mkdir()
     export = deployed / "results/export"
-    settings = Settings(model=export, log=tmp_path / "log.sqlite", runtime=runtime)
-    with served(settings) as first, served(settings) as second:
+    settings = Settings(model=export, log=tmp_path / "log.sqlite", runtime_folder=runtime)
+    with serve_in_thread(settings) as first, serve_in_thread(settings) as second:
         for size in range(20, 55):
             post(first, encoded(IMAGE.resize((size, size)), "PNG"))
         assert "carbench_drift" not in httpx.get(f"{second}/metrics").text

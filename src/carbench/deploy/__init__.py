@@ -1,1 +1,1 @@
-"""From the chosen model to a running service: export, bundle, service, drift."""
+"""Deployment of the chosen model: export, bundle, service, drift detection."""

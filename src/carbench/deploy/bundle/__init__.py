@@ -1,1 +1,1 @@
-"""The exported model as those who use it see it: the service, drift detection, benchmarks."""
+"""Reading and verifying an exported model folder."""

@@ -1,4 +1,4 @@
-"""What is recorded of images: numbers that cannot be turned back into them."""
+"""Observations of images for drift detection; images cannot be reconstructed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from carbench.core.tables import damaged, missing
 from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
-from carbench.deploy.bundle.folder import REFERENCE, Deployed, read_checked
+from carbench.deploy.bundle.exported_model import REFERENCE, ExportedModel, read_verified
 from carbench.models.onnx_classifier import OnnxModel
 
 
 @dataclass(frozen=True)
 class Observations:
-    """What is recorded of N images.
+    """Statistics and predictions of N images.
 
     Attributes:
-        statistics: (N,) float64 each, by the names of IMAGE_STATISTICS, in that order.
+        statistics: (N,) float64 for each name in IMAGE_STATISTICS, in that order.
         predicted: (N,) int64 class indices.
-        confidence: (N,) float64, the calibrated probability of the predicted class.
-        embedding: (N, D) float32, where the model sees the images.
+        confidence: (N,) float64, calibrated probability of the predicted class.
+        embedding: (N, D) float32, features of the model.
     """
 
     statistics: dict[str, NDArray[np.float64]]
@@ -38,62 +38,63 @@ class Observations:
 
 
 def observe(model: OnnxModel, batches: Iterable[NDArray[np.uint8]]) -> Observations:
-    """Return what is recorded of images (N, S, S, 3): statistics, and the model's predictions."""
-    seen = [(image_statistics(pixels), *model.predict(pixels)) for pixels in batches]
-    probabilities = np.concatenate([each for _, each, _ in seen])
+    """Compute the observations of batches of images (N, S, S, 3)."""
+    observed = [(image_statistics(pixels), *model.predict(pixels)) for pixels in batches]
+    statistics, probabilities, embeddings = zip(*observed, strict=True)
+    scores = np.concatenate(probabilities)
     return Observations(
-        {name: np.concatenate([each[name] for each, _, _ in seen]) for name in seen[0][0]},
-        probabilities.argmax(axis=1),
-        probabilities.max(axis=1).astype(np.float64),
-        np.concatenate([each for _, _, each in seen]),
+        {name: np.concatenate([each[name] for each in statistics]) for name in statistics[0]},
+        scores.argmax(axis=1),
+        scores.max(axis=1).astype(np.float64),
+        np.concatenate(embeddings),
     )
 
 
-# Members of the file, beside one for each statistic.
-OTHERS = ("predicted", "confidence", "embedding")
-# What numpy and zipfile raise at a damaged file: RuntimeError where it seems to be encrypted,
-# TypeError where it is a single array.
-UNREADABLE = (
+# Arrays in the file, in addition to one per statistic.
+PREDICTION_ARRAYS = ("predicted", "confidence", "embedding")
+# Exceptions of numpy and zipfile for a damaged file: RuntimeError if it appears encrypted,
+# TypeError if it is a single array.
+READ_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, EOFError, OSError),
     *(KeyError, RuntimeError, TypeError, ValueError),
 )
 
 
 def write_observations(path: Path, observations: Observations) -> None:
-    """Write an .npz, the same to the byte for the same content: numpy dates its members 1980."""
-    others = {name: getattr(observations, name) for name in OTHERS}
-    with path.open("wb") as file:  # a path alone would be given the ending .npz
-        np.savez(file, allow_pickle=False, **observations.statistics, **others)
+    """Write an .npz file; equal content gives equal bytes, as numpy dates all members 1980."""
+    predictions = {name: getattr(observations, name) for name in PREDICTION_ARRAYS}
+    with path.open("wb") as file:  # given a path, numpy would append .npz
+        np.savez(file, allow_pickle=False, **observations.statistics, **predictions)
 
 
-def read_reference(model: Deployed) -> Observations:
-    """Read the reference of an exported model.
+def read_reference(model: ExportedModel) -> Observations:
+    """Read and verify the reference observations of an exported model.
 
     Raises:
-        CarbenchError: there is none, or it is not the one that was exported.
+        CarbenchError: the file is missing or was changed after the export.
     """
-    read_checked(model, REFERENCE)
+    read_verified(model, REFERENCE)
     return read_observations(model.reference)
 
 
 def read_observations(path: Path) -> Observations:
-    """Read what :func:`write_observations` wrote.
+    """Read a file written by :func:`write_observations`.
 
     Raises:
-        CarbenchError: there is no such file, or it cannot be what was written.
+        CarbenchError: the file is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as members:
-            read = {name: members[name] for name in (*IMAGE_STATISTICS, *OTHERS)}
+            read = {name: members[name] for name in (*IMAGE_STATISTICS, *PREDICTION_ARRAYS)}
     except FileNotFoundError:
         raise missing(path) from None
-    except UNREADABLE as error:
+    except READ_ERRORS as error:
         raise damaged(path, f"no readable observations ({error})") from None
     shapes = {name: column.shape for name, column in read.items()}
     *count, _ = shapes.pop("embedding") or (None,)
     if any(shape != tuple(count) for shape in shapes.values()):
-        raise damaged(path, "columns of different lengths")
+        raise damaged(path, "arrays of different lengths")
     if not all(np.isfinite(column).all() for column in read.values()):
-        raise damaged(path, "numbers that are not finite")
+        raise damaged(path, "non-finite numbers")
     statistics = {name: read[name] for name in IMAGE_STATISTICS}
-    return Observations(statistics, **{name: read[name] for name in OTHERS})
+    return Observations(statistics, **{name: read[name] for name in PREDICTION_ARRAYS})

@@ -1,1 +1,1 @@
-"""Whether new images are still like those that the model was tested on."""
+"""Drift detection: whether new images differ from the validation images."""

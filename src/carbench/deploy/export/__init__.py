@@ -1,1 +1,1 @@
-"""Makes of a trained checkpoint what others' tools load (stage export)."""
+"""Export of a trained checkpoint to ONNX and timm formats (stage export)."""

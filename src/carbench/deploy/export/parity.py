@@ -1,4 +1,4 @@
-"""Whether the exported model says of every test image what the trained one says."""
+"""Parity check: the exported and the trained model predict the same for all test images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Probabilities = NDArray[Any]
 
 @dataclass(frozen=True)
 class Parity:
-    """How two models agree on the same images.
+    """Agreement of two models on the same images.
 
     Attributes:
-        images: how many there are.
-        same_top1: of how many both predict the same class, and that which stage evaluate wrote.
-        largest_difference: of any probability.
-        tolerance: what that difference may be, at most.
+        images: number of images.
+        same_top1: number of images for which both models, and stage evaluate, predict the same
+            class.
+        largest_difference: largest difference of any probability.
+        tolerance: maximum permitted difference.
     """
 
     images: int
@@ -31,7 +32,7 @@ class Parity:
     tolerance: float
 
 
-def compare_models(
+def measure_parity(
     exported: Probabilities, trained: Probabilities, evaluated: list[int], tolerance: float
 ) -> Parity:
     """Compare the probabilities (N, K) of both models, and the N predictions of stage evaluate."""
@@ -42,21 +43,21 @@ def compare_models(
     )
 
 
-def refuse_difference(parity: Parity, run: Path) -> None:
-    """Raise :class:`CarbenchError` if the exported model is not the trained one."""
+def require_parity(parity: Parity, run: Path) -> None:
+    """Raise :class:`CarbenchError` if the exported and the trained model disagree."""
     if parity.same_top1 < parity.images:
         raise CarbenchError(
             run,
-            found=f"another class for {parity.images - parity.same_top1} of {parity.images} "
-            "test images once it was exported",
-            expected="the class that stage evaluate wrote, for every image",
+            found=f"a different class for {parity.images - parity.same_top1} of {parity.images} "
+            "test images after the export",
+            expected="the class that stage evaluate predicted, for every image",
             fix="evaluate on the CPU (evaluate.device: cpu), or export another seed",
         )
     if parity.largest_difference > parity.tolerance:
         raise CarbenchError(
             "params.yaml",
             key="export.tolerance",
-            found=f"a probability that is {parity.largest_difference:.2g} off after the export",
+            found=f"a probability that differs by {parity.largest_difference:.2g} after the export",
             expected=f"at most {parity.tolerance:.2g}",
-            fix="raise export.tolerance if you can live with that",
+            fix="increase export.tolerance if this difference is acceptable",
         )

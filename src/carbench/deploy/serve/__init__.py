@@ -1,1 +1,1 @@
-"""The exported model as a service: HTTP, a page, a log of predictions, monitoring."""
+"""The HTTP service: prediction API, web page, prediction log, monitoring."""

@@ -1,4 +1,4 @@
-"""Predicting in threads that can be stopped, and recording what was predicted."""
+"""Inference in cancellable threads; conversion of predictions to log records and responses."""
 
 from __future__ import annotations
 
@@ -14,75 +14,75 @@ import onnxruntime
 
 from carbench.data.images.statistics import image_statistics
 from carbench.deploy.bundle.loading import Bundle
-from carbench.deploy.serve.decoding import Shrunk
-from carbench.deploy.serve.log import Record, new_id
+from carbench.deploy.serve.decode_pool import DecodedImage
+from carbench.deploy.serve.prediction_log import Record, new_id
 from carbench.deploy.serve.settings import Settings
 from carbench.evaluation.conformal import prediction_sets
 
 Result = TypeVar("Result")
-# Classes of a prediction that are recorded.
-RECORDED = 3
-ANIMATED = "The file holds several images; the first was used."
+# Number of most probable classes that are recorded.
+TOP_RECORDED = 3
+ANIMATED = "The file contains several images; the first one was used."
 
 
-class Threads:
-    """Threads for what blocks, a turn after the other; what is not needed any more is stopped."""
+class InferenceThreads:
+    """Thread pool for inference whose running jobs can be stopped."""
 
     def __init__(self, count: int) -> None:
         self._executor = ThreadPoolExecutor(count, "inference")
-        self._turns = asyncio.Semaphore(count)
+        self._slots = asyncio.Semaphore(count)
         self._running: set[onnxruntime.RunOptions] = set()
 
     async def run(self, work: Callable[[onnxruntime.RunOptions], Result]) -> Result:
-        """Do work in a thread, when it is its turn; if cancelled, stop ONNX Runtime in it."""
-        await self._turns.acquire()
+        """Run a function in the next free thread; if cancelled, stop ONNX Runtime in it."""
+        await self._slots.acquire()
         options = onnxruntime.RunOptions()
         self._running.add(options)
         try:
             future = asyncio.get_running_loop().run_in_executor(self._executor, work, options)
         except BaseException:
-            self._turns.release()
+            self._slots.release()
             raise
 
         def ended(_: object) -> None:
             self._running.discard(options)
-            self._turns.release()
+            self._slots.release()
 
         future.add_done_callback(ended)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             options.terminate = True
-            # Nobody will ask for what it raises.
+            # Its exception is not needed.
             future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             raise
 
     def close(self) -> None:
-        """Stop what is running, and begin nothing."""
+        """Stop running jobs and cancel waiting ones."""
         for options in self._running:
             options.terminate = True
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def predict(
-    bundle: Bundle, shrunk: list[Shrunk], settings: Settings, options: onnxruntime.RunOptions
+def predict_images(
+    bundle: Bundle, decoded: list[DecodedImage], settings: Settings, options: onnxruntime.RunOptions
 ) -> list[tuple[Record, dict[str, Any]]]:
-    """Return for each image what is recorded and what is answered.
+    """Return the log record and the response for each image.
 
-    The answer lacks ``top``, which depends on how many classes were asked for; it has all of them
-    as ``ranked``.
+    The response has all classes as ``ranked`` instead of ``top``, which depends on the number of
+    classes that the client requested.
     """
-    pixels = np.stack([each.pixels for each in shrunk])
-    began = time.perf_counter()
+    pixels = np.stack([each.pixels for each in decoded])
+    started = time.perf_counter()
     probabilities, embeddings = bundle.classifier.predict(pixels, options)
-    model_ms = round(1000 * (time.perf_counter() - began), 3)
+    model_ms = round(1000 * (time.perf_counter() - started), 3)
     statistics = image_statistics(pixels)
     model, now = bundle.model, time.time()
     classes, threshold, member = model.classes, model.threshold, model.set_threshold
     confidences = probabilities.max(axis=1)
     sets = None if member is None else prediction_sets(probabilities, member)
-    found = []
-    for row, each in enumerate(shrunk):
+    results = []
+    for row, each in enumerate(decoded):
         order = np.argsort(-probabilities[row], kind="stable").tolist()
         ranked = [(classes[index], round(float(probabilities[row, index]), 6)) for index in order]
         record = Record(
@@ -90,14 +90,14 @@ def predict(
             time=now,
             model=model.version,
             sha256=hashlib.sha256(each.content).hexdigest(),
-            top=ranked[:RECORDED],
+            top=ranked[:TOP_RECORDED],
             predicted=order[0],
             confidence=float(confidences[row]),
-            statistics={name: float(all_[row]) for name, all_ in statistics.items()},
+            statistics={name: float(values[row]) for name, values in statistics.items()},
             embedding=embeddings[row].tobytes(),
             image=each.content if settings.keep_images else None,
         )
-        answer = {
+        response = {
             "id": record.id,
             "model": model.version,
             "ranked": ranked,
@@ -109,5 +109,5 @@ def predict(
             "notes": [ANIMATED] if each.facts["animated"] else [],
             "milliseconds": {"decode": each.milliseconds, "model": model_ms},
         }
-        found.append((record, answer))
-    return found
+        results.append((record, response))
+    return results

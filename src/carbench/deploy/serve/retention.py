@@ -1,4 +1,4 @@
-"""Retention: deleting the oldest predictions from the log, a little at a time."""
+"""Log retention: deleting the oldest predictions in small batches."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from carbench.deploy.serve.log import PATIENCE, explained
+from carbench.deploy.serve.prediction_log import BUSY_TIMEOUT, log_errors
 
-# Rows of a transaction: those who record predictions wait for it.
-AT_A_TIME = 1000
-# Pages that are given back to the disk after a deletion, in a transaction of their own.
-PAGES = 1000
-OLDEST = "id IN (SELECT id FROM predictions ORDER BY id LIMIT ?)"
+# Rows per transaction; writers wait for it.
+BATCH_ROWS = 1000
+# Pages per transaction that are returned to the file system after a deletion.
+BATCH_PAGES = 1000
+OLDEST_ROWS = "id IN (SELECT id FROM predictions ORDER BY id LIMIT ?)"
 
 
 class Retention:
-    """Keeps the newest rows, and none beyond an age.
+    """Retention policy: a maximum number of rows and a maximum age.
 
     Args:
         path: the log.
-        rows: to keep; 0 keeps all.
-        days: to keep; 0 keeps all.
+        rows: number of newest rows to keep; 0 keeps all.
+        days: age in days up to which rows are kept; 0 keeps all.
     """
 
     def __init__(self, path: Path, rows: int, days: float) -> None:
@@ -31,7 +31,7 @@ class Retention:
         self._days = days
 
     def enforce(self) -> int:
-        """Delete what is too much or too old; return how many rows.
+        """Delete excess and expired rows; return their number.
 
         Raises:
             CarbenchError: the log cannot be read or written.
@@ -40,33 +40,33 @@ class Retention:
             return 0
         deleted = 0
         with (
-            explained(self._path),
-            closing(sqlite3.connect(self._path, PATIENCE, isolation_level=None)) as connection,
+            log_errors(self._path),
+            closing(sqlite3.connect(self._path, BUSY_TIMEOUT, isolation_level=None)) as connection,
         ):
             if self._days:
-                # Ids begin with the time, so that the oldest rows are found without a scan.
+                # Ids start with the time, so that this needs no full scan.
                 before = f"{max(time.time_ns() - int(self._days * 86_400e9), 0):016x}"
-                query = f"DELETE FROM predictions WHERE id < ? AND {OLDEST}"
-                while count := connection.execute(query, (before, AT_A_TIME)).rowcount:
+                query = f"DELETE FROM predictions WHERE id < ? AND {OLDEST_ROWS}"
+                while count := connection.execute(query, (before, BATCH_ROWS)).rowcount:
                     deleted += count
             if self._rows:
-                # Counted along the index, 60 bytes a row.
-                (found,) = connection.execute(
+                # Counted in the index, which has 60 bytes per row.
+                (row_count,) = connection.execute(
                     "SELECT count(*) FROM predictions INDEXED BY predictions_by_time"
                 ).fetchone()
-                query = f"DELETE FROM predictions WHERE {OLDEST}"
-                for done in range(0, found - self._rows, AT_A_TIME):
-                    too_many = min(found - self._rows - done, AT_A_TIME)
-                    deleted += connection.execute(query, (too_many,)).rowcount
+                query = f"DELETE FROM predictions WHERE {OLDEST_ROWS}"
+                for start in range(0, row_count - self._rows, BATCH_ROWS):
+                    excess = min(row_count - self._rows - start, BATCH_ROWS)
+                    deleted += connection.execute(query, (excess,)).rowcount
             if deleted:
-                self._give_back(connection)
+                self._shrink_file(connection)
         return deleted
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        """Shrink the file. A log that an older version has made keeps its size for new rows."""
+    def _shrink_file(self, connection: sqlite3.Connection) -> None:
+        """Shrink the file. A log without auto_vacuum, from an older version, keeps its size."""
         while True:
             (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-            connection.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+            connection.execute(f"PRAGMA incremental_vacuum({BATCH_PAGES})").fetchall()
             (left,) = connection.execute("PRAGMA freelist_count").fetchone()
             if left == 0 or left == free:
                 return

@@ -1,11 +1,12 @@
-"""The routes of the API, below ``/v1`` and without it."""
+"""Routes of the HTTP API."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -13,112 +14,130 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from carbench.core.errors import CarbenchError
-from carbench.deploy.bundle.about import ModelAbout
-from carbench.deploy.drift.page import as_json, render
+from carbench.deploy.bundle.model_metadata import ModelMetadata
+from carbench.deploy.drift.report import drift_json, render_report
 from carbench.deploy.serve import metrics
-from carbench.deploy.serve.answers import BatchAnswer, Classes, DriftReport, Prediction, State
-from carbench.deploy.serve.problems import Problem, of_kind, problem, responses
-from carbench.deploy.serve.receiving import Receiving
-from carbench.deploy.serve.refusals import RETRY, RefusedError
-from carbench.deploy.serve.service import Service
-from carbench.deploy.serve.uploads import described, read_images
+from carbench.deploy.serve.problem_details import (
+    Problem,
+    problem_response,
+    problem_responses,
+    raw_response,
+)
+from carbench.deploy.serve.request_bodies import BodyReceiver
+from carbench.deploy.serve.request_errors import RETRY_HEADERS, RejectedRequestError
+from carbench.deploy.serve.schemas import (
+    BatchPrediction,
+    ClassList,
+    DriftReport,
+    HealthStatus,
+    Prediction,
+)
+from carbench.deploy.serve.service import PredictionService
+from carbench.deploy.serve.uploads import image_body_schema, read_images
 
 Result = TypeVar("Result")
 log = logging.getLogger("carbench")
 MONITORING_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-REFUSALS = responses(400, 401, 403, 408, 413, 415, 421, 422, 431, 503)
-PAGE: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES = problem_responses(400, 401, 403, 408, 413, 415, 421, 422, 431, 503)
+HTML_RESPONSE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/html": {"schema": {"type": "string"}}}}
 }
-TopK = Annotated[int, Query(ge=1, le=1000, description="classes in `top`, at most")]
+TopK = Annotated[int, Query(ge=1, le=1000, description="maximum number of classes in `top`")]
 
 
-def prediction_routes(service: Service, receiving: Receiving) -> APIRouter:
-    """Return the routes that have a version in their path."""
+def prediction_routes(service: PredictionService, receiver: BodyReceiver) -> APIRouter:
+    """Return the versioned routes."""
     router = APIRouter(tags=["model"])
 
     @router.post(
         "/predict",
         response_model=Prediction,
-        responses=REFUSALS,
-        openapi_extra=described("image", many=False),
-        summary="What an image shows",
+        responses=ERROR_RESPONSES,
+        openapi_extra=image_body_schema("image", many=False),
+        summary="Classify an image",
     )
     async def predict(request: Request, top_k: TopK = 3) -> Response:
         started = time.perf_counter()
-        async with read_images(request, receiving, "image", 1) as contents, _counted(service) as to:
-            answer = await _unless_left(request, service.answer(contents[0], to))
-        return JSONResponse(_finished(answer, top_k, started))
+        async with (
+            read_images(request, receiver, "image", 1) as contents,
+            _admit_request(service) as deadline,
+        ):
+            response = await _cancel_on_disconnect(request, service.predict(contents[0], deadline))
+        return JSONResponse(_complete(response, top_k, started))
 
     @router.post(
         "/predict_batch",
-        response_model=BatchAnswer,
-        responses=REFUSALS,
-        openapi_extra=described("images", many=True),
-        summary="What several images show",
+        response_model=BatchPrediction,
+        responses=ERROR_RESPONSES,
+        openapi_extra=image_body_schema("images", many=True),
+        summary="Classify several images",
     )
     async def predict_batch(request: Request, top_k: TopK = 3) -> Response:
         started = time.perf_counter()
-        most = service.settings.most_images
+        max_images = service.settings.max_batch_images
         async with (
-            read_images(request, receiving, "images", most) as contents,
-            _counted(service) as to,
+            read_images(request, receiver, "images", max_images) as contents,
+            _admit_request(service) as deadline,
         ):
-            answers = await _unless_left(request, service.answer_all(contents, to))
+            responses = await _cancel_on_disconnect(
+                request, service.predict_batch(contents, deadline)
+            )
         entries = [
-            Problem.of(answer.status, str(answer)).model_dump()
-            if isinstance(answer, RefusedError)
-            else _finished(answer, top_k, started)
-            for answer in answers
+            Problem.of(response.status, str(response)).model_dump()
+            if isinstance(response, RejectedRequestError)
+            else _complete(response, top_k, started)
+            for response in responses
         ]
         return JSONResponse({"predictions": entries})
 
-    @router.get("/classes", summary="The classes that the model knows")
-    async def classes() -> Classes:
-        return Classes(classes=service.bundle.model.classes)
+    @router.get("/classes", summary="Classes of the model")
+    async def classes() -> ClassList:
+        return ClassList(classes=service.bundle.model.classes)
 
     @router.get(
         "/model",
         response_model_exclude_unset=True,
-        summary="What the model is, how good, and from what",
+        summary="Model metadata: evaluation, decision thresholds and provenance",
     )
-    async def model() -> ModelAbout:
-        return service.bundle.model.about
+    async def model() -> ModelMetadata:
+        return service.bundle.model.metadata
 
     return router
 
 
-def operation_routes(service: Service, state: dict[str, bool]) -> APIRouter:
-    """Return the routes for those who run the service.
+def operation_routes(service: PredictionService, state: dict[str, bool]) -> APIRouter:
+    """Return the routes for operating the service: health, metrics, monitoring.
 
     Args:
-        service: what is run.
-        state: whether the model has answered once, as ``ready``.
+        service: the service.
+        state: ``ready`` is whether the model has made its first prediction.
     """
     router = APIRouter(tags=["operation"])
 
-    @router.get("/livez", summary="Whether the process is alive")
-    async def livez() -> State:
-        return State(status="alive")
+    @router.get("/livez", summary="Liveness")
+    async def livez() -> HealthStatus:
+        return HealthStatus(status="alive")
 
     @router.get(
         "/readyz",
-        response_model=State,
-        responses=responses(503),
-        summary="Whether the model has answered once and predictions can be recorded",
+        response_model=HealthStatus,
+        responses=problem_responses(503),
+        summary="Readiness: the model is loaded and predictions can be recorded",
     )
     async def readyz() -> Response:
         if not state["ready"]:
-            return problem(503, "The model has not answered yet.", RETRY)
+            return problem_response(503, "The model is still loading.", RETRY_HEADERS)
         failure = await service.log_failure()
         if failure is not None:
-            return problem(503, f"Predictions cannot be recorded: {failure}.", RETRY)
+            return problem_response(
+                503, f"Predictions cannot be recorded: {failure}.", RETRY_HEADERS
+            )
         return JSONResponse({"status": "ready"})
 
-    @router.get("/metrics", responses=of_kind("text/plain"), summary="For Prometheus")
+    @router.get("/metrics", responses=raw_response("text/plain"), summary="Prometheus metrics")
     async def prometheus() -> Response:
-        # Of what is known: neither the log is read nor a test made.
-        current = metrics.ModelState(service.bundle.model.version, *service.monitor.latest())
+        # Uses the latest drift result; reads no log and runs no tests.
+        current = metrics.ModelCollector(service.bundle.model.version, *service.monitor.latest())
         return Response(metrics.exposition(current), media_type=metrics.CONTENT_TYPE_LATEST)
 
     comparison: asyncio.Task[Any] | None = None
@@ -126,92 +145,88 @@ def operation_routes(service: Service, state: dict[str, bool]) -> APIRouter:
     @router.get(
         "/monitoring",
         response_model=DriftReport,
-        responses=PAGE | responses(422, 503),
-        summary="Whether images have changed, and by how much",
+        responses=HTML_RESPONSE | problem_responses(422, 503),
+        summary="Drift report of the newest images",
     )
     async def monitoring(
         request: Request,
-        form: Annotated[Literal["html", "json"] | None, Query(alias="format")] = None,
+        output_format: Annotated[Literal["html", "json"] | None, Query(alias="format")] = None,
     ) -> Response:
         nonlocal comparison
         monitor, version = service.monitor, service.bundle.model.version
-        if comparison is None or comparison.done():  # those who ask at a time share one
-            comparison = asyncio.create_task(asyncio.to_thread(monitor.look))
+        if comparison is None or comparison.done():  # shared by concurrent requests
+            comparison = asyncio.create_task(asyncio.to_thread(monitor.refresh))
         try:
             drift = await asyncio.shield(comparison)
         except CarbenchError as error:
             log.error("%s", error)
-            sentence = "Images could not be compared; the service's own output says why."
-            return problem(503, sentence, RETRY)
-        asked = form or (
+            message = "Drift detection failed; the output of the service has the reason."
+            return problem_response(503, message, RETRY_HEADERS)
+        media = output_format or (
             "json" if "application/json" in request.headers.get("accept", "") else "html"
         )
-        if asked == "json":
-            return JSONResponse(as_json(drift, version))
-        html = await asyncio.to_thread(render, drift, version)
+        if media == "json":
+            return JSONResponse(drift_json(drift, version))
+        html = await asyncio.to_thread(render_report, drift, version)
         return HTMLResponse(html, headers={"Content-Security-Policy": MONITORING_POLICY})
 
-    @router.get("/example", responses=of_kind("image/jpeg") | responses(404), summary="An image")
+    @router.get(
+        "/example",
+        responses=raw_response("image/jpeg") | problem_responses(404),
+        summary="Example image",
+    )
     async def example() -> Response:
         content = service.bundle.example
         if content is None:
-            return problem(404, "This model has no example.")
+            return problem_response(404, "This model has no example image.")
         return Response(content, media_type="image/jpeg")
 
     return router
 
 
-class _counted:  # noqa: N801  a context manager, used as a function
-    """Let a request in, and keep the gauge."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._admitted = service.admitted()
-
-    async def __aenter__(self) -> float:
-        deadline = await self._admitted.__aenter__()
-        metrics.IN_WORK.set(self._service.in_work)
-        return deadline
-
-    async def __aexit__(self, *error: Any) -> None:
-        try:
-            await self._admitted.__aexit__(*error)
-        finally:
-            metrics.IN_WORK.set(self._service.in_work)
+@asynccontextmanager
+async def _admit_request(service: PredictionService) -> AsyncIterator[float]:
+    """Admit a request, and update the gauge of requests in progress; yield the deadline."""
+    try:
+        async with service.admit() as deadline:
+            metrics.IN_PROGRESS.set(service.in_progress)
+            yield deadline
+    finally:
+        metrics.IN_PROGRESS.set(service.in_progress)
 
 
-async def _unless_left(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of work; cancel it when the client leaves.
+async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Await a coroutine; cancel it when the client disconnects.
 
     Raises:
-        ClientDisconnect: the client left.
+        ClientDisconnect: the client closed the connection.
     """
 
-    async def left() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    working, leaving = asyncio.create_task(work), asyncio.create_task(left())
+    working, disconnecting = asyncio.create_task(work), asyncio.create_task(disconnected())
     try:
-        await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([working, disconnecting], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnecting):
             task.cancel()
 
 
-def _finished(answer: dict[str, Any], top_k: int, started: float) -> dict[str, Any]:
-    """Return an answer with its most probable classes and total time, counted in the metrics."""
-    ranked = answer["ranked"]
+def _complete(response: dict[str, Any], top_k: int, started: float) -> dict[str, Any]:
+    """Complete a response with ``top`` and the total time, and update the metrics."""
+    ranked = response["ranked"]
     best, probability = ranked[0]
     metrics.PREDICTIONS.labels(best).inc()
     metrics.CONFIDENCE.observe(probability)
-    if answer["sure"] is False:
+    if response["sure"] is False:
         metrics.UNSURE.inc()
     top = [{"class": name, "probability": share} for name, share in ranked[:top_k]]
-    answer["milliseconds"]["total"] = round(1000 * (time.perf_counter() - started), 3)
-    return {"id": answer["id"], "model": answer["model"], "top": top} | {
-        key: value for key, value in answer.items() if key != "ranked"
+    response["milliseconds"]["total"] = round(1000 * (time.perf_counter() - started), 3)
+    return {"id": response["id"], "model": response["model"], "top": top} | {
+        key: value for key, value in response.items() if key != "ranked"
     }

@@ -1,4 +1,4 @@
-"""From image files to recorded answers: what a worker does with a request, within its deadline."""
+"""The prediction service of a worker: decode, predict and record, within the deadline."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ import numpy as np
 import onnxruntime
 
 from carbench.deploy.bundle.loading import Bundle, load_bundle
-from carbench.deploy.serve.decoding import Decoders, Shrunk
-from carbench.deploy.serve.inference import Threads, predict
-from carbench.deploy.serve.log import PredictionLog, Record, explained, reason
-from carbench.deploy.serve.monitoring import Monitor
-from carbench.deploy.serve.refusals import BUSY, LATE, RefusedError
+from carbench.deploy.serve.decode_pool import DecodedImage, ImageDecoder
+from carbench.deploy.serve.drift_monitor import DriftMonitor
+from carbench.deploy.serve.inference import InferenceThreads, predict_images
+from carbench.deploy.serve.prediction_log import PredictionLog, Record, failure_reason, log_errors
+from carbench.deploy.serve.request_errors import BUSY_MESSAGE, TIMEOUT_MESSAGE, RejectedRequestError
 from carbench.deploy.serve.settings import Settings
 
-# Images that are predicted at a time: between them a request can be stopped, and others have their
-# turn.
-CHUNK = 8
-# Seconds for which the result of a check of the log holds.
-CHECKED = 2.0
-# Seconds between sentences about the log in the service's own output.
-QUIET = 60.0
+# Images per inference call. Between calls a request can be cancelled, and others proceed.
+BATCH_SIZE = 8
+# Seconds for which the result of a log check is reused.
+LOG_CHECK_SECONDS = 2.0
+# Minimum seconds between two messages about a log failure.
+LOG_ERROR_INTERVAL = 60.0
 log = logging.getLogger("carbench")
 
 
-class Service:
-    """A model, its decoders and the log of what it predicted.
+class PredictionService:
+    """A model, its decoding processes and the prediction log.
 
     Raises:
         CarbenchError: the model or the log cannot be used.
@@ -43,42 +42,42 @@ class Service:
         self.settings = settings
         self.folder = Path(os.path.realpath(settings.model))
         self.bundle = load_bundle(self.folder, settings.int8)
-        with explained(settings.log):
+        with log_errors(settings.log):
             self._log = PredictionLog(settings.log)
-        self.monitor = Monitor(self.bundle, settings, self._log.check)
-        self._decoders = Decoders(settings)
-        self._threads: Threads | None = None
-        self._in_work = 0
+        self.monitor = DriftMonitor(self.bundle, settings, self._log.check)
+        self._decoder = ImageDecoder(settings)
+        self._threads: InferenceThreads | None = None
+        self._in_progress = 0
         self._log_failure: str | None = None
         self._log_checked = 0.0
-        self._log_told = 0.0
+        self._log_reported = 0.0
 
     @property
-    def in_work(self) -> int:
-        """Requests that are being answered."""
-        return self._in_work
+    def in_progress(self) -> int:
+        """Number of requests in progress."""
+        return self._in_progress
 
     async def start(self) -> None:
-        """Start decoding processes and threads, and answer once without recording it.
+        """Start decoding processes and threads, and make an unrecorded first prediction.
 
         Raises:
-            RefusedError: the decoding processes do not work.
+            RejectedRequestError: the decoding processes do not work.
         """
-        self._threads = Threads(self.settings.threads)
-        await self._decoders.start()
+        self._threads = InferenceThreads(self.settings.threads)
+        await self._decoder.start()
         await self._warm_up(self.bundle)
 
     def close(self) -> None:
-        """End processes and threads, whatever they are doing."""
-        self._decoders.close()
+        """Stop all processes and threads."""
+        self._decoder.close()
         if self._threads is not None:
             self._threads.close()
         self._log.close()
 
     async def replace(self, bundle: Bundle) -> None:
-        """Serve another model from now on; requests that have begun end with the old one."""
+        """Switch to another model; requests in progress finish with the old one."""
         await self._warm_up(bundle)
-        self.monitor = Monitor(bundle, self.settings, self._log.check)
+        self.monitor = DriftMonitor(bundle, self.settings, self._log.check)
         self.bundle = bundle
 
     async def _warm_up(self, bundle: Bundle) -> None:
@@ -86,100 +85,102 @@ class Service:
         pixels = np.zeros((1, size, size, 3), np.uint8)
         if bundle.example is not None:
             deadline = time.monotonic() + 60
-            pixels = (await self._decoders.shrink(bundle.example, bundle.model, deadline)).pixels
+            pixels = (await self._decoder.decode(bundle.example, bundle.model, deadline)).pixels
             pixels = pixels[None]
         await asyncio.to_thread(bundle.classifier.predict, pixels)
 
     @asynccontextmanager
-    async def admitted(self) -> AsyncIterator[float]:
-        """Let a request in whose body has arrived; yield its deadline, of time.monotonic.
+    async def admit(self) -> AsyncIterator[float]:
+        """Admit a request whose body has arrived; yield its deadline, in terms of time.monotonic.
 
         Raises:
-            RefusedError: too many others are in work, or the deadline has passed.
+            RejectedRequestError: too many requests are in progress, or the deadline has passed.
         """
-        if self._in_work >= self.settings.waiting:
-            raise RefusedError(503, BUSY)
-        self._in_work += 1
+        if self._in_progress >= self.settings.max_in_progress:
+            raise RejectedRequestError(503, BUSY_MESSAGE)
+        self._in_progress += 1
         try:
             async with asyncio.timeout(self.settings.deadline):
                 yield time.monotonic() + self.settings.deadline
         except TimeoutError:
-            raise RefusedError(503, LATE) from None
+            raise RejectedRequestError(503, TIMEOUT_MESSAGE) from None
         finally:
-            self._in_work -= 1
+            self._in_progress -= 1
 
-    async def answer(self, content: bytes, deadline: float) -> dict[str, Any]:
-        """Return the answer for an image file, recorded.
+    async def predict(self, content: bytes, deadline: float) -> dict[str, Any]:
+        """Classify an image file and record the prediction.
 
         Raises:
-            RefusedError: there is none.
+            RejectedRequestError: the image cannot be classified, or nothing can be recorded.
         """
         bundle = self.bundle
-        shrunk = await self._decoders.shrink(content, bundle.model, deadline)
-        (answer,) = await self._predict(bundle, [shrunk])
-        return answer
+        decoded = await self._decoder.decode(content, bundle.model, deadline)
+        (response,) = await self._predict(bundle, [decoded])
+        return response
 
-    async def answer_all(
+    async def predict_batch(
         self, contents: list[bytes], deadline: float
-    ) -> list[dict[str, Any] | RefusedError]:
-        """Return an answer for each image file, or why there is none, in their order.
+    ) -> list[dict[str, Any] | RejectedRequestError]:
+        """Classify image files; return a response or an error for each, in order.
 
         Raises:
-            RefusedError: together they are too much, or nothing can be recorded.
+            RejectedRequestError: the images together exceed the limits, or nothing can be recorded.
         """
         bundle = self.bundle
-        shrunk: list[Shrunk | RefusedError] = []
-        async with self._decoders.admit(contents, bundle.model, deadline):
+        decoded: list[DecodedImage | RejectedRequestError] = []
+        async with self._decoder.reserve(contents, bundle.model, deadline):
             for content in contents:
                 try:
-                    shrunk.append(
-                        await self._decoders.shrink(content, bundle.model, deadline, admitted=True)
+                    decoded.append(
+                        await self._decoder.decode(content, bundle.model, deadline, reserved=True)
                     )
-                except RefusedError as refused:
-                    if refused.status == 503:
+                except RejectedRequestError as error:
+                    if error.status == 503:
                         raise
-                    shrunk.append(refused)
-        whole = [each for each in shrunk if isinstance(each, Shrunk)]
-        answers = iter(await self._predict(bundle, whole) if whole else [])
-        return [each if isinstance(each, RefusedError) else next(answers) for each in shrunk]
+                    decoded.append(error)
+        images = [each for each in decoded if isinstance(each, DecodedImage)]
+        responses = iter(await self._predict(bundle, images) if images else [])
+        return [
+            each if isinstance(each, RejectedRequestError) else next(responses) for each in decoded
+        ]
 
-    async def _predict(self, bundle: Bundle, shrunk: list[Shrunk]) -> list[dict[str, Any]]:
-        """Return answers, all of them recorded; if cancelled, none is."""
+    async def _predict(self, bundle: Bundle, decoded: list[DecodedImage]) -> list[dict[str, Any]]:
+        """Return responses and record them; if cancelled, nothing is recorded."""
         assert self._threads is not None
         records: list[Record] = []
-        answers: list[dict[str, Any]] = []
-        for start in range(0, len(shrunk), CHUNK):
-            last = start + CHUNK >= len(shrunk)
+        responses: list[dict[str, Any]] = []
+        for start in range(0, len(decoded), BATCH_SIZE):
+            last = start + BATCH_SIZE >= len(decoded)
 
             def work(
                 options: onnxruntime.RunOptions, start: int = start, last: bool = last
             ) -> None:
-                chunk = shrunk[start : start + CHUNK]
-                for record, answer in predict(bundle, chunk, self.settings, options):
+                chunk = decoded[start : start + BATCH_SIZE]
+                for record, response in predict_images(bundle, chunk, self.settings, options):
                     records.append(record)
-                    answers.append(answer)
+                    responses.append(response)
                 if last and not options.terminate:
                     self._record(records)
 
             await self._threads.run(work)
-        return answers
+        return responses
 
     def _record(self, records: list[Record]) -> None:
         """Write records to the log."""
         try:
             self._log.append(records)
         except Exception as error:
-            self._note_log(error)
-            raise RefusedError(
+            self._set_log_status(error)
+            raise RejectedRequestError(
                 503,
-                f"The prediction could not be recorded, and is therefore not given: "
-                f"{reason(error)}.",
+                f"The prediction could not be recorded and is therefore withheld: "
+                f"{failure_reason(error)}.",
             ) from None
-        self._note_log(None)
+        self._set_log_status(None)
 
     async def log_failure(self) -> str | None:
-        """Return why predictions cannot be recorded now; None: they can. Checked by writing."""
-        if time.monotonic() - self._log_checked > CHECKED:
+        """Return why predictions cannot be recorded; None if they can. Checked by writing."""
+        if time.monotonic() - self._log_checked > LOG_CHECK_SECONDS:
             await asyncio.to_thread(self._check_log)
         return self._log_failure
 
@@ -187,17 +188,17 @@ class Service:
         try:
             self._log.check()
         except Exception as error:
-            self._note_log(error)
+            self._set_log_status(error)
         else:
-            self._note_log(None)
+            self._set_log_status(None)
 
-    def _note_log(self, error: Exception | None) -> None:
+    def _set_log_status(self, error: Exception | None) -> None:
         self._log_checked = time.monotonic()
-        self._log_failure = None if error is None else reason(error)
-        if error is not None and time.monotonic() - self._log_told > QUIET:
-            self._log_told = time.monotonic()
+        self._log_failure = None if error is None else failure_reason(error)
+        if error is not None and time.monotonic() - self._log_reported > LOG_ERROR_INTERVAL:
+            self._log_reported = time.monotonic()
             log.error(
-                "%s: found that predictions cannot be recorded (%s). Fix: free space or repair the "
-                "file; the service goes on by itself",
-                *(self.settings.log, reason(error)),
+                "%s: found that predictions cannot be recorded (%s); expected a writable log. Fix: "
+                "free disk space or repair the file; the service then continues by itself",
+                *(self.settings.log, failure_reason(error)),
             )

@@ -1,7 +1,8 @@
-"""The parent of the worker processes: replaces those that die, takes new models, ends in time.
+"""Supervisor of the worker processes: restarts workers, updates the model, shuts down in time.
 
-uvicorn's own supervisor starts and replaces the workers. It would start them anew for a new model,
-which ends connections; and wait without end for one that does not end.
+Extends uvicorn's supervisor, which starts and restarts the workers. On SIGHUP that one would
+restart all workers, which closes connections; on shutdown it would wait indefinitely for a worker
+that does not exit.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from carbench.core.errors import CarbenchError
 from carbench.deploy.bundle.loading import copy_bundle, load_bundle
 
 log = logging.getLogger("carbench")
-# Seconds before the end of the grace period at which a worker cancels what it has not answered, and
+# Seconds before the end of the grace period at which a worker cancels its remaining requests, and
 # at which it is killed.
-CANCEL, KILL = 5, 2
+CANCEL_SECONDS, KILL_SECONDS = 5, 2
 
 
-class Copies:
-    """Private copies of the exported folder, and a link to the one that is served.
+class ModelSnapshots:
+    """Private copies of the exported model folder, and a link to the current one.
 
     Args:
-        folder: what stage export wrote.
-        int8: whether its 8-bit model is served.
-        runtime: where the copies are kept.
+        folder: the folder that stage export wrote.
+        int8: whether the 8-bit model is served.
+        runtime: folder for the copies.
     """
 
     def __init__(self, folder: Path, int8: bool, runtime: Path) -> None:
@@ -45,10 +46,10 @@ class Copies:
         self.link = runtime / "model"
 
     def take(self) -> str:
-        """Copy the folder, check the copy, and serve it from now on; return its version.
+        """Copy the folder, verify the copy and make it current; return its version.
 
         Raises:
-            CarbenchError: it cannot be served; the link is as it was.
+            CarbenchError: the copy is not valid; the link is unchanged.
         """
         self._number += 1
         copy = self._runtime / f"model-{self._number}"
@@ -62,7 +63,7 @@ class Copies:
         draft.symlink_to(copy)
         draft.replace(self.link)
         self._kept.append(copy)
-        # A worker may be reading the one before; none reads the one before that.
+        # A worker may still be reading the previous copy, but none older than that.
         for old in self._kept[:-2]:
             shutil.rmtree(old, ignore_errors=True)
         self._kept = self._kept[-2:]
@@ -70,32 +71,36 @@ class Copies:
 
 
 class Supervisor(Multiprocess):
-    """The workers, until SIGTERM or SIGINT; SIGHUP takes a new model.
+    """Runs the workers until SIGTERM or SIGINT; SIGHUP updates the model.
 
     Args:
-        config: of uvicorn; ``timeout_graceful_shutdown`` is set from ``grace``.
-        listening: the socket.
-        copies: of the model.
-        grace: seconds from SIGTERM to the end, at most.
+        config: the uvicorn configuration; ``timeout_graceful_shutdown`` is set from ``grace``.
+        listening: the listening socket.
+        snapshots: copies of the model.
+        grace: maximum seconds from SIGTERM to the exit of all processes.
     """
 
     def __init__(
-        self, config: uvicorn.Config, listening: socket.socket, copies: Copies, grace: float
+        self,
+        config: uvicorn.Config,
+        listening: socket.socket,
+        snapshots: ModelSnapshots,
+        grace: float,
     ) -> None:
         super().__init__(config, [listening])
-        self._copies = copies
+        self._snapshots = snapshots
         self._grace = grace
-        config.timeout_graceful_shutdown = max(int(grace) - CANCEL, 1)
-        # At once, and not when the loop comes to it: it may be waiting for a worker to answer.
+        config.timeout_graceful_shutdown = max(int(grace) - CANCEL_SECONDS, 1)
+        # Handled immediately, as the supervisor loop may be waiting for a worker.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
 
     def _end(self, *_: object) -> None:
-        """Let the workers end, and kill those that have not when the grace period is over."""
+        """Terminate the workers; kill those still alive shortly before the grace period ends."""
         if self.should_exit.is_set():
             return
         self.should_exit.set()
-        killer = threading.Timer(max(self._grace - KILL, self._grace / 2), self._kill)
+        killer = threading.Timer(max(self._grace - KILL_SECONDS, self._grace / 2), self._kill)
         killer.daemon = True
         killer.start()
         self._send(signal.SIGTERM)
@@ -109,23 +114,23 @@ class Supervisor(Multiprocess):
                 os.kill(process.pid, number)
 
     def keep_subprocess_alive(self) -> None:
-        """Replace the workers that have died.
+        """Restart dead workers.
 
-        uvicorn asks each worker whether it is there, and waits. As long as this process, too, has
-        the worker's end of the pipe open, it would wait for one that was killed.
+        uvicorn pings each worker through a pipe and waits for the reply. Unless this process closes
+        its copy of the worker's end of the pipe, it would wait for a worker that was killed.
         """
         for process in self.processes:
             process.child_conn.close()
         super().keep_subprocess_alive()
 
     def handle_hup(self) -> None:
-        """Serve what is in the exported folder now, or say why not."""
+        """Serve the current content of the exported folder, or log why that is not possible."""
         try:
-            version = self._copies.take()
+            version = self._snapshots.take()
         except CarbenchError as error:
-            log.error("the model that was served goes on being served: %s", error)
+            log.error("still serving the previous model: %s", error)
         else:
-            log.info("serving %s from now on", version)
+            log.info("now serving %s", version)
 
     @property
     def failed(self) -> bool:
@@ -134,10 +139,10 @@ class Supervisor(Multiprocess):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there.
+    """Return a listening socket.
 
     Raises:
-        CarbenchError: nothing can listen there.
+        CarbenchError: the address cannot be used.
     """
     try:
         *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -148,18 +153,18 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise CarbenchError(
             f"{host}:{port}",
-            found=f"an address that cannot be listened on ({error.strerror})",
-            expected="an address of this machine, and a port that is free",
-            fix="end what uses it, or set another --host or --port",
+            found=f"an address that is not available ({error.strerror})",
+            expected="an address of this machine and a free port",
+            fix="stop the process that uses it, or set another --host or --port",
         ) from None
     listening.set_inheritable(True)
     return listening
 
 
-def supervise(
-    config: uvicorn.Config, listening: socket.socket, copies: Copies, grace: float
+def run_supervisor(
+    config: uvicorn.Config, listening: socket.socket, snapshots: ModelSnapshots, grace: float
 ) -> bool:
-    """Serve until told to end; return whether the workers could start."""
-    supervisor = Supervisor(config, listening, copies, grace)
+    """Serve until SIGTERM or SIGINT; return whether the workers could start."""
+    supervisor = Supervisor(config, listening, snapshots, grace)
     supervisor.run()
     return not supervisor.failed

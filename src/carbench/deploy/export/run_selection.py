@@ -1,4 +1,4 @@
-"""Which training is exported: decided by val, or by the person."""
+"""Selection of the training run to export: by stage choose, or by the parameters."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from carbench.core.tables import read_table
 from carbench.params.export import CHOSEN, ExportParams
 
 
-def pick(params: ExportParams, choice: Path) -> tuple[str, int]:
-    """Return backbone and seed.
+def select_run(params: ExportParams, choice: Path) -> tuple[str, int]:
+    """Return backbone and seed of the run to export.
 
     Args:
-        params: what was asked for.
-        choice: what stage choose wrote.
+        params: parameters of stage export.
+        choice: choice.csv, written by stage choose.
     """
     rows = read_table(choice, ("backbone", "chosen", "seed"))
     if params.backbone == CHOSEN:

@@ -11,19 +11,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from carbench.data.split.table import SplitRow
 
-# What Markdown would read as more than the letters of a class name.
+# Characters of a class name that Markdown would interpret.
 MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
 
 
-def render_card(
-    about: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: list[SplitRow]
+def render_model_card(
+    metadata: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: list[SplitRow]
 ) -> str:
-    """Return the card as Markdown, with what model hubs read before it.
+    """Return the model card as Markdown with YAML front matter for model hubs.
 
     Args:
-        about: the content of model.json.
-        metrics: what stage evaluate wrote of this training.
-        summary: the backbone's row of summary.csv.
+        metadata: the content of model.json.
+        metrics: metrics of this training run from stage evaluate.
+        summary: row of summary.csv for the backbone.
         rows: the images of the study.
     """
     environment = Environment(
@@ -32,17 +32,17 @@ def render_card(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: value.translate(MARKUP) if isinstance(value, _Name) else value,
+        finalize=lambda value: value.translate(MARKUP) if isinstance(value, _ClassName) else value,
         autoescape=False,
     )
     environment.globals |= {"percent": percent, "points": points, "interval": interval}
     images = Counter((row.label, row.split) for row in rows if not row.leaked)
     counts = {
-        _Name(name): {part: images[name, part] for part in ("train", "val", "test")}
-        for name in about["classes"]
+        _ClassName(name): {split: images[name, split] for split in ("train", "val", "test")}
+        for name in metadata["classes"]
     }
-    return environment.get_template("card.md").render(
-        about=about | {"classes": list(counts)},
+    return environment.get_template("model_card.md").render(
+        metadata=metadata | {"classes": list(counts)},
         metrics=metrics,
         summary=summary,
         counts=counts,
@@ -50,20 +50,22 @@ def render_card(
     )
 
 
-class _Name(str):
-    """A class name, which comes from outside."""
+class _ClassName(str):
+    """A class name, which is user input and has to be escaped."""
 
 
 def percent(share: Any) -> str:
-    """Return a fraction (number or text; None where there is none) in percent."""
+    """Format a fraction (number, text or None) as a percentage."""
     return "none" if share is None else f"{100 * float(share):.1f} %"
 
 
 def points(difference: float) -> str:
-    """Return a difference of fractions in percentage points, with its sign."""
+    """Format a difference of fractions in percentage points, with sign."""
     return f"{100 * difference:+.1f} points"
 
 
-def interval(found: Mapping[str, float]) -> str:
-    """Return a value with its interval, in percent."""
-    return f"{percent(found['value'])} ({percent(found['low'])} to {percent(found['high'])})"
+def interval(estimate: Mapping[str, float]) -> str:
+    """Format a value with its interval, in percent."""
+    return (
+        f"{percent(estimate['value'])} ({percent(estimate['low'])} to {percent(estimate['high'])})"
+    )

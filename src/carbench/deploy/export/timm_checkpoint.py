@@ -1,4 +1,4 @@
-"""The model as timm loads it: ``timm.create_model("local-dir:results/export")``."""
+"""Checkpoint in timm's format: ``timm.create_model("local-dir:results/export")``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 
 from carbench.models.backbones import ModelCard
 
-# timm's words for carbench.data.images.decoding.Fit.
+# timm's names for carbench.data.images.decoding.Fit.
 CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}
 
 
-def write_timm(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> None:
+def write_timm_checkpoint(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> None:
     """Write ``config.json`` and ``model.safetensors``."""
     size = (3, card.image_size, card.image_size)
     data: dict[str, Any] = {
@@ -26,8 +26,8 @@ def write_timm(model: nn.Module, card: ModelCard, fit: str, folder: Path) -> Non
         "crop_pct": 1.0,
         "crop_mode": CROP_MODES[fit],
     }
-    # safetensors takes tensors in the usual order of memory only.
-    plain = model.to(memory_format=torch.contiguous_format)
-    about = {"label_names": card.classes}
-    save_for_hf(plain, str(folder), about, safe_serialization=True, data_config=data)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to its owner alone
+    # safetensors requires contiguous tensors.
+    contiguous = model.to(memory_format=torch.contiguous_format)
+    metadata = {"label_names": card.classes}
+    save_for_hf(contiguous, str(folder), metadata, safe_serialization=True, data_config=data)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors makes it readable by the owner only

@@ -1,4 +1,4 @@
-"""Reading the newest predictions from the log, for drift detection."""
+"""Reading the newest predictions from the prediction log, for drift detection."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from carbench.core.errors import CarbenchError
 from carbench.data.images.statistics import IMAGE_STATISTICS
 from carbench.deploy.bundle.observations import Observations
-from carbench.deploy.serve.log import PATIENCE, explained
+from carbench.deploy.serve.prediction_log import BUSY_TIMEOUT, log_errors
 
-# Rows that are read at most: files that are sent again and again must not make a scan endless.
-MOST_ROWS = 50_000
+# Maximum number of rows to read, in case the same files are sent again and again.
+MAX_ROWS = 50_000
 # Newest first, along the index.
 QUERY = """
     SELECT sha256, statistics, predicted, confidence, embedding FROM predictions
@@ -25,33 +25,35 @@ QUERY = """
 """
 
 
-def read_window(path: Path, model: str, last: int | None, since: datetime | None) -> Observations:
-    """Return what was recorded of the newest images of a model's version, the newest last.
+def read_recent_predictions(
+    path: Path, model: str, last: int | None, since: datetime | None
+) -> Observations:
+    """Return the observations of the newest images for a model version, newest last.
 
-    A file that was sent several times counts once: it says as much as one. Of the newest
-    ``MOST_ROWS`` predictions; older ones are not read.
+    A file that was sent several times counts once. Only the newest ``MAX_ROWS`` predictions are
+    read.
 
     Args:
         path: the log.
-        model: the version.
-        last: images, at most.
-        since: no older ones.
+        model: the model version.
+        last: maximum number of images.
+        since: ignore older predictions.
 
     Raises:
-        CarbenchError: there is no log, or it cannot be read.
+        CarbenchError: the log does not exist or cannot be read.
     """
     if not path.is_file():
         raise CarbenchError(
             path,
             found="nothing",
             expected="the log that `carbench serve` writes",
-            fix="name it with --log",
+            fix="specify it with --log",
         )
     newest: dict[str, tuple[Any, ...]] = {}
     address = f"{path.absolute().as_uri()}?mode=ro"
     oldest = since.timestamp() if since else 0.0
-    with explained(path), closing(sqlite3.connect(address, PATIENCE, uri=True)) as connection:
-        for sha256, *row in connection.execute(QUERY, (model, oldest, MOST_ROWS)):
+    with log_errors(path), closing(sqlite3.connect(address, BUSY_TIMEOUT, uri=True)) as connection:
+        for sha256, *row in connection.execute(QUERY, (model, oldest, MAX_ROWS)):
             newest.setdefault(sha256, tuple(row))
             if len(newest) == last:
                 break

@@ -1,4 +1,4 @@
-"""`carbench serve`, started as a person would, and ended; or its app in a thread."""
+"""Run `carbench serve` as a process, or its app in a thread."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Running:
-    """A service that answers."""
+class RunningService:
+    """A running service."""
 
     url: str
     port: int
@@ -31,21 +31,21 @@ class Running:
 
     @property
     def images(self) -> list[Path]:
-        """Images of the study that it was made from."""
+        """JPEG images of the study."""
         files = sorted((self.study / "results/data/images").rglob("*.jpg"))
         return [path for path in files if path.read_bytes().startswith(b"\xff\xd8")]
 
 
 @contextmanager
-def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Running]:
-    """Serve the model of a finished study; SIGTERM ends it, and must."""
+def run_service(study: Path, *arguments: str, timeout: float = 60) -> Iterator[RunningService]:
+    """Serve the model of a finished study; it has to stop after SIGTERM."""
     port = free_port()
     command = [sys.executable, "-m", "carbench.cli.main", "serve", "--port", str(port), *arguments]
     process = subprocess.Popen(command, cwd=study, stderr=subprocess.PIPE, text=True)
     log = Path(arguments[arguments.index("--log") + 1])
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/readyz", process, timeout)
-        yield Running(f"http://127.0.0.1:{port}", port, study, log, process)
+        yield RunningService(f"http://127.0.0.1:{port}", port, study, log, process)
         process.terminate()
         process.wait(30)
     finally:
@@ -57,14 +57,16 @@ def running(study: Path, *arguments: str, timeout: float = 60) -> Iterator[Runni
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[str]:
-    """The app in a thread of this process; yields its address."""
+def serve_in_thread(settings: Settings) -> Iterator[str]:
+    """Run the app in a thread of this process; yield its URL."""
     import uvicorn
 
     from carbench.deploy.serve.app import create_app
-    from carbench.deploy.serve.connections import Connection
+    from carbench.deploy.serve.header_limits import HeaderLimitProtocol
 
-    config = uvicorn.Config(create_app(settings), port=0, log_level="error", http=Connection)
+    config = uvicorn.Config(
+        create_app(settings), port=0, log_level="error", http=HeaderLimitProtocol
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -81,7 +83,7 @@ def served(settings: Settings) -> Iterator[str]:
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float) -> None:
-    """Return when a service answers that it is ready."""
+    """Wait until a service reports that it is ready."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -96,13 +98,13 @@ def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float) -
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the workers."""
+    """Return the process ids of the child processes."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a port that is currently free."""
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port: int = trial.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The page for people at ``/``, and what it is made of."""
+"""The web page at ``/`` and its static files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fastapi.responses import FileResponse, Response
 from carbench.report.pages.templates import THEME
 
 HERE = Path(__file__).parent
-# It loads nothing but what lies here, and sends images nowhere else.
+# The page loads only its own files, and sends images only to this service.
 POLICY = (
     "default-src 'none'; img-src 'self' blob:; connect-src 'self'; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Browsers ask each time whether it is still the same.
+# Browsers revalidate on each visit.
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
 
 router = APIRouter(include_in_schema=False)
@@ -29,23 +29,23 @@ def page() -> Response:
 
 @router.get("/theme.css")
 def theme() -> Response:
-    """Return how all pages look."""
+    """Return the style sheet that all pages share."""
     return FileResponse(THEME, media_type="text/css", headers=HEADERS)
 
 
 @router.get("/page.css")
 def style() -> Response:
-    """Return how this one looks."""
+    """Return the style sheet of the page."""
     return FileResponse(HERE / "page.css", media_type="text/css", headers=HEADERS)
 
 
 @router.get("/page.js")
 def script() -> Response:
-    """Return what it does."""
+    """Return the script of the page."""
     return FileResponse(HERE / "page.js", media_type="text/javascript", headers=HEADERS)
 
 
 @router.get("/favicon.ico")
 def icon() -> Response:
-    """Return that there is none: browsers ask for it unasked."""
+    """Return an empty response: browsers always request an icon."""
     return Response(status_code=204)

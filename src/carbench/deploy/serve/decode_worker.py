@@ -1,10 +1,10 @@
-"""The decoding process: image files in, small RGB images out, within limits the kernel enforces.
+"""The decoding process: decodes and resizes images, within limits that the kernel enforces.
 
-Image decoders are C code that no thread can be made to leave, and whose time and memory a small
-file can drive up. So they run in a process of their own: a timer ends it when a job takes too
-long, and its address space is limited. :mod:`carbench.deploy.serve.decoding` starts it again.
+Image decoders are C code that cannot be interrupted within a thread, and a small file can make them
+use much time and memory. They therefore run in a separate process: a timer kills it if a job takes
+too long, and its address space is limited. :mod:`carbench.deploy.serve.decode_pool` restarts it.
 
-A message, in either direction, is a line of JSON followed by as many bytes as its ``bytes`` says.
+A message, in either direction, is a line of JSON followed by the number of bytes in its ``bytes``.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from carbench.data.images.decoding import (
 SCAN_SHARE = 1 / 32
 
 
-def work_of(content: bytes, size: int) -> float:
-    """Return how much work an image is: the pixels that are decoded, from its header alone.
+def estimate_work(content: bytes, size: int) -> float:
+    """Estimate the work of decoding an image, in pixels, from its header only.
 
-    A JPEG is decoded at reduced size; each of its scans counts a part of its stored pixels, since
-    a file of 300 KB can have a thousand of them. 0 for what cannot be opened.
+    A JPEG is decoded at reduced size. Each of its scans counts as a fraction of the stored pixels,
+    because a file of 300 KB can have a thousand scans. 0 if the file cannot be opened.
 
     Args:
-        content: the file.
-        size: pixels of both sides that the model needs.
+        content: the image file.
+        size: side length in pixels that the model needs.
     """
     try:
         with warnings.catch_warnings():
@@ -57,24 +57,25 @@ def work_of(content: bytes, size: int) -> float:
                 return decoded + SCAN_SHARE * stored * max(content.count(b"\xff\xda"), 1)
     except MemoryError:
         raise
-    except Exception:  # whatever a parser raises, decoding will say what is wrong
+    except Exception:  # parsers raise many kinds; decoding will report the error
         return 0.0
 
 
-def handle(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Return the reply to a job: ``outcome``, and the pixels if it is ``done``.
+def handle_job(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
+    """Run a job; return its ``outcome`` and, if that is ``done``, the pixels.
 
     Args:
-        job: ``probe`` asks for ``work`` only; ``size``, ``fit`` and ``most_pixels`` are of
-            :func:`carbench.data.images.decoding.shrink`; more than ``most_work`` is not begun.
+        job: ``probe`` requests ``work`` only; ``size``, ``fit`` and ``most_pixels`` are of
+            :func:`carbench.data.images.decoding.shrink`; an image that exceeds
+            ``max_decode_work`` is not decoded.
         content: the image file.
     """
     started = time.perf_counter()
     try:
-        work = work_of(content, job["size"])
+        work = estimate_work(content, job["size"])
         if job.get("probe"):
             return {"outcome": "probed", "work": work}, b""
-        if work > job["most_work"]:
+        if work > job["max_decode_work"]:
             return {"outcome": "work", "work": work}, b""
         image, facts = shrink(content, job["size"], job["fit"], job["most_pixels"])
         pixels = image.tobytes()
@@ -88,18 +89,18 @@ def handle(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], bytes]:
         return {"outcome": "damaged", "reason": str(error)}, b""
     except MemoryError:
         return {"outcome": "memory"}, b""
-    seen = {
+    properties = {
         "format": facts.format,
         "width": facts.width,
         "height": facts.height,
         "animated": facts.animated,
     }
     seconds = time.perf_counter() - started
-    return {"outcome": "done", "facts": seen, "seconds": seconds}, pixels
+    return {"outcome": "done", "facts": properties, "seconds": seconds}, pixels
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """Read a message; None at the end of the stream."""
+def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Read a message; return None at the end of the stream."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None
@@ -108,23 +109,23 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     return (header, content) if len(content) == header["bytes"] else None
 
 
-def message(header: dict[str, Any], content: bytes) -> bytes:
-    """Return a message as bytes."""
+def encode_message(header: dict[str, Any], content: bytes) -> bytes:
+    """Encode a message."""
     return json.dumps(header | {"bytes": len(content)}).encode() + b"\n" + content
 
 
-def serve(stream: BinaryIO) -> None:
-    """Answer jobs until the stream ends.
+def serve_jobs(stream: BinaryIO) -> None:
+    """Process jobs until the stream ends.
 
-    The timers have the default action of their signals, which is the end of this process: SIGALRM
-    after ``seconds``, SIGPROF after ``cpu_seconds`` of processor time.
+    The timers use the default action of their signals, which terminates this process: SIGALRM after
+    ``seconds``, SIGPROF after ``cpu_seconds`` of CPU time.
     """
-    while received := receive(stream):
+    while received := read_message(stream):
         job, content = received
         signal.setitimer(signal.ITIMER_REAL, job["seconds"])
         if job.get("cpu_seconds"):
             signal.setitimer(signal.ITIMER_PROF, job["cpu_seconds"])
-        reply = message(*handle(job, content))
+        reply = encode_message(*handle_job(job, content))
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.setitimer(signal.ITIMER_PROF, 0)
         stream.write(reply)
@@ -132,31 +133,31 @@ def serve(stream: BinaryIO) -> None:
 
 
 def limit_memory(extra: int) -> None:
-    """Limit the address space to what is used now and ``extra`` bytes. On Linux only."""
+    """Limit the address space to its current size plus ``extra`` bytes (Linux only)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:
         return
     import resource
 
-    most = pages * resource.getpagesize() + extra
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    limit = pages * resource.getpagesize() + extra
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def main() -> None:
     """Serve on an inherited socket: ``python -m ... SOCKET MEMORY NICE``."""
     number, memory, nice = (int(each) for each in sys.argv[1:])
-    # The signals go to the whole process group; the worker ends this process by closing the socket.
+    # Sent to the whole process group; the worker stops this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # If the worker is killed, an image that takes long is not decoded to its end.
+    # If the worker is killed, do not continue to decode a slow image.
     exit_with_parent(os.getppid())
     os.nice(nice)
     Image.preinit()
     Image.init()
     limit_memory(memory)
     with socket.socket(fileno=number) as connection, connection.makefile("rwb") as stream:
-        serve(stream)  # type: ignore[arg-type]
+        serve_jobs(stream)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

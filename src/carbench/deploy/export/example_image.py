@@ -1,4 +1,4 @@
-"""An image to try the model with."""
+"""The example image of an exported model."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from carbench.data.images.decoding import read
 from carbench.data.split.table import SplitRow
 from carbench.deploy.bundle.observations import Observations
 
-# Pixels of the longer side, at most.
-SIDE = 640
+# Maximum length in pixels of the longer side.
+MAX_SIDE = 640
 
 
-def write_example(
+def write_example_image(
     images: Path, rows: list[SplitRow], observed: Observations, classes: list[str], path: Path
 ) -> None:
-    """Write an ordinary image of val as a JPEG: of those that are predicted right, the median.
+    """Write a typical validation image as JPEG.
+
+    It is the image with the median confidence among those that are classified correctly.
 
     Args:
-        images: the folder of the images.
-        rows: the images that were observed.
-        observed: what the model makes of them.
+        images: folder of the images.
+        rows: the observed images.
+        observed: their observations.
         classes: the class names.
-        path: the file to write.
+        path: output file.
     """
-    right = [
+    correct = [
         index
         for index, row in enumerate(rows)
         if classes[int(observed.predicted[index])] == row.label
     ]
-    candidates = right or list(range(len(rows)))
+    candidates = correct or list(range(len(rows)))
     ordered = sorted(candidates, key=lambda index: float(observed.confidence[index]))
     image = read(images / rows[ordered[len(ordered) // 2]].image)
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
     image.save(path, "JPEG", quality=90)

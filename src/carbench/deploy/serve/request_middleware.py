@@ -1,4 +1,4 @@
-"""What every request is given: an id, headers that echo it, and its place in the metrics."""
+"""ASGI middleware for request ids, trace headers, request metrics and HEAD requests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TRACEPARENT = re.compile(
 )
 
 
-class Observed:
-    """Middleware that identifies, counts and times requests.
+class RequestTelemetry:
+    """Middleware that assigns request ids, and counts and times requests.
 
-    A valid ``X-Request-ID`` is taken over, otherwise one is made; a valid ``traceparent`` is
-    echoed. Paths that are no route are counted as one.
+    A valid ``X-Request-ID`` is echoed, otherwise one is generated; a valid ``traceparent`` is
+    echoed. All unknown paths are counted as one.
     """
 
     def __init__(self, app: ASGIApp, routes: set[str]) -> None:
@@ -41,7 +41,7 @@ class Observed:
             request_id = uuid.uuid4().hex
         trace = headers.get("traceparent", "")
 
-        async def noted(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -53,7 +53,7 @@ class Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_with_headers)
         finally:
             path = scope["path"]
             route = path if path in self._routes else "other"
@@ -61,8 +61,8 @@ class Observed:
             metrics.LATENCY.labels(route).observe(time.perf_counter() - started)
 
 
-class Head:
-    """Middleware that answers HEAD as GET, without the body."""
+class HeadRequests:
+    """Middleware that handles HEAD like GET, without the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

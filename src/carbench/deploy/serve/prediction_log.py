@@ -1,9 +1,9 @@
-"""The log of predictions: SQLite in WAL mode, written by all workers, read while they write.
+"""The prediction log: an SQLite database in WAL mode that all workers write to concurrently.
 
-A prediction is committed before it is answered, so that a killed process loses none that was
-acknowledged. (A machine that loses its power may lose the last ones: commits are not flushed to
-the disk one by one.) Images are stored only on request; what is stored by default, numbers and a
-hash, cannot be turned back into them.
+A prediction is committed before the response is sent, so that no acknowledged prediction is lost if
+a process is killed. (After a power failure the last ones may be missing: commits are not flushed to
+disk one by one.) Images are stored only on request; the numbers and the hash that are stored by
+default do not allow an image to be reconstructed.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 
 from carbench.core.errors import CarbenchError
 
-# Device and number of a file; None: there is none.
-Identity = tuple[int, int] | None
-# Seconds that a writer waits for another.
-PATIENCE = 5.0
-# Times that a log is opened again when it is moved away during a write.
-ATTEMPTS = 5
-# Bytes to which the write-ahead log is cut when it is not needed.
-WAL_BYTES = 32_000_000
+# Device and inode of a file; None: it does not exist.
+FileId = tuple[int, int] | None
+# Seconds that a writer waits for another writer.
+BUSY_TIMEOUT = 5.0
+# Attempts to write if the file is moved or deleted meanwhile.
+MAX_ATTEMPTS = 5
+# Size in bytes to which the write-ahead log is truncated after a checkpoint.
+MAX_WAL_BYTES = 32_000_000
 SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -40,10 +40,10 @@ CREATE TABLE IF NOT EXISTS predictions (
     time REAL NOT NULL,        -- seconds since 1970
     model TEXT NOT NULL,       -- its version
     sha256 TEXT NOT NULL,      -- of the image file
-    top TEXT NOT NULL,         -- JSON: [class, probability] of the first three
+    top TEXT NOT NULL,         -- JSON: [class, probability] of the top three
     predicted INTEGER NOT NULL,
     confidence REAL NOT NULL,
-    statistics TEXT NOT NULL,  -- JSON: of the image, by name
+    statistics TEXT NOT NULL,  -- JSON: image statistics by name
     embedding BLOB NOT NULL,   -- float32
     image BLOB               -- the file, if images are stored
 ) WITHOUT ROWID;
@@ -54,7 +54,7 @@ CREATE TABLE IF NOT EXISTS checks (worker INTEGER PRIMARY KEY, time REAL NOT NUL
 
 @dataclass(frozen=True)
 class Record:
-    """One prediction, as it is stored; see SCHEMA."""
+    """One prediction, as stored; see SCHEMA."""
 
     id: str
     time: float
@@ -69,30 +69,30 @@ class Record:
 
 
 def new_id() -> str:
-    """Return an id that no other process makes; ids sort by time."""
+    """Return an id that is unique across processes; ids sort by time."""
     return f"{time.time_ns():016x}{secrets.token_hex(4)}"
 
 
 class PredictionLog:
-    """The log, written to by any thread of a process, one at a time; one object for each process.
+    """Thread-safe writer of the log; one instance per process.
 
     If the file is deleted, moved or replaced while it is open, the next write goes to the file that
-    is then at the path, which is made if there is none. SQLite itself knows nothing of that: before
-    the path is opened by another connection of the process, :meth:`check` has to be called.
+    is then at the path, which is created if necessary. SQLite does not detect this: call
+    :meth:`check` before the process opens the path with another connection.
 
     Raises:
-        sqlite3.Error, OSError: the file cannot be written, or is something else.
+        sqlite3.Error, OSError: the file cannot be written, or is not a prediction log.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._files: list[Identity] = []
+        self._files: list[FileId] = []
         self._lock = threading.Lock()
         self.check()
 
     def append(self, records: Iterable[Record]) -> None:
-        """Write records, all or none; when this returns they outlive the process.
+        """Write records in one transaction; once this returns, they survive a killed process.
 
         Raises:
             sqlite3.Error, OSError: they could not be written.
@@ -108,15 +108,15 @@ class PredictionLog:
         self._write("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def check(self) -> None:
-        """Write a row that means nothing, to see whether the log can be written.
+        """Write a row to a table of its own, to check that the log is writable.
 
         Raises:
-            sqlite3.Error, OSError: it cannot.
+            sqlite3.Error, OSError: it is not.
         """
         self._write("INSERT OR REPLACE INTO checks VALUES (?, ?)", [(os.getpid(), time.time())])
 
     def close(self) -> None:
-        """Close the file, unless a write does not end."""
+        """Close the file, unless a write is blocked."""
         if self._lock.acquire(timeout=1):
             try:
                 self._close()
@@ -130,28 +130,28 @@ class PredictionLog:
         self._files = []
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        """Commit rows to the file that is at the path before and after."""
+        """Commit rows to the file that is at the path, before and after the write."""
         with self._lock:
-            self._write_alone(statement, rows)
+            self._write_locked(statement, rows)
 
-    def _write_alone(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-        for attempt in range(1, ATTEMPTS + 1):
+    def _write_locked(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                if self._connection is None or self._present() != self._files:
+                if self._connection is None or self._current_files() != self._files:
                     self._open()
                 self._commit(statement, rows)
-                if self._present() == self._files:
+                if self._current_files() == self._files:
                     return
             except (sqlite3.Error, FileNotFoundError) as error:
                 code = getattr(error, "sqlite_errorcode", None)
                 if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
                     raise
-                # Files that are taken away cause errors of many kinds; a new connection may do.
+                # Removed files cause various errors; reconnecting may help.
                 self._close()
-                if attempt == ATTEMPTS:
+                if attempt == MAX_ATTEMPTS:
                     raise
                 time.sleep(0.01 * attempt)
-        raise sqlite3.OperationalError("the file is moved away again and again")
+        raise sqlite3.OperationalError("the file was moved or replaced repeatedly during the write")
 
     def _commit(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         connection = self._connection
@@ -161,56 +161,56 @@ class PredictionLog:
             connection.executemany(statement, rows)
             connection.execute("COMMIT")
         except BaseException:
-            # After some errors, such as a full disk, SQLite has rolled back by itself.
+            # After some errors, such as a full disk, SQLite has already rolled back.
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
 
-    def _present(self) -> list[Identity]:
-        """Return which files are now at the paths of the log and of those beside it.
+    def _current_files(self) -> list[FileId]:
+        """Return the identity of the log and of its -wal and -shm files.
 
-        While a connection is open, SQLite leaves all three of them as they are.
+        SQLite does not replace any of them while a connection is open.
         """
-        return [_identity(Path(f"{self._path}{ending}")) for ending in ("", "-wal", "-shm")]
+        return [_file_id(Path(f"{self._path}{ending}")) for ending in ("", "-wal", "-shm")]
 
     def _open(self) -> None:
-        """Open the file at the path; make it if there is none.
+        """Open the file at the path; create it if necessary.
 
-        One process at a time: what a deleted file has left beside it must not be taken for the
-        write-ahead log of its successor.
+        Only one process at a time: the -wal file that a deleted log has left must not be used as
+        that of a new one.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self._path.parent):
-            self._clear_away()
+        with _folder_lock(self._path.parent):
+            self._remove_stale_files()
             self._close()
-            # Its owner alone may read it; SQLite gives the files beside it the same mode. A file
-            # that exists must not be opened here: closing it would end this process's locks on it.
+            # Readable by the owner only; SQLite gives the -wal and -shm files the same mode. Do not
+            # open an existing file here: closing it would release this process's locks on it.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             connection = sqlite3.connect(
-                self._path, PATIENCE, isolation_level=None, check_same_thread=False
+                self._path, BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             try:
                 if self._path.stat().st_size == 0:
                     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 connection.executescript(SCHEMA)
-                connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}").fetchone()
+                connection.execute(f"PRAGMA journal_size_limit = {MAX_WAL_BYTES}").fetchone()
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
-            self._files = self._present()
+            self._files = self._current_files()
 
-    def _clear_away(self) -> None:
-        """Remove what does not belong to the file at the path; other connections know by that.
+    def _remove_stale_files(self) -> None:
+        """Remove files that do not belong to the log at the path; other connections notice that.
 
-        To be called while the old files are still open: no new file can have their numbers.
+        Call this while the old files are still open, so that no new file can reuse their inodes.
         """
-        log, wal, _ = self._present()
+        log, wal, _ = self._current_files()
         known_log, known_wal, _ = self._files or [None, None, None]
         if log is not None and log == known_log:
-            # Its write-ahead log was taken away, and its newest rows with it. Opened again beside
-            # connections that still have the old one, it would be damaged.
+            # Its write-ahead log was removed, and its newest rows with it. Reopening it while other
+            # connections still use the old one would corrupt it.
             self._path.rename(f"{self._path}.incomplete-{time.time_ns()}")
             log = None
         if log is None or (wal is not None and wal == known_wal):
@@ -218,51 +218,51 @@ class PredictionLog:
                 Path(f"{self._path}{ending}").unlink(missing_ok=True)
 
 
-def reason(error: Exception) -> str:
-    """Return in a few words why the log cannot be written."""
+def failure_reason(error: Exception) -> str:
+    """Return why the log cannot be written, in a few words."""
     full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     if full or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        return "its disk is full"
+        return "the disk is full"
     return getattr(error, "strerror", None) or str(error)
 
 
-def refuse_unusable(path: Path) -> None:
-    """Raise :class:`CarbenchError` if predictions cannot be recorded there; make the file."""
-    with explained(path):
+def require_usable_log(path: Path) -> None:
+    """Create the log if necessary; raise :class:`CarbenchError` if it cannot be written."""
+    with log_errors(path):
         PredictionLog(path).close()
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite or the system reports into an error for a person."""
+def log_errors(path: Path) -> Iterator[None]:
+    """Convert errors of SQLite and of the operating system to :class:`CarbenchError`."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        why = reason(error)
+        found = failure_reason(error)
         raise CarbenchError(
             path,
-            found=why,
-            expected="a log of predictions that can be read and written",
-            fix="free space there, or name a file on another disk with --log"
-            if "full" in why
-            else "name another file with --log, or give the right to write there",
+            found=found,
+            expected="a prediction log that can be read and written",
+            fix="free disk space, or specify a file on another disk with --log"
+            if "full" in found
+            else "specify another file with --log, or grant write permission",
         ) from None
 
 
-def _identity(path: Path) -> Identity:
+def _file_id(path: Path) -> FileId:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, for processes and threads alike."""
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, across processes and threads."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems cannot lock folders
+        with contextlib.suppress(OSError):  # some network file systems do not support this
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How good the one model that is exported is on the clean test images, and when it is sure."""
+"""Evaluation of the exported model on the clean test images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from carbench.statistics.predictions import read_probabilities
 from carbench.statistics.scoring import ClassScores, part_scores
 
 
-def accuracy_of(
+def model_accuracy(
     table: pd.DataFrame, classes: list[str], mix: DeploymentMix, confidence: float
 ) -> Interval:
-    """Return the accuracy on the clean images of a predictions.csv, for a mix of classes.
+    """Return the accuracy on the clean images of a predictions.csv, for a class mix.
 
-    The interval is of other test images only: there is but this one training.
+    The interval covers the sampling of test images only, as there is a single training run.
 
     Raises:
         CarbenchError: ``mix`` does not fit the classes.
@@ -41,8 +41,8 @@ def accuracy_of(
     return share_interval(estimate(scores.accuracy(shares_of(mix, classes))), confidence)
 
 
-def mean_accuracy(summary: dict[str, str]) -> dict[str, Any]:
-    """Return the accuracy of a backbone, the mean of its trainings, from its row of summary.csv."""
+def backbone_accuracy(summary: dict[str, str]) -> dict[str, Any]:
+    """Return the mean accuracy of a backbone's training runs, from its row of summary.csv."""
     return {
         "value": float(summary["accuracy"]),
         "low": float(summary["accuracy_low"]),
@@ -51,23 +51,23 @@ def mean_accuracy(summary: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def measure_int8(
+def int8_metrics(
     table: pd.DataFrame, winners: Sequence[str], file: Path, confidence: float
 ) -> dict[str, Any]:
-    """Return what the 8-bit model loses on the clean images of a predictions.csv.
+    """Compare the 8-bit model with the full one on the clean images of a predictions.csv.
 
     Args:
-        table: what stage evaluate wrote.
-        winners: the 8-bit model's class for each of its rows.
-        file: the 8-bit model.
-        confidence: of the intervals.
+        table: predictions of the full model, from stage evaluate.
+        winners: class predicted by the 8-bit model for each row.
+        file: the 8-bit model file.
+        confidence: level of the intervals.
     """
     truth = table["class"].to_numpy()
-    said = np.array(winners)
-    rights = [(table["predicted"] == table["class"]).to_numpy(), said == truth]
-    full, small = _scores(table, rights)
+    predicted = np.array(winners)
+    correct = [(table["predicted"] == table["class"]).to_numpy(), predicted == truth]
+    full, small = _scores(table, correct)
     clean = (table["leaked"] == 0).to_numpy()
-    same = (said == table["predicted"].to_numpy())[clean]
+    same = (predicted == table["predicted"].to_numpy())[clean]
     return {
         "accuracy": vars(share_interval(estimate(small), confidence)),
         "difference": vars(difference_interval(estimate(small.minus(full)), confidence)),
@@ -76,23 +76,23 @@ def measure_int8(
     }
 
 
-def measure_decisions(
+def decision_metrics(
     predictions: Path, temperature: float, thresholds: Thresholds, confidence: float
 ) -> dict[str, Any]:
-    """Return the thresholds from val, and what they come to on the clean images.
+    """Return the thresholds, and how they perform on the clean test images.
 
     Args:
-        predictions: what stage evaluate wrote.
-        temperature: of the model.
-        thresholds: what stage calibrate found for this training.
-        confidence: of the intervals.
+        predictions: predictions.csv of stage evaluate.
+        temperature: softmax temperature of the model.
+        thresholds: thresholds of this training run, from stage calibrate.
+        confidence: level of the intervals.
     """
     table, probabilities, labels = read_probabilities(predictions)
     clean = (table["leaked"] == 0).to_numpy()[None]
-    places = np.arange(len(table))
-    decided = decide(labels, clean, [(places, temper(probabilities, temperature))], [thresholds])
+    rows = np.arange(len(table))
+    decided = decide(labels, clean, [(rows, temper(probabilities, temperature))], [thresholds])
     groups = Groups(table["group"].to_numpy(np.int64))
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "max_error": thresholds.max_error,
         "guaranteed": thresholds.confidence,
         "threshold": thresholds.answer,
@@ -101,15 +101,15 @@ def measure_decisions(
     }
     if decided.answered is not None:
         ((answered, error),) = judge_answers(groups, {"": decided}, confidence).values()
-        found |= {"answered": vars(answered), "error": error and vars(error)}
+        metrics |= {"answered": vars(answered), "error": error and vars(error)}
     if decided.sizes is not None:
         ((covered, size),) = judge_sets(groups, {"": decided}, confidence).values()
-        found |= {"covered": vars(covered), "set_size": vars(size)}
-    return found
+        metrics |= {"covered": vars(covered), "set_size": vars(size)}
+    return metrics
 
 
-def _scores(table: pd.DataFrame, rights: list[Any]) -> list[Score]:
+def _scores(table: pd.DataFrame, correct: list[Any]) -> list[Score]:
     groups = Groups(table["group"].to_numpy(np.int64))
-    right = np.stack(rights)[:, None, :]
+    stacked = np.stack(correct)[:, None, :]
     clean = (table["leaked"] == 0).to_numpy()
-    return part_scores(groups, right, np.broadcast_to(clean, right.shape))
+    return part_scores(groups, stacked, np.broadcast_to(clean, stacked.shape))
