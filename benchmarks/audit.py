@@ -43,7 +43,7 @@ from carbench.data.audit.duplicates import Pair, compare
 from carbench.data.audit.grouping import group, unchained
 from carbench.data.audit.looks import Looks, gather, look, look_at
 from carbench.data.images.decoding import decode
-from carbench.data.sample import draw_sample, plan
+from carbench.data.sample import generate_sample, plan_faults
 from carbench.data.sources.archive import archive_files
 from carbench.params.audit import AuditParams
 
@@ -351,9 +351,9 @@ HARD = ("cropped by 10 %", "cropped by 20 %", "watermark", "dealer's banner",
 
 def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
     """Return a function: planted near copies missed, and false pairs, at an agreement."""
-    planted = plan(250, seed)
+    planted = plan_faults(250, seed)
     with tempfile.TemporaryDirectory() as folder:
-        draw_sample(Path(folder), 250, seed)
+        generate_sample(Path(folder), 250, seed)
         bad = set(planted.undecodable)
         copies = {link.copy for link in planted.exact_copies}
         names = [name for name in planted.files if name not in bad | copies]

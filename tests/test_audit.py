@@ -23,7 +23,7 @@ from carbench.data.audit.grouping import group, unchained
 from carbench.data.audit.looks import Looks, gather, look
 from carbench.data.audit.reviewed import read_reviewed
 from carbench.data.audit.reviewing import lay_out
-from carbench.data.sample import draw_sample, plan
+from carbench.data.sample import generate_sample, plan_faults
 from carbench.params.audit import AuditParams
 from conftest import ROOT, run_script
 
@@ -94,8 +94,8 @@ def test_crops_of_one_image_stay_together() -> None:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
     """Different images of the sample, many alike: the same classes, roads and skies."""
     folder = tmp_path_factory.mktemp("drawn")
-    draw_sample(folder, 20, 5)
-    planted = plan(20, 5)
+    generate_sample(folder, 20, 5)
+    planted = plan_faults(20, 5)
     copies = {link.copy for link in (*planted.exact_copies, *planted.near_copies)}
     names = sorted(set(planted.files) - copies - set(planted.undecodable) - set(planted.rotated))
     return [Image.open(folder / name).convert("RGB") for name in names]
@@ -302,7 +302,7 @@ def test_groups_split_and_leak_follow_a_person_s_verdicts(
 
 
 def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_path: Path) -> None:
-    planted = plan(60, 3)
+    planted = plan_faults(60, 3)
     params = study({"data.sample.images_per_class": 60, "data.sample.seed": 3})
     group_of = fetch_and_audit(params, tmp_path)
     # Every byte-identical copy is found, and nearly all changed ones (docs/audit.md has the rates).
@@ -340,7 +340,7 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
 def test_a_mirrored_copy_is_found_only_if_asked_for(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    planted = plan(60, 3)
+    planted = plan_faults(60, 3)
     keys = {"data.sample.images_per_class": 60, "data.sample.seed": 3, "audit.mirrored": False}
     group_of = fetch_and_audit(study(keys), tmp_path)
     mirrored = [copy for copy in planted.near_copies if copy.transform == "mirrored"]

@@ -31,7 +31,7 @@ def open_source(params: DataParams, scratch: Path) -> Iterator[Listing]:
         folder = download(params.kaggle.dataset, params.kaggle.version)
         yield folder_listing(folder, key="data.kaggle")
     else:
-        from carbench.data.sample import draw_sample
+        from carbench.data.sample import generate_sample
 
-        draw_sample(scratch, params.sample.images_per_class, params.sample.seed)
+        generate_sample(scratch, params.sample.images_per_class, params.sample.seed)
         yield folder_listing(scratch)

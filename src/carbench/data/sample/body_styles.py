@@ -1,15 +1,15 @@
-"""What makes a saloon a saloon: the measures of each body style, in metres.
+"""The dimensions and fittings of each body style.
 
-An image's car takes each measure from its style's range. The ranges overlap, and some cars lean
-towards a neighbouring style (a tall hatchback, a coupe-like saloon), so that there are hard cases
-as there are on the road.
+Each dimension of a car is drawn from the range of its style. The ranges overlap, and some cars are
+blended with a similar style (a tall hatchback, a coupe-like saloon), so that some are hard to tell
+apart, as in reality.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from carbench.data.sample.rng import Dice
+from carbench.data.sample.rng import PortableRng
 
 CLASSES: tuple[str, ...] = ("Saloon", "Hatchback", "Estate", "SUV", "Pick-up", "Coupe")
 
@@ -17,8 +17,8 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Measures:
-    """Side-view measures of one car, in metres; heights are above the road."""
+class Dimensions:
+    """Dimensions of a car in metres; heights are above the road."""
 
     length: float
     height: float
@@ -30,20 +30,20 @@ class Measures:
     bonnet_length: float
     bonnet_height: float
     nose_height: float
-    screen_run: float  # how far back the windscreen leans
+    screen_run: float  # horizontal extent of the windscreen
     deck_length: float  # boot lid, or the pick-up's bed
     deck_height: float
-    rear_run: float  # how far forward the rear window leans
-    roof_drop: float  # how much lower the roof ends than it peaks
+    rear_run: float  # horizontal extent of the rear window
+    roof_drop: float  # from the highest point of the roof to its rear end
     belt_height: float  # lower edge of the side windows
 
 
 @dataclass(frozen=True)
-class CarPlan:
-    """One car: its style, its measures and the fittings that go with the style."""
+class CarDesign:
+    """The style, dimensions and fittings of a car."""
 
     style: str
-    measures: Measures
+    dimensions: Dimensions
     side_windows: int
     has_bed: bool
     has_rails: bool
@@ -52,7 +52,7 @@ class CarPlan:
     has_spoiler: bool
 
 
-# Column order is that of Measures.
+# In the order of the fields of Dimensions.
 _RANGES: dict[str, tuple[Range, ...]] = {
     "Saloon": (
         (4.40, 4.90), (1.36, 1.46), (1.70, 1.85), (0.15, 0.20), (0.30, 0.34),
@@ -86,8 +86,8 @@ _RANGES: dict[str, tuple[Range, ...]] = {
     ),
 }  # fmt: skip
 
-# Whom a car of this style may be mistaken for.
-_NEIGHBOURS: dict[str, tuple[str, ...]] = {
+# Styles that a car may be blended with.
+_SIMILAR_STYLES: dict[str, tuple[str, ...]] = {
     "Saloon": ("Coupe", "Hatchback", "Estate"),
     "Hatchback": ("Estate", "SUV", "Saloon"),
     "Estate": ("Hatchback", "SUV", "Saloon"),
@@ -96,34 +96,34 @@ _NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "Coupe": ("Saloon", "Hatchback", "Saloon"),
 }
 
-_LEANING_SHARE = 0.30  # of the cars lean towards a neighbour,
-_LEANING_MOST = 0.36  # by at most this much
+_BLEND_PROBABILITY = 0.30  # of a car to be blended with a similar style,
+_MAX_BLEND = 0.36  # with at most this weight
 
 
-def _throw(style: str, rng: Dice) -> list[float]:
-    return [rng.between(low, high) for low, high in _RANGES[style]]
+def _random_dimensions(style: str, rng: PortableRng) -> list[float]:
+    return [rng.uniform(low, high) for low, high in _RANGES[style]]
 
 
-def draw_plan(style: str, rng: Dice) -> CarPlan:
-    """One car of this style (a member of CLASSES)."""
-    values = _throw(style, rng)
-    if rng.chance(_LEANING_SHARE):
-        lean = rng.between(0.1, _LEANING_MOST)
-        other = _throw(rng.pick(_NEIGHBOURS[style]), rng)
+def random_design(style: str, rng: PortableRng) -> CarDesign:
+    """Return a random car of a style (one of CLASSES)."""
+    values = _random_dimensions(style, rng)
+    if rng.chance(_BLEND_PROBABILITY):
+        lean = rng.uniform(0.1, _MAX_BLEND)
+        other = _random_dimensions(rng.choice(_SIMILAR_STYLES[style]), rng)
         values = [own + lean * (theirs - own) for own, theirs in zip(values, other, strict=True)]
-    names = [field.name for field in fields(Measures)]
-    measures = Measures(**dict(zip(names, values, strict=True)))
+    names = [field.name for field in fields(Dimensions)]
+    dimensions = Dimensions(**dict(zip(names, values, strict=True)))
     windows = {
-        "Saloon": rng.pick((2, 2, 3)),
-        "Hatchback": rng.pick((1, 2, 2)),
-        "Estate": rng.pick((3, 3, 2)),
-        "SUV": rng.pick((2, 3, 3)),
-        "Pick-up": rng.pick((1, 2, 2)),
-        "Coupe": rng.pick((1, 1, 2)),
+        "Saloon": rng.choice((2, 2, 3)),
+        "Hatchback": rng.choice((1, 2, 2)),
+        "Estate": rng.choice((3, 3, 2)),
+        "SUV": rng.choice((2, 3, 3)),
+        "Pick-up": rng.choice((1, 2, 2)),
+        "Coupe": rng.choice((1, 1, 2)),
     }[style]
-    return CarPlan(
+    return CarDesign(
         style=style,
-        measures=measures,
+        dimensions=dimensions,
         side_windows=windows,
         has_bed=style == "Pick-up",
         has_rails=rng.chance({"Estate": 0.45, "SUV": 0.5, "Hatchback": 0.1}.get(style, 0.0)),

@@ -1,7 +1,7 @@
-"""From measures to lines: the side view of a car as polygons, in metres.
+"""The side view of a car as polygons, in metres.
 
 x runs from the rear bumper (negative) to the front bumper (positive) with 0 in the middle of the
-car, y upwards from the road. Nothing here knows about perspective, colours or pixels.
+car, y upwards from the road.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from carbench.data.sample.styles import CarPlan
+from carbench.data.sample.body_styles import CarDesign
 
 Point = tuple[float, float]
 
-# Cosine and sine of 24 directions, rounded so that every maths library gives the same.
+# Cosine and sine of 24 directions, rounded: the same with every maths library.
 _QUARTER = (
     (1.0, 0.0), (0.965926, 0.258819), (0.866025, 0.5),
     (0.707107, 0.707107), (0.5, 0.866025), (0.258819, 0.965926),
@@ -28,7 +28,7 @@ DIRECTIONS: tuple[Point, ...] = (
 
 @dataclass(frozen=True)
 class Edge:
-    """One straight piece of the outline; `part` says what the surface behind it is."""
+    """A straight segment of the outline; `part` is the part of the car that it belongs to."""
 
     start: Point
     end: Point
@@ -36,8 +36,8 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Outline:
-    """The side view: `edges` from the rear sill over the roof to the front sill."""
+class SideView:
+    """A side view; `edges` run from the rear sill over the roof to the front sill."""
 
     edges: tuple[Edge, ...]
     windows: tuple[tuple[Point, ...], ...]
@@ -45,22 +45,22 @@ class Outline:
     wheels: tuple[Point, Point]  # rear and front hub
 
     def polygon(self) -> list[Point]:
-        """The body's outline as one closed polygon."""
+        """Return the outline of the body as a closed polygon."""
         return [self.edges[0].start, *(edge.end for edge in self.edges)]
 
 
 def circle(centre: Point, radius: float) -> list[Point]:
-    """A 24-cornered circle."""
+    """Return a regular polygon with 24 corners."""
     return [(centre[0] + radius * c, centre[1] + radius * s) for c, s in DIRECTIONS]
 
 
-def below(polygon: list[Point], level: float) -> list[Point]:
-    """The part of the polygon under a height (Sutherland-Hodgman against one line)."""
+def clip_below(polygon: list[Point], level: float) -> list[Point]:
+    """Return the part of a polygon below a height (Sutherland-Hodgman clipping)."""
     return _clip(polygon, level, -1.0)
 
 
-def above(polygon: list[Point], level: float) -> list[Point]:
-    """The part of the polygon over a height."""
+def clip_above(polygon: list[Point], level: float) -> list[Point]:
+    """Return the part of a polygon above a height."""
     return _clip(polygon, level, 1.0)
 
 
@@ -75,16 +75,16 @@ def _clip(polygon: list[Point], level: float, side: float) -> list[Point]:
     return kept
 
 
-def _toward(a: Point, b: Point, distance: float) -> Point:
-    """A point on the way from a to b, by `distance` but never past 45 % of the way."""
+def _point_towards(a: Point, b: Point, distance: float) -> Point:
+    """Return the point at `distance` from a towards b, at most 45 % of the way."""
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = max(math.sqrt(dx * dx + dy * dy), 1e-6)
     share = min(distance / length, 0.45)
     return (a[0] + share * dx, a[1] + share * dy)
 
 
-def _rounded(corners: list[tuple[Point, float]], parts: list[str]) -> list[Edge]:
-    """Edges between the corners, each inner corner rounded by its radius."""
+def _round_corners(corners: list[tuple[Point, float]], parts: list[str]) -> list[Edge]:
+    """Return the edges between corners, with each inner corner rounded by its radius."""
     edges: list[Edge] = []
     here = corners[0][0]
     for i, part in enumerate(parts):
@@ -93,8 +93,8 @@ def _rounded(corners: list[tuple[Point, float]], parts: list[str]) -> list[Edge]
             edges.append(Edge(here, corner, part))
             here = corner
             continue
-        entry = _toward(corner, corners[i][0], radius)
-        leave = _toward(corner, corners[i + 2][0], radius)
+        entry = _point_towards(corner, corners[i][0], radius)
+        leave = _point_towards(corner, corners[i + 2][0], radius)
         # The middle of the quadratic curve with the corner as its control point.
         middle = (
             0.25 * entry[0] + 0.5 * corner[0] + 0.25 * leave[0],
@@ -107,9 +107,9 @@ def _rounded(corners: list[tuple[Point, float]], parts: list[str]) -> list[Edge]
     return edges
 
 
-def draw_outline(plan: CarPlan) -> Outline:
-    """The side view of one car."""
-    m = plan.measures
+def make_side_view(design: CarDesign) -> SideView:
+    """Return the side view of a car."""
+    m = design.dimensions
     front, rear = m.length / 2, -m.length / 2
     cowl_x = front - m.bonnet_length
     screen_top_x = cowl_x - m.screen_run
@@ -118,13 +118,13 @@ def draw_outline(plan: CarPlan) -> Outline:
     roof_middle_x = 0.45 * roof_end_x + 0.55 * screen_top_x
     rear_belly = 0.5 * (m.clearance + 0.2) + 0.25
     tail_top = max(m.deck_height - 0.05, rear_belly + 0.2)
-    sharp = 0.06 if plan.has_bed else 0.12
+    sharp = 0.06 if design.has_bed else 0.12
     corners: list[tuple[Point, float]] = [
         ((rear + 0.12, m.clearance), 0.0),
         ((rear, rear_belly), 0.10),
         ((rear + 0.03, tail_top), sharp),
         ((deck_front_x, m.deck_height), 0.05),
-        ((roof_end_x, m.height - m.roof_drop), 0.16 if not plan.has_bed else 0.08),
+        ((roof_end_x, m.height - m.roof_drop), 0.16 if not design.has_bed else 0.08),
         ((roof_middle_x, m.height), 0.40),
         ((screen_top_x, m.height - 0.03), 0.16),
         ((cowl_x, m.bonnet_height), 0.08),
@@ -132,20 +132,20 @@ def draw_outline(plan: CarPlan) -> Outline:
         ((front, rear_belly), 0.10),
         ((front - 0.12, m.clearance), 0.0),
     ]
-    deck = "bed" if plan.has_bed else "deck"
+    deck = "bed" if design.has_bed else "deck"
     parts = [
         "rear", "tail", deck, "rear_glass", "roof", "roof",
         "windscreen", "bonnet", "nose", "front",
     ]  # fmt: skip
-    edges = _rounded(corners, parts)
+    edges = _round_corners(corners, parts)
     wheel_y = m.wheel_radius
     wheels = ((rear + m.rear_overhang, wheel_y), (front - m.front_overhang, wheel_y))
-    windows, doors = _windows(plan, deck_front_x, roof_end_x, cowl_x, edges)
-    return Outline(tuple(edges), windows, doors, wheels)
+    windows, doors = _windows(design, deck_front_x, roof_end_x, cowl_x, edges)
+    return SideView(tuple(edges), windows, doors, wheels)
 
 
 def _height_at(edges: list[Edge], x: float) -> float:
-    """Height of the outline's upper side at x."""
+    """Return the height of the upper side of the outline at x."""
     best = 0.0
     for edge in edges:
         (x0, y0), (x1, y1) = edge.start, edge.end
@@ -155,13 +155,13 @@ def _height_at(edges: list[Edge], x: float) -> float:
 
 
 def _windows(
-    plan: CarPlan, deck_front_x: float, roof_end_x: float, cowl_x: float, edges: list[Edge]
+    design: CarDesign, deck_front_x: float, roof_end_x: float, cowl_x: float, edges: list[Edge]
 ) -> tuple[tuple[tuple[Point, ...], ...], tuple[float, ...]]:
-    """Side windows: slices of the room between the belt and the roof line, and the door gaps."""
-    belt, frame = plan.measures.belt_height + 0.03, 0.075
-    back = deck_front_x + (0.10 if plan.has_bed else 0.22)
+    """Return the side windows, between the belt and the roof line, and the door gaps."""
+    belt, frame = design.dimensions.belt_height + 0.03, 0.075
+    back = deck_front_x + (0.10 if design.has_bed else 0.22)
     first, last = back, cowl_x - 0.10
-    # Where the roof line comes down to the belt the glass ends in a point.
+    # The glass ends in a point where the roof line meets the belt.
     steps = 40
     inside = [
         x
@@ -171,8 +171,8 @@ def _windows(
     if not inside:
         return (), ()
     first, last = inside[0], inside[-1]
-    count = plan.side_windows
-    # From the front: the front door's glass is the largest, the rear quarter light the smallest.
+    count = design.side_windows
+    # From front to rear: the window of the front door is the largest.
     shares = {1: (1.0,), 2: (0.54, 0.46), 3: (0.40, 0.36, 0.24)}[count]
     pillar = 0.055
     windows: list[tuple[Point, ...]] = []

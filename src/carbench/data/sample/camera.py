@@ -1,8 +1,8 @@
-"""Where a point of a car falls in the image: one pinhole camera.
+"""A pinhole camera: projects points of a car to pixels.
 
-The camera looks horizontally, so that the horizon is the line on which its own height lies. The
-yaw is given as the tangent of half the angle: sine and cosine are then plain divisions, the same
-on every machine.
+The optical axis is horizontal, so that the horizon is at the height of the camera. The yaw is given
+as the tangent of half the angle: sine and cosine are then plain divisions, which give the same
+result on every machine.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ Pixel = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Lens:
-    """A camera and where its image of the car is put; lengths in metres, places in pixels."""
+class Camera:
+    """A camera and its position in the image; lengths in metres, positions in pixels."""
 
     half_yaw: float  # tan(yaw / 2); positive shows the front, negative the rear
     distance: float  # from the camera to the middle of the car
@@ -23,11 +23,11 @@ class Lens:
     faces_left: bool
     tilt: float = 0.0  # slope of the horizon
     scale: float = 1.0  # pixels per unit on the image plane
-    left: float = 0.0  # pixel column of the image's axis
+    left: float = 0.0  # pixel column of the optical axis
     top: float = 0.0  # pixel row of the horizon on the axis
 
     def plane(self, x: float, y: float, z: float) -> tuple[float, float, float]:
-        """A car's point (x forward, y up, z away from us) on the image plane, and its depth."""
+        """Project a point (x forward, y up, z away from the camera); also return its depth."""
         t = self.half_yaw
         cos, sin = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         across, depth = x * cos + z * sin, self.distance + z * cos - x * sin
@@ -35,7 +35,7 @@ class Lens:
         return (-u if self.faces_left else u), (self.eye - y) / depth, depth
 
     def pixel(self, x: float, y: float, z: float) -> Pixel:
-        """The pixel of a point, rounded so that no last digit of a float decides an image."""
+        """Return the pixel of a point, rounded so that float rounding cannot change an image."""
         u, v, _ = self.plane(x, y, z)
         return (
             round(self.left + self.scale * (u - self.tilt * v)),
@@ -43,11 +43,11 @@ class Lens:
         )
 
     def horizon(self, column: float) -> int:
-        """Pixel row of the horizon in this column."""
+        """Return the pixel row of the horizon in a column."""
         return round(self.top + self.tilt * (column - self.left))
 
-    def shrunk(self, times: int) -> Lens:
-        """This lens for an image so many times smaller."""
+    def shrunk(self, times: int) -> Camera:
+        """Return this camera for an image that is smaller by a factor of `times`."""
         return replace(self, scale=self.scale / times, left=self.left / times, top=self.top / times)
 
     def framed(
@@ -56,10 +56,10 @@ class Lens:
         size: tuple[int, int],
         fill: float,
         shift: tuple[float, float],
-    ) -> Lens:
-        """This lens, zoomed and moved so that `corners` fill a share of an image of `size`.
+    ) -> Camera:
+        """Return this camera, zoomed and moved so that `corners` fill a fraction of the image.
 
-        `shift` moves the middle off the image's middle, as a share of the image.
+        `shift` is the offset from the centre of the image, as a fraction of `size`.
         """
         places = [self.plane(*corner)[:2] for corner in corners]
         us, vs = [u for u, _ in places], [v for _, v in places]
