@@ -13,7 +13,7 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.audit.words import OTHER
+from carbench.data.audit.verdicts import OTHER
 from carbench.data.split.residual_leak import Candidate, Doubt, File, doubts, estimate
 from carbench.data.split.splitting import Image, assign
 from carbench.data.split.table import split_column

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import hypergeom
 
-from carbench.data.audit.words import DIFFERENT, SAME
+from carbench.data.audit.verdicts import DIFFERENT, SAME
 from carbench.data.split.splitting import Assignment
 from carbench.data.split.table import FOLD
 

@@ -1,4 +1,4 @@
-"""What a person has said of pairs of images: the same image, or two different ones."""
+"""The table of reviewed pairs: a person's verdicts, same image or different images."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from carbench.core.errors import CarbenchError
-from carbench.data.audit.words import DIFFERENT, VERDICTS
+from carbench.data.audit.verdicts import DIFFERENT, VERDICTS
 
 NOTHING_REVIEWED = "presets/none"
 COLUMNS = ("image", "twin", "verdict")
 
-Keys = tuple[int, int]
+IndexPair = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Reviewed:
-    """Verdicts by pair of images (the lower number first), and the line that each stands in."""
+class ReviewedPairs:
+    """Verdicts by pair of image indices (lower index first), and their line numbers."""
 
     path: str
-    verdicts: dict[Keys, str] = field(default_factory=dict)
-    lines: dict[Keys, int] = field(default_factory=dict)
+    verdicts: dict[IndexPair, str] = field(default_factory=dict)
+    lines: dict[IndexPair, int] = field(default_factory=dict)
 
     def verdict(self, first: int, second: int) -> str:
-        """Return what was said of two images; empty if nothing was."""
+        """Return the verdict on two images; empty if there is none."""
         return self.verdicts.get((min(first, second), max(first, second)), "")
 
-    def pairs(self, verdict: str) -> list[Keys]:
-        """Return the pairs with a verdict, in order."""
-        return sorted(pair for pair, said in self.verdicts.items() if said == verdict)
+    def pairs(self, verdict: str) -> list[IndexPair]:
+        """Return the pairs with a verdict, sorted."""
+        return sorted(pair for pair, each in self.verdicts.items() if each == verdict)
 
 
-def read_reviewed(path: str, images: Sequence[str], first_of: Sequence[int]) -> Reviewed:
-    """Return what a person's CSV says; byte-identical images count as the first of them.
+def read_reviewed_pairs(path: str, images: Sequence[str], first_of: Sequence[int]) -> ReviewedPairs:
+    """Read a table of reviewed pairs; byte-identical images are replaced by the first of them.
 
-    The columns are ``image``, ``twin`` and ``verdict`` (same, different, or empty while nobody has
-    judged); others are ignored. Commas or semicolons separate them.
+    The columns are ``image``, ``twin`` and ``verdict`` (same, different, or empty for a pair that
+    is not reviewed yet); others are ignored. The separator is a comma or a semicolon.
 
     Args:
         path: the file, or :data:`NOTHING_REVIEWED`.
@@ -46,50 +46,50 @@ def read_reviewed(path: str, images: Sequence[str], first_of: Sequence[int]) -> 
         first_of: index of the first byte-identical copy of each image.
 
     Raises:
-        CarbenchError: no such file, a column is missing, an image is unknown, a verdict is
-            neither, or two verdicts contradict each other or identical bytes.
+        CarbenchError: no such file, a missing column, an unknown image, an invalid verdict, or
+            verdicts that contradict each other or identical bytes.
     """
-    found = Reviewed(path)
+    reviewed = ReviewedPairs(path)
     if path == NOTHING_REVIEWED:
-        return found
+        return reviewed
     number_of = {image: index for index, image in enumerate(images)}
-    for line, row in read_verdicts(Path(path)):
+    for line, row in read_review_table(Path(path)):
         if not row["verdict"]:
             continue
         pair = [
-            first_of[_known(path, line, column, row[column], number_of)]
+            first_of[_image_index(path, line, column, row[column], number_of)]
             for column in ("image", "twin")
         ]
         key = min(pair), max(pair)
         if key[0] == key[1]:
             if row["verdict"] == DIFFERENT or row["image"] == row["twin"]:
-                raise _wrong(
+                raise _line_error(
                     path,
                     line,
-                    found=f"{row['image']!r} and {row['twin']!r}, which are the same bytes",
+                    found=f"{row['image']!r} and {row['twin']!r}, which are byte-identical",
                     expected="two different files",
                     fix="remove the line",
                 )
             continue
-        said = found.verdicts.setdefault(key, row["verdict"])
-        if said != row["verdict"]:
-            raise _wrong(
+        verdict = reviewed.verdicts.setdefault(key, row["verdict"])
+        if verdict != row["verdict"]:
+            raise _line_error(
                 path,
                 line,
                 found=f"{row['verdict']!r} for {row['image']!r} and {row['twin']!r}, "
-                f"but {said!r} in line {found.lines[key]}",
+                f"but {verdict!r} in line {reviewed.lines[key]}",
                 expected="one verdict for a pair of images (identical bytes count as one)",
                 fix="remove one of the two lines",
             )
-        found.lines.setdefault(key, line)
-    return found
+        reviewed.lines.setdefault(key, line)
+    return reviewed
 
 
-def read_verdicts(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Return the lines of a person's CSV: number, and what stands in :data:`COLUMNS`.
+def read_review_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the line number and the :data:`COLUMNS` of each row.
 
     Raises:
-        CarbenchError: no such file, no readable CSV, a column is missing, or a verdict is neither.
+        CarbenchError: no such file, no readable CSV, a missing column, or an invalid verdict.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -101,16 +101,16 @@ def read_verdicts(path: Path) -> list[tuple[int, dict[str, str]]]:
             fix="correct audit.reviewed, or write such a file with `carbench audit review`",
         ) from None
     head = text.partition("\n")[0]
-    # Spreadsheets save with semicolons where the comma is a decimal point.
+    # Spreadsheets use semicolons where the decimal separator is a comma.
     reader = csv.DictReader(
         text.splitlines(), delimiter=";" if ";" in head and "," not in head else ","
     )
-    lacking = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-    if lacking:
-        raise _wrong(
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+    if missing:
+        raise _line_error(
             path,
             1,
-            found=f"no column {', '.join(lacking)}",
+            found=f"no column {', '.join(missing)}",
             expected=f"the columns {', '.join(COLUMNS)}",
             fix="name them in the first line",
         )
@@ -119,7 +119,7 @@ def read_verdicts(path: Path) -> list[tuple[int, dict[str, str]]]:
         values = {column: (row[column] or "").strip() for column in COLUMNS}
         values["verdict"] = values["verdict"].lower()
         if values["verdict"] not in ("", *VERDICTS):
-            raise _wrong(
+            raise _line_error(
                 path,
                 reader.line_num,
                 found=f"verdict {values['verdict']!r}",
@@ -130,8 +130,10 @@ def read_verdicts(path: Path) -> list[tuple[int, dict[str, str]]]:
     return rows
 
 
-def refuse_joined(reviewed: Reviewed, groups: Sequence[int], images: Sequence[str]) -> None:
-    """Raise :class:`CarbenchError` if two images that are different stand in one group."""
+def refuse_contradictions(
+    reviewed: ReviewedPairs, groups: Sequence[int], images: Sequence[str]
+) -> None:
+    """Raise :class:`CarbenchError` if images reviewed as different are in the same group."""
     for first, second in reviewed.pairs(DIFFERENT):
         if groups[first] != groups[second]:
             continue
@@ -140,29 +142,29 @@ def refuse_joined(reviewed: Reviewed, groups: Sequence[int], images: Sequence[st
             for index, image in enumerate(images)
             if groups[index] == groups[first] and index not in (first, second)
         ]
-        raise _wrong(
+        raise _line_error(
             reviewed.path,
             reviewed.lines[first, second],
             found=f"{images[first]!r} and {images[second]!r} as different, but each is the same "
             f"image as {others[0] if others else 'the other'!r}",
-            expected="verdicts that do not contradict what else is held for the same",
-            fix="judge the pairs in between, too: `carbench audit review --found` shows them",
+            expected="verdicts that do not contradict the other pairs of this group",
+            fix="also review the pairs in between: `carbench audit review --found` shows them",
         )
 
 
-def _known(path: str, line: int, column: str, image: str, number_of: dict[str, int]) -> int:
+def _image_index(path: str, line: int, column: str, image: str, number_of: dict[str, int]) -> int:
     if image in number_of:
         return number_of[image]
     near = get_close_matches(image, number_of, n=1, cutoff=0.6)
-    raise _wrong(
+    raise _line_error(
         path,
         line,
-        found=f"{column} {image!r}, which is no image of this study",
+        found=f"{column} {image!r}, which is not an image of this study",
         expected="an image as results/data/manifest.csv names it"
         + (f", such as {near[0]!r}" if near else ""),
         fix="correct the name, or remove the line",
     )
 
 
-def _wrong(path: object, line: int, *, found: str, expected: str, fix: str) -> CarbenchError:
+def _line_error(path: object, line: int, *, found: str, expected: str, fix: str) -> CarbenchError:
     return CarbenchError(path, key=f"line {line}", found=found, expected=expected, fix=fix)
