@@ -44,7 +44,7 @@ from carbench.data.audit.grouping import connected_groups, links_without_chains
 from carbench.data.audit.views import Views, make_thumbnails, read_views, stack_views
 from carbench.data.images.decoding import decode
 from carbench.data.sample import generate_sample, plan_faults
-from carbench.data.sources.archive import archive_files
+from carbench.data.sources.archive import list_archive
 from carbench.params.audit import AuditParams
 
 ROOT = Path(__file__).parents[1]
@@ -83,8 +83,8 @@ class Real:
     @classmethod
     def read(cls) -> Real:
         """Read the archive and look at its images."""
-        with archive_files(ARCHIVE, 10) as files:
-            images = [(file.path.parts, file.read()) for file in files]
+        with list_archive(ARCHIVE, 10) as listing:
+            images = [(file.path.parts, file.read()) for file in listing.files]
         paths, contents = [list(column) for column in zip(*images, strict=True)]
         first: dict[str, int] = {}
         first_of = [

@@ -80,7 +80,7 @@ def main() -> None:
     images = [row.image for row in rows if not row.leaked]
     for backbone in lookup(params, "backbones", Path("params.yaml")):
         model, card = load_trained(RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU)
-        (shown,) = PackedImages(RESULTS / "pack", images, CPU).upright(
+        (shown,) = PackedImages(RESULTS / "pack", images, CPU).whole_images(
             [torch.arange(len(images))], card.image_size
         )
         normalize = Normalizer(card.mean, card.std, CPU)

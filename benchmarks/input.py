@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--stream", action="store_true")
     args = parser.parse_args()
     if args.stream:
-        packed.RESIDENT_BYTES, packed.RESIDENT_SHARE = 0, 0.0
+        packed.RESIDENT_BYTES, packed.RESIDENT_FRACTION = 0, 0.0
     params = read_section(Path("presets/sample.yaml"), "train", TrainParams).model_copy(
         update={
             "image_size": args.size,

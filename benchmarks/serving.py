@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from carbench.core.tables import write_json
-from carbench.data.images.decoding import shrink
+from carbench.data.images.decoding import decode_resized
 from carbench.data.images.formats import SUFFIXES
 from carbench.deploy.bundle.folder import ABOUT, LABELS, ONNX, REFERENCE
 from carbench.deploy.bundle.loading import load_bundle
@@ -109,7 +109,7 @@ def _loop(work: tuple[Path, Path, float]) -> float:
     contents = [path.read_bytes() for path in sorted(images.iterdir())]
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        image, _ = shrink(contents[count % len(contents)], size, fit)
+        image, _ = decode_resized(contents[count % len(contents)], size, fit)
         bundle.classifier.predict(np.asarray(image)[None])
         count += 1
     return count / (time.perf_counter() - started)

@@ -15,7 +15,7 @@ import numpy as np
 from carbench.core.errors import CarbenchError
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.data.pack.files import sizes_of
+from carbench.data.pack.reading import image_sizes
 from carbench.data.split.table import read_split
 from carbench.evaluation.metrics import measure, measure_calibration
 from carbench.evaluation.mistakes import most_confident
@@ -64,7 +64,7 @@ def evaluate(stage: Stage) -> None:
     logits = predict(packed([row.image for row in rows]))
     probabilities = torch.softmax(logits, dim=1).numpy()
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
-    sizes = sizes_of(args.pack)
+    sizes = image_sizes(args.pack)
     predictions = [
         said | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
         for row, said in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
@@ -96,7 +96,7 @@ def evaluate(stage: Stage) -> None:
     if mistakes:
         from carbench.evaluation.explaining import explain
 
-        (upright,) = packed([row["image"] for row in mistakes]).upright(
+        (upright,) = packed([row["image"] for row in mistakes]).whole_images(
             [torch.arange(len(mistakes))], size
         )
         shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -37,7 +37,7 @@ def export(stage: Stage) -> None:
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
-    from carbench.data.pack.files import read_batches
+    from carbench.data.pack.reading import read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.card import render_card
     from carbench.deploy.export.example import write_example

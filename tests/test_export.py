@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from carbench.core.errors import CarbenchError
-from carbench.data.pack.files import open_array, rows_of
+from carbench.data.pack.reading import open_array, row_indices
 from carbench.data.split.table import read_split
 from carbench.deploy.bundle.folder import ABOUT, CARD, INT8_ONNX, LABELS, ONNX
 from carbench.deploy.bundle.observations import read_observations
@@ -58,7 +58,7 @@ def test_the_graph_alone_answers_any_number_of_pixels(
     """With onnxruntime and numpy: no carbench, no mean, no temperature."""
     folder = smoke_run.root / "results"
     session = onnxruntime.InferenceSession(folder / f"export/{ONNX}")
-    rows, row_of = predictions(smoke_run, about), rows_of(folder / "pack")
+    rows, row_of = predictions(smoke_run, about), row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     for count in (1, 3, len(rows)):
         probabilities, embedding = session.run(None, {"images": pixels[:count]})
@@ -76,16 +76,16 @@ def test_timm_loads_the_folder(smoke_run: Project, about: dict[str, Any]) -> Non
     import timm
     import torch
 
-    from carbench.data.loading.augment import resample, whole
+    from carbench.data.loading.augment import full_crops, resample
     from carbench.data.loading.batches import Normalizer
 
     folder = smoke_run.root / "results"
     model = timm.create_model(f"local-dir:{folder / 'export'}", pretrained=True).eval()
     config = model.pretrained_cfg
     assert config["label_names"] == about["classes"]
-    rows, row_of = predictions(smoke_run, about), rows_of(folder / "pack")
+    rows, row_of = predictions(smoke_run, about), row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
-    upright = resample(torch.from_numpy(pixels), whole(len(rows)), config["input_size"][1])
+    upright = resample(torch.from_numpy(pixels), full_crops(len(rows)), config["input_size"][1])
     with torch.inference_mode():
         normalize = Normalizer(config["mean"], config["std"], torch.device("cpu"))
         winners = model(normalize(upright)).argmax(dim=1).tolist()
@@ -99,7 +99,7 @@ def test_the_8_bit_form_is_measured(smoke_run: Project, about: dict[str, Any]) -
     assert int8["bytes"] < (folder / f"export/{ONNX}").stat().st_size / 2
     session = onnxruntime.InferenceSession(folder / f"export/{INT8_ONNX}")
     rows = [row for row in predictions(smoke_run, about) if row["leaked"] == "0"]
-    row_of = rows_of(folder / "pack")
+    row_of = row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     winners = session.run(None, {"images": pixels})[0].argmax(axis=1)
     said = [about["classes"][winner] for winner in winners]

@@ -19,11 +19,11 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data.images.decoding import Fit, ImageFacts, decode, resize, shrink
+from carbench.data.images.decoding import Fit, ImageInfo, decode, decode_resized, resize
 from carbench.data.loading import batches as packed
-from carbench.data.loading.augment import draw_crops, draw_patches, erase, resample
+from carbench.data.loading.augment import draw_crops, draw_erased_boxes, erase, resample
 from carbench.data.loading.batches import PackedImages
-from carbench.data.pack import packing
+from carbench.data.pack import writing
 from carbench.models import devices
 from carbench.models.gpus import PLACES, lease
 from carbench.models.predict import predict_logits
@@ -56,7 +56,7 @@ def test_images_from_disk_are_those_in_memory(made: Path, monkeypatch: pytest.Mo
 @given(chance=st.floats(0, 1), seed=st.integers(0, 99))
 def test_erasing_paints_one_box_over_some_images(chance: float, seed: int) -> None:
     before = torch.full((200, 3, 24, 24), 2.0)  # which no box is painted in
-    patches = draw_patches(200, chance, torch.Generator().manual_seed(seed))
+    patches = draw_erased_boxes(200, chance, torch.Generator().manual_seed(seed))
     after = erase(before, patches)
     changed = (before != after).all(dim=1)
     touched = changed.flatten(1).any(dim=1)
@@ -75,7 +75,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
     file = io.BytesIO()
     Image.fromarray(noise).resize((2000, 1500), Image.Resampling.BICUBIC).save(file, "JPEG")
     for fit_how in ("squash", "crop", "pad"):
-        quick = np.asarray(shrink(file.getvalue(), 96, fit_how)[0], int)
+        quick = np.asarray(decode_resized(file.getvalue(), 96, fit_how)[0], int)
         exact = np.asarray(resize(decode(file.getvalue())[0], 96, fit_how), int)
         assert abs(quick - exact).mean() < 1
         assert abs(quick - exact).max() < 10
@@ -84,38 +84,38 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
 def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "CHUNK", 1)
-    monkeypatch.setattr(packing, "SAFE_EVERY", 5)
+    monkeypatch.setattr(writing, "CHUNK", 1)
+    monkeypatch.setattr(writing, "CHECKPOINT_IMAGES", 5)
     params = PackParams(size=16, fit="squash")
     paths = [tmp_path / f"{number}.png" for number in range(23)]
     rng = np.random.default_rng(0)
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
-    packing.write_array(tmp_path, paths, params, None)
+    writing.write_array(tmp_path, paths, params, None)
     whole = (tmp_path / "images.npy").read_bytes()
     assert np.load(tmp_path / "images.npy").shape == (23, 16, 16, 3)
 
     told = tmp_path / "told"
     limit = [13, 9, 100]
 
-    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageFacts]:
+    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageInfo]:
         with told.open("ab") as file:  # in processes of their own
             file.write(b".")
         if told.stat().st_size > limit[0]:
             raise KeyboardInterrupt
-        return shrink(content, size, how)
+        return decode_resized(content, size, how)
 
-    monkeypatch.setattr(packing, "shrink", stopping)
-    monkeypatch.setattr(packing, "WAITING_BYTES", 0)
+    monkeypatch.setattr(writing, "decode_resized", stopping)
+    monkeypatch.setattr(writing, "MAX_QUEUED_BYTES", 0)
     scratch = tmp_path / "scratch"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            packing.write_array(tmp_path, paths, params, scratch)
+            writing.write_array(tmp_path, paths, params, scratch)
         with (scratch / "images.npy").open("ab") as file:
             file.write(b"half an image")
         told.unlink()
         limit.pop(0)
-    packing.write_array(tmp_path, paths, params, scratch)
+    writing.write_array(tmp_path, paths, params, scratch)
     assert told.stat().st_size < len(paths)
     assert (tmp_path / "images.npy").read_bytes() == whole
 

@@ -17,7 +17,7 @@ from variance_parts import Scenario as Design
 from variance_parts import average as average_parts
 
 from carbench.core.tables import read_json, read_table
-from carbench.data.split.subsets import draw_places, take
+from carbench.data.split.subsets import draw_positions, select_subset
 from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
@@ -54,14 +54,14 @@ def train_parts(draw: st.DrawFn) -> list[SplitRow]:
 def test_subsets_are_nested_whole_groups_of_every_class(
     rows: list[SplitRow], fractions: list[float], draw_seed: int, seed: int
 ) -> None:
-    places = draw_places((row.group for row in rows), draw_seed)
-    taken = [take(rows, fraction, places, seed) for fraction in sorted(fractions)]
+    places = draw_positions((row.group for row in rows), draw_seed)
+    taken = [select_subset(rows, fraction, places, seed) for fraction in sorted(fractions)]
     for smaller, larger in pairwise(taken):
         assert {row.image for row in smaller} <= {row.image for row in larger}
     for own in taken:
         assert own == [row for row in rows if row.group in {each.group for each in own}]
         assert {row.label for row in own} == {row.label for row in rows}
-    assert take(rows, 1.0, places, seed) == rows
+    assert select_subset(rows, 1.0, places, seed) == rows
 
 
 def test_a_fraction_is_met_in_every_class_and_seeds_take_others() -> None:
@@ -70,8 +70,8 @@ def test_a_fraction_is_met_in_every_class_and_seeds_take_others() -> None:
         for label, count in (("A", 400), ("B", 100))
         for n in range(count)
     ]
-    places = draw_places((row.group for row in rows), 0)
-    first, second = (take(rows, 0.25, places, seed) for seed in (0, 1))
+    places = draw_positions((row.group for row in rows), 0)
+    first, second = (select_subset(rows, 0.25, places, seed) for seed in (0, 1))
     for label, count in (("A", 100), ("B", 25)):
         assert sum(row.label == label for row in first) == pytest.approx(count, abs=2)
     shared = {row.image for row in first} & {row.image for row in second}

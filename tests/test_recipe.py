@@ -19,7 +19,7 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data.loading.augment import draw_mixing, mix
+from carbench.data.loading.augment import draw_mixup, mixup
 from carbench.models.backbones import create
 from carbench.models.checkpoints import read_about
 from carbench.models.heads import head_of
@@ -105,7 +105,7 @@ def test_mixed_labels_are_mixed_as_the_images() -> None:
 
     def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = torch.Generator().manual_seed(seed)
-        return mix(images, targets, draw_mixing(64, 64, 0.5, rng))
+        return mixup(images, targets, draw_mixup(64, 64, 0.5, rng))
 
     mixed, soft = drawn(1)
     assert torch.allclose(soft.sum(1), torch.ones(64))
@@ -117,14 +117,14 @@ def test_mixed_labels_are_mixed_as_the_images() -> None:
 
 
 def test_images_are_mixed_within_their_batch() -> None:
-    whole = draw_mixing(24, 8, 0.5, torch.Generator().manual_seed(0))
+    whole = draw_mixup(24, 8, 0.5, torch.Generator().manual_seed(0))
     batches = whole.split(8)
     assert [sorted(each.other.tolist()) for each in batches] == [list(range(8))] * 3
     assert len({tuple(each.other.tolist()) for each in batches}) == 3
     assert len(whole.share.unique()) == 24
-    unmixed = draw_mixing(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
+    unmixed = draw_mixup(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
     images, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
-    for one, other in zip(mix(images, targets, unmixed), (images, targets), strict=True):
+    for one, other in zip(mixup(images, targets, unmixed), (images, targets), strict=True):
         assert torch.equal(one, other)
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
-from carbench.data.loading.augment import Crops, draw_crops, resample, whole
+from carbench.data.loading.augment import Crops, draw_crops, full_crops, resample
 from carbench.models.timm_names import known_names, refuse_unknown
 from carbench.params.train import BackboneParams, TrainParams
 from carbench.training.loop import Epoch, better
@@ -35,7 +35,7 @@ def images(count: int, side: int) -> torch.Tensor:
 
 def test_a_whole_crop_at_its_own_size_is_the_image() -> None:
     pixels = images(3, 20)
-    same = resample(pixels, whole(3), 20)
+    same = resample(pixels, full_crops(3), 20)
     assert torch.allclose(same * 255, pixels.permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
@@ -58,8 +58,8 @@ def test_resampling_agrees_with_pillow(side: int, size: int) -> None:
 
 def test_mirroring_turns_left_and_right() -> None:
     pixels = images(1, 16)
-    mirrored = replace(whole(1), mirrored=torch.tensor([True]))
-    upright = resample(pixels, whole(1), 16)
+    mirrored = replace(full_crops(1), mirrored=torch.tensor([True]))
+    upright = resample(pixels, full_crops(1), 16)
     assert torch.allclose(resample(pixels, mirrored, 16), upright.flip(3), atol=1e-6)
 
 

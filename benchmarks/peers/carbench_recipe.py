@@ -13,7 +13,7 @@ from common import accuracy, parser, report, spent
 from carbench.core.params import read_section
 from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.data.pack.packing import write_array
+from carbench.data.pack.writing import write_array
 from carbench.models.backbones import create, normalization
 from carbench.models.devices import place, prepare
 from carbench.params.pack import PackParams
@@ -59,7 +59,7 @@ def main() -> None:
         model.load_state_dict(trained.tensors)
         test = part("test")
         batches = torch.arange(len(test.images)).split(params.val_batch_size)
-        shown = map(normalize, test.images.upright(batches, args.size))
+        shown = map(normalize, test.images.whole_images(batches, args.size))
         labels = test.labels.split(params.val_batch_size)
         report(costs, accuracy(model, zip(shown, labels, strict=True), args.device))
 

@@ -1,9 +1,8 @@
-"""The model as one ONNX graph, from the pixels of a shrunk image to probabilities.
+"""Exports a model as one ONNX graph, from the pixels of a resized image to probabilities.
 
-Before it an image file goes through :func:`carbench.data.images.decoding.shrink`, as in stage
-pack. What
-follows (resizing to what the backbone sees, normalisation, temperature) is in the graph, so that no
-user of it can do it differently.
+The input is the result of :func:`carbench.data.images.decoding.decode_resized`, as in stage pack.
+Everything else (resizing to the input size of the backbone, normalisation, temperature) is part of
+the graph, so that all users of the model do the same.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from carbench.data.loading.augment import line_shares
+from carbench.data.loading.augment import resize_weights
 from carbench.data.loading.batches import Normalizer
 from carbench.models.backbones import ModelCard
 from carbench.models.without_compiler import use_compiler
@@ -57,7 +56,7 @@ class Deployable(nn.Module):
         self._size = card.image_size
         self._temperature = temperature
         zero, one = torch.zeros(1), torch.ones(1)
-        self.register_buffer("shares", line_shares(zero, one, side, self._size))
+        self.register_buffer("shares", resize_weights(zero, one, side, self._size))
         normalize = Normalizer(card.mean, card.std, torch.device("cpu"))
         self.register_buffer("scale", normalize.scale)
         self.register_buffer("shift", normalize.shift)

@@ -16,7 +16,7 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+    def whole_images(self, indices: Sequence[Tensor], size: int) -> Iterator[Tensor]:
         """Yield whole images, a batch at a time: (B, 3, size, size) float32 in 0..1."""
 
 
@@ -42,7 +42,7 @@ def predict_logits(
     model.eval()
     batches = torch.split(torch.arange(len(images)), batch_size)
     logits = []
-    for batch in images.upright(batches, image_size):
+    for batch in images.whole_images(batches, image_size):
         with torch.autocast(batch.device.type, torch.bfloat16, bfloat16):
             logits.append(model(normalize(batch)).float())
     return torch.cat(logits).cpu()

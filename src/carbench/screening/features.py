@@ -134,6 +134,6 @@ def compute_features(
     batches = torch.split(torch.arange(len(images)), batch_size)
     found = [
         model(normalize(batch).to(dtype)).float().flatten(1).cpu()
-        for batch in progress(images.upright(batches, image_size), "features", len(batches))
+        for batch in progress(images.whole_images(batches, image_size), "features", len(batches))
     ]
     return torch.cat(found).half().float()

@@ -9,8 +9,8 @@ import torch
 
 from carbench.core.provenance import file_hash
 from carbench.data.loading.batches import PackedImages
-from carbench.data.pack.files import ARRAY
-from carbench.data.split.splitting import Image, deal
+from carbench.data.pack.reading import ARRAY
+from carbench.data.split.assignment import GroupedImage, assign_groups
 from carbench.data.split.table import SplitRow, classes_of, read_split
 from carbench.params.screen import ProbeParams
 from carbench.screening.screening import Images
@@ -28,7 +28,7 @@ def training_rows(split: Path, most: int, seed: int) -> tuple[list[SplitRow], li
     rows = [row for row in every if row.split == "train"]
     if 0 < most < len(rows):
         share = most / len(rows)
-        parts = deal(_images(rows), {"used": share, "unused": 1 - share}, seed)
+        parts = assign_groups(_images(rows), {"used": share, "unused": 1 - share}, seed)
         rows = [row for row in rows if parts[row.group] == "used"]
     return rows, classes_of(every)
 
@@ -38,7 +38,7 @@ def load_images(
 ) -> Images:
     """Read the images of ``rows`` out of the pack and deal their groups to folds."""
     names = {f"fold-{number}": number for number in range(probe.folds)}
-    dealt = deal(_images(rows), dict.fromkeys(names, 1 / probe.folds), probe.seed)
+    dealt = assign_groups(_images(rows), dict.fromkeys(names, 1 / probe.folds), probe.seed)
     images = [row.image for row in rows]
     content = hashlib.sha256(f"{file_hash(pack / ARRAY)} {images}".encode()).hexdigest()
     return Images(
@@ -49,5 +49,5 @@ def load_images(
     )
 
 
-def _images(rows: list[SplitRow]) -> list[Image]:
-    return [Image(row.image, row.label, "", row.group) for row in rows]
+def _images(rows: list[SplitRow]) -> list[GroupedImage]:
+    return [GroupedImage(row.image, row.label, "", row.group) for row in rows]

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from carbench.data.audit.duplicates import ImagePair
-from carbench.data.images.decoding import read
+from carbench.data.images.decoding import read_image
 
 # Pixels: size of a thumbnail, gap, and the lines of text below it.
 THUMBNAIL_SIZE = (220, 150)
@@ -128,7 +128,7 @@ def draw_sheet(groups: Sequence[SheetRow], folder: Path) -> Image.Image:
         top = number * pitch[1] + GAP
         for column, member in enumerate(row[:IMAGES_PER_ROW]):
             left = GAP + column * pitch[0]
-            image = ImageOps.contain(read(folder / member.image), THUMBNAIL_SIZE)
+            image = ImageOps.contain(read_image(folder / member.image), THUMBNAIL_SIZE)
             sheet.paste(image, (left, top + THUMBNAIL_SIZE[1] - image.height))
             left_out = len(row) - IMAGES_PER_ROW if column == IMAGES_PER_ROW - 1 else 0
             for line, text in enumerate(_caption(member, max(0, left_out))):

@@ -18,7 +18,7 @@ from PIL import Image
 from carbench.core.parallel import in_order
 from carbench.data.audit.hog import DESCRIPTOR_LENGTH, hog_descriptors
 from carbench.data.audit.margins import content_box
-from carbench.data.images.decoding import read
+from carbench.data.images.decoding import read_image
 
 THUMBNAIL = 48
 # Margins are detected at four times the size.
@@ -50,7 +50,7 @@ class Views:
 
 def read_views(paths: Iterable[Path]) -> Views:
     """Read the views of image files, on all cores."""
-    return stack_views(in_order(lambda path: make_thumbnails(read(path)), paths))
+    return stack_views(in_order(lambda path: make_thumbnails(read_image(path)), paths))
 
 
 def make_thumbnails(image: Image.Image) -> Thumbnails:

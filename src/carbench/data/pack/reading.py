@@ -1,4 +1,4 @@
-"""The packed images: one uint8 array of all of them, memory-mapped, and the order they are in."""
+"""Reads the pack: a memory-mapped uint8 array of all images, and the index of its rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEX = "index.csv"
 
 
 def open_array(folder: Path) -> NDArray[np.uint8]:
-    """Return the array (N, size, size, 3) uint8, RGB, read from disk only where it is used."""
+    """Return the memory-mapped array, (N, size, size, 3) uint8 RGB."""
     path = folder / ARRAY
     try:
         array: NDArray[np.uint8] = np.load(path, mmap_mode="r")
@@ -27,19 +27,19 @@ def open_array(folder: Path) -> NDArray[np.uint8]:
 
 
 def read_batches(folder: Path, images: list[str], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield images out of the pack in the order asked for, (B, S, S, 3), ``size`` at a time."""
-    array, row_of = open_array(folder), rows_of(folder)
+    """Yield the pixels of ``images`` in batches of ``size``, (B, S, S, 3) uint8."""
+    array, row_of = open_array(folder), row_indices(folder)
     rows = [row_of[image] for image in images]
     for start in range(0, len(rows), size):
         yield array[rows[start : start + size]]
 
 
-def rows_of(folder: Path) -> dict[str, int]:
-    """Return each image's row in the array."""
+def row_indices(folder: Path) -> dict[str, int]:
+    """Return the row of each image in the array."""
     return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX, ("row", "image"))}
 
 
-def sizes_of(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the width and height of each image's file, in pixels, before it was packed."""
+def image_sizes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Return the original width and height of each image, in pixels."""
     index = read_table(folder / INDEX, ("image", "width", "height"))
     return {row["image"]: (int(row["width"]), int(row["height"])) for row in index}

@@ -1,4 +1,4 @@
-"""What every source gives: its files and its empty folders; and the walk over a folder."""
+"""Listings of sources (files and empty folders), and the listing of a folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from carbench.core.errors import CarbenchError
 
 
 class Reader(Protocol):
-    """Gives a file's bytes, or only the first ``size`` of them."""
+    """Returns the content of a file, or its first ``size`` bytes."""
 
     def __call__(self, size: int = -1) -> bytes: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: its path inside the source, and how to get its bytes."""
+    """A file of a source: its path within the source, and a function that reads it."""
 
     path: PurePosixPath
     read: Reader
@@ -28,21 +28,21 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a source, sorted by path, and the folders that hold no file at any depth."""
+    """The files of a source, sorted by path, and the folders without files at any depth."""
 
     files: list[SourceFile]
     empty_folders: list[PurePosixPath] = field(default_factory=list)
 
 
 class UnreadableFileError(Exception):
-    """The source lists this file but cannot give its bytes; the text is the reason."""
+    """A listed file cannot be read; the message is the reason."""
 
 
-def folder_listing(root: Path, key: str = "data.path") -> Listing:
-    """List the files below a folder; links are followed, but not round in a loop.
+def list_folder(root: Path, key: str = "data.path") -> Listing:
+    """List the files below a folder; symbolic links are followed, except cycles.
 
     Raises:
-        CarbenchError: there is no such folder, or one in it cannot be read.
+        CarbenchError: the folder does not exist, or a folder in it cannot be read.
     """
     if not root.is_dir():
         raise CarbenchError(
@@ -54,22 +54,22 @@ def folder_listing(root: Path, key: str = "data.path") -> Listing:
         )
     files: list[SourceFile] = []
     folders: list[PurePosixPath] = []
-    # Of each folder, those that it lies in, links resolved.
-    above: dict[Path, frozenset[str]] = {root.parent: frozenset()}
+    # The resolved parents of each folder.
+    parents: dict[Path, frozenset[str]] = {root.parent: frozenset()}
     for walked, below, names in os.walk(root, followlinks=True, onerror=_refuse_unreadable):
         parent = Path(walked)
-        outer = above[parent.parent]
+        outer = parents[parent.parent]
         real = os.path.realpath(parent)
         if real in outer:
             below.clear()
             continue
-        above[parent] = outer | {real}
+        parents[parent] = outer | {real}
         folders.append(PurePosixPath(parent.relative_to(root)))
         for path in (parent / name for name in names):
             inside = PurePosixPath(path.relative_to(root))
             files.append(SourceFile(inside, _reader(path)))
             if not path.suffix and path.is_symlink() and not path.exists():
-                folders.append(inside)  # a link to what may have been a folder
+                folders.append(inside)  # a broken link, perhaps to a folder
     files.sort(key=lambda file: file.path.parts)
     return Listing(files, empty_folders(folders, (file.path for file in files)))
 
@@ -77,21 +77,21 @@ def folder_listing(root: Path, key: str = "data.path") -> Listing:
 def empty_folders(
     folders: Iterable[PurePosixPath], files: Iterable[PurePosixPath]
 ) -> list[PurePosixPath]:
-    """Return the folders, sorted, that have no file below them."""
-    full = {folder for path in files for folder in path.parents}
-    return sorted(set(folders) - full)
+    """Return the folders without files at any depth, sorted."""
+    non_empty = {folder for path in files for folder in path.parents}
+    return sorted(set(folders) - non_empty)
 
 
 def _refuse_unreadable(error: OSError) -> NoReturn:
     raise CarbenchError(
         error.filename,
         found=f"a folder that cannot be read ({error.strerror})",
-        expected="a folder that may be read",
-        fix="give yourself permission to read it, or remove it from the set",
+        expected="a readable folder",
+        fix="make it readable, or remove it from the data set",
     ) from None
 
 
-KINDS = (
+SPECIAL_FILES = (
     (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
@@ -102,8 +102,8 @@ KINDS = (
 def _reader(path: Path) -> Reader:
     def read(size: int = -1) -> bytes:
         try:
-            mode = path.stat().st_mode  # opening a FIFO would wait for its writer
-            for is_kind, name in KINDS:
+            mode = path.stat().st_mode  # opening a FIFO would block
+            for is_kind, name in SPECIAL_FILES:
                 if is_kind(mode):
                     raise UnreadableFileError(f"{name}, not a file")
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Where a file belongs: which published part and class its path says."""
+"""Folder layout of a data set: the published split and the class of each path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-PUBLISHED = {
+SPLIT_OF_FOLDER = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -16,14 +16,14 @@ PUBLISHED = {
     "testing": "test",
 }
 
-# What file managers, synchronisers and network drives leave in folders.
+# Files and folders of file managers, synchronisers and network drives.
 SYSTEM_FOLDERS = {
     "__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information",
 }  # fmt: skip
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 
-# Endings of files that are often kept beside images on purpose, and say that they are none.
-COMPANIONS = frozenset(
+# Extensions of files that are often stored next to images and are no images.
+NON_IMAGE_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"}
     | {".md", ".rst", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".sh"}
     | {".npy", ".npz", ".mat", ".pkl", ".db", ".lst", ".names", ".sha256", ".md5"}
@@ -31,10 +31,10 @@ COMPANIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Place:
-    """An image's class, its publisher's part (``train``, ``val``, ``test`` or empty), its name.
+class LabelledPath:
+    """The published split (``train``, ``val``, ``test`` or empty), class and name of a file.
 
-    ``folder`` is the class folder's name as it is stored; ``label`` has no spaces around it.
+    ``folder`` is the name of the class folder; ``label`` is the same without surrounding spaces.
     """
 
     published: str
@@ -48,12 +48,12 @@ class Place:
 
     @property
     def image(self) -> str:
-        """The path under ``results/data/images`` and the image's identity everywhere."""
+        """The path under ``results/data/images``, which identifies the image in all tables."""
         return "/".join(part for part in (self.published, self.label, self.name) if part)
 
 
 def is_hidden(path: PurePosixPath) -> bool:
-    """Whether a path is the file system's own business (``.DS_Store``, ``@eaDir``)."""
+    """Return whether a path is hidden or a system file (``.DS_Store``, ``@eaDir``)."""
     return (
         any(part.startswith(".") or part.lower() in SYSTEM_FOLDERS for part in path.parts)
         or path.name.lower() in SYSTEM_FILES
@@ -61,38 +61,40 @@ def is_hidden(path: PurePosixPath) -> bool:
 
 
 class Layout:
-    """How a set's folders are to be read.
+    """Folder layout of a data set.
 
-    ``[any/top/]train/<class>/...`` and ``[any/top/]test/<class>/...`` name both a published part
-    and a class; without such a folder anywhere the first folder below those that all images share
-    is the class.
+    In ``[any/top/]train/<class>/...`` and ``[any/top/]test/<class>/...`` the folders give the
+    published split and the class. If there is no such folder, the class is the first folder below
+    the common parent of all images.
     """
 
     def __init__(self, images: Iterable[PurePosixPath]) -> None:
-        """Find the layout in the paths of images; other files do not decide about it."""
+        """Detect the layout from the paths of images; other files are not considered."""
         images = list(images)
-        self._published = any(_part_index(path) is not None for path in images)
+        self._published = any(_split_index(path) is not None for path in images)
         if self._published:
-            parts = ((path, _part_index(path)) for path in images)
-            self._top = _common({path.parts[:index] for path, index in parts if index is not None})
+            parts = ((path, _split_index(path)) for path in images)
+            self._top = _common_folders(
+                {path.parts[:index] for path, index in parts if index is not None}
+            )
         else:
             self._top = _shared_folders(images)
 
-    def place(self, path: PurePosixPath) -> Place | None:
-        """Return a file's place, or None where it lies in no class folder."""
+    def locate(self, path: PurePosixPath) -> LabelledPath | None:
+        """Return the split and class of a file, or None if it is in no class folder."""
         start = self._class_index(path)
         if start is None or len(path.parts) < start + 2:
             return None
-        part = PUBLISHED[path.parts[start - 1].lower()] if self._published else ""
-        return Place(part, path.parts[start], "/".join(path.parts[start + 1 :]))
+        part = SPLIT_OF_FOLDER[path.parts[start - 1].lower()] if self._published else ""
+        return LabelledPath(part, path.parts[start], "/".join(path.parts[start + 1 :]))
 
-    def class_folder(self, folder: PurePosixPath) -> Place | None:
-        """Return the place of the class folder that a folder is, or lies in; None: it is none."""
-        return self.place(folder / "any")
+    def class_folder(self, folder: PurePosixPath) -> LabelledPath | None:
+        """Return the class folder that a folder is or is in; None if there is none."""
+        return self.locate(folder / "any")
 
-    def stray(self, path: PurePosixPath) -> str | None:
-        """Return the folder beside the published parts that a file lies in, if it does."""
-        if not self._published or _part_index(path) is not None:
+    def other_folder(self, path: PurePosixPath) -> str | None:
+        """Return the folder next to the published splits that contains a file, if any."""
+        if not self._published or _split_index(path) is not None:
             return None
         depth = len(self._top) if self._is_below_top(path) else 0
         return path.parts[depth] if len(path.parts) > depth + 1 else None
@@ -100,23 +102,23 @@ class Layout:
     def _class_index(self, path: PurePosixPath) -> int | None:
         if not self._published:
             return len(self._top) if self._is_below_top(path) else None
-        part = _part_index(path)
+        part = _split_index(path)
         return None if part is None else part + 1
 
     def _is_below_top(self, path: PurePosixPath) -> bool:
         return path.parts[: len(self._top)] == self._top
 
 
-def _part_index(path: PurePosixPath) -> int | None:
-    """Index of the folder named train/val/test that has a class folder below it."""
+def _split_index(path: PurePosixPath) -> int | None:
+    """Return the index of the folder named train, val or test above a class folder."""
     for index, folder in enumerate(path.parts[:-2]):
-        if folder.lower() in PUBLISHED:
+        if folder.lower() in SPLIT_OF_FOLDER:
             return index
     return None
 
 
-def _common(folders: set[tuple[str, ...]]) -> tuple[str, ...]:
-    """The leading folders that all of these have in common."""
+def _common_folders(folders: set[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the common leading folders."""
     first = min(folders, default=())
     last = max(folders, default=())
     depth = 0
@@ -126,7 +128,7 @@ def _common(folders: set[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _shared_folders(paths: list[PurePosixPath]) -> tuple[str, ...]:
-    """The leading folders that all paths have in common; a single folder is a class, not a top."""
+    """Return the common parents of all paths; a single folder is a class, not a parent."""
     folders = {path.parts[:-1] for path in paths}
-    shared = _common(folders)
+    shared = _common_folders(folders)
     return shared[:-1] if len(folders) == 1 else shared
