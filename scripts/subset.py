@@ -19,7 +19,7 @@ from carbench.training.recipe import training_recipe
 
 def subset(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.models.devices import prepare
+    from carbench.models.devices import set_up_device
     from carbench.training.optim import steps_per_epoch
     from carbench.training.run import load_data, train_backbone, training_record
 
@@ -43,7 +43,7 @@ def subset(stage: Stage) -> None:
         args.pack,
         args.split,
         args.seed,
-        prepare(params, "train"),
+        set_up_device(params, "train"),
         lambda rows: select_subset(rows, args.fraction, positions, args.seed),
     )
     checkpoint = stage.scratch and stage.scratch / "training.pt"

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from carbench.engines.sync import open_workspace, prove_all
     from carbench.engines.why import refuse_unproven, upstream
-    from carbench.screening.backbones import write_backbones
+    from carbench.screening.write_backbones import write_backbones
 
     workspace = open_workspace(Path())
     proofs = prove_all(workspace)

@@ -1,4 +1,4 @@
-"""Writes a shortlist into params.yaml: each candidate becomes a backbone that is trained."""
+"""Writes the shortlist into the section `backbones:` of params.yaml."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_yaml
 from carbench.core.tables import read_table
-from carbench.screening.candidates import read_weights
+from carbench.screening.candidates import read_weights_table
 
-# The line that opens the section, and the lines below it up to the next section or its comment.
+# The first line of the section, and the lines up to the next section or its comment.
 SECTION = re.compile(r"^(backbones:[^\n]*\n)((?:[ \t]+[^\n]*\n|\n(?=[ \t]))*)", re.M)
 
 
@@ -26,28 +26,28 @@ def write_backbones(
     """Replace the section ``backbones:`` of a parameter file by the shortlist.
 
     Args:
-        path: params.yaml; its other sections stay as they are, to the letter.
+        path: params.yaml; its other sections are unchanged.
         shortlist: shortlist.csv.
-        weights: the table of pinned weights that the candidates were screened with.
-        keep: whether backbones that are not on the shortlist stay, after it.
+        weights: the table of pinned weights used for screening.
+        keep: whether to keep backbones that are not on the shortlist, after the others.
 
     Returns:
-        Of each backbone of the shortlist, by name: timm's model and where its weights are from.
+        The timm model and the origin of the weights of each backbone of the shortlist, by name.
 
     Raises:
-        CarbenchError: nothing is on the shortlist, or params.yaml has no section ``backbones:`` in
-            block style; the file is as it was.
+        CarbenchError: the shortlist is empty, or params.yaml has no section ``backbones:`` in block
+            style; the file is unchanged.
     """
     rows = [row for row in read_table(shortlist) if row["shortlisted"] == "1"]
     if not rows:
         raise CarbenchError(
             shortlist,
-            found="no candidate",
-            expected="a shortlist",
+            found="no shortlisted candidate",
+            expected="at least one",
             fix="name candidates under screen.candidates in params.yaml and run again",
         )
     before: dict[str, Any] = read_yaml(path)["backbones"]
-    pins = read_weights(weights)
+    pins = read_weights_table(weights)
     section: dict[str, Any] = {}
     written: dict[str, tuple[str, str]] = {}
     for row in rows:
@@ -57,7 +57,7 @@ def write_backbones(
             for name, backbone in before.items()
             if backbone["model"] == model and (backbone["weights"] == "random") == (pin is None)
         )
-        name = next(same, None) or _name(model, {*before, *section})
+        name = next(same, None) or _backbone_name(model, {*before, *section})
         section[name] = {
             "model": model,
             "weights": pin.model_dump() if pin else "random",
@@ -67,21 +67,21 @@ def write_backbones(
     if keep:
         section |= {name: own for name, own in before.items() if name not in section}
     text = path.read_text(encoding="utf-8")
-    changed, times = SECTION.subn(lambda found: found[1] + _as_yaml(section), text)
+    changed, times = SECTION.subn(lambda found: found[1] + _section_yaml(section), text)
     if times != 1:
         raise CarbenchError(
             path,
             key="backbones",
             found="no section of indented lines",
-            expected="`backbones:` on a line of its own, a backbone on each of the next",
-            fix="write it as the files in presets/ do",
+            expected="`backbones:` on a line of its own, followed by one backbone per line",
+            fix="write it as in the files in presets/",
         )
     write_whole(path, changed)
     return written
 
 
-def _name(model: str, taken: set[str]) -> str:
-    """Return a name for a folder: the architecture, or with timm's tag where that is taken."""
+def _backbone_name(model: str, taken: set[str]) -> str:
+    """Return an unused name: the architecture, or with timm's tag if it is taken."""
     architecture, _, tag = model.partition(".")
     for name in (architecture, f"{architecture}_{tag}"):
         name = re.sub(r"[^A-Za-z0-9_-]", "_", name)
@@ -90,14 +90,14 @@ def _name(model: str, taken: set[str]) -> str:
     raise CarbenchError(
         "params.yaml",
         key="backbones",
-        found=f"another model under the name {architecture}",
+        found=f"another model named {architecture}",
         expected=f"that name free, for {model}",
         fix="rename that backbone",
     )
 
 
-def _as_yaml(section: dict[str, Any]) -> str:
-    """Return the backbones as the presets write them, indented."""
+def _section_yaml(section: dict[str, Any]) -> str:
+    """Return the section as indented YAML, formatted as in the presets."""
     yaml = YAML()
     yaml.width = 1000
     document = CommentedMap()
@@ -105,17 +105,17 @@ def _as_yaml(section: dict[str, Any]) -> str:
         document[name] = CommentedMap(backbone)
         for key in ("weights", "train"):
             if isinstance(backbone[key], dict):
-                document[name][key] = _inline(backbone[key])
+                document[name][key] = _flow_style(backbone[key])
     text = io.StringIO()
     yaml.dump(document, text)
     return "".join(f"  {line}\n" for line in text.getvalue().splitlines())
 
 
-def _inline(mapping: dict[str, Any]) -> CommentedMap:
-    """Return a mapping that is written on one line."""
+def _flow_style(mapping: dict[str, Any]) -> CommentedMap:
+    """Return a mapping that is written in flow style."""
     inline = CommentedMap(
         {
-            key: _inline(value) if isinstance(value, dict) else value
+            key: _flow_style(value) if isinstance(value, dict) else value
             for key, value in mapping.items()
         }
     )

@@ -1,4 +1,4 @@
-"""Pins the trained weights of candidates: adds them to the table that `screen.weights` names."""
+"""Pins the pretrained weights of candidates in the table `screen.weights`."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from carbench.core.atomic_write import write_whole
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
 from carbench.core.tables import read_table
-from carbench.models.hub import newest
-from carbench.models.pinning import repository_of
+from carbench.models.hub import newest_pin
+from carbench.models.pin_backbones import repository_of
 from carbench.params.screen import ScreenParams
 from carbench.params.train import WeightsHub
 from carbench.screening.candidates import WEIGHTS_COLUMNS, matches
 
-# So many repositories in a row that cannot be pinned: then it is not the repositories.
-MOST_FAILURES = 3
+# After so many consecutive failures, the cause is not a single repository.
+MAX_FAILURES = 3
 
 
 def pin_candidates(path: Path) -> Iterator[tuple[str, WeightsHub | CarbenchError]]:
-    """Add the trained weights of all candidates of `screen:` to the table that it names.
+    """Add pins for all candidates of `screen:` to its table of weights.
 
-    Models that the table has already are left as they are. The table is written after each pin, so
-    that a broken run goes on where it was.
+    Models that are already in the table are skipped. The table is written after each pin, so that
+    an interrupted run resumes.
 
     Yields:
-        Of each model that was not in the table its pin, or why it has none.
+        Each model that was not in the table, with its pin or the error.
 
     Raises:
-        CarbenchError: params.yaml or the table cannot be read, or several repositories in a row
-            cannot be asked for.
+        CarbenchError: params.yaml or the table cannot be read, or the hub cannot be queried for
+            several consecutive repositories.
     """
     import timm
 
     screen = read_section(path, "screen", ScreenParams)
     table = Path(screen.weights)
     rows = read_table(table, WEIGHTS_COLUMNS)
-    # A row without timm's tag, such as a file, stands for all weights of the architecture.
+    # A row without timm's tag, such as a file, applies to all weights of the architecture.
     known = {row["model"] for row in rows}
     patterns = [pattern for own in screen.candidates.values() for pattern in own]
     failures = 0
@@ -51,10 +51,10 @@ def pin_candidates(path: Path) -> Iterator[tuple[str, WeightsHub | CarbenchError
             continue
         key = f"screen.candidates, {model}"
         try:
-            pin = newest(repository_of(model, key), key)
+            pin = newest_pin(repository_of(model, key), key)
         except CarbenchError as error:
             failures += 1
-            if failures == MOST_FAILURES:
+            if failures == MAX_FAILURES:
                 raise
             yield model, error
             continue

@@ -25,21 +25,21 @@ from torch import Tensor, nn
 from carbench.data.loading.augment import resize_weights
 from carbench.data.loading.batches import Normalizer
 from carbench.models.backbones import ModelCard
-from carbench.models.without_compiler import use_compiler
+from carbench.models.compiler_stub import load_compiler
 
-# Numbers that an embedding has, at most: enough to see that images have changed.
-EMBEDDED = 16
-# Initializers of what comes before the backbone and after it, which is never quantized.
+# Maximum size of an embedding: enough to detect drift.
+EMBEDDING_SIZE = 16
+# Initializers of the nodes before and after the backbone, which are never quantized.
 UNQUANTIZED = ("shares", "axes")
 
 
-class Deployable(nn.Module):
-    """Pixels to probabilities and an embedding.
+class ExportableModel(nn.Module):
+    """Computes probabilities and an embedding from pixels.
 
     Args:
         model: a trained timm model on the CPU, in evaluation mode.
-        card: of the model.
-        side: pixels of both sides of the shrunk images.
+        card: card of the model.
+        side: side length of the resized images in pixels.
         temperature: divides the logits.
     """
 
@@ -60,62 +60,62 @@ class Deployable(nn.Module):
         normalize = Normalizer(card.mean, card.std, torch.device("cpu"))
         self.register_buffer("scale", normalize.scale)
         self.register_buffer("shift", normalize.shift)
-        count, self._has_one_classifier = self._look_at_head()
+        count, self._has_one_classifier = self._inspect_head()
         self.register_buffer("centre", torch.zeros(count))
         self.register_buffer("axes", torch.zeros(count, 1))
 
     @torch.no_grad()
-    def _look_at_head(self) -> tuple[int, bool]:
-        """Return how many features there are, and whether one layer makes the logits of them.
+    def _inspect_head(self) -> tuple[int, bool]:
+        """Return the number of features, and whether a single layer computes the logits from them.
 
-        It does in most models. Not where two heads are averaged (distilled), tokens vote (VOLO), or
-        a convolution classifies (DLA).
+        This is the case in most models, but not if two heads are averaged (distilled), if all
+        tokens are classified (VOLO), or if the classifier is a convolution (DLA).
         """
         rng = torch.Generator().manual_seed(0)
-        seen = self.model.forward_features(torch.rand(1, 3, self._size, self._size, generator=rng))
-        features = self._pool(seen)
+        maps = self.model.forward_features(torch.rand(1, 3, self._size, self._size, generator=rng))
+        features = self._pool(maps)
         try:
             logits = self.model.get_classifier()(features)
-        except Exception:  # a tuple or list of heads, or one that wants other features: any kind
+        except Exception:  # several heads, or a head with another input: any exception
             return features.shape[1], False
-        expected = self.model.forward_head(seen)
+        expected = self.model.forward_head(maps)
         same = logits.shape == expected.shape and torch.allclose(logits, expected, equal_nan=True)
         return features.shape[1], same
 
-    @torch.no_grad()  # tensors of inference mode are captured only in a second, slower attempt
-    def embed_along_principal_axes(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        """Let an embedding be where an image stands along the principal axes of these ones."""
+    @torch.no_grad()  # inference-mode tensors would need a second, slower export attempt
+    def fit_embedding(self, batches: Iterable[NDArray[np.uint8]]) -> None:
+        """Set the embedding to the coordinates along the principal axes of these images."""
         features = [self.features(torch.from_numpy(pixels)).numpy() for pixels in batches]
         centre, axes = principal_axes(np.concatenate(features))
         self.centre, self.axes = torch.from_numpy(centre), torch.from_numpy(axes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Return what the classifier looks at, (N, D), of (N, S, S, 3) uint8."""
-        return self._pool(self._see(images))
+        """Return the input of the classifier, (N, D), for (N, S, S, 3) uint8 pixels."""
+        return self._pool(self._forward_features(images))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) uint8."""
-        seen = self._see(images)
-        features = self._pool(seen)
+        maps = self._forward_features(images)
+        features = self._pool(maps)
         if self._has_one_classifier:
             logits = self.model.get_classifier()(features)
         else:
-            logits = self.model.forward_head(seen)
+            logits = self.model.forward_head(maps)
         embedding = torch.matmul(features - self.centre, self.axes)
         return torch.softmax(logits / self._temperature, dim=1), embedding
 
-    def _see(self, images: Tensor) -> Any:
-        """Return the backbone's last feature maps or tokens of (N, S, S, 3) uint8."""
+    def _forward_features(self, images: Tensor) -> Any:
+        """Return the last feature maps or tokens of the backbone for (N, S, S, 3) uint8 pixels."""
         side, size = images.shape[1], self._size
         # As carbench.data.loading.augment.resample for whole images: rows first, then columns.
         tall = torch.matmul(self.shares, images.reshape(-1, side, side * 3).float())
         planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
-        upright = torch.matmul(planes, self.shares.transpose(1, 2))
-        return self.model.forward_features(upright * self.scale + self.shift)
+        resized = torch.matmul(planes, self.shares.transpose(1, 2))
+        return self.model.forward_features(resized * self.scale + self.shift)
 
-    def _pool(self, seen: Any) -> Tensor:
-        """Return what the classifier looks at, (N, D); of several classifiers, side by side."""
-        pooled = self.model.forward_head(seen, pre_logits=True)
+    def _pool(self, maps: Any) -> Tensor:
+        """Return the input of the classifier, (N, D); of several classifiers, concatenated."""
+        pooled = self.model.forward_head(maps, pre_logits=True)
         features: Tensor = pooled if isinstance(pooled, Tensor) else torch.cat(list(pooled), dim=1)
         return features
 
@@ -123,10 +123,10 @@ class Deployable(nn.Module):
 def principal_axes(
     features: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return centre (D,) and the axes (D, E) along which features vary most, E at most 16.
+    """Return the mean (D,) and the principal axes (D, E) of features, E at most 16.
 
-    All axes are divided by one number, so that the whole variance is 1. Their signs, which nothing
-    determines, are such that each axis's largest number is positive.
+    All axes are divided by one factor, so that the total variance is 1. The arbitrary sign of each
+    axis is chosen so that its largest coefficient is positive.
 
     Args:
         features: (N, D).
@@ -134,7 +134,7 @@ def principal_axes(
     exact = features.astype(np.float64)
     centre = exact.mean(axis=0)
     _, spread, axes = np.linalg.svd(exact - centre, full_matrices=False)
-    axes = axes[:EMBEDDED]
+    axes = axes[:EMBEDDING_SIZE]
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
     axes *= np.where(largest < 0, -1.0, 1.0)[:, None]
     variance = (spread**2).sum() / max(len(features) - 1, 1)
@@ -142,17 +142,17 @@ def principal_axes(
     return centre.astype(np.float32), np.ascontiguousarray(axes.T, np.float32)
 
 
-def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> None:
-    """Write the model with any number of images at a time; the same bytes on every run.
+def write_onnx(model: ExportableModel, side: int, classes: list[str], path: Path) -> None:
+    """Export a model with a dynamic batch size; the bytes are the same on every run.
 
-    The file holds the class names, in the metadata entry ``classes``.
+    The class names are stored in the metadata entry ``classes``.
     """
-    use_compiler()
-    _spell_out_attention(model)
+    load_compiler()
+    _disable_fused_attention(model)
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     for name in ("torch.onnx", "onnxscript"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    # It reports its progress on stdout, and warns of its own ways and those of the architectures.
+    # The exporter prints its progress to stdout and warns about internals and architectures.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -167,7 +167,7 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
         )
     assert program is not None
     proto = program.model_proto
-    # Where in which file each operation was written: other folders would make other bytes.
+    # Source locations: other folders would give other bytes.
     del proto.metadata_props[:]
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.functions):
         del part.metadata_props[:]
@@ -180,11 +180,11 @@ def write_onnx(model: Deployable, side: int, classes: list[str], path: Path) -> 
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _spell_out_attention(model: nn.Module) -> None:
-    """Let attention be products and a softmax, as timm computes it where torch has no kernel.
+def _disable_fused_attention(model: nn.Module) -> None:
+    """Make timm compute attention with products and a softmax instead of torch's fused kernel.
 
-    Of the kernel's outputs the exporter mistakes the layout where there is a mask, as for relative
-    positions (torch 2.15: "Cannot view a tensor").
+    With a mask, as for relative positions, the exporter assumes a wrong layout of the kernel's
+    output (torch 2.15: "Cannot view a tensor").
     """
     for module in model.modules():
         if hasattr(module, "fused_attn"):
