@@ -37,13 +37,13 @@ from PIL import Image
 
 from carbench.core.parallel import thread_map
 from carbench.core.provenance import hardware
-from carbench.data.audit.contact_sheet import Member, draw, save
-from carbench.data.audit.duplicates import Pair, compare
-from carbench.data.audit.grouping import group, unchained
-from carbench.data.audit.looks import Looks, gather, look, look_at
+from carbench.data.audit.contact_sheet import SheetImage, draw_sheet, save_sheet
+from carbench.data.audit.duplicates import ImagePair, score_pairs
+from carbench.data.audit.grouping import connected_groups, links_without_chains
+from carbench.data.audit.views import Views, make_thumbnails, read_views, stack_views
 from carbench.data.images.decoding import decode
-from carbench.data.sample import draw_sample, plan
-from carbench.data.sources.archive import archive_files
+from carbench.data.sample import generate_sample, plan_faults
+from carbench.data.sources.archive import list_archive
 from carbench.params.audit import AuditParams
 from carbench.params.presets import read_preset
 
@@ -77,14 +77,14 @@ class Real:
     contents: list[bytes]
     first_of: list[int]
     unique: list[int]
-    looks: Looks
-    pairs: list[Pair] = field(default_factory=list)
+    views: Views
+    pairs: list[ImagePair] = field(default_factory=list)
 
     @classmethod
     def read(cls) -> Real:
         """Read the archive and look at its images."""
-        with archive_files(ARCHIVE, 10) as files:
-            images = [(file.path.parts, file.read()) for file in files]
+        with list_archive(ARCHIVE, 10) as listing:
+            images = [(file.path.parts, file.read()) for file in listing.files]
         paths, contents = [list(column) for column in zip(*images, strict=True)]
         first: dict[str, int] = {}
         first_of = [
@@ -92,8 +92,10 @@ class Real:
             for index, content in enumerate(contents)
         ]
         unique = sorted(set(first_of))
-        looks = gather(thread_map(lambda index: look(decode(contents[index])[0]), unique))
-        return cls(paths, contents, first_of, unique, looks)
+        views = stack_views(
+            thread_map(lambda index: make_thumbnails(decode(contents[index])[0]), unique)
+        )
+        return cls(paths, contents, first_of, unique, views)
 
     def image(self, number: int) -> Image.Image:
         """Decode a different file."""
@@ -101,7 +103,7 @@ class Real:
 
     def originals(self, count: int, seed: int) -> list[int]:
         """Draw different files that are like no other."""
-        self.pairs = compare(self.looks, LOOSEST)
+        self.pairs = score_pairs(self.views, LOOSEST)
         alike = {
             index
             for pair in self.pairs
@@ -117,24 +119,24 @@ class Real:
         return drawn
 
 
-def joined(one: Looks, other: Looks) -> Looks:
-    """Two sets of looks as one."""
-    return Looks(
+def joined(one: Views, other: Views) -> Views:
+    """Two sets of views as one."""
+    return Views(
         np.concatenate((one.image_of, other.image_of + one.image_of[-1] + 1)),
         np.concatenate((one.thumbnails, other.thumbnails)),
-        np.concatenate((one.outlines, other.outlines)),
+        np.concatenate((one.descriptors, other.descriptors)),
     )
 
 
-def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> Looks:
-    """The looks of all real images and of one kind of copies."""
+def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> Views:
+    """The views of all real images and of one kind of copies."""
     copies = thread_map(
-        lambda number: look(edited(name, real.image(number), number, seed)), originals
+        lambda number: make_thumbnails(edited(name, real.image(number), number, seed)), originals
     )
-    return joined(real.looks, gather(copies))
+    return joined(real.views, stack_views(copies))
 
 
-def across(pairs: Iterable[Pair], count: int) -> list[Pair]:
+def across(pairs: Iterable[ImagePair], count: int) -> list[ImagePair]:
     """The pairs of a real image and a copy."""
     return [pair for pair in pairs if pair.first < count <= pair.second]
 
@@ -145,7 +147,7 @@ def peers(arguments: argparse.Namespace) -> None:
     real = Real.read()
     originals = real.originals(arguments.originals, arguments.seed)
     cells: dict[str, list[str]] = {name: [] for name in EDITS}
-    wrong: list[tuple[str, Pair]] = []
+    wrong: list[tuple[str, ImagePair]] = []
     notes = []
     for system in arguments.only or PEERS:
         try:
@@ -166,16 +168,16 @@ def peers(arguments: argparse.Namespace) -> None:
 
 
 def by_carbench(
-    real: Real, originals: Sequence[int], seed: int, wrong: list[tuple[str, Pair]]
+    real: Real, originals: Sequence[int], seed: int, wrong: list[tuple[str, ImagePair]]
 ) -> tuple[dict[str, str], str]:
     """Return recall and wrong pairs by kind of copy, and what the search takes; list the wrong."""
     count = len(real.unique)
     cells: dict[str, str] = {}
     seconds = 0.0
     for name in EDITS:
-        looks = with_copies(real, originals, name, seed)
+        views = with_copies(real, originals, name, seed)
         started = time.perf_counter()
-        found = across(compare(looks, DEFAULT), count)
+        found = across(score_pairs(views, DEFAULT), count)
         seconds += time.perf_counter() - started
         found = [pair for pair in found if pair.agreement >= DEFAULT.min_agreement]
         true = {pair.second for pair in found if originals[pair.second - count] == pair.first}
@@ -256,7 +258,7 @@ def alone() -> dict[str, str]:
 
 
 def show_wrong(
-    real: Real, originals: Sequence[int], wrong: Sequence[tuple[str, Pair]], path: Path
+    real: Real, originals: Sequence[int], wrong: Sequence[tuple[str, ImagePair]], path: Path
 ) -> None:
     """A contact sheet of carbench's wrong pairs, for a person to see whether they are wrong."""
     pairs: dict[tuple[int, int], list[str]] = {}
@@ -270,13 +272,13 @@ def show_wrong(
                 real.image(number).save(Path(folder) / f"{number}.png")
             rows.append(
                 [
-                    Member(
+                    SheetImage(
                         f"{number}.png", "/".join(real.paths[real.unique[number]][-3:]), "", text
                     )
                     for number, text in zip(pair, (", ".join(names)[:60], " "), strict=True)
                 ]
             )
-        save(draw(rows, Path(folder)), path)
+        save_sheet(draw_sheet(rows, Path(folder)), path)
     print(f"{len(wrong)} wrong pairs, of {len(pairs)} pairs of images: {path}")
 
 
@@ -292,7 +294,7 @@ def settings(arguments: argparse.Namespace) -> None:
         hits[neighbours], strays[neighbours] = {}, {}
         for name in HARD:
             pairs = across(
-                compare(with_copies(real, originals, name, arguments.seed), params), count
+                score_pairs(with_copies(real, originals, name, arguments.seed), params), count
             )
             own = [originals[pair.second - count] == pair.first for pair in pairs]
             hits[neighbours][name] = {
@@ -318,7 +320,7 @@ def settings(arguments: argparse.Namespace) -> None:
         ((name, *(recall(n, name, DEFAULT.min_agreement) for n in NEIGHBOURS)) for name in HARD),
     )
     misses = sample_misses(arguments.seed)
-    pairs = compare(real.looks, DEFAULT)
+    pairs = score_pairs(real.views, DEFAULT)
     rows = []
     for least in AGREEMENTS:
         leaked, mixed, largest, cut = consequences(real, pairs, least)
@@ -351,36 +353,36 @@ HARD = ("cropped by 10 %", "cropped by 20 %", "watermark", "dealer's banner",
 
 def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
     """Return a function: planted near copies missed, and false pairs, at an agreement."""
-    planted = plan(250, seed)
+    planted = plan_faults(250, seed)
     with tempfile.TemporaryDirectory() as folder:
-        draw_sample(Path(folder), 250, seed)
+        generate_sample(Path(folder), 250, seed)
         bad = set(planted.undecodable)
         copies = {link.copy for link in planted.exact_copies}
         names = [name for name in planted.files if name not in bad | copies]
-        looks = look_at(Path(folder) / name for name in names)
+        views = read_views(Path(folder) / name for name in names)
     position = {name: index for index, name in enumerate(names)}
     links = [(position[link.original], position[link.copy]) for link in planted.near_copies]
-    truth = group(len(names), links)
-    pairs = compare(looks, DEFAULT)
+    truth = connected_groups(len(names), links)
+    pairs = score_pairs(views, DEFAULT)
 
     def misses(least: float) -> tuple[int, int]:
         kept = [(pair.first, pair.second) for pair in pairs if pair.agreement >= least]
-        groups = group(len(names), kept)
+        groups = connected_groups(len(names), kept)
         false = sum(truth[first] != truth[second] for first, second in kept)
         return sum(groups[first] != groups[second] for first, second in links), false
 
     return misses
 
 
-def consequences(real: Real, pairs: list[Pair], least: float) -> tuple[int, int, int, int]:
+def consequences(real: Real, pairs: list[ImagePair], least: float) -> tuple[int, int, int, int]:
     """Published test images with a twin in train; groups of several classes; largest; cut."""
     kept = [pair for pair in pairs if pair.agreement >= least]
     links = [(origin, index) for index, origin in enumerate(real.first_of)]
     links += [
         (real.unique[centre], real.unique[member])
-        for centre, member in unchained(real.looks, kept, DEFAULT.min_centre_agreement)
+        for centre, member in links_without_chains(real.views, kept, DEFAULT.min_centre_agreement)
     ]
-    groups = group(len(real.contents), links).tolist()
+    groups = connected_groups(len(real.contents), links).tolist()
     classes: dict[int, set[str]] = {}
     for number, parts in zip(groups, real.paths, strict=True):
         classes.setdefault(number, set()).add(parts[-2])
@@ -412,7 +414,7 @@ def scale(arguments: argparse.Namespace) -> None:
                 blot = rng.integers(0, 256, (10, 10), np.uint8)
                 blots.append(blot)
             image = Image.fromarray(blot).resize((192, 192), Image.Resampling.BICUBIC)
-            yield look(image)
+            yield make_thumbnails(image)
 
     def timed(work: Callable[[], object]) -> tuple[object, str]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -420,18 +422,20 @@ def scale(arguments: argparse.Namespace) -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         return done, f"{wall:.1f} s, {cpu:.1f} s of processor time"
 
-    looks = gather(generated())
-    pairs, spent = timed(lambda: compare(looks, DEFAULT))
+    views = stack_views(generated())
+    pairs, spent = timed(lambda: score_pairs(views, DEFAULT))
     near = [pair for pair in pairs if pair.agreement >= DEFAULT.min_agreement]
     rows.append((f"find {len(pairs):,} candidates, of them {len(near):,} near duplicates", spent))
-    links, spent = timed(lambda: list(unchained(looks, near, DEFAULT.min_centre_agreement)))
-    groups = len(set(group(count, links).tolist()))
+    links, spent = timed(
+        lambda: list(links_without_chains(views, near, DEFAULT.min_centre_agreement))
+    )
+    groups = len(set(connected_groups(count, links).tolist()))
     rows.append((f"group them: {groups:,} groups", spent))
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{number}.jpg" for number in range(arguments.files)]
-        for path, blots in zip(paths, looks.thumbnails, strict=False):
+        for path, blots in zip(paths, views.thumbnails, strict=False):
             compressed(Image.fromarray(blots).resize((640, 480)).convert("RGB")).save(path)
-        _, spent = timed(lambda: look_at(paths))
+        _, spent = timed(lambda: read_views(paths))
     rows.append((f"look at {len(paths):,} files of 640 x 480", spent))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     rows.append(("most memory, all of it", f"{memory:.2f} GB"))

@@ -18,8 +18,8 @@ from input import CLASSES, MODELS, pack
 
 from carbench.core.params import read_section
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.models.backbones import create
-from carbench.models.devices import place, prepare
+from carbench.models.backbones import create_model
+from carbench.models.devices import move_to_device, set_up_device
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, fit
 
@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     params = read_section(Path("presets/sample.yaml"), "train", TrainParams)
     params = params.model_copy(update={"epochs": args.epochs})
-    device = prepare(params, "train")
+    device = set_up_device(params, "train")
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device)
     with tempfile.TemporaryDirectory() as place_of_files:
         folder = Path(place_of_files)
@@ -47,7 +47,7 @@ def main() -> None:
                 seconds = []
                 for checkpoint in (None, folder / f"{name}-{repeat}.pt"):
                     torch.manual_seed(0)
-                    model = place(create(name, CLASSES, params.image_size), device)
+                    model = move_to_device(create_model(name, CLASSES, params.image_size), device)
                     started = time.perf_counter()
                     fit(model, train, val, normalize, params, 0, checkpoint)
                     seconds.append(time.perf_counter() - started)

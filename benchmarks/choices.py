@@ -19,7 +19,7 @@ import torch
 from steps import MODELS, labelled, make_trainer, pack
 
 from carbench.core.params import read_section
-from carbench.models.devices import prepare
+from carbench.models.devices import set_up_device
 from carbench.params.train import TrainParams
 from carbench.training.loop import Trainer
 
@@ -46,7 +46,7 @@ def main() -> None:
     default = read_section(Path("presets/sample.yaml"), "train", TrainParams).model_copy(
         update=changes
     )
-    device = prepare(default, "train")
+    device = set_up_device(default, "train")
     names = list(MODELS[args.device])
     print("| choice | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     with tempfile.TemporaryDirectory() as folder:

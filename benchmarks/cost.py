@@ -18,7 +18,7 @@ from carbench.core.provenance import hardware
 from carbench.cost.graphs import Shape, onnx_path, write_graphs
 from carbench.cost.medians import median_interval, slower
 from carbench.models.onnx_classifier import OnnxModel
-from carbench.models.timing import Configuration, take_turns
+from carbench.models.timing import Configuration, time_interleaved
 
 CONFIDENCE = 0.95
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def times_of(runs: dict[Configuration, object], rounds: int, seed: int) -> list[list[float]]:
     """Return the milliseconds of each configuration, by round."""
-    turns = take_turns(runs, rounds, seed)  # type: ignore[arg-type]
+    turns = time_interleaved(runs, rounds, seed)  # type: ignore[arg-type]
     return [[turn.ms for turn in turns if turn.configuration == each] for each in runs]
 
 

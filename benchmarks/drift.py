@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from carbench.data.images.decoding import read, shrink
-from carbench.data.pack.files import read_batches
+from carbench.data.images.decoding import decode_resized, read_image
+from carbench.data.pack.reading import read_batches
 from carbench.data.split.table import SplitRow, first_of_groups, read_split
 from carbench.deploy.bundle.loading import Bundle, load_bundle
 from carbench.deploy.bundle.observations import Observations, observe
@@ -110,7 +110,7 @@ def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for start in range(0, len(files), BATCH):
         shown = [
-            shrink(file.read_bytes(), bundle.model.size, bundle.model.fit)[0]
+            decode_resized(file.read_bytes(), bundle.model.size, bundle.model.fit)[0]
             for file in files[start : start + BATCH]
         ]
         yield np.stack([np.asarray(each) for each in shown])
@@ -122,8 +122,8 @@ def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> 
         shown = []
         for image in images[start : start + BATCH]:
             file = io.BytesIO()
-            read(study / "results/data/images" / image).save(file, "JPEG", quality=quality)
-            shown.append(shrink(file.getvalue(), bundle.model.size, bundle.model.fit)[0])
+            read_image(study / "results/data/images" / image).save(file, "JPEG", quality=quality)
+            shown.append(decode_resized(file.getvalue(), bundle.model.size, bundle.model.fit)[0])
         yield np.stack([np.asarray(each) for each in shown])
 
 

@@ -26,7 +26,7 @@ from carbench.core.params import lookup, read_yaml
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.split.table import read_split
 from carbench.evaluation.explaining import mapped_stage
-from carbench.models.backbones import load_trained
+from carbench.models.backbones import load_trained_model
 
 RESULTS = Path("results")
 SQUARES, HIDDEN = 8, 13
@@ -79,8 +79,10 @@ def main() -> None:
     rows = [row for row in read_split(RESULTS / "split/split.csv", seed) if row.split == "test"]
     images = [row.image for row in rows if not row.leaked]
     for backbone in lookup(params, "backbones", Path("params.yaml")):
-        model, card = load_trained(RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU)
-        (shown,) = PackedImages(RESULTS / "pack", images, CPU).upright(
+        model, card = load_trained_model(
+            RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU
+        )
+        (shown,) = PackedImages(RESULTS / "pack", images, CPU).whole_images(
             [torch.arange(len(images))], card.image_size
         )
         normalize = Normalizer(card.mean, card.std, CPU)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from carbench.data.images.decoding import TURNS, BadImageError, decode
+from carbench.data.images.decoding import TRANSPOSE_OF_ORIENTATION, BadImageError, decode
 
 Make = Callable[[random.Random], tuple[bytes, int]]
 ORIENTATION = 0x0112
@@ -59,7 +59,7 @@ def outcome(name: str, make: Make, rng: random.Random) -> str:
         print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
         return "uncaught"
     stored = decode(encoded(name))[0]
-    turn = TURNS.get(orientation)
+    turn = TRANSPOSE_OF_ORIENTATION.get(orientation)
     expected = np.asarray(stored if turn is None else stored.transpose(turn))
     return "own pixels" if np.array_equal(pixels, expected) else "other pixels"
 

@@ -24,8 +24,8 @@ from probes import captured, traced, watched
 from steps import CLASSES, MODELS, clock, labelled, make_ceiling, make_trainer, normalizer, pack
 from steps import rounds as rounds_of
 
-from carbench.models.backbones import create
-from carbench.models.devices import peak_memory_mb, place, prepare
+from carbench.models.backbones import create_model
+from carbench.models.devices import move_to_device, peak_memory_mb, set_up_device
 from carbench.params.presets import read_preset
 from carbench.params.train import TrainParams
 from carbench.training import loop
@@ -93,7 +93,7 @@ def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
     changes |= {"epochs": 10_000, "freeze_epochs": 0, "val_batch_size": sizes.large_batch}
     params = TrainParams.model_validate(read_preset(ROOT / "presets/kaggle-cars.yaml")["train"])
     params = params.model_copy(update=changes)
-    return prepare(params, "train"), params
+    return set_up_device(params, "train"), params
 
 
 def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Sizes) -> list[Job]:
@@ -180,7 +180,9 @@ def twice(bench: Bench, name: str) -> Row:
 
     def tensors() -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
-        model = place(create(name, CLASSES, params.image_size), bench.device, params.channels_last)
+        model = move_to_device(
+            create_model(name, CLASSES, params.image_size), bench.device, params.channels_last
+        )
         parts = (bench.images, bench.images)
         trained = fit(model, *parts, normalizer(bench.device, params), params, 0)
         return {**trained.tensors, "val_logits": trained.val_logits}

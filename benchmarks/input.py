@@ -19,7 +19,7 @@ from steps import MODELS, clock, labelled, make_ceiling, make_trainer, pack, rou
 
 from carbench.core.params import read_section
 from carbench.data.loading import batches as packed
-from carbench.models.devices import prepare
+from carbench.models.devices import set_up_device
 from carbench.params.train import TrainParams
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--stream", action="store_true")
     args = parser.parse_args()
     if args.stream:
-        packed.RESIDENT_BYTES, packed.RESIDENT_SHARE = 0, 0.0
+        packed.RESIDENT_BYTES, packed.RESIDENT_FRACTION = 0, 0.0
     params = read_section(Path("presets/sample.yaml"), "train", TrainParams).model_copy(
         update={
             "image_size": args.size,
@@ -43,7 +43,7 @@ def main() -> None:
             "epochs": args.repeats + 1,
         }
     )
-    device = prepare(params, "train")
+    device = set_up_device(params, "train")
 
     print("| backbone | images a second | ceiling | of the ceiling |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

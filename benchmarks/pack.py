@@ -29,7 +29,7 @@ from pathlib import Path
 cores, count, size, source, target = sys.argv[1:]
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:int(cores)])
 from carbench.params.pack import PackParams
-from carbench.data.pack.packing import write_array
+from carbench.data.pack.writing import write_array
 paths = sorted(Path(source).rglob("*.jpg"))
 paths = list(itertools.islice(itertools.cycle(paths), int(count) or len(paths)))
 started = time.perf_counter()

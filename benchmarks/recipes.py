@@ -64,13 +64,13 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
     """Train one recipe from one seed and return its row."""
-    from carbench.models.devices import prepare
+    from carbench.models.devices import set_up_device
     from carbench.training.run import load_data, train_backbone
 
     name, changes, backbone, seed = work
     base = recipe_of(read_yaml(Path("params.yaml"))["train"], changes, pretrained=True)
     params = TrainParams.model_validate(base)
-    device = prepare(params, "train")
+    device = set_up_device(params, "train")
     split = STUDY / "split/split.csv"
     started = time.process_time()
     data = load_data(STUDY / "pack", split, seed, device)

@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from carbench.core.tables import write_json
-from carbench.data.images.decoding import shrink
+from carbench.data.images.decoding import decode_resized
 from carbench.data.images.formats import SUFFIXES
 from carbench.deploy.bundle.exported_model import LABELS, MODEL_JSON, ONNX, REFERENCE
 from carbench.deploy.bundle.loading import load_bundle
@@ -109,7 +109,7 @@ def _loop(work: tuple[Path, Path, float]) -> float:
     contents = [path.read_bytes() for path in sorted(images.iterdir())]
     count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        image, _ = shrink(contents[count % len(contents)], size, fit)
+        image, _ = decode_resized(contents[count % len(contents)], size, fit)
         bundle.classifier.predict(np.asarray(image)[None])
         count += 1
     return count / (time.perf_counter() - started)
@@ -177,17 +177,17 @@ def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) ->
     from carbench.core.provenance import file_hash
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.timm_checkpoint import write_timm_checkpoint
-    from carbench.models.backbones import ModelCard, create, normalization
-    from carbench.models.onnx_graph import Deployable, write_onnx
+    from carbench.models.backbones import ModelCard, create_model, normalization
+    from carbench.models.onnx_export import ExportableModel, write_onnx
 
     folder.mkdir()
     torch.manual_seed(0)
     names = [f"class {number}" for number in range(classes)]
-    model = create(name, classes, size).eval()
+    model = create_model(name, classes, size).eval()
     card = ModelCard(name, names, size, *normalization(model))
-    deployable = Deployable(model, card, size, 1.0).eval()
+    deployable = ExportableModel(model, card, size, 1.0).eval()
     pixels = np.random.default_rng(0).integers(0, 256, (40, size, size, 3), np.uint8)
-    deployable.embed_along_principal_axes([pixels])
+    deployable.fit_embedding([pixels])
     write_onnx(deployable, size, names, folder / ONNX)
     write_timm_checkpoint(model, card, "squash", folder)
     write_json(folder / LABELS, names)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.models.backbones import create
-from carbench.models.devices import place
+from carbench.models.backbones import create_model
+from carbench.models.devices import move_to_device
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, Trainer
 
@@ -66,7 +66,9 @@ def make_trainer(name: str, images: LabelledImages, params: TrainParams) -> Trai
     """Return a trainer of a timm model with random weights, always the same ones."""
     device = images.labels.device
     torch.manual_seed(0)
-    model = place(create(name, CLASSES, params.image_size), device, params.channels_last)
+    model = move_to_device(
+        create_model(name, CLASSES, params.image_size), device, params.channels_last
+    )
     return Trainer(model, images, normalizer(device, params), params, 0)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.audit.contact_sheet import draw, rows, save
-from carbench.data.audit.duplicates import compare, kind_of, told_apart
-from carbench.data.audit.findings import exact_links, summarize
-from carbench.data.audit.grouping import group, unchained
-from carbench.data.audit.looks import look_at
-from carbench.data.audit.reviewed import read_reviewed, refuse_joined
-from carbench.data.audit.words import DIFFERENT, SAME
+from carbench.data.audit.contact_sheet import draw_sheet, save_sheet, select_groups
+from carbench.data.audit.duplicates import pair_kind, score_pairs, separate_duplicates
+from carbench.data.audit.findings import link_identical, summarize_audit
+from carbench.data.audit.grouping import connected_groups, links_without_chains
+from carbench.data.audit.review_table import read_reviewed_pairs, refuse_contradictions
+from carbench.data.audit.verdicts import DIFFERENT, SAME
+from carbench.data.audit.views import read_views
 from carbench.params.audit import AuditParams
 
 
@@ -26,29 +26,29 @@ def audit(stage: Stage) -> None:
     quarantine = read_table(data / "quarantine.csv")
     images = [row["image"] for row in manifest]
 
-    # Of byte-identical copies, only the first is read: it represents all.
-    links, first_of = exact_links([row["sha256"] for row in manifest])
-    reviewed = read_reviewed(params.reviewed, images, first_of)
+    # Only the first of byte-identical copies is read.
+    links, first_of = link_identical([row["sha256"] for row in manifest])
+    reviewed = read_reviewed_pairs(params.reviewed, images, first_of)
     unique = sorted(set(first_of))
-    looks = look_at(data / "images" / images[index] for index in unique)
-    compared = [pair.of(unique) for pair in compare(looks, params)]
-    near, others = told_apart(compared, params, reviewed)
+    views = read_views(data / "images" / images[index] for index in unique)
+    scored = [pair.of(unique) for pair in score_pairs(views, params)]
+    near, others = separate_duplicates(scored, params, reviewed)
 
-    place = {index: number for number, index in enumerate(unique)}
-    apart = {(place[first], place[second]) for first, second in reviewed.pairs(DIFFERENT)}
-    same = unchained(
-        looks,
-        [pair.of(place) for pair in near],
+    position = {index: number for number, index in enumerate(unique)}
+    apart = {(position[first], position[second]) for first, second in reviewed.pairs(DIFFERENT)}
+    same = links_without_chains(
+        views,
+        [pair.of(position) for pair in near],
         params.min_centre_agreement,
         apart,
     )
     links += [(unique[centre], unique[member]) for centre, member in same]
-    groups = group(len(manifest), [*links, *reviewed.pairs(SAME)]).tolist()
-    refuse_joined(reviewed, groups, images)
+    groups = connected_groups(len(manifest), [*links, *reviewed.pairs(SAME)]).tolist()
+    refuse_contradictions(reviewed, groups, images)
 
     found = set(near)
-    findings = summarize(manifest, quarantine, groups, first_of, near, reviewed)
-    shown = rows(manifest, groups, first_of, near, params.shown_groups)
+    findings = summarize_audit(manifest, quarantine, groups, first_of, near, reviewed)
+    shown = select_groups(manifest, groups, first_of, near, params.shown_groups)
     with stage.outputs(stage.args.output) as out:
         write_table(
             out / "groups.csv",
@@ -73,14 +73,14 @@ def audit(stage: Stage) -> None:
                     "second": images[pair.second],
                     "agreement": pair.agreement,
                     "mirrored": int(pair.mirrored),
-                    "kind": kind_of(pair, params, pair in found),
+                    "kind": pair_kind(pair, params, pair in found),
                     "verdict": reviewed.verdict(pair.first, pair.second),
                 }
                 for pair in [*near, *others]
             ),
         )
         write_json(out / "audit.json", findings)
-        save(draw(shown, data / "images"), out / "groups.jpg")
+        save_sheet(draw_sheet(shown, data / "images"), out / "groups.jpg")
     log.info(
         "%s images, %s unique, in %s duplicate groups; %d label conflicts",
         f"{findings['images']:,}",

@@ -10,8 +10,8 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.evaluation.conformal import fit_set_threshold
 from carbench.evaluation.selective import NEVER, fit_threshold
-from carbench.models.checkpoints import read_about
-from carbench.models.temperature import temper
+from carbench.models.model_file import read_metadata
+from carbench.models.temperature import apply_temperature
 from carbench.params.calibrate import CalibrateParams
 from carbench.statistics.predictions import read_probabilities
 
@@ -42,8 +42,8 @@ def fit(folder: Path, params: CalibrateParams) -> dict[str, object]:
     """Return the thresholds of one training run, from one val image per duplicate group."""
     table, probabilities, labels = read_probabilities(folder / "val.csv")
     alone = (~table["group"].duplicated()).to_numpy()
-    temperature = read_about(folder / "model.safetensors")["temperature"]
-    calibrated, labels = temper(probabilities[alone], temperature), labels[alone]
+    temperature = read_metadata(folder / "model.safetensors")["temperature"]
+    calibrated, labels = apply_temperature(probabilities[alone], temperature), labels[alone]
     row: dict[str, object] = dict.fromkeys(COLUMNS[2:], "")
     row["images"] = len(labels)
     if params.max_error:

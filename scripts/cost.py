@@ -19,7 +19,7 @@ from carbench.core.tables import write_json, write_table
 from carbench.cost.example import ordinary_image
 from carbench.cost.files import CONDITIONS, EXACT, MEMORY, SERVED
 from carbench.data.split.table import read_classes
-from carbench.models.checkpoints import read_about
+from carbench.models.model_file import read_metadata
 from carbench.params.cost import CostParams
 from carbench.params.pack import PackParams
 
@@ -30,7 +30,7 @@ def cost(stage: Stage) -> None:
     pack = stage.params("pack", PackParams)
     image_size: int = stage.value("train.image_size")
     starts = {name: args.weights / f"{name}.safetensors" for name in stage.value("backbones")}
-    models = {name: read_about(path)["model"] for name, path in starts.items()}
+    models = {name: read_metadata(path)["model"] for name, path in starts.items()}
     example = ordinary_image(args.data / "manifest.csv", args.split)
     file = args.data / "images" / example.image
 

@@ -1,29 +1,28 @@
 """draw: put the duplicate groups in the order in which fractions of the train set take them.
 
-Writes ``order.csv``, the place of each group on the circle of ``carbench.data.split.subsets``. The
-order
-does not depend on the fractions and seeds of the study, so that adding one does not repeat a
-training.
+Writes ``order.csv``, the position of each group on the circle of ``carbench.data.split.subsets``.
+The order does not depend on the fractions and seeds of the study, so that adding one does not
+repeat a training run.
 """
 
 from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.split.subsets import draw_places
+from carbench.data.split.subsets import draw_positions
 from carbench.data.split.table import read_split
 
 
 def draw(stage: Stage) -> None:
     seed: int = stage.value("learning_curve.draw_seed")
-    places = draw_places((row.group for row in read_split(stage.args.split, 0)), seed)
+    positions = draw_positions((row.group for row in read_split(stage.args.split, 0)), seed)
     with stage.output(stage.args.output) as path:
         write_table(
             path,
             ["group", "place"],
-            ({"group": group, "place": f"{place:.9g}"} for group, place in places.items()),
+            ({"group": group, "place": f"{position:.9g}"} for group, position in positions.items()),
         )
-    log.info("%s duplicate groups", f"{len(places):,}")
+    log.info("%s duplicate groups", f"{len(positions):,}")
 
 
 if __name__ == "__main__":

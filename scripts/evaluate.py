@@ -15,12 +15,12 @@ import numpy as np
 from carbench.core.errors import CarbenchError
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.data.pack.files import sizes_of
+from carbench.data.pack.reading import image_sizes
 from carbench.data.split.table import read_split
 from carbench.evaluation.metrics import measure, measure_calibration
 from carbench.evaluation.mistakes import most_confident
 from carbench.evaluation.slices import sliced
-from carbench.models.checkpoints import read_about
+from carbench.models.model_file import read_metadata
 from carbench.models.prediction_table import prediction_columns, prediction_rows
 from carbench.params.evaluate import EvaluateParams
 
@@ -34,14 +34,14 @@ def evaluate(stage: Stage) -> None:
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
-    from carbench.models.backbones import load_trained
-    from carbench.models.devices import prepare
-    from carbench.models.predict import Images, predict_logits
+    from carbench.models.backbones import load_trained_model
+    from carbench.models.devices import set_up_device
+    from carbench.models.predict import ImageBatches, predict_logits
 
     args = stage.args
     params = stage.params("evaluate", EvaluateParams)
-    device = prepare(params, "evaluate")
-    about = read_about(args.model)
+    device = set_up_device(params, "evaluate")
+    about = read_metadata(args.model)
     if (about["backbone"], about["seed"]) != (args.backbone, args.seed):
         raise CarbenchError(
             args.model,
@@ -49,14 +49,14 @@ def evaluate(stage: Stage) -> None:
             expected=f"that of {args.backbone}, seed {args.seed}",
             fix="delete it and run again",
         )
-    model, card = load_trained(args.model, device)
+    model, card = load_trained_model(args.model, device)
     normalize = Normalizer(card.mean, card.std, device)
     rows = [row for row in read_split(args.split, args.seed) if row.split == "test"]
 
     def packed(images: list[str]) -> PackedImages:
         return PackedImages(args.pack, images, device)
 
-    def predict(packed_images: Images) -> torch.Tensor:
+    def predict(packed_images: ImageBatches) -> torch.Tensor:
         size, batch_size = card.image_size, params.batch_size
         return predict_logits(model, packed_images, normalize, size, batch_size).double()
 
@@ -64,7 +64,7 @@ def evaluate(stage: Stage) -> None:
     logits = predict(packed([row.image for row in rows]))
     probabilities = torch.softmax(logits, dim=1).numpy()
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
-    sizes = sizes_of(args.pack)
+    sizes = image_sizes(args.pack)
     predictions = [
         said | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
         for row, said in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
@@ -96,7 +96,7 @@ def evaluate(stage: Stage) -> None:
     if mistakes:
         from carbench.evaluation.explaining import explain
 
-        (upright,) = packed([row["image"] for row in mistakes]).upright(
+        (upright,) = packed([row["image"] for row in mistakes]).whole_images(
             [torch.arange(len(mistakes))], size
         )
         shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -45,7 +45,7 @@ def export(stage: Stage) -> None:
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
-    from carbench.data.pack.files import read_batches
+    from carbench.data.pack.reading import read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.evaluation import (
         backbone_accuracy,
@@ -57,11 +57,11 @@ def export(stage: Stage) -> None:
     from carbench.deploy.export.model_card import render_model_card
     from carbench.deploy.export.parity import measure_parity, require_parity
     from carbench.deploy.export.timm_checkpoint import write_timm_checkpoint
-    from carbench.models.backbones import load_trained
-    from carbench.models.checkpoints import read_about
-    from carbench.models.devices import prepare
+    from carbench.models.backbones import load_trained_model
+    from carbench.models.devices import set_up_device
+    from carbench.models.model_file import read_metadata
     from carbench.models.onnx_classifier import OnnxModel
-    from carbench.models.onnx_graph import Deployable, write_onnx
+    from carbench.models.onnx_export import ExportableModel, write_onnx
     from carbench.models.onnx_int8 import write_int8
     from carbench.models.predict import predict_logits
     from carbench.statistics.deciding import read_thresholds
@@ -72,11 +72,11 @@ def export(stage: Stage) -> None:
     checkpoint, predictions = run / "model.safetensors", judged / "predictions.csv"
     inputs = [checkpoint, predictions, args.choice, args.thresholds, args.split, args.summary]
     record = provenance("export", params.model_dump(), inputs)
-    device = prepare(
+    device = set_up_device(
         ComputeSection(device="cpu", threads=params.threads, batch_size=params.batch_size), "export"
     )
-    model, card = load_trained(checkpoint, device)
-    temperature = read_about(checkpoint)["temperature"]
+    model, card = load_trained_model(checkpoint, device)
+    temperature = read_metadata(checkpoint)["temperature"]
     (thresholds,) = read_thresholds(args.thresholds, [backbone], [seed])[backbone]
     rows = read_split(args.split, seed)
     (summary,) = (row for row in read_table(args.summary) if row["backbone"] == backbone)
@@ -102,8 +102,8 @@ def export(stage: Stage) -> None:
     seen = [row.image for row in reference]
     learned = [row.image for row in rows if row.split == "train"]
     some = learned[:: max(len(learned) // SOME, 1)]
-    deployable = Deployable(model, card, pack.size, temperature).eval()
-    deployable.embed_along_principal_axes(batches(some))
+    deployable = ExportableModel(model, card, pack.size, temperature).eval()
+    deployable.fit_embedding(batches(some))
 
     with stage.output(args.output) as out:
         out.mkdir()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.sources.ingest import MANIFEST, QUARANTINE, collect
-from carbench.data.sources.select import open_source
+from carbench.data.sources.ingest import MANIFEST_COLUMNS, QUARANTINE_COLUMNS, ingest_images
+from carbench.data.sources.open_source import open_source
 from carbench.params.data import DataParams
 
 
@@ -24,29 +24,27 @@ def fetch(stage: Stage) -> None:
         scratch.mkdir()
         images.mkdir()
         with open_source(params, scratch) as listing:
-            collected = collect(listing, params, origin, images)
+            result = ingest_images(listing, params, origin, images)
         shutil.rmtree(scratch)
-        write_table(out / "manifest.csv", MANIFEST, collected.manifest)
-        write_table(out / "quarantine.csv", QUARANTINE, collected.quarantine)
+        write_table(out / "manifest.csv", MANIFEST_COLUMNS, result.manifest)
+        write_table(out / "quarantine.csv", QUARANTINE_COLUMNS, result.quarantine)
 
-    log.info("%s: %s images", origin, f"{len(collected.manifest):,}")
-    if collected.quarantine:
-        counts = Counter(str(row["reason"]) for row in collected.quarantine).most_common()
+    log.info("%s: %s images", origin, f"{len(result.manifest):,}")
+    if result.quarantine:
+        counts = Counter(str(row["reason"]) for row in result.quarantine).most_common()
         log.warning(
             "%s: %d of %s files were rejected; they are listed in %s: %s%s",
             origin,
-            len(collected.quarantine),
-            f"{len(collected.manifest) + len(collected.quarantine):,}",
+            len(result.quarantine),
+            f"{len(result.manifest) + len(result.quarantine):,}",
             stage.args.output / "quarantine.csv",
             "; ".join(f"{count} {reason}" for reason, count in counts[:3]),
             "; ..." if len(counts) > 3 else "",
         )
-    if collected.other_classes:
-        log.info(
-            "%d images of classes that were not selected were ignored", collected.other_classes
-        )
-    if collected.hidden:
-        log.info("%d hidden files (.DS_Store and the like) were ignored", collected.hidden)
+    if result.other_classes:
+        log.info("%d images of classes that were not selected were ignored", result.other_classes)
+    if result.hidden:
+        log.info("%d hidden files (.DS_Store and the like) were ignored", result.hidden)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_table
-from carbench.data.pack.files import INDEX
-from carbench.data.pack.packing import write_array
+from carbench.data.pack.reading import INDEX
+from carbench.data.pack.writing import write_array
 from carbench.params.pack import PackParams
 
 

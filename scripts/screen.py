@@ -16,7 +16,7 @@ from carbench.data.split.table import SplitRow
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 
 if TYPE_CHECKING:
-    from carbench.screening.screening import Screened
+    from carbench.screening.screener import ScreeningResult
 
 CACHE = Path(".carbench/features")
 CANDIDATES = (
@@ -36,21 +36,21 @@ def screen(stage: Stage) -> None:
 
     rows: list[SplitRow] = []
     classes: list[str] = []
-    found: list[Screened] = []
+    found: list[ScreeningResult] = []
     if patterns:
         # Loaded only where there is something to screen: torch and timm take seconds.
-        from carbench.models.devices import prepare
-        from carbench.screening.candidates import find_candidates, read_weights
+        from carbench.models.devices import set_up_device
+        from carbench.screening.candidates import find_candidates, read_weights_table
         from carbench.screening.features import FeatureCache
-        from carbench.screening.images import load_images, training_rows
-        from carbench.screening.screening import Screening
+        from carbench.screening.screener import Screener
+        from carbench.screening.training_images import load_screening_images, select_training_rows
 
-        candidates = find_candidates(patterns, read_weights(weights), limits.random_starts)
-        device = prepare(features, "screen.features")
-        rows, classes = training_rows(args.split, features.images, features.seed)
-        images = load_images(args.pack, rows, classes, probe, device)
+        candidates = find_candidates(patterns, read_weights_table(weights), limits.random_starts)
+        device = set_up_device(features, "screen.features")
+        rows, classes = select_training_rows(args.split, features.images, features.seed)
+        images = load_screening_images(args.pack, rows, classes, probe, device)
         cache = FeatureCache(CACHE, features.cache_gb * 1e9 if stage.scratch else 0)
-        screening = Screening(images, limits, features, probe, device, cache, stage.scratch)
+        screening = Screener(images, limits, features, probe, device, cache, stage.scratch)
         log.info("%d candidates, %s images", len(candidates), f"{len(rows):,}")
         for number, one in enumerate(screening.run(candidates), start=1):
             found.append(one)

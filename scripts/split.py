@@ -13,9 +13,15 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.audit.words import OTHER
-from carbench.data.split.residual_leak import Candidate, Doubt, File, doubts, estimate
-from carbench.data.split.splitting import Image, assign
+from carbench.data.audit.verdicts import OTHER
+from carbench.data.split.assignment import GroupedImage, assign_images
+from carbench.data.split.residual_duplicates import (
+    CandidatePair,
+    ClosestPair,
+    ImageFile,
+    closest_pairs,
+    estimate_residual,
+)
 from carbench.data.split.table import split_column
 from carbench.params.split import SplitParams
 
@@ -24,24 +30,25 @@ def split(stage: Stage) -> None:
     params = stage.params("split", SplitParams)
     rows = read_table(stage.args.audit / "groups.csv")
     images = [
-        Image(row["image"], row["class"], row["published"], int(row["group"])) for row in rows
+        GroupedImage(row["image"], row["class"], row["published"], int(row["group"]))
+        for row in rows
     ]
-    dealt = [assign(images, params, repeat) for repeat in range(params.repeats)]
-    assignments = dealt[0]  # exclusion and leakage do not depend on the repeat
+    splits = [assign_images(images, params, repeat) for repeat in range(params.repeats)]
+    assignments = splits[0]  # exclusion and leakage do not depend on the repeat
     others = [split_column(number) for number in range(1, params.repeats)]
     candidates = [
-        Candidate(
+        CandidatePair(
             row["first"],
             row["second"],
             float(row["agreement"]),
             row["mirrored"] == "1",
-            row["kind"] != OTHER,  # found, but cut from its group: doubtful, too
+            row["kind"] != OTHER,  # a near duplicate that was cut from its group is doubtful, too
             row["verdict"],
         )
         for row in read_table(stage.args.audit / "candidates.csv")
     ]
-    files = [File(row["image"], int(row["exact"])) for row in rows]
-    doubted, alone = doubts(files, assignments, candidates, params.seed)
+    files = [ImageFile(row["image"], int(row["exact"])) for row in rows]
+    pairs, without_candidate = closest_pairs(files, assignments, candidates, params.seed)
     with stage.outputs(stage.args.output) as out:
         write_table(
             out / "split.csv",
@@ -53,27 +60,27 @@ def split(stage: Stage) -> None:
                     "group": image.group,
                     "split": assignment.split,
                     "leaked": int(assignment.leaked),
-                    **{name: each.split for name, each in zip(others, again, strict=True)},
+                    **{name: each.split for name, each in zip(others, further, strict=True)},
                 }
-                for image, assignment, *again in zip(images, *dealt, strict=True)
+                for image, assignment, *further in zip(images, *splits, strict=True)
             ),
         )
         write_table(
             out / "doubtful.csv",
-            [field.name for field in fields(Doubt)],
+            [field.name for field in fields(ClosestPair)],
             (
                 asdict(each) | {"mirrored": int(each.mirrored), "doubtful": int(each.doubtful)}
-                for each in doubted
+                for each in pairs
             ),
         )
-        write_json(out / "residual.json", estimate(doubted, alone))
+        write_json(out / "residual.json", estimate_residual(pairs, without_candidate))
     counts = Counter(
         "leaked test" if assignment.leaked else assignment.split for assignment in assignments
     )
     times = f", split {params.repeats} times" if params.repeats > 1 else ""
-    said = ", ".join(f"{count:,} {part}" for part, count in sorted(counts.items()))
-    log.info("%s%s", said, times)
-    waiting = sum(each.doubtful and not each.verdict for each in doubted)
+    summary = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    log.info("%s%s", summary, times)
+    waiting = sum(each.doubtful and not each.verdict for each in pairs)
     if waiting:
         log.info("doubtful pairs to be reviewed by a person: %d (`carbench audit review`)", waiting)
 

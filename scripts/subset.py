@@ -13,13 +13,13 @@ from carbench.core.errors import CarbenchError
 from carbench.core.provenance import provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.split.subsets import take
+from carbench.data.split.subsets import select_subset
 from carbench.training.recipe import training_recipe
 
 
 def subset(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.models.devices import prepare
+    from carbench.models.devices import set_up_device
     from carbench.training.optim import steps_per_epoch
     from carbench.training.run import load_data, train_backbone, training_record
 
@@ -38,13 +38,13 @@ def subset(stage: Stage) -> None:
     record = provenance("subset", recipe | about, inputs)
     started, cpu_started = time.perf_counter(), time.process_time()
 
-    places = {int(row["group"]): float(row["place"]) for row in read_table(args.order)}
+    positions = {int(row["group"]): float(row["place"]) for row in read_table(args.order)}
     data = load_data(
         args.pack,
         args.split,
         args.seed,
-        prepare(params, "train"),
-        lambda rows: take(rows, args.fraction, places, args.seed),
+        set_up_device(params, "train"),
+        lambda rows: select_subset(rows, args.fraction, positions, args.seed),
     )
     checkpoint = stage.scratch and stage.scratch / "training.pt"
     trained, card, _ = train_backbone(

@@ -11,7 +11,7 @@ from pathlib import Path
 from carbench.core.provenance import provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.models.checkpoints import save_checkpoint
+from carbench.models.model_file import save_model
 from carbench.models.prediction_table import prediction_columns, prediction_rows
 from carbench.training.recipe import training_recipe
 
@@ -20,8 +20,8 @@ def train(stage: Stage) -> None:
     # Loaded after the parameters were checked: torch and timm take seconds.
     import torch
 
-    from carbench.models.backbones import card_document
-    from carbench.models.devices import prepare
+    from carbench.models.backbones import card_dict
+    from carbench.models.devices import set_up_device
     from carbench.models.temperature import fit_temperature
     from carbench.training.run import load_data, train_backbone, training_record
 
@@ -39,7 +39,7 @@ def train(stage: Stage) -> None:
     record = provenance("train", recipe | {"seed": args.seed}, inputs)
     started, cpu_started = time.perf_counter(), time.process_time()
 
-    data = load_data(args.pack, args.split, args.seed, prepare(params, "train"))
+    data = load_data(args.pack, args.split, args.seed, set_up_device(params, "train"))
     checkpoint = stage.scratch and stage.scratch / "training.pt"
     trained, card, start = train_backbone(
         args.weights, data, params, args.seed, args.backbone, checkpoint
@@ -52,7 +52,7 @@ def train(stage: Stage) -> None:
     with stage.outputs(args.output) as out:
         about = {
             "backbone": args.backbone,
-            "card": card_document(card),
+            "card": card_dict(card),
             "start": start,
             "seed": args.seed,
             "epoch": chosen.epoch,
@@ -60,7 +60,7 @@ def train(stage: Stage) -> None:
             "val_loss": chosen.val_loss,
             "temperature": temperature,
         }
-        save_checkpoint(out / "model.safetensors", trained.tensors, about)
+        save_model(out / "model.safetensors", trained.tensors, about)
         write_table(
             out / "val.csv",
             prediction_columns(card.classes),

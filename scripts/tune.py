@@ -10,7 +10,7 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.params.tune import TuneParams
 from carbench.training.recipe import training_recipe
-from carbench.training.tuning import COLUMNS, trial
+from carbench.training.tuning import COLUMNS, trial_recipe
 
 
 def tune(stage: Stage) -> None:
@@ -28,18 +28,18 @@ def tune(stage: Stage) -> None:
     rows = []
     if budget.learning_rates:
         # Loaded only where there is something to try: torch and timm take seconds.
-        from carbench.models.devices import prepare
-        from carbench.training.run import best_rate, load_data, try_rate
+        from carbench.models.devices import set_up_device
+        from carbench.training.run import best_learning_rate, load_data, run_trial
 
-        data = load_data(args.pack, args.split, budget.seed, prepare(params, "train"))
+        data = load_data(args.pack, args.split, budget.seed, set_up_device(params, "train"))
         tried = {}
         for place, lr in enumerate(budget.learning_rates):
-            recipe_of_trial = trial(params, budget, lr)
+            recipe_of_trial = trial_recipe(params, budget, lr)
             checkpoint = stage.scratch and stage.scratch / f"trial-{place}.pt"
-            tried[lr] = try_rate(
+            tried[lr] = run_trial(
                 args.weights, data, recipe_of_trial, budget.seed, args.backbone, checkpoint
             )
-        chosen = best_rate(tried, params.select)
+        chosen = best_learning_rate(tried, params.select)
         rows = [
             {
                 "lr": lr,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
-from carbench.models.checkpoints import save_checkpoint
-from carbench.models.pinning import refuse_unpinned
+from carbench.models.model_file import save_model
+from carbench.models.pin_backbones import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 from carbench.params.train import BackboneParams
 
@@ -31,9 +31,9 @@ def weights(stage: Stage) -> None:
     tensors: dict[str, Tensor] = {}
     about: dict[str, Any] = {"model": params.model, "start": "random"}
     if params.weights != "random":
-        from carbench.models.pretrained import fetch_start
+        from carbench.models.pretrained import fetch_weights
 
-        tensors, origin = fetch_start(params, f"backbones.{stage.args.backbone}.weights")
+        tensors, origin = fetch_weights(params, f"backbones.{stage.args.backbone}.weights")
         about = {"model": params.model, **origin}
 
     # Loaded after the weights were found: torch and timm take seconds.
@@ -41,12 +41,12 @@ def weights(stage: Stage) -> None:
 
     model = dry_run(params.model, image_size, stage.args.backbone)
     if params.weights != "random":
-        from carbench.models.starting import adapt
+        from carbench.models.convert_weights import convert_weights
 
         key = f"backbones.{stage.args.backbone}.weights"
-        tensors = adapt(tensors, model, params.model, image_size, key)
+        tensors = convert_weights(tensors, model, params.model, image_size, key)
     with stage.output(stage.args.output) as path:
-        save_checkpoint(path, tensors, about)
+        save_model(path, tensors, about)
     log.info("%s starts from %s", params.model, about["start"])
 
 

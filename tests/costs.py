@@ -9,7 +9,7 @@ from typing import Any
 from carbench.core.tables import write_json, write_table
 from carbench.cost.files import CONDITIONS, EXACT, MEMORY
 from carbench.cost.results import write_measured
-from carbench.models.timing import Configuration, Turn
+from carbench.models.timing import Configuration, TimedRun
 
 HARDWARE = {"processor": "Abacus", "cores": 2, "memory_gb": 1.0, "gpus": [], "system": "Linux"}
 KINDS: list[tuple[Any, ...]] = [
@@ -24,7 +24,7 @@ KINDS: list[tuple[Any, ...]] = [
 def write_costs(folder: Path, latencies: dict[str, Sequence[float]]) -> None:
     """Write what stage cost writes, of backbones with these milliseconds in each round."""
     turns = [
-        Turn(number, 0, Configuration(name, *kind), ms)
+        TimedRun(number, 0, Configuration(name, *kind), ms)
         for name, by_round in latencies.items()
         for kind in KINDS
         for number, ms in enumerate(by_round)

@@ -1,4 +1,4 @@
-"""Any timm model passes once through what the stages do with it, or is refused in one sentence."""
+"""Any timm model passes the dry run of all stages, or is rejected with an explanation."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.models import dry_run as module
-from carbench.models.backbones import ModelCard, create, load_start, load_trained
-from carbench.models.checkpoints import save_checkpoint
+from carbench.models.backbones import (
+    ModelCard,
+    create_model,
+    load_initial_weights,
+    load_trained_model,
+)
+from carbench.models.convert_weights import convert_weights
 from carbench.models.dry_run import dry_run
-from carbench.models.heads import head_of
+from carbench.models.heads import classifier_modules
 from carbench.models.macs import count_macs
-from carbench.models.onnx_graph import Deployable, write_onnx
-from carbench.models.refusing import nearest_size
-from carbench.models.starting import adapt
+from carbench.models.model_errors import nearest_size
+from carbench.models.model_file import save_model
+from carbench.models.onnx_export import ExportableModel, write_onnx
 from carbench.training.run import load_data, train_backbone
 from conftest import ROOT, run_script
 from toy import CLASSES, CPU, recipe
@@ -41,7 +46,7 @@ CHOSEN = [row["model"] for row in SMALL if int(row["parameters"]) <= LARGEST]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHOSEN)
-def test_every_family_runs_or_is_refused(name: str) -> None:
+def test_every_family_runs_or_is_rejected(name: str) -> None:
     try:
         model = dry_run(name, 64, "some")
     except CarbenchError as error:
@@ -60,29 +65,29 @@ def assert_one_sentence(error: CarbenchError) -> None:
 
 
 @pytest.mark.slow
-def test_the_list_has_every_module_of_timm() -> None:
+def test_the_list_contains_every_module_of_timm() -> None:
     assert {row["module"] for row in SMALL} == set(timm.list_modules())
     assert all(row["model"] in timm.list_models(module=row["module"]) for row in SMALL)
 
 
-def test_a_vit_is_trained_at_another_size_than_its_own(made: Path, tmp_path: Path) -> None:
+def test_a_vit_is_trained_at_another_image_size(made: Path, tmp_path: Path) -> None:
     """From split.csv to a checkpoint that predicts, at 48 pixels; timm's is made for 160."""
     start = tmp_path / "start.safetensors"
-    save_checkpoint(start, {}, {"model": "test_vit", "start": "random"})
+    save_model(start, {}, {"model": "test_vit", "start": "random"})
     data = load_data(made, made / "split.csv", 0, CPU)
     trained, card, _ = train_backbone(start, data, recipe(image_size=48, epochs=1), 0, "vit")
     saved = tmp_path / "model.safetensors"
-    save_checkpoint(saved, trained.tensors, {"card": asdict(card)})
-    model, card = load_trained(saved, CPU)
+    save_model(saved, trained.tensors, {"card": asdict(card)})
+    model, card = load_trained_model(saved, CPU)
     assert card.image_size == 48
     assert model(torch.rand(2, 3, 48, 48)).shape == (2, len(CLASSES))
 
 
-def test_both_heads_of_a_distilled_model_learn() -> None:
-    model = create("deit_tiny_distilled_patch16_224", 3, 32).train()
+def test_both_heads_of_a_distilled_model_are_trained() -> None:
+    model = create_model("deit_tiny_distilled_patch16_224", 3, 32).train()
     logits = model(torch.rand(2, 3, 32, 32))
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
-    first, second = head_of(model)
+    first, second = classifier_modules(model)
     assert first.weight.grad.abs().sum() > 0
     assert second.weight.grad.abs().sum() > 0
 
@@ -95,7 +100,7 @@ def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
     nn.init.normal_(model.head_dist.weight)
     card = ModelCard(name, CLASSES, 32, [0.0] * 3, [1.0] * 3)
     path = tmp_path / "model.onnx"
-    write_onnx(Deployable(model, card, 32, 1.0).eval(), 32, CLASSES, path)
+    write_onnx(ExportableModel(model, card, 32, 1.0).eval(), 32, CLASSES, path)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     given, embedding = onnxruntime.InferenceSession(path).run(None, {"images": pixels})
     with torch.inference_mode():
@@ -107,46 +112,48 @@ def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
 def test_weights_of_another_size_are_resampled(tmp_path: Path) -> None:
     """A vision transformer's positions are resampled; nothing but the head stays as it was made."""
     theirs = timm.create_model("test_vit", num_classes=10).state_dict()
-    model = create("test_vit", 2, 48)
+    model = create_model("test_vit", 2, 48)
     with pytest.raises(CarbenchError, match=r"pos_embed of shape \[1, 101, 64\]"):
-        load_start(model, theirs, tmp_path / "start.safetensors")
+        load_initial_weights(model, theirs, tmp_path / "start.safetensors")
 
-    tensors = adapt(theirs, model, "test_vit", 48, "backbones.vit.weights")
+    tensors = convert_weights(theirs, model, "test_vit", 48, "backbones.vit.weights")
     positions = timm.layers.resample_abs_pos_embed(theirs["pos_embed"], [3, 3])
     assert torch.equal(tensors["pos_embed"], positions)
-    new = load_start(model, tensors, tmp_path / "start.safetensors")
+    new = load_initial_weights(model, tensors, tmp_path / "start.safetensors")
     assert new == ["head.bias", "head.weight"]
     assert torch.equal(model.pos_embed, positions)
     assert torch.equal(theirs["norm.weight"], tensors["norm.weight"])
 
 
-def test_weights_that_cannot_be_resampled_are_refused() -> None:
+def test_weights_that_cannot_be_resampled_are_rejected() -> None:
     """LeViT's attention biases belong to one grid, and timm has no way to another."""
-    theirs = create("levit_128s", 2, 224).state_dict()
+    theirs = create_model("levit_128s", 2, 224).state_dict()
     with pytest.raises(CarbenchError) as caught:
-        adapt(theirs, create("levit_128s", 2, 64), "levit_128s", 64, "backbones.some.weights")
+        convert_weights(
+            theirs, create_model("levit_128s", 2, 64), "levit_128s", 64, "backbones.some.weights"
+        )
     text = str(caught.value)
     assert text.startswith("params.yaml: backbones.some.weights: found stages.0.blocks.0.attn")
     assert "train.image_size, which is 64" in text
 
 
-def test_weights_of_the_right_size_stay_as_they_are() -> None:
+def test_weights_of_the_right_size_are_unchanged() -> None:
     theirs = timm.create_model("test_resnet", num_classes=10).state_dict()
-    tensors = adapt(theirs, create("test_resnet", 2, 48), "test_resnet", 48, "key")
+    tensors = convert_weights(theirs, create_model("test_resnet", 2, 48), "test_resnet", 48, "key")
     assert list(tensors) == list(theirs)
     assert all(torch.equal(tensors[name], theirs[name]) for name in theirs)
 
 
-def test_an_impossible_size_is_refused_with_one_that_works() -> None:
+def test_an_unsupported_size_is_rejected_and_a_supported_one_suggested() -> None:
     with pytest.raises(CarbenchError) as caught:
         dry_run("test_vit", 50, "some")
     assert_one_sentence(caught.value)
     text = str(caught.value)
     assert text.startswith("params.yaml: train.image_size: found 50, at which test_vit (backbones.")
-    assert "set train.image_size: 48, the nearest of" in text
+    assert "set train.image_size: 48, the nearest tested size" in text
 
 
-def test_a_model_of_one_size_only_names_it() -> None:
+def test_the_only_supported_size_is_suggested() -> None:
     assert nearest_size("crossvit_tiny_240", 100) is not None
     assert nearest_size("efficientformer_l1", 64) == 224
 
@@ -189,14 +196,14 @@ class Absent(Sums):
     ("make", "words"),
     [
         (ByContent, "cannot be exported at train.image_size 48"),
-        (lambda: Sums(5), r"it puts out \[2, 5\] where logits \[2, 2\] are needed"),
+        (lambda: Sums(5), r"its output is \[2, 5\] instead of logits \[2, 2\]"),
         (Absent, "needs a package that is not installed"),
     ],
 )
-def test_what_cannot_run_is_refused(
+def test_models_that_cannot_run_are_rejected(
     make: Callable[[], nn.Module], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "create", lambda *arguments: make())
+    monkeypatch.setattr(module, "create_model", lambda *arguments: make())
     with pytest.raises(CarbenchError, match=words) as caught:
         dry_run("test_resnet", 48, "some")
     assert "\n" not in str(caught.value)
@@ -204,7 +211,7 @@ def test_what_cannot_run_is_refused(
 
 
 @pytest.mark.slow
-def test_the_stage_refuses_before_anything_is_paid_for(
+def test_the_stage_rejects_a_model_before_any_training(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
     options = ("--backbone", "resnet", "--output", tmp_path / "start.safetensors")

@@ -1,4 +1,4 @@
-"""The audit finds what was planted, and agrees with what is known of the real images."""
+"""The audit finds planted duplicates, and its groups, reviews and contact sheets are correct."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import write_table
-from carbench.data.audit.contact_sheet import draw, rows, save
-from carbench.data.audit.duplicates import Pair, agreement_between, compare
-from carbench.data.audit.grouping import group, unchained
-from carbench.data.audit.looks import Looks, gather, look
-from carbench.data.audit.reviewed import read_reviewed
-from carbench.data.audit.reviewing import lay_out
-from carbench.data.sample import draw_sample, plan
+from carbench.data.audit.contact_sheet import draw_sheet, save_sheet, select_groups
+from carbench.data.audit.duplicates import ImagePair, best_agreement, score_pairs
+from carbench.data.audit.grouping import connected_groups, links_without_chains
+from carbench.data.audit.review_sheets import write_review
+from carbench.data.audit.review_table import read_reviewed_pairs
+from carbench.data.audit.views import Views, make_thumbnails, stack_views
+from carbench.data.sample import generate_sample, plan_faults
 from carbench.params.audit import AuditParams
 from carbench.params.presets import read_preset
 from conftest import ROOT, run_script
@@ -46,8 +46,8 @@ def fetch_and_audit(params: Path, folder: Path) -> dict[str, str]:
 
 
 def test_groups_are_the_transitive_closure() -> None:
-    assert group(6, [(4, 5), (1, 4), (0, 2)]).tolist() == [0, 1, 0, 2, 1, 1]
-    assert group(3, []).tolist() == [0, 1, 2]
+    assert connected_groups(6, [(4, 5), (1, 4), (0, 2)]).tolist() == [0, 1, 0, 2, 1, 1]
+    assert connected_groups(3, []).tolist() == [0, 1, 2]
 
 
 CHOICES = AuditParams.model_validate(
@@ -55,65 +55,77 @@ CHOICES = AuditParams.model_validate(
 )
 
 
-def near(looks: Looks, choices: AuditParams = CHOICES) -> list[Pair]:
-    return [pair for pair in compare(looks, choices) if pair.agreement >= choices.min_agreement]
+def near(views: Views, choices: AuditParams = CHOICES) -> list[ImagePair]:
+    return [pair for pair in score_pairs(views, choices) if pair.agreement >= choices.min_agreement]
 
 
-def panorama(windows: list[tuple[int, int]]) -> Looks:
-    """The looks of windows (left, right) of one wide image of blots."""
+def panorama(windows: list[tuple[int, int]]) -> Views:
+    """Views of windows (left, right) of one wide image of blots."""
     blots = np.random.default_rng(0).integers(0, 256, (12, 60), np.uint8)
     wide = Image.fromarray(blots).resize((1200, 240), Image.Resampling.BICUBIC)
-    return gather(look(wide.crop((left, 0, right, 240))) for left, right in windows)
+    return stack_views(make_thumbnails(wide.crop((left, 0, right, 240))) for left, right in windows)
 
 
-def test_a_chain_of_likenesses_does_not_join_what_is_unlike() -> None:
+def test_a_chain_of_similar_images_does_not_join_different_images() -> None:
     # Each window shows most of the one before it, the last nothing of the first.
-    looks = panorama([(left, left + 300) for left in range(0, 400, 12)])
-    pairs = near(looks)
-    count = looks.image_of[-1] + 1
-    assert group(count, [(pair.first, pair.second) for pair in pairs]).tolist() == [0] * count
+    views = panorama([(left, left + 300) for left in range(0, 400, 12)])
+    pairs = near(views)
+    count = views.image_of[-1] + 1
+    assert (
+        connected_groups(count, [(pair.first, pair.second) for pair in pairs]).tolist()
+        == [0] * count
+    )
 
-    groups = group(count, unchained(looks, pairs, CHOICES.min_centre_agreement))
+    groups = connected_groups(
+        count, links_without_chains(views, pairs, CHOICES.min_centre_agreement)
+    )
     assert 1 < len(set(groups)) < count
     assert groups[0] != groups[-1]
     for number in set(groups):
         assert np.ptp(np.flatnonzero(groups == number)) * 12 <= 150  # half a window at most
-    assert group(count, unchained(looks, pairs, 0)).tolist() == [0] * count
+    assert connected_groups(count, links_without_chains(views, pairs, 0)).tolist() == [0] * count
 
 
 def test_crops_of_one_image_stay_together() -> None:
     """Crops at opposite edges are less like each other than each is like the whole."""
-    looks = panorama([(0, 300), (0, 270), (30, 300), (15, 285)])
-    pairs = near(looks)
-    assert group(4, unchained(looks, pairs, CHOICES.min_centre_agreement)).tolist() == [0] * 4
-    # ... unless a person has said otherwise of one and the centre.
-    apart = group(4, unchained(looks, [Pair(0, 1, 1.0, False)], 0, [(0, 1)]))
-    assert apart.tolist() == [0, 0, 1, 2]  # a pair that the audit found is not in question here
+    views = panorama([(0, 300), (0, 270), (30, 300), (15, 285)])
+    pairs = near(views)
+    assert (
+        connected_groups(
+            4, links_without_chains(views, pairs, CHOICES.min_centre_agreement)
+        ).tolist()
+        == [0] * 4
+    )
+    # ... unless a person has separated one from the centre.
+    apart = connected_groups(
+        4, links_without_chains(views, [ImagePair(0, 1, 1.0, False)], 0, [(0, 1)])
+    )
+    assert apart.tolist() == [0, 0, 1, 2]  # near duplicates of the centre are not removed
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
-    """Different images of the sample, many alike: the same classes, roads and skies."""
+    """Distinct images of the sample, many of them similar."""
     folder = tmp_path_factory.mktemp("drawn")
-    draw_sample(folder, 20, 5)
-    planted = plan(20, 5)
+    generate_sample(folder, 20, 5)
+    planted = plan_faults(20, 5)
     copies = {link.copy for link in (*planted.exact_copies, *planted.near_copies)}
     names = sorted(set(planted.files) - copies - set(planted.undecodable) - set(planted.rotated))
     return [Image.open(folder / name).convert("RGB") for name in names]
 
 
-def test_edits_of_the_web_are_found_and_no_strangers(drawn: list[Image.Image]) -> None:
-    """Copies of each kind of eight images: nearly all are found, and nothing else is."""
+def test_edited_copies_are_found_without_false_pairs(drawn: list[Image.Image]) -> None:
+    """Copies of eight images by each edit: nearly all are found, and nothing else."""
     names = [name for name in EDITS if name not in ("cropped by 20 %", "screenshot in a frame")]
     originals = random.Random(1).sample(range(len(drawn)), 8)
     copies = [(number, name) for name in names for number in originals]
     images = [*drawn, *(edited(name, drawn[number], number, 0) for number, name in copies)]
     truth = [*range(len(drawn)), *(number for number, _ in copies)]
-    looks = gather(map(look, images))
+    views = stack_views(map(make_thumbnails, images))
 
     # With as many neighbours as an image has copies here, no copy is crowded out by another.
     choices = CHOICES.model_copy(update={"neighbours": 2 * len(names)})
-    pairs = {(pair.first, pair.second) for pair in near(looks, choices)}
+    pairs = {(pair.first, pair.second) for pair in near(views, choices)}
     assert all(truth[first] == truth[second] for first, second in pairs)
     found = Counter(
         kind for place, (number, kind) in enumerate(copies) if (number, len(drawn) + place) in pairs
@@ -122,23 +134,25 @@ def test_edits_of_the_web_are_found_and_no_strangers(drawn: list[Image.Image]) -
     assert min(found[name] for name in names) >= 6, found
 
 
-def test_what_shares_a_backdrop_is_not_the_same_image(drawn: list[Image.Image]) -> None:
-    """Another car before the same wall: the margins agree to the pixel, the middle does not."""
+def test_images_with_the_same_background_are_no_duplicates(drawn: list[Image.Image]) -> None:
+    """Another car in front of the same wall: the margins are identical, the middle differs."""
     images = [drawn[0].resize((320, 240)), *(each.resize((320, 240)) for each in drawn[1:21])]
     before_wall = []
     for car in images[1:]:
         image = images[0].copy()
         image.paste(car.crop((70, 60, 250, 190)), (70, 60))
         before_wall.append(image)
-    looks = gather(map(look, [images[0], *before_wall]))
+    views = stack_views(map(make_thumbnails, [images[0], *before_wall]))
     others = np.arange(1, len(before_wall) + 1)
-    assert (agreement_between(looks, np.zeros_like(others), others) < CHOICES.min_agreement).all()
+    assert (best_agreement(views, np.zeros_like(others), others) < CHOICES.min_agreement).all()
 
 
 def test_images_without_edges_are_never_near_duplicates() -> None:
-    looks = gather(look(Image.new("RGB", (80, 60), (shade,) * 3)) for shade in (10, 11, 200))
-    assert near(looks) == []
-    assert compare(gather([]), CHOICES) == []
+    views = stack_views(
+        make_thumbnails(Image.new("RGB", (80, 60), (shade,) * 3)) for shade in (10, 11, 200)
+    )
+    assert near(views) == []
+    assert score_pairs(stack_views([]), CHOICES) == []
 
 
 def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
@@ -152,32 +166,32 @@ def test_the_contact_sheet_shows_each_kind_of_group(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (shade, 0, 0)).save(tmp_path / name)
     groups, first_of = [0, 1, 0, 2, 2, 1, 3], [0, 1, 0, 3, 4, 5, 6]
-    pairs = [Pair(1, 5, 0.97, True), Pair(3, 4, 0.99, False)]
-    shown = rows(manifest, groups, first_of, pairs, 12)
+    pairs = [ImagePair(1, 5, 0.97, True), ImagePair(3, 4, 0.99, False)]
+    shown = select_groups(manifest, groups, first_of, pairs, 12)
     assert sorted([[member.image for member in row] for row in shown]) == [
         [names[0], names[2]],
         [names[1], names[5]],
         [names[3], names[4]],
     ]
-    told = {row[1].image: row[1].likeness for row in shown}
-    assert told == {
+    relations = {row[1].image: row[1].relation for row in shown}
+    assert relations == {
         names[2]: "identical bytes",
         names[5]: "mirrored, 0.97",
         names[4]: "near duplicate, 0.99",
     }
-    assert len(rows(manifest, groups, first_of, pairs, 2)) == 2
-    assert draw(shown, tmp_path).height > draw(shown[:1], tmp_path).height
+    assert len(select_groups(manifest, groups, first_of, pairs, 2)) == 2
+    assert draw_sheet(shown, tmp_path).height > draw_sheet(shown[:1], tmp_path).height
 
     mixed = [dict(row) for row in manifest]
     mixed[4]["class"] = "SUV"
-    assert rows(mixed, groups, first_of, pairs, 1)[0][1].image == names[4]
+    assert select_groups(mixed, groups, first_of, pairs, 1)[0][1].image == names[4]
 
-    # The same groups give the same bytes, and a set without duplicates still a sheet that says so.
+    # The bytes are reproducible, and a set without duplicates gives a sheet that states this.
     for path in (tmp_path / "one.jpg", tmp_path / "two.jpg"):
-        save(draw(shown, tmp_path), path)
+        save_sheet(draw_sheet(shown, tmp_path), path)
     assert (tmp_path / "one.jpg").read_bytes() == (tmp_path / "two.jpg").read_bytes()
-    assert rows(manifest, list(range(7)), list(range(7)), [], 12) == []
-    assert len(draw([], tmp_path).getcolors()) > 1
+    assert select_groups(manifest, list(range(7)), list(range(7)), [], 12) == []
+    assert len(draw_sheet([], tmp_path).getcolors()) > 1
 
 
 IMAGES = ["a.jpg", "b.jpg", "copy of a.jpg", "c, or so.jpg"]
@@ -189,45 +203,45 @@ def judged(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_person_s_verdicts_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
+def test_verdicts_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
     path = judged(
         tmp_path / "reviewed.csv",
         "\ufeffimage;twin;agreement;verdict\nb.jpg;copy of a.jpg;0,93; Same\n"
         "c, or so.jpg;a.jpg;0,9;different\nb.jpg;c, or so.jpg;0,8;\na.jpg;copy of a.jpg;1;same\n",
     )
-    reviewed = read_reviewed(str(path), IMAGES, FIRST_OF)
-    assert reviewed.pairs("same") == [(0, 1)]  # identical bytes need no verdict
+    reviewed = read_reviewed_pairs(str(path), IMAGES, FIRST_OF)
+    assert reviewed.pairs("same") == [(0, 1)]  # identical files need no verdict
     assert reviewed.pairs("different") == [(0, 3)]
-    assert read_reviewed("presets/none", IMAGES, FIRST_OF).pairs("same") == []
+    assert read_reviewed_pairs("presets/none", IMAGES, FIRST_OF).pairs("same") == []
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "expected"),
     [
         ("image,twin\na.jpg,b.jpg", ["line 1", "no column verdict"]),
         ("image,twin,verdict\na.jpg,b.jpg,twins", ["line 2", "'twins'", "same or different"]),
         ("image,twin,verdict\na.jpg,d.jpg,same", ["line 2", "twin 'd.jpg'", "manifest.csv"]),
-        ("image,twin,verdict\na.jpg,a.jpg,same", ["line 2", "the same bytes"]),
-        ("image,twin,verdict\na.jpg,copy of a.jpg,different", ["line 2", "the same bytes"]),
+        ("image,twin,verdict\na.jpg,a.jpg,same", ["line 2", "byte-identical"]),
+        ("image,twin,verdict\na.jpg,copy of a.jpg,different", ["line 2", "byte-identical"]),
         (
             "image,twin,verdict\na.jpg,b.jpg,same\nb.jpg,copy of a.jpg,different",
             ["line 3", "'different'", "'same' in line 2"],
         ),
     ],
 )
-def test_a_wrong_review_is_refused(tmp_path: Path, lines: str, told: list[str]) -> None:
+def test_an_invalid_review_is_rejected(tmp_path: Path, lines: str, expected: list[str]) -> None:
     path = judged(tmp_path / "reviewed.csv", lines)
     with pytest.raises(CarbenchError) as refused:
-        read_reviewed(str(path), IMAGES, FIRST_OF)
-    assert all(words in str(refused.value) for words in [str(path), *told])
+        read_reviewed_pairs(str(path), IMAGES, FIRST_OF)
+    assert all(words in str(refused.value) for words in [str(path), *expected])
     with pytest.raises(CarbenchError, match=r"No such file"):
-        read_reviewed(str(tmp_path / "none.csv"), IMAGES, FIRST_OF)
+        read_reviewed_pairs(str(tmp_path / "none.csv"), IMAGES, FIRST_OF)
 
 
-def test_groups_split_and_leak_follow_a_person_s_verdicts(
+def test_groups_split_and_leak_follow_the_verdicts(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A false pair is taken apart, a missed one joined, and what contradicts the bytes refused."""
+    """A false pair is separated, a missed one joined, and contradictory verdicts are rejected."""
     size = {"data.sample.images_per_class": 20, "data.sample.seed": 3}
     params = study(size)
     before = fetch_and_audit(params, tmp_path)
@@ -277,19 +291,21 @@ def test_groups_split_and_leak_follow_a_person_s_verdicts(
     assert residual["confirmed"] == 1
     assert residual["files"] - 1 == len(doubtful) - 1 + residual["without_candidate"]
 
-    # What is laid out for a person keeps the verdicts, and is what the audit reads.
+    # The files for review keep the verdicts, and the audit reads them.
     for found in (False, True):
-        laid = lay_out(tmp_path, tmp_path / "review", review, 5, found)
+        written_review = write_review(tmp_path, tmp_path / "review", review, 5, found)
         written = table(tmp_path / "review/reviewed.csv")
         judged = [row["verdict"] for row in written if row["verdict"]]
-        assert judged == ["different", "same"] and laid.judged == 2
-        assert len(written) - 2 == laid.waiting > 0
-        assert [sheet.stat().st_size > 1000 for sheet in laid.sheets] == [True] * len(laid.sheets)
+        assert judged == ["different", "same"] and written_review.reviewed == 2
+        assert len(written) - 2 == written_review.waiting > 0
+        assert [sheet.stat().st_size > 1000 for sheet in written_review.sheets] == [True] * len(
+            written_review.sheets
+        )
         images = list(before)
         path = str(tmp_path / "review/reviewed.csv")
-        assert len(read_reviewed(path, images, range(len(images))).verdicts) == 2
+        assert len(read_reviewed_pairs(path, images, range(len(images))).verdicts) == 2
 
-    # One group through a third image: the verdicts contradict what else is the same.
+    # One group through a third image: the verdicts contradict other pairs.
     third = next(name for name in before if groups.count(before[name]) == 1)
     with review.open("a") as file:
         for name in (wrong["first"], wrong["second"]):
@@ -303,7 +319,7 @@ def test_groups_split_and_leak_follow_a_person_s_verdicts(
 
 
 def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_path: Path) -> None:
-    planted = plan(60, 3)
+    planted = plan_faults(60, 3)
     params = study({"data.sample.images_per_class": 60, "data.sample.seed": 3})
     group_of = fetch_and_audit(params, tmp_path)
     # Every byte-identical copy is found, and nearly all changed ones (docs/audit.md has the rates).
@@ -311,11 +327,11 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
     found = [copy for copy in planted.near_copies if group_of[copy.copy] == group_of[copy.original]]
     assert len(found) >= 0.95 * len(planted.near_copies)
 
-    # No two images that were drawn apart share a group.
+    # No two independently drawn images share a group.
     links = [*planted.exact_copies, *planted.near_copies]
     position = {image: index for index, image in enumerate(group_of)}
     pairs = [(position[link.copy], position[link.original]) for link in links]
-    truth = dict(zip(group_of, group(len(position), pairs).tolist(), strict=True))
+    truth = dict(zip(group_of, connected_groups(len(position), pairs).tolist(), strict=True))
     true_groups_of: dict[str, set[int]] = {}
     for image, number in group_of.items():
         true_groups_of.setdefault(number, set()).add(truth[image])
@@ -341,7 +357,7 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
 def test_a_mirrored_copy_is_found_only_if_asked_for(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    planted = plan(60, 3)
+    planted = plan_faults(60, 3)
     keys = {"data.sample.images_per_class": 60, "data.sample.seed": 3, "audit.mirrored": False}
     group_of = fetch_and_audit(study(keys), tmp_path)
     mirrored = [copy for copy in planted.near_copies if copy.transform == "mirrored"]

@@ -1,4 +1,4 @@
-"""No class of a set is lost, merged or misread without a word, whatever its folders hold."""
+"""fetch never loses or merges a class silently, whatever the folders contain."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_table
-from carbench.data.sources.ingest import MANIFEST, Collected, collect
-from carbench.data.sources.select import open_source
+from carbench.data.sources.ingest import MANIFEST_COLUMNS, IngestResult, ingest_images
+from carbench.data.sources.open_source import open_source
 from carbench.params.data import DataParams
 from conftest import ROOT
 
-Fetch = Callable[..., Collected]
+Fetch = Callable[..., IngestResult]
 
 
 def image(seed: int, kind: str = "PNG") -> bytes:
@@ -43,7 +43,7 @@ def classes(*names: str, images: int = 4, suffix: str = ".png") -> dict[str, byt
 def fetch(tmp_path: Path) -> Fetch:
     """Collect a folder with these files and empty folders, or the zip or folder at a path."""
 
-    def run(files: dict[str, bytes] | Path, *folders: str, **keys: object) -> Collected:
+    def run(files: dict[str, bytes] | Path, *folders: str, **keys: object) -> IngestResult:
         root = files if isinstance(files, Path) else tmp_path / "set"
         for name in folders:
             (root / name).mkdir(parents=True)
@@ -55,13 +55,13 @@ def fetch(tmp_path: Path) -> Fetch:
         source = "folder" if root.is_dir() else "archive"
         params = DataParams(**sample.model_dump() | {"source": source, "path": str(root)} | keys)
         with open_source(params, tmp_path / "scratch") as listing:
-            return collect(listing, params, "the set", tmp_path / "images")
+            return ingest_images(listing, params, "the set", tmp_path / "images")
 
     return run
 
 
-def labels(collected: Collected) -> set[object]:
-    return {row["class"] for row in collected.manifest}
+def labels(result: IngestResult) -> set[object]:
+    return {row["class"] for row in result.manifest}
 
 
 # ---- what a class folder holds
@@ -97,7 +97,7 @@ def test_a_class_without_a_usable_image_is_named(
     assert "data.exclude: [C]" in str(refused.value)
 
 
-def test_a_class_that_is_left_out_may_be_empty(fetch: Fetch) -> None:
+def test_an_excluded_class_may_be_empty(fetch: Fetch) -> None:
     assert labels(fetch(classes("A", "B"), "C", "D/deeper", exclude=["C", "D"])) == {"A", "B"}
 
 
@@ -116,34 +116,34 @@ def test_empty_folders_that_are_no_classes_do_not_matter(fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["", ".jfif", ".JPE", ".download", ".txt", ".jpg?size=big"])
-def test_the_content_decides_not_the_ending(fetch: Fetch, suffix: str) -> None:
-    collected = fetch(classes("A", "B") | classes("C", suffix=suffix))
-    assert labels(collected) == {"A", "B", "C"}
-    assert not collected.quarantine
+def test_the_content_decides_not_the_extension(fetch: Fetch, suffix: str) -> None:
+    result = fetch(classes("A", "B") | classes("C", suffix=suffix))
+    assert labels(result) == {"A", "B", "C"}
+    assert not result.quarantine
 
 
-def test_what_should_be_an_image_counts_as_bad_whatever_its_ending(fetch: Fetch) -> None:
+def test_an_undecodable_file_counts_as_bad_whatever_its_extension(fetch: Fetch) -> None:
     files = classes("A", "B") | {f"A/{number}": HTML for number in range(4)}
     with pytest.raises(CarbenchError, match="found 4 of 12 images that cannot be decoded"):
         fetch(files, max_bad_fraction=0.1)
-    collected = fetch({}, max_bad_fraction=0.4)
-    assert len(collected.manifest) == 8
-    assert len(collected.quarantine) == 4
+    result = fetch({}, max_bad_fraction=0.4)
+    assert len(result.manifest) == 8
+    assert len(result.quarantine) == 4
 
 
-def test_companions_of_images_are_left_aside(fetch: Fetch) -> None:
+def test_files_of_other_types_are_skipped(fetch: Fetch) -> None:
     notes = {f"A/{number}.txt": b"0 0.5 0.5 1 1" for number in range(4)} | {"labels.csv": b"a,b"}
     thumbnails = {"A/@eaDir/0.png/SYNOPHOTO.jpg": image(9), "A/Thumbs.db": b"x"}
-    collected = fetch(classes("A", "B") | notes | thumbnails, max_bad_fraction=0.0)
-    assert len(collected.manifest) == 8
-    assert {row["reason"] for row in collected.quarantine} == {"left aside: not an image"}
-    assert collected.hidden == 2
+    result = fetch(classes("A", "B") | notes | thumbnails, max_bad_fraction=0.0)
+    assert len(result.manifest) == 8
+    assert {row["reason"] for row in result.quarantine} == {"skipped: not an image"}
+    assert result.hidden == 2
 
 
 # ---- folders that cannot be read, links, and what is no file
 
 
-def test_an_unreadable_folder_stops_it(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_an_error(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = os.scandir
 
     def forbidden(path: str) -> object:
@@ -160,11 +160,11 @@ def test_a_fifo_is_listed_and_never_opened(fetch: Fetch, tmp_path: Path) -> None
     (tmp_path / "set/A").mkdir(parents=True)
     for name in ("A/pipe.jpg", "A/pipe"):
         os.mkfifo(tmp_path / "set" / name)
-    collected = fetch(classes("A", "B", images=9), max_bad_fraction=0.2)
-    assert [row["reason"] for row in collected.quarantine] == ["a FIFO, not a file"] * 2
+    result = fetch(classes("A", "B", images=9), max_bad_fraction=0.2)
+    assert [row["reason"] for row in result.quarantine] == ["a FIFO, not a file"] * 2
 
 
-def test_links_are_followed_but_not_in_a_circle(fetch: Fetch, tmp_path: Path) -> None:
+def test_links_are_followed_except_cycles(fetch: Fetch, tmp_path: Path) -> None:
     root = tmp_path / "set"
     (root / "A").mkdir(parents=True)
     (root / "B").symlink_to(tmp_path / "elsewhere")
@@ -197,7 +197,7 @@ def test_a_class_folder_that_is_a_dangling_link_is_named(fetch: Fetch, tmp_path:
     ],
 )
 @pytest.mark.parametrize("parts", [("", ""), ("train/", "test/")])
-def test_names_that_hardly_differ_are_refused(
+def test_confusable_class_names_are_rejected(
     fetch: Fetch, one: str, other: str, parts: tuple[str, str]
 ) -> None:
     if parts[0] and one == other.strip():
@@ -208,40 +208,40 @@ def test_names_that_hardly_differ_are_refused(
 
 
 @pytest.mark.parametrize("name", [" ", "two\nlines", "a\rb", "\x7f", "latin\udce9"])
-def test_a_class_that_cannot_be_read_is_refused(fetch: Fetch, name: str) -> None:
-    with pytest.raises(CarbenchError, match="rename that folder"):
+def test_an_unprintable_class_name_is_rejected(fetch: Fetch, name: str) -> None:
+    with pytest.raises(CarbenchError, match="rename the folder"):
         fetch(classes("A", "B", name))
 
 
 @pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "tab\t.png"])
 def test_a_file_name_with_control_characters_is_listed(fetch: Fetch, name: str) -> None:
     files = classes("A", "B", images=9) | {f"A/{name}": image(1)}
-    collected = fetch(files, max_bad_fraction=0.1)
-    (bad,) = collected.quarantine
+    result = fetch(files, max_bad_fraction=0.1)
+    (bad,) = result.quarantine
     assert bad["file"] == f"A/{ascii(name)[1:-1]}"
 
 
-def test_any_text_comes_back_from_a_table(tmp_path: Path) -> None:
+def test_any_text_survives_writing_and_reading_a_table(tmp_path: Path) -> None:
     texts = ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "", "ü\u2028x", " a ", "\r"]
-    rows = [dict.fromkeys(MANIFEST, text) for text in texts]
-    write_table(tmp_path / "table.csv", MANIFEST, rows)
-    assert read_table(tmp_path / "table.csv", MANIFEST) == rows
+    rows = [dict.fromkeys(MANIFEST_COLUMNS, text) for text in texts]
+    write_table(tmp_path / "table.csv", MANIFEST_COLUMNS, rows)
+    assert read_table(tmp_path / "table.csv", MANIFEST_COLUMNS) == rows
 
 
 # ---- which folders are classes
 
 
-def test_a_class_may_be_called_train(fetch: Fetch) -> None:
+def test_a_class_may_be_named_train(fetch: Fetch) -> None:
     assert labels(fetch(classes("bus", "car", "train"))) == {"bus", "car", "train"}
 
 
 @pytest.mark.parametrize("below", ["train/2019", "train/2020"])
-def test_classes_beside_published_parts_are_refused(fetch: Fetch, below: str) -> None:
-    with pytest.raises(CarbenchError, match=r"images in bus/, car/, beside folders"):
+def test_classes_next_to_published_splits_are_rejected(fetch: Fetch, below: str) -> None:
+    with pytest.raises(CarbenchError, match=r"images in bus/, car/, next to folders"):
         fetch(classes("bus/2019", "car/2019", below))
 
 
-def test_a_folder_beside_published_parts_can_be_left_out(fetch: Fetch) -> None:
+def test_a_folder_next_to_published_splits_can_be_excluded(fetch: Fetch) -> None:
     files = classes("train/A", "train/B", "test/A", "test/B", "previews")
-    collected = fetch(files | {"cover.png": image(7)}, exclude=["previews"])
-    assert len(collected.manifest) == 16
+    result = fetch(files | {"cover.png": image(7)}, exclude=["previews"])
+    assert len(result.manifest) == 16

@@ -19,8 +19,8 @@ from carbench.core.tables import read_json, read_table, write_table
 from carbench.cost.example import ordinary_image
 from carbench.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
 from carbench.cost.medians import median_interval, slower
-from carbench.models.checkpoints import save_checkpoint
-from carbench.models.timing import Configuration, take_turns
+from carbench.models.model_file import save_model
+from carbench.models.timing import Configuration, time_interleaved
 from carbench.params.study import check
 from carbench.statistics.costs import read_costs
 from conftest import Project, run_script
@@ -70,7 +70,7 @@ def test_all_take_a_turn_in_each_round_in_an_order_of_the_seed() -> None:
     def orders(seed: int) -> list[list[Configuration]]:
         calls: list[Configuration] = []
         runs = {each: (lambda each=each: calls.append(each)) for each in CONFIGURATIONS}
-        turns = take_turns(runs, 8, seed)
+        turns = time_interleaved(runs, 8, seed)
         assert len(calls) == 4 + 8 * (2 * 6 + 2 * 2)  # once each; then warmed up and timed
         assert all(turn.ms > 0 for turn in turns)
         assert [(turn.round, turn.place) for turn in turns] == [
@@ -132,9 +132,9 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     import torch
 
     from carbench.cost import graphs
-    from carbench.models.backbones import load_trained
+    from carbench.models.backbones import load_trained_model
     from carbench.models.onnx_classifier import OnnxModel
-    from carbench.models.onnx_graph import write_onnx
+    from carbench.models.onnx_export import write_onnx
 
     results = smoke_run.root / "results"
     about = read_json(results / "export/model.json")
@@ -150,7 +150,7 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     assert abs(made.stat().st_size - served.stat().st_size) < 1000
 
     checkpoint = results / f"train/{about['backbone']}/{about['seed']}/model.safetensors"
-    trained, card = load_trained(checkpoint, torch.device("cpu"))
+    trained, card = load_trained_model(checkpoint, torch.device("cpu"))
     deployable = graphs.make_deployable(about["backbone"], about["timm"], shape)
     deployable.model.load_state_dict(trained.state_dict())
     write_onnx(deployable, shape.side, card.classes, tmp_path / "trained.onnx")
@@ -206,7 +206,7 @@ def test_the_stage_measures_all_runtimes_and_refuses_what_cannot_be_exported(
     assert all(20 < float(row["peak_mb"]) < 400 for row in memory)
     assert read_json(tmp_path / "cost" / CONDITIONS)["versions"]["onnxruntime"]
 
-    save_checkpoint(
+    save_model(
         tmp_path / "weights/resnet.safetensors", {}, {"model": "test_vit", "start": "random"}
     )
     params = study({"train.image_size": 40})

@@ -22,9 +22,9 @@ from carbench.evaluation.conformal import fit_set_threshold, prediction_sets
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.evaluation.metrics import calibration_error
 from carbench.evaluation.selective import NEVER, fit_threshold, nominal_level
-from carbench.models.checkpoints import save_checkpoint
+from carbench.models.model_file import save_model
 from carbench.models.prediction_table import prediction_rows
-from carbench.models.temperature import temper
+from carbench.models.temperature import apply_temperature
 from carbench.statistics.calibration import calibration_error_score
 from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
 from carbench.statistics.jackknife import Groups
@@ -161,8 +161,10 @@ def test_written_probabilities_are_exact_enough_for_any_temperature() -> None:
     written = list(prediction_rows(rows, probabilities, list("abcde")))
     read = np.array([[float(row[f"p:{name}"]) for name in "abcde"] for row in written])
     for temperature in (0.5, 3.0):
-        exact = temper(probabilities, temperature)
-        assert 1 - temper(read, temperature) == pytest.approx(1 - exact, rel=1e-4, abs=1e-12)
+        exact = apply_temperature(probabilities, temperature)
+        assert 1 - apply_temperature(read, temperature) == pytest.approx(
+            1 - exact, rel=1e-4, abs=1e-12
+        )
 
 
 def folds(count: int, seed: int, number: int) -> tuple[Any, Any, Any]:
@@ -229,7 +231,7 @@ def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -
     for name, wrong in (("resnet", 0), ("mobilenet", 5)):
         folder = tmp_path / "train" / name / "0"
         folder.mkdir(parents=True)
-        save_checkpoint(folder / "model.safetensors", {}, {"temperature": 2.0})
+        save_model(folder / "model.safetensors", {}, {"temperature": 2.0})
         sure = np.linspace(0.6, 0.99, 200)
         right = np.arange(200) % wrong > 0 if wrong else np.ones(200, np.bool_)
         pd.DataFrame(
@@ -252,5 +254,5 @@ def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -
     assert (right["images"], right["answered"], right["threshold"]) == ("100", "100", "0")
     assert (wrong["threshold"], wrong["answered"], wrong["error_bound"]) == ("1", "0", "1")
     # Of 100 groups four may be left out; the fifth is image 8, after temperature.
-    lowest = temper(np.array([[0.6 + 0.39 * 8 / 199, 0.4 - 0.39 * 8 / 199]]), 2.0)[0, 0]
+    lowest = apply_temperature(np.array([[0.6 + 0.39 * 8 / 199, 0.4 - 0.39 * 8 / 199]]), 2.0)[0, 0]
     assert float(right["set_threshold"]) == pytest.approx(lowest)

@@ -24,7 +24,7 @@ from carbench.evaluation.corruptions import CORRUPTIONS, CROP, DARKNESS
 from carbench.evaluation.explaining import MIN_CELLS, explain, mapped_stage
 from carbench.evaluation.mistakes import most_confident
 from carbench.evaluation.slices import TERCILES, sliced, terciles
-from carbench.models.checkpoints import read_about
+from carbench.models.model_file import read_metadata
 from carbench.params.evaluate import Corruption
 from conftest import Project, run_script
 
@@ -313,7 +313,7 @@ def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
             pytest.approx(metrics["clean"]["recall"])
         )
 
-        about = read_about(
+        about = read_metadata(
             smoke_run.root / "results/train" / run.parent.name / run.name / "model.safetensors"
         )
         assert metrics["temperature"] == about["temperature"]

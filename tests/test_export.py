@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from carbench.core.errors import CarbenchError
-from carbench.data.pack.files import open_array, rows_of
+from carbench.data.pack.reading import open_array, row_indices
 from carbench.data.split.table import read_split
 from carbench.deploy.bundle.exported_model import INT8_ONNX, LABELS, MODEL_CARD, MODEL_JSON, ONNX
 from carbench.deploy.bundle.observations import read_observations
@@ -62,7 +62,7 @@ def test_the_onnx_model_needs_no_other_preprocessing(
     """Uses onnxruntime and numpy only, without normalisation and temperature scaling."""
     folder = smoke_run.root / "results"
     session = onnxruntime.InferenceSession(folder / f"export/{ONNX}")
-    rows, row_of = predictions(smoke_run, metadata), rows_of(folder / "pack")
+    rows, row_of = predictions(smoke_run, metadata), row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     for count in (1, 3, len(rows)):
         probabilities, embedding = session.run(None, {"images": pixels[:count]})
@@ -80,16 +80,16 @@ def test_timm_loads_the_exported_folder(smoke_run: Project, metadata: dict[str, 
     import timm
     import torch
 
-    from carbench.data.loading.augment import resample, whole
+    from carbench.data.loading.augment import full_crops, resample
     from carbench.data.loading.batches import Normalizer
 
     folder = smoke_run.root / "results"
     model = timm.create_model(f"local-dir:{folder / 'export'}", pretrained=True).eval()
     config = model.pretrained_cfg
     assert config["label_names"] == metadata["classes"]
-    rows, row_of = predictions(smoke_run, metadata), rows_of(folder / "pack")
+    rows, row_of = predictions(smoke_run, metadata), row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
-    upright = resample(torch.from_numpy(pixels), whole(len(rows)), config["input_size"][1])
+    upright = resample(torch.from_numpy(pixels), full_crops(len(rows)), config["input_size"][1])
     with torch.inference_mode():
         normalize = Normalizer(config["mean"], config["std"], torch.device("cpu"))
         winners = model(normalize(upright)).argmax(dim=1).tolist()
@@ -103,7 +103,7 @@ def test_the_8_bit_model_is_evaluated(smoke_run: Project, metadata: dict[str, An
     assert int8["bytes"] < (folder / f"export/{ONNX}").stat().st_size / 2
     session = onnxruntime.InferenceSession(folder / f"export/{INT8_ONNX}")
     rows = [row for row in predictions(smoke_run, metadata) if row["leaked"] == "0"]
-    row_of = rows_of(folder / "pack")
+    row_of = row_indices(folder / "pack")
     pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
     winners = session.run(None, {"images": pixels})[0].argmax(axis=1)
     predicted = [metadata["classes"][winner] for winner in winners]

@@ -1,4 +1,4 @@
-"""What makes things fast changes nothing else: the same images, bits and errors."""
+"""Optimisations do not change results: the same images, bits and errors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data.images.decoding import Fit, ImageFacts, decode, resize, shrink
+from carbench.data.images.decoding import Fit, ImageInfo, decode, decode_resized, resize
 from carbench.data.loading import batches as packed
-from carbench.data.loading.augment import draw_crops, draw_patches, erase, resample
+from carbench.data.loading.augment import draw_crops, draw_erased_boxes, erase, resample
 from carbench.data.loading.batches import PackedImages
-from carbench.data.pack import packing
+from carbench.data.pack import writing
 from carbench.models import devices
-from carbench.models.gpus import PLACES, lease
+from carbench.models.gpu_lease import MAX_JOBS_VARIABLE, lease_gpu
 from carbench.models.predict import predict_logits
 from carbench.params.pack import PackParams
 from carbench.training.loop import TrainingResult, fit
@@ -40,7 +40,9 @@ def one_thread() -> None:
 # ---- images
 
 
-def test_images_from_disk_are_those_in_memory(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_read_from_disk_equal_those_in_memory(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [row["image"] for row in read_table(made / "index.csv")]
     wanted = list(torch.randperm(len(names)).split(7))
     resident = list(PackedImages(made, names, CPU).batches(wanted))
@@ -54,9 +56,9 @@ def test_images_from_disk_are_those_in_memory(made: Path, monkeypatch: pytest.Mo
 
 
 @given(chance=st.floats(0, 1), seed=st.integers(0, 99))
-def test_erasing_paints_one_box_over_some_images(chance: float, seed: int) -> None:
+def test_erasing_covers_one_box_in_some_images(chance: float, seed: int) -> None:
     before = torch.full((200, 3, 24, 24), 2.0)  # which no box is painted in
-    patches = draw_patches(200, chance, torch.Generator().manual_seed(seed))
+    patches = draw_erased_boxes(200, chance, torch.Generator().manual_seed(seed))
     after = erase(before, patches)
     changed = (before != after).all(dim=1)
     touched = changed.flatten(1).any(dim=1)
@@ -70,52 +72,52 @@ def test_erasing_paints_one_box_over_some_images(chance: float, seed: int) -> No
         assert (box == box[:, :1]).all()
 
 
-def test_a_large_jpeg_is_decoded_small_and_looks_the_same() -> None:
+def test_a_large_jpeg_is_decoded_at_reduced_size() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((2000, 1500), Image.Resampling.BICUBIC).save(file, "JPEG")
     for fit_how in ("squash", "crop", "pad"):
-        quick = np.asarray(shrink(file.getvalue(), 96, fit_how)[0], int)
+        quick = np.asarray(decode_resized(file.getvalue(), 96, fit_how)[0], int)
         exact = np.asarray(resize(decode(file.getvalue())[0], 96, fit_how), int)
         assert abs(quick - exact).mean() < 1
         assert abs(quick - exact).max() < 10
 
 
-def test_a_killed_pack_goes_on_and_ends_with_the_same_bytes(
+def test_a_killed_pack_resumes_and_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "CHUNK", 1)
-    monkeypatch.setattr(packing, "SAFE_EVERY", 5)
+    monkeypatch.setattr(writing, "CHUNK", 1)
+    monkeypatch.setattr(writing, "CHECKPOINT_IMAGES", 5)
     params = PackParams(size=16, fit="squash")
     paths = [tmp_path / f"{number}.png" for number in range(23)]
     rng = np.random.default_rng(0)
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (20, 20, 3), np.uint8)).save(path)
-    packing.write_array(tmp_path, paths, params, None)
+    writing.write_array(tmp_path, paths, params, None)
     whole = (tmp_path / "images.npy").read_bytes()
     assert np.load(tmp_path / "images.npy").shape == (23, 16, 16, 3)
 
     told = tmp_path / "told"
     limit = [13, 9, 100]
 
-    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageFacts]:
+    def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageInfo]:
         with told.open("ab") as file:  # in processes of their own
             file.write(b".")
         if told.stat().st_size > limit[0]:
             raise KeyboardInterrupt
-        return shrink(content, size, how)
+        return decode_resized(content, size, how)
 
-    monkeypatch.setattr(packing, "shrink", stopping)
-    monkeypatch.setattr(packing, "WAITING_BYTES", 0)
+    monkeypatch.setattr(writing, "decode_resized", stopping)
+    monkeypatch.setattr(writing, "MAX_QUEUED_BYTES", 0)
     scratch = tmp_path / "scratch"
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            packing.write_array(tmp_path, paths, params, scratch)
+            writing.write_array(tmp_path, paths, params, scratch)
         with (scratch / "images.npy").open("ab") as file:
             file.write(b"half an image")
         told.unlink()
         limit.pop(0)
-    packing.write_array(tmp_path, paths, params, scratch)
+    writing.write_array(tmp_path, paths, params, scratch)
     assert told.stat().st_size < len(paths)
     assert (tmp_path / "images.npy").read_bytes() == whole
 
@@ -147,7 +149,7 @@ def trained(made: Path, most: int, **changes: object) -> TrainingResult:
     return fit(Small(most), images(made, "train"), images(made, "val"), NORMALIZE, params, 0)
 
 
-def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
+def test_a_batch_too_large_is_split_into_micro_batches(made: Path) -> None:
     """Where nothing is normalised over the batch, parts of it give its gradients."""
     whole = trained(made, 16)
     assert whole.micro_batch == 16
@@ -170,17 +172,17 @@ def test_a_batch_too_large_is_learned_in_parts_if_asked_for(made: Path) -> None:
         ("test_convnext", True, "float32"),
     ],
 )
-def test_the_precision_is_chosen_by_processor_and_model(
+def test_automatic_precision_depends_on_processor_and_model(
     model: str, native: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "computes_bfloat16", lambda: native)
+    monkeypatch.setattr(devices, "cpu_supports_bfloat16", lambda: native)
     built = timm.create_model(model, num_classes=2)
     assert devices.uses_bfloat16("auto", built, CPU) == (expected == "bfloat16")
     assert devices.uses_bfloat16("bfloat16", built, CPU)
     assert not devices.uses_bfloat16("float32", built, CPU)
 
 
-def test_rounding_to_tf32_moves_a_crop_by_less_than_half_a_grey_level(
+def test_tf32_changes_a_crop_by_less_than_half_a_grey_level(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As GPUs read matrices where they may: the last 13 of float32's 23 bits are cut off."""
@@ -213,28 +215,26 @@ def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
 
 JOB = """
 import time
-from carbench.models.gpus import lease
-print(lease(["GPU-a", "GPU-b"], lambda sentence: print(sentence, flush=True)), flush=True)
+from carbench.models.gpu_lease import lease_gpu
+print(lease_gpu(["GPU-a", "GPU-b"], lambda sentence: print(sentence, flush=True)), flush=True)
 time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("places", [2, 4])
-def test_each_job_leases_a_place_and_a_killed_one_gives_it_back(
-    places: int, tmp_path: Path
-) -> None:
-    env = os.environ | {"TMPDIR": str(tmp_path), PLACES: str(places)}
+@pytest.mark.parametrize("slots", [2, 4])
+def test_each_job_leases_a_slot_and_a_killed_job_releases_it(slots: int, tmp_path: Path) -> None:
+    env = os.environ | {"TMPDIR": str(tmp_path), MAX_JOBS_VARIABLE: str(slots)}
     jobs: list[subprocess.Popen[str]] = []
-    said = []
+    outputs = []
     try:
-        for _ in range(places + 1):
+        for _ in range(slots + 1):
             job = subprocess.Popen(
                 [sys.executable, "-c", JOB], env=env, stdout=subprocess.PIPE, text=True
             )
             jobs.append(job)
             assert job.stdout
-            said.append(job.stdout.readline().strip())
-        assert said == [*["0", "1", "0", "1"][:places], "all 2 GPUs are in use; waiting for one"]
+            outputs.append(job.stdout.readline().strip())
+        assert outputs == [*["0", "1", "0", "1"][:slots], "all 2 GPUs are in use; waiting for one"]
         jobs[1].kill()
         assert jobs[-1].stdout
         assert jobs[-1].stdout.readline().strip() == "1"
@@ -244,24 +244,26 @@ def test_each_job_leases_a_place_and_a_killed_one_gives_it_back(
             job.communicate()
 
 
-def test_a_schedulers_choice_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_selected_by_a_scheduler_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert [lease(["GPU-d"], pytest.fail) for _ in range(3)] == [0, 0, 0]
+    assert [lease_gpu(["GPU-d"], pytest.fail) for _ in range(3)] == [0, 0, 0]
 
 
 # ---- start-up
 
 
 @pytest.mark.slow
-def test_the_compiler_is_loaded_by_those_who_compile_only() -> None:
+def test_the_compiler_is_imported_only_to_compile() -> None:
     code = """
 import sys
 import carbench.training.run
 import timm, torch
-from carbench.models.devices import prepare
+from carbench.models.devices import set_up_device
 from carbench.params.compute import ComputeSection
-prepare(ComputeSection(device="cpu", threads=1, batch_size=1), "train")
+set_up_device(ComputeSection(device="cpu", threads=1, batch_size=1), "train")
 assert torch.are_deterministic_algorithms_enabled()
 from timm.utils.model_ema import ModelEmaV3
 model = timm.create_model("test_resnet", num_classes=3)
@@ -272,13 +274,13 @@ for kind in (torch.optim.AdamW, torch.optim.SGD):
     optimizer.load_state_dict(optimizer.state_dict())
 ModelEmaV3(model, 0.9, use_warmup=True).update(model)
 print("torch._dynamo.eval_frame" in sys.modules)
-from carbench.models.without_compiler import use_compiler
-use_compiler()
+from carbench.models.compiler_stub import load_compiler
+load_compiler()
 print(torch.compile(lambda x: x + 1, backend="eager")(torch.zeros(1)).item())
 print("torch._dynamo.eval_frame" in sys.modules)
 import torch._dynamo.config
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "1.0", "True"], (
-        f"torch or timm moved: jobs start more slowly than they need to\n{done.stderr}"
+        f"torch or timm has changed: the stubs no longer save time\n{done.stderr}"
     )

@@ -1,4 +1,4 @@
-"""The hub's real client against a loopback server that answers as the hub does, well or badly."""
+"""The hub client against a loopback server that imitates the hub and its errors."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from safetensors.numpy import save
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table, write_table
-from carbench.models.checkpoints import read_about
+from carbench.models.model_file import read_metadata
 from carbench.params.presets import apply_preset
 from carbench.params.train import WeightsHub
-from carbench.screening.candidates import read_weights
+from carbench.screening.candidates import read_weights_table
 from conftest import ROOT, SMOKE
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -164,10 +164,10 @@ def desk(hub: FakeHub, tmp_path: Path) -> Desk:
 
 
 @pytest.mark.slow  # loads torch and timm, some times
-def test_pinned_weights_are_had_once(desk: Desk) -> None:
+def test_pinned_weights_are_downloaded_once(desk: Desk) -> None:
     done = desk.weights(desk.hub.pin)
     assert done.returncode == 0, done.stderr
-    about = read_about(desk.output)
+    about = read_metadata(desk.output)
     assert {key: about[key] for key in ("start", "hub", "revision", "sha256", "mean", "std")} == {
         "start": "hub",
         **desk.hub.pin,
@@ -184,7 +184,7 @@ def test_pinned_weights_are_had_once(desk: Desk) -> None:
 
 
 @pytest.mark.slow  # loads torch and timm, some times
-def test_damage_of_the_right_length_is_noticed_and_mended(desk: Desk) -> None:
+def test_corruption_of_the_right_length_is_detected_and_repaired(desk: Desk) -> None:
     desk.hub.fault = "corrupt"
     done = desk.weights(desk.hub.pin)
     assert done.returncode == 1
@@ -195,7 +195,7 @@ def test_damage_of_the_right_length_is_noticed_and_mended(desk: Desk) -> None:
     assert desk.weights(desk.hub.pin).returncode == 0
 
 
-def test_other_weights_than_the_pinned_are_refused(desk: Desk) -> None:
+def test_weights_other_than_the_pinned_ones_are_rejected(desk: Desk) -> None:
     done = desk.weights(desk.hub.pin | {"sha256": "0" * 64})
     assert done.returncode == 1
     assert f"with sha256 {desk.hub.sha256}; expected {'0' * 64}" in done.stderr
@@ -211,7 +211,7 @@ def test_other_weights_than_the_pinned_are_refused(desk: Desk) -> None:
         ("truncate", "broke off"),
     ],
 )
-def test_faults_are_explained(desk: Desk, fault: object, words: str) -> None:
+def test_errors_are_explained(desk: Desk, fault: object, words: str) -> None:
     desk.hub.fault = fault
     done = desk.weights(desk.hub.pin)
     assert done.returncode == 1
@@ -221,27 +221,27 @@ def test_faults_are_explained(desk: Desk, fault: object, words: str) -> None:
     assert not desk.output.exists()
 
 
-def test_no_such_repository_is_explained(desk: Desk) -> None:
+def test_a_missing_repository_is_explained(desk: Desk) -> None:
     done = desk.weights(desk.hub.pin | {"hub": "somebody/else"})
     assert done.returncode == 1
     assert "no such repository" in done.stderr
 
 
-def test_offline_and_not_cached_is_explained(desk: Desk) -> None:
+def test_offline_mode_without_cache_is_explained(desk: Desk) -> None:
     done = desk.weights(desk.hub.pin, HF_HUB_OFFLINE="1")
     assert done.returncode == 1
     assert "not in the local cache, and HF_HUB_OFFLINE is set" in done.stderr
     assert not desk.hub.requests
 
 
-def test_weights_of_another_model_are_refused(desk: Desk) -> None:
+def test_weights_of_another_model_are_rejected(desk: Desk) -> None:
     desk.hub.config["architecture"] = "resnet18"
     done = desk.weights(desk.hub.pin)
     assert done.returncode == 1
     assert "found weights of resnet18" in done.stderr
 
 
-def test_unpinned_weights_are_refused_and_can_be_pinned(desk: Desk) -> None:
+def test_unpinned_weights_are_rejected_and_can_be_pinned(desk: Desk) -> None:
     done = desk.weights("pretrained")
     assert done.returncode == 1
     assert "found 'pretrained'" in done.stderr
@@ -255,11 +255,11 @@ def test_unpinned_weights_are_refused_and_can_be_pinned(desk: Desk) -> None:
     assert "no such repository" in done.stderr
 
 
-def test_pins_are_written_where_they_belong(
+def test_pins_replace_only_the_unpinned_weights(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the file nothing else changes; the repositories are timm's."""
-    from carbench.models import pinning as pin
+    from carbench.models import pin_backbones as pin
 
     asked = []
 
@@ -267,23 +267,23 @@ def test_pins_are_written_where_they_belong(
         asked.append(repository)
         return pin.WeightsHub(**hub.pin)
 
-    monkeypatch.setattr(pin, "newest", newest)
+    monkeypatch.setattr(pin, "newest_pin", newest)
     path = tmp_path / "params.yaml"
     before = apply_preset(ROOT / "presets/kaggle-cars.yaml")
     path.write_text(before)
-    assert list(pin.pin_all(path)) == list(yaml.safe_load(before)["backbones"])
+    assert list(pin.pin_backbones(path)) == list(yaml.safe_load(before)["backbones"])
     assert asked[0] == "timm/resnet50.a1_in1k"
-    written = pin.as_yaml(pin.WeightsHub(**hub.pin))
+    written = pin.pin_as_yaml(pin.WeightsHub(**hub.pin))
     assert path.read_text() == before.replace("weights: pretrained", f"weights: {written}")
     from carbench.params.study import check
 
     for backbone in check(path).backbones.values():
         assert backbone.weights == pin.WeightsHub(**hub.pin)
-    assert pin.pin_all(path) == {}
+    assert pin.pin_backbones(path) == {}
 
 
 @pytest.mark.slow  # loads torch and timm, some times
-def test_screened_weights_are_kept_only_if_asked(desk: Desk, made: Path) -> None:
+def test_screened_weights_are_kept_only_if_configured(desk: Desk, made: Path) -> None:
     row = {"model": "test_resnet.mine", "file": "", **desk.hub.pin}
     write_table(desk.folder / "weights.csv", ["model", "file", "hub", "revision", "sha256"], [row])
 
@@ -316,10 +316,10 @@ def test_screened_weights_are_kept_only_if_asked(desk: Desk, made: Path) -> None
 
 
 @pytest.mark.slow  # loads timm
-def test_pins_of_candidates_are_added_to_their_table(
+def test_pins_of_candidates_are_added_to_the_table(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from carbench.screening import pinning
+    from carbench.screening import pin_candidates
 
     refused = CarbenchError("hub", found="nothing", expected="weights", fix="wait")
     answers = iter([refused, *[WeightsHub(**hub.pin)] * 10])
@@ -329,27 +329,27 @@ def test_pins_of_candidates_are_added_to_their_table(
             raise answer
         return answer
 
-    monkeypatch.setattr(pinning, "newest", newest)
+    monkeypatch.setattr(pin_candidates, "newest_pin", newest)
     params = copy.deepcopy(SMOKE)
     params["screen"]["candidates"] = {"one": ["resnet18.a*"], "two": ["tf_efficientnet_lite0"]}
     params["screen"]["weights"] = str(tmp_path / "weights.csv")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "weights.csv").write_bytes((ROOT / "presets/weights.csv").read_bytes())
-    found = dict(pinning.pin_candidates(tmp_path / "params.yaml"))
+    found = dict(pin_candidates.pin_candidates(tmp_path / "params.yaml"))
     (failed, *pinned) = sorted(found)
     assert found[failed] is refused
     assert pinned
-    known = read_weights(tmp_path / "weights.csv")
+    known = read_weights_table(tmp_path / "weights.csv")
     assert {name for name, pin in known.items() if pin == WeightsHub(**hub.pin)} == set(pinned)
     assert len(known) == 3 + len(pinned)
     # Only what failed is asked for again.
-    assert list(pinning.pin_candidates(tmp_path / "params.yaml")) == [
+    assert list(pin_candidates.pin_candidates(tmp_path / "params.yaml")) == [
         (failed, WeightsHub(**hub.pin))
     ]
 
 
 @pytest.mark.slow  # loads torch and timm, some times
-def test_training_normalises_as_the_weights_ask(desk: Desk) -> None:
+def test_training_uses_the_normalisation_of_the_weights(desk: Desk) -> None:
     """Not as timm's entry for the model says: another tag may have been trained otherwise."""
     assert desk.weights(desk.hub.pin).returncode == 0
     params = desk.study(desk.hub.pin)
@@ -373,5 +373,5 @@ def test_training_normalises_as_the_weights_ask(desk: Desk) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "started from hub; new: fc.bias, fc.weight" in done.stderr
-    card = read_about(desk.folder / "run/model.safetensors")["card"]
+    card = read_metadata(desk.folder / "run/model.safetensors")["card"]
     assert (card["mean"], card["std"]) == (MEAN, STD)

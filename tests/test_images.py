@@ -1,4 +1,4 @@
-"""Every kind of image file becomes an upright RGB image, or a reason why not."""
+"""Image files of all kinds are decoded to upright RGB images, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from carbench.data.images.decoding import TURNS, BadImageError, decode, resize
+from carbench.data.images.decoding import TRANSPOSE_OF_ORIENTATION, BadImageError, decode, resize
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -46,14 +46,14 @@ def colours(image: Image.Image) -> tuple[str, str]:
         (encoded(IMAGE, "TIFF"), "RGB"),
     ],
 )
-def test_colours_survive(content: bytes, mode: str) -> None:
+def test_colours_are_preserved(content: bytes, mode: str) -> None:
     image, facts = decode(content)
     assert (image.mode, image.size) == ("RGB", (40, 20))
     assert (facts.mode, facts.width, facts.height) == (mode, 40, 20)
     assert colours(image) == ("R", "B")
 
 
-def test_a_rotated_photograph_stands_upright() -> None:
+def test_a_rotated_image_is_made_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its side: turn it clockwise to see it
     stored = IMAGE.transpose(Image.Transpose.ROTATE_90)
@@ -86,7 +86,7 @@ def stored(kind: str) -> Image.Image:
 
 
 def turned(image: Image.Image, orientation: int) -> np.ndarray:
-    turn = TURNS.get(orientation)
+    turn = TRANSPOSE_OF_ORIENTATION.get(orientation)
     return np.asarray(image if turn is None else image.transpose(turn))
 
 
@@ -103,7 +103,7 @@ ODD_ENTRIES = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("entry", ODD_ENTRIES)
-def test_one_odd_entry_does_not_cost_a_turned_image(kind: str, entry: str) -> None:
+def test_a_rotated_image_with_a_malformed_entry_is_decoded(kind: str, entry: str) -> None:
     units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))  # Pillow reads a resolution with its unit only
     content = with_exif(kind, exif(6, units, ODD_ENTRIES[entry]))
     assert (np.asarray(decode(content)[0]) == turned(stored(kind), 6)).all()
@@ -131,7 +131,7 @@ ENTRIES = st.tuples(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.integers(0, 9), st.lists(ENTRIES, max_size=6))
-def test_whatever_else_is_in_the_metadata_the_orientation_holds(
+def test_other_metadata_does_not_affect_the_orientation(
     kind: str, orientation: int, entries: list[tuple[int, int, int, bytes]]
 ) -> None:
     content = with_exif(kind, exif(orientation, *entries))
@@ -140,7 +140,7 @@ def test_whatever_else_is_in_the_metadata_the_orientation_holds(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.binary(max_size=200), st.booleans())
-def test_metadata_that_is_noise_costs_no_image(kind: str, noise: bytes, begins: bool) -> None:
+def test_an_image_with_random_metadata_is_decoded(kind: str, noise: bytes, begins: bool) -> None:
     """It may happen to hold an orientation; what is turned is what is stored, to the bit."""
     content = with_exif(kind, b"Exif\0\0" + (b"II*\0\x08\0\0\0" if begins else b"") + noise)
     pixels = np.asarray(decode(content)[0])
@@ -148,7 +148,7 @@ def test_metadata_that_is_noise_costs_no_image(kind: str, noise: bytes, begins: 
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_cut_animations_are_bad_images_or_their_first(kind: str) -> None:
+def test_a_truncated_animation_is_rejected_or_gives_its_first_frame(kind: str) -> None:
     others = [IMAGE.rotate(angle) for angle in (90, 180, 270)]
     content = encoded(IMAGE, kind, save_all=True, append_images=others)
     first = decode(content)[0].tobytes()
@@ -162,7 +162,7 @@ def test_cut_animations_are_bad_images_or_their_first(kind: str) -> None:
 
 
 @pytest.mark.parametrize("raised", [AttributeError("x"), OverflowError(), struct.error(), KeyError])
-def test_whatever_pillow_raises_is_a_bad_image(
+def test_any_exception_of_pillow_becomes_a_bad_image_error(
     monkeypatch: pytest.MonkeyPatch, raised: Exception
 ) -> None:
     def load(self: object) -> None:
@@ -174,7 +174,7 @@ def test_whatever_pillow_raises_is_a_bad_image(
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_is_no_bad_image(
+def test_an_interrupt_is_not_converted(
     monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
 ) -> None:
     def getexif(self: object) -> None:
@@ -225,7 +225,7 @@ WHITE = (255, 255, 255)
         (tiff(RAMP.astype("<u2"), 1, white=0), 65535 - RAMP),
     ],
 )
-def test_sixteen_bits_of_grey_are_scaled_not_clipped(content: bytes, expected: np.ndarray) -> None:
+def test_16_bit_grey_is_scaled_not_clipped(content: bytes, expected: np.ndarray) -> None:
     image, facts = decode(content)
     assert facts.mode.startswith("I;16")
     grey = np.asarray(image)[:, :, 0].astype(int)
@@ -240,12 +240,12 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(content: bytes, expected: n
         tiff((RAMP / 2).astype("<i2"), 2),
     ],
 )
-def test_values_whose_range_is_not_stated_are_refused(content: bytes) -> None:
+def test_values_of_unknown_range_are_rejected(content: bytes) -> None:
     with pytest.raises(BadImageError, match="convert it to 8 or 16 bits"):
         decode(content)
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparency_is_composited_on_white() -> None:
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     assert decode(encoded(clear, "PNG"))[0].getpixel((4, 4)) == WHITE
 
@@ -268,20 +268,20 @@ def test_transparency_lies_on_white() -> None:
         ),
     ],
 )
-def test_one_transparent_colour_lies_on_white(
+def test_a_single_transparent_colour_is_composited_on_white(
     content: bytes, colours: list[tuple[int, int, int]]
 ) -> None:
     image, _ = decode(content)
     assert [image.getpixel((x, 0)) for x in range(image.width)] == colours
 
 
-def test_a_transparent_colour_that_eight_bits_cannot_tell_is_refused() -> None:
+def test_a_16_bit_transparent_colour_is_rejected() -> None:
     content = png(16, 2, bytes(12), 2, (b"tRNS", bytes(6)))
     with pytest.raises(BadImageError, match="transparent colour of 16 bits"):
         decode(content)
 
 
-def test_text_and_broken_metadata_do_not_cost_a_png() -> None:
+def test_a_png_with_text_and_broken_metadata_is_decoded() -> None:
     text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
     content = png(8, 2, b"\1\2\3", 1, text, (b"pHYs", b"\0"), (b"iCCP", b"x"), (b"cHRM", b"y"))
     assert decode(content)[0].getpixel((0, 0)) == (1, 2, 3)
@@ -300,14 +300,14 @@ def test_text_and_broken_metadata_do_not_cost_a_png() -> None:
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too many pixels"),
     ],
 )
-def test_what_cannot_be_decoded_has_a_reason(content: bytes, reason: str) -> None:
+def test_undecodable_content_has_a_reason(content: bytes, reason: str) -> None:
     with pytest.raises(BadImageError, match=reason) as caught:
         decode(content)
     assert str(caught.value)
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_fits_give_a_square(fit: str) -> None:
+def test_every_fit_gives_a_square(fit: str) -> None:
     square = resize(IMAGE, 16, fit)  # type: ignore[arg-type]
     assert square.size == (16, 16)
     assert colours(square) == ("R", "B")

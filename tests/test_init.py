@@ -17,9 +17,9 @@ import yaml
 from PIL import Image
 
 from carbench.cli.commands import init
-from carbench.cli.starting.choosing import choose
+from carbench.cli.new_study.choosing import choose
+from carbench.cli.new_study.survey import Survey
 from carbench.core.errors import CarbenchError
-from carbench.data.survey.looking import Survey
 from carbench.params.presets import apply_preset, preset_names
 from carbench.params.study import Study, check
 from conftest import ROOT, copy_repository
@@ -227,7 +227,7 @@ def test_only_some_headers_are_read(
     def refuse(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr("carbench.data.survey.looking.MOST_MEASURED", 4)
+    monkeypatch.setattr("carbench.cli.new_study.survey.MOST_MEASURED", 4)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
     truncated = image((800, 600))[:700]  # the header, and no pixels
     start(write_folder(tmp_path / "cars", files_of({("", "A"): 200, ("", "B"): 200}, truncated)))

@@ -1,4 +1,4 @@
-"""The real Kaggle client against a loopback server that answers as Kaggle does, well or badly."""
+"""The Kaggle client against a loopback server that imitates Kaggle and its errors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
 from carbench.data.sources import kaggle
-from carbench.data.sources.ingest import collect
-from carbench.data.sources.select import open_source
+from carbench.data.sources.ingest import ingest_images
+from carbench.data.sources.open_source import open_source
 from carbench.params.data import DataParams
 from test_sources import tree
 
@@ -96,7 +96,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeKagg
 
 
 def downloaded() -> dict[str, bytes]:
-    root = kaggle.download("owner/cars", 4)
+    root = kaggle.download_dataset("owner/cars", 4)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.jpg")}
 
 
@@ -105,7 +105,7 @@ EXPECTED = {
 }
 
 
-def test_a_public_dataset_is_had_anonymously_and_once(server: FakeKaggle) -> None:
+def test_a_public_dataset_is_downloaded_anonymously_and_once(server: FakeKaggle) -> None:
     assert downloaded() == EXPECTED
     asked = len(server.requests)
     assert "Authorization" not in server.requests[0]
@@ -122,7 +122,7 @@ def test_a_key_is_used(server: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("faults", [[429, 429], [503], ["truncate"], ["corrupt"]])
-def test_passing_faults_are_outlasted(server: FakeKaggle, faults: list[object]) -> None:
+def test_transient_errors_are_retried(server: FakeKaggle, faults: list[object]) -> None:
     server.faults = list(faults)
     assert downloaded() == EXPECTED
 
@@ -144,10 +144,10 @@ def test_a_truncated_body_is_resumed(server: FakeKaggle) -> None:
         ("corrupt", "DataCorruptionError"),
     ],
 )
-def test_lasting_faults_are_explained(server: FakeKaggle, fault: object, words: str) -> None:
+def test_permanent_errors_are_explained(server: FakeKaggle, fault: object, words: str) -> None:
     server.faults = [fault] * 50
     with pytest.raises(CarbenchError, match=words) as caught:
-        kaggle.download("owner/cars", 4)
+        kaggle.download_dataset("owner/cars", 4)
     assert "owner/cars/versions/4" in str(caught.value)
     assert "Fix:" in str(caught.value)
 
@@ -159,14 +159,14 @@ def test_no_network_is_explained(server: FakeKaggle, monkeypatch: pytest.MonkeyP
         kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, "http://127.0.0.1:9"
     )
     with pytest.raises(CarbenchError, match="check the network"):
-        kaggle.download("owner/cars", 4)
+        kaggle.download_dataset("owner/cars", 4)
 
 
-def test_the_source_ends_in_the_same_manifest(
+def test_the_kaggle_source_gives_the_same_manifest(
     server: FakeKaggle, study: object, tmp_path: Path
 ) -> None:
     path = study({"data.source": "kaggle"})  # type: ignore[operator]
     params = read_section(path, "data", DataParams)
     with open_source(params, tmp_path) as files:
-        collected = collect(files, params, "Kaggle", tmp_path / "images")
+        collected = ingest_images(files, params, "Kaggle", tmp_path / "images")
     assert {row["image"] for row in collected.manifest} == set(tree("Audi", "Rolls Royce"))

@@ -1,4 +1,4 @@
-"""Subsets are nested, equally long trainings; the law is found again, and refused where unknown."""
+"""Subsets are nested and trained equally long; power laws are recovered or rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from variance_parts import Scenario as Design
 from variance_parts import average as average_parts
 
 from carbench.core.tables import read_json, read_table
-from carbench.data.split.subsets import draw_places, take
+from carbench.data.split.subsets import draw_positions, select_subset
 from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
@@ -26,7 +26,7 @@ from carbench.statistics.power_law import fit_law
 from carbench.statistics.scoring import part_scores
 from carbench.statistics.subset_runs import read_subsets
 from carbench.statistics.variance_parts import variance_parts
-from carbench.training.loop import draw_order
+from carbench.training.loop import draw_epoch_order
 from carbench.training.run import load_data, train_backbone
 from conftest import Project
 from toy import CPU, recipe
@@ -51,46 +51,46 @@ def train_parts(draw: st.DrawFn) -> list[SplitRow]:
     st.integers(0, 99),
     st.integers(0, 99),
 )
-def test_subsets_are_nested_whole_groups_of_every_class(
+def test_subsets_are_nested_and_of_whole_groups(
     rows: list[SplitRow], fractions: list[float], draw_seed: int, seed: int
 ) -> None:
-    places = draw_places((row.group for row in rows), draw_seed)
-    taken = [take(rows, fraction, places, seed) for fraction in sorted(fractions)]
+    places = draw_positions((row.group for row in rows), draw_seed)
+    taken = [select_subset(rows, fraction, places, seed) for fraction in sorted(fractions)]
     for smaller, larger in pairwise(taken):
         assert {row.image for row in smaller} <= {row.image for row in larger}
     for own in taken:
         assert own == [row for row in rows if row.group in {each.group for each in own}]
         assert {row.label for row in own} == {row.label for row in rows}
-    assert take(rows, 1.0, places, seed) == rows
+    assert select_subset(rows, 1.0, places, seed) == rows
 
 
-def test_a_fraction_is_met_in_every_class_and_seeds_take_others() -> None:
+def test_fractions_hold_by_class_and_seeds_select_different_groups() -> None:
     rows = [
         SplitRow(f"{label}{n}", label, 1000 * "AB".index(label) + n // (1 + n % 2), "train", False)
         for label, count in (("A", 400), ("B", 100))
         for n in range(count)
     ]
-    places = draw_places((row.group for row in rows), 0)
-    first, second = (take(rows, 0.25, places, seed) for seed in (0, 1))
+    places = draw_positions((row.group for row in rows), 0)
+    first, second = (select_subset(rows, 0.25, places, seed) for seed in (0, 1))
     for label, count in (("A", 100), ("B", 25)):
         assert sum(row.label == label for row in first) == pytest.approx(count, abs=2)
     shared = {row.image for row in first} & {row.image for row in second}
     assert len(shared) < len(first) / 2
 
 
-def test_an_epoch_shows_a_subset_as_often_as_all() -> None:
+def test_an_epoch_of_a_subset_has_as_many_images() -> None:
     rng = torch.Generator().manual_seed(0)
-    order = draw_order(10, 25, rng)
+    order = draw_epoch_order(10, 25, rng)
     counts = torch.bincount(order, minlength=10)
     assert len(order) == 25
     assert counts.min() == 2 and counts.max() == 3
     assert sorted(order[:10].tolist()) == list(range(10))
     plain = torch.randperm(10, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(draw_order(10, None, torch.Generator().manual_seed(0)), plain)
-    assert torch.equal(draw_order(10, 10, torch.Generator().manual_seed(0)), plain)
+    assert torch.equal(draw_epoch_order(10, None, torch.Generator().manual_seed(0)), plain)
+    assert torch.equal(draw_epoch_order(10, 10, torch.Generator().manual_seed(0)), plain)
 
 
-def test_a_subset_is_trained_in_as_many_steps_and_all_of_it_to_the_same_bits(made: Path) -> None:
+def test_a_subset_is_trained_for_as_many_steps(made: Path) -> None:
     rates = {}
     tensors = {}
     for name, subset in (
@@ -115,7 +115,7 @@ def test_a_subset_is_trained_in_as_many_steps_and_all_of_it_to_the_same_bits(mad
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.1, 1.0), st.floats(0.0, 0.5), st.integers(3, 6))
-def test_a_known_law_is_found_again(exponent: float, share: float, count: int) -> None:
+def test_a_known_power_law_is_recovered(exponent: float, share: float, count: int) -> None:
     images = 1000 * 0.5 ** np.arange(count)[::-1]
     floor = share * 0.2
 
@@ -128,7 +128,7 @@ def test_a_known_law_is_found_again(exponent: float, share: float, count: int) -
     assert found.error(2000.0)[0] == pytest.approx(law(2000))
 
 
-def test_too_few_fractions_are_not_continued() -> None:
+def test_too_few_fractions_are_not_extrapolated() -> None:
     rng = np.random.default_rng(0)
     right = rng.random((3, 2, 80)) < np.array([0.6, 0.7, 0.8])[:, None, None]
     scores = part_scores(Groups(np.arange(80)), right, np.ones((3, 2, 80), bool))
@@ -141,7 +141,7 @@ def test_too_few_fractions_are_not_continued() -> None:
     assert ahead.images == 200
 
 
-def test_the_continued_curve_holds_the_truth_as_often_as_it_says() -> None:
+def test_the_extrapolation_has_the_stated_coverage() -> None:
     """A quick version of benchmarks/extrapolation.py; the bounds allow for 80 studies only."""
     for scenario in (Scenario(1, 200, 0.0, 0.0), Scenario(2, 200, 0.25, 0.01)):
         _, _, gain, accuracy = average(scenario, 80)
@@ -149,7 +149,7 @@ def test_the_continued_curve_holds_the_truth_as_often_as_it_says() -> None:
         assert accuracy >= 0.88
 
 
-def test_parts_of_seed_and_split_are_recovered() -> None:
+def test_variance_components_are_recovered() -> None:
     """A quick version of benchmarks/variance_parts.py."""
     for method, groups in (("published", 800), ("grouped", 1200)):
         design = Design(method, 5, 3, groups, seed_spread=0.02, split_spread=0.03)
@@ -159,7 +159,7 @@ def test_parts_of_seed_and_split_are_recovered() -> None:
         assert min(seed_held, split_held, held) >= 0.85
 
 
-def test_parts_are_those_of_an_analysis_of_variance() -> None:
+def test_variance_components_equal_those_of_an_anova() -> None:
     """Without doubt about the images: the textbook's mean squares of a nested design."""
     values = np.array([0.80, 0.82, 0.74, 0.70, 0.90, 0.88])
     splits = np.array([0, 0, 1, 1, 2, 2])
@@ -191,7 +191,7 @@ def test_parts_are_those_of_an_analysis_of_variance() -> None:
         ([0, 0, 1, 1], 4, {"seed": "", "split": ""}),
     ],
 )
-def test_what_was_not_measured_is_said(
+def test_missing_measurements_are_stated(
     splits: list[int] | None, trainings: int, said: dict[str, str]
 ) -> None:
     right = np.random.default_rng(1).random((trainings, 60)) < 0.8
@@ -204,7 +204,7 @@ def test_what_was_not_measured_is_said(
 
 
 @pytest.mark.slow
-def test_the_smoke_study_has_a_curve(smoke_run: Project) -> None:
+def test_the_smoke_study_has_a_learning_curve(smoke_run: Project) -> None:
     results = smoke_run.root / "results"
     rows = read_table(results / "learning_curve/learning_curve.csv")
     assert {(row["backbone"], row["fraction"]) for row in rows} == {

@@ -1,4 +1,4 @@
-"""The parts of the recipe do what they are for, on a model and images that train in a second."""
+"""Each key of the recipe has its effect, on a small model and data set."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_table
-from carbench.data.loading.augment import draw_mixing, mix
-from carbench.models.backbones import create
-from carbench.models.checkpoints import read_about
-from carbench.models.heads import head_of
+from carbench.data.loading.augment import draw_mixup, mixup
+from carbench.models.backbones import create_model
+from carbench.models.heads import classifier_modules
+from carbench.models.model_file import read_metadata
 from carbench.models.temperature import fit_temperature
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
 from carbench.training import loop, tuning
 from carbench.training.loop import Epoch, TrainingResult, fit
-from carbench.training.optim import MovingAverage, make_optimizer, set_learning_rate
+from carbench.training.optim import MovingAverage, create_optimizer, set_learning_rate
 from conftest import ROOT, run_script
 from toy import CLASSES, COUNT, NORMALIZE, images, recipe
 
@@ -47,7 +47,7 @@ def trained(
 ) -> tuple[nn.Module, dict[str, torch.Tensor], TrainingResult]:
     """The model after its last epoch, its tensors before the first, and what was kept."""
     torch.manual_seed(0)
-    model = create("test_resnet", len(CLASSES), 32)
+    model = create_model("test_resnet", len(CLASSES), 32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     parts = images(made, "train"), images(made, "val")
     return model, before, fit(model, *parts, NORMALIZE, params, 0)
@@ -78,12 +78,12 @@ def test_a_frozen_body_keeps_weights_and_statistics(
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
-    model = create("test_resnet", 3, 32)
+def test_the_learning_rate_of_the_body_is_scaled(optimizer: str) -> None:
+    model = create_model("test_resnet", 3, 32)
     params = recipe(backbone_lr_scale=0.1, optimizer=optimizer)
-    made = make_optimizer(model, params)
+    made = create_optimizer(model, params)
     set_learning_rate(made, 0.5)
-    head = {id(each) for module in head_of(model) for each in module.parameters()}
+    head = {id(each) for module in classifier_modules(model) for each in module.parameters()}
     rates = {id(each): group["lr"] for group in made.param_groups for each in group["params"]}
     assert set(rates) == {id(each) for each in model.parameters()}
     for name, each in model.named_parameters():
@@ -94,10 +94,10 @@ def test_the_body_learns_at_its_part_of_the_rate(optimizer: str) -> None:
 
 
 def test_a_distilled_model_has_two_heads() -> None:
-    assert len(head_of(create("deit_tiny_distilled_patch16_224", 3, 32))) == 2
+    assert len(classifier_modules(create_model("deit_tiny_distilled_patch16_224", 3, 32))) == 2
 
 
-def test_mixed_labels_are_mixed_as_the_images() -> None:
+def test_labels_are_mixed_like_the_images() -> None:
     """Images that hold their class's number tell from outside in which shares they were mixed."""
     labels = torch.arange(64) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
@@ -105,7 +105,7 @@ def test_mixed_labels_are_mixed_as_the_images() -> None:
 
     def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = torch.Generator().manual_seed(seed)
-        return mix(images, targets, draw_mixing(64, 64, 0.5, rng))
+        return mixup(images, targets, draw_mixup(64, 64, 0.5, rng))
 
     mixed, soft = drawn(1)
     assert torch.allclose(soft.sum(1), torch.ones(64))
@@ -116,25 +116,25 @@ def test_mixed_labels_are_mixed_as_the_images() -> None:
     assert not torch.equal(drawn(2)[1], soft)
 
 
-def test_images_are_mixed_within_their_batch() -> None:
-    whole = draw_mixing(24, 8, 0.5, torch.Generator().manual_seed(0))
+def test_mixup_stays_within_a_batch() -> None:
+    whole = draw_mixup(24, 8, 0.5, torch.Generator().manual_seed(0))
     batches = whole.split(8)
     assert [sorted(each.other.tolist()) for each in batches] == [list(range(8))] * 3
     assert len({tuple(each.other.tolist()) for each in batches}) == 3
-    assert len(whole.share.unique()) == 24
-    unmixed = draw_mixing(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
+    assert len(whole.weight.unique()) == 24
+    unmixed = draw_mixup(3, 8, 0.0, torch.Generator())  # a set smaller than a batch
     images, targets = torch.rand(3, 3, 4, 4), torch.eye(3)
-    for one, other in zip(mix(images, targets, unmixed), (images, targets), strict=True):
+    for one, other in zip(mixup(images, targets, unmixed), (images, targets), strict=True):
         assert torch.equal(one, other)
 
 
-def test_mixup_is_trained_with(made: Path) -> None:
+def test_training_with_mixup_runs(made: Path) -> None:
     plain, mixed = (trained(made, recipe(mixup=alpha))[2] for alpha in (0.0, 1.0))
     assert plain.history[0].train_loss != mixed.history[0].train_loss
     assert trained(made, recipe(mixup=1.0))[2].history == mixed.history
 
 
-def test_the_average_is_judged_and_kept(made: Path) -> None:
+def test_the_weight_average_is_evaluated_and_saved(made: Path) -> None:
     params = recipe(epochs=3, ema=0.9, batch_size=8, warmup_epochs=1.0)
     model, _, result = trained(made, params)
     plain, _, without = trained(made, recipe(epochs=3, batch_size=8, warmup_epochs=1.0))
@@ -143,7 +143,7 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     losses = [[row.train_loss for row in each.history] for each in (result, without)]
     assert losses[0] == losses[1]
     assert result.best.val_loss != without.best.val_loss
-    kept = create("test_resnet", len(CLASSES), 32)
+    kept = create_model("test_resnet", len(CLASSES), 32)
     kept.load_state_dict(result.tensors)
     val = images(made, "val")
     logits = loop.predict_logits(kept, val.images, NORMALIZE, params.image_size, 8)
@@ -151,10 +151,10 @@ def test_the_average_is_judged_and_kept(made: Path) -> None:
     assert loss == pytest.approx(result.best.val_loss, rel=1e-4)
 
 
-def test_the_average_is_timms() -> None:
+def test_the_weight_average_equals_that_of_timm() -> None:
     """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
     torch.manual_seed(0)
-    model = create("test_efficientnet", 3, 32)
+    model = create_model("test_efficientnet", 3, 32)
     ours, timms = MovingAverage(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for step in range(1, 6):
@@ -171,7 +171,7 @@ def test_the_average_is_timms() -> None:
     assert expected["bn1.num_batches_tracked"] == 5
 
 
-def test_patience_ends_a_training(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_stops_training_early(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
 
     def judged(epoch: int, lr: float, loss: float, *_: Any) -> Epoch:
@@ -194,7 +194,7 @@ def logits_of(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found(temperature: float) -> None:
+def test_a_known_temperature_is_recovered(temperature: float) -> None:
     logits, labels = logits_of(20_000, temperature)
     found = fit_temperature(logits, labels)
     assert found == pytest.approx(temperature, rel=0.05)
@@ -210,7 +210,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(-chances[np.arange(len(labels)), labels].mean())
 
 
-def test_few_images_all_right_give_a_temperature_too() -> None:
+def test_a_few_correct_images_give_a_finite_temperature() -> None:
     logits = np.eye(3, dtype=np.float32)
     assert 0.05 <= fit_temperature(logits, np.arange(3)) < 0.06
 
@@ -226,7 +226,7 @@ def arguments(made: Path, params: Path) -> list[object]:
 
 
 @pytest.mark.slow
-def test_the_chosen_rate_is_trained_with(
+def test_training_uses_the_tuned_learning_rate(
     made: Path, study: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A rate that blows up is out; train takes the other one, and writes what val was told."""
@@ -246,7 +246,7 @@ def test_the_chosen_rate_is_trained_with(
     done = run_script("train", *arguments(made, params), *options)
     assert done.returncode == 0, done.stderr
     assert json.loads((run / "provenance.json").read_text())["params"]["lr"] == 0.004
-    about = read_about(run / "model.safetensors")
+    about = read_metadata(run / "model.safetensors")
     rows = read_table(run / "val.csv")
     assert len(rows) == COUNT["val"]
     header = ["image", "class", "group", "predicted", "confidence", *(f"p:{c}" for c in CLASSES)]
@@ -272,7 +272,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_without_rates_there_is_nothing_to_load(
+def test_without_learning_rates_torch_is_not_imported(
     made: Path,
     study: Callable[..., Path],
     tmp_path: Path,
@@ -286,19 +286,19 @@ def test_without_rates_there_is_nothing_to_load(
         runpy.run_path(str(ROOT / "scripts/tune.py"), run_name="__main__")
     assert ended.value.code == 0
     assert table.read_text() == ",".join(tuning.COLUMNS) + "\n"
-    assert tuning.chosen_rate(table) is None
+    assert tuning.chosen_learning_rate(table) is None
 
 
-def test_a_trial_is_a_short_training() -> None:
+def test_a_trial_is_a_short_training_run() -> None:
     budget = TuneParams(learning_rates=[0.1, 0.2], epochs=3, seed=0)
-    short = tuning.trial(recipe(epochs=12, warmup_epochs=4.0, freeze_epochs=2), budget, 0.1)
+    short = tuning.trial_recipe(recipe(epochs=12, warmup_epochs=4.0, freeze_epochs=2), budget, 0.1)
     assert (short.lr, short.epochs, short.warmup_epochs, short.freeze_epochs) == (0.1, 3, 1.5, 1)
     budget = TuneParams(learning_rates=[0.1, 0.2], epochs=1, seed=0)
-    assert tuning.trial(recipe(epochs=12, freeze_epochs=2), budget, 0.1).freeze_epochs == 0
+    assert tuning.trial_recipe(recipe(epochs=12, freeze_epochs=2), budget, 0.1).freeze_epochs == 0
 
 
-def test_a_table_without_a_choice_is_refused(tmp_path: Path) -> None:
+def test_a_table_without_a_selected_rate_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "resnet.csv"
     path.write_text(",".join(tuning.COLUMNS) + "\n0.1,1,0.5,1.0,0\n")
     with pytest.raises(CarbenchError, match="0 chosen learning rates"):
-        tuning.chosen_rate(path)
+        tuning.chosen_learning_rate(path)

@@ -1,4 +1,4 @@
-"""A training that was killed, whenever and however often, ends with an undisturbed one's bits."""
+"""A killed training run resumes and gives bit-identical results."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def stop_at(step: int, patch: pytest.MonkeyPatch) -> None:
     stops=st.lists(st.integers(1, EPOCHS * STEPS), min_size=1, max_size=4),
     spacing=st.sampled_from([0.0, NEVER]),
 )
-def test_stopped_at_any_step_it_ends_with_the_same_bits(
+def test_a_run_stopped_at_any_step_gives_the_same_bits(
     made: Path,
     undisturbed: dict[str, TrainingResult],
     tmp_path_factory: pytest.TempPathFactory,
@@ -105,7 +105,7 @@ def test_stopped_at_any_step_it_ends_with_the_same_bits(
 ) -> None:
     checkpoint = tmp_path_factory.mktemp("scratch") / "new/training.pt"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints, "SPACING", spacing)
+        patch.setattr(checkpoints, "MIN_SAVE_INTERVAL", spacing)
         done, expected = 0, []
         for step in stops:
             with pytest.MonkeyPatch.context() as stopping, pytest.raises(StoppedError):
@@ -124,7 +124,7 @@ def test_stopped_at_any_step_it_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("after", range(1, EPOCHS))
-def test_it_goes_on_after_the_epoch_that_was_saved(
+def test_a_run_resumes_after_the_saved_epoch(
     made: Path,
     undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
@@ -132,7 +132,7 @@ def test_it_goes_on_after_the_epoch_that_was_saved(
     caplog: pytest.LogCaptureFixture,
     after: int,
 ) -> None:
-    monkeypatch.setattr(checkpoints, "SPACING", 0.0)
+    monkeypatch.setattr(checkpoints, "MIN_SAVE_INTERVAL", 0.0)
     checkpoint = tmp_path / "training.pt"
     params = RECIPES["frozen"]
     with pytest.MonkeyPatch.context() as stopping, pytest.raises(StoppedError):
@@ -148,11 +148,11 @@ def test_it_goes_on_after_the_epoch_that_was_saved(
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_a_finished_training_is_not_trained_again(
+def test_a_completed_run_is_not_repeated(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Be it at its last epoch or because patience was at its end."""
-    monkeypatch.setattr(checkpoints, "SPACING", NEVER)
+    monkeypatch.setattr(checkpoints, "MIN_SAVE_INTERVAL", NEVER)
     slow = recipe(epochs=8, patience=1, lr=1e-12)  # nothing gets better
     for name, params, epochs in (("all", RECIPES["frozen"], EPOCHS), ("patience", slow, 2)):
         first = trained(made, params, tmp_path / name)
@@ -193,7 +193,7 @@ def test_a_damaged_checkpoint_is_ignored(
 @pytest.mark.parametrize(
     "changes", [{"lr": 0.001}, {"optimizer": "sgd"}, {"epochs": 2}, {"ema": 0.5}], ids=str
 )
-def test_a_checkpoint_of_another_training_is_ignored(
+def test_a_checkpoint_of_another_run_is_ignored(
     made: Path,
     undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
@@ -217,7 +217,7 @@ def assert_ignored(
     assert f"{checkpoint} is ignored, training starts again" in caplog.text
 
 
-def test_what_cannot_be_saved_ends_no_training(
+def test_a_failed_save_does_not_stop_training(
     made: Path,
     undisturbed: dict[str, TrainingResult],
     tmp_path: Path,
@@ -229,7 +229,7 @@ def test_what_cannot_be_saved_ends_no_training(
     assert "no checkpoint after epoch 1: " in caplog.text
 
 
-def test_saves_take_a_small_part_of_the_time(
+def test_saves_take_a_small_fraction_of_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of epochs that take as long as a save, one in about twenty is saved: and the last."""
@@ -254,13 +254,13 @@ def test_saves_take_a_small_part_of_the_time(
 
 def train_in_a_process(made: Path, name: str, checkpoint: Path, result: Path) -> None:
     torch.set_num_threads(1)
-    checkpoints.SPACING = 0.0
+    checkpoints.MIN_SAVE_INTERVAL = 0.0
     torch.save(trained(made, RECIPES[name], checkpoint), result)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_killed_at_random_moments_it_ends_with_the_same_bits(
+def test_a_run_killed_at_random_moments_gives_the_same_bits(
     made: Path, undisturbed: dict[str, TrainingResult], tmp_path: Path, name: str
 ) -> None:
     context = multiprocessing.get_context("forkserver")  # loads torch once for all processes
@@ -320,10 +320,10 @@ def interrupt(after: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(loop.Trainer, "train_epoch", count)
 
 
-def test_train_writes_the_same_bytes(
+def test_stage_train_resumes_with_the_same_bytes(
     made: Path, study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "SPACING", 0.0)
+    monkeypatch.setattr(checkpoints, "MIN_SAVE_INTERVAL", 0.0)
     params = study({"train.epochs": 4, "train.ema": 0.9, "train.augment.mixup": 0.4})
     tuned = tmp_path / "tune.csv"
     tuned.write_text(",".join(COLUMNS) + "\n")
@@ -348,7 +348,7 @@ def test_train_writes_the_same_bytes(
     assert [record["resumed_after"] for record in records] == [[1, 3], []]
 
 
-def test_tune_does_not_try_a_finished_rate_again(
+def test_tune_does_not_repeat_completed_trials(
     made: Path, study: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A rate that diverged is tried again, the others go on or are done."""

@@ -1,4 +1,4 @@
-"""The drawn sample: the same bytes everywhere, and every planted fault really there."""
+"""The embedded sample: reproducible bytes, and all planted faults present."""
 
 import hashlib
 from pathlib import Path
@@ -7,7 +7,7 @@ import imagehash
 import pytest
 from PIL import Image
 
-from carbench.data.sample import CLASSES, Planted, draw_sample, plan
+from carbench.data.sample import CLASSES, PlantedFaults, generate_sample, plan_faults
 
 SEED = 7
 # 12 images per class with seed 7. A new Pillow may change it: then look at the images, and
@@ -31,31 +31,31 @@ def hamming(a: Path, b: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Planted]:
-    """A sample just large enough to be drawn by two processes."""
+def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PlantedFaults]:
+    """A sample just large enough to be rendered by two processes."""
     root = tmp_path_factory.mktemp("sample")
-    return root, draw_sample(root, 60, SEED, workers=2)
+    return root, generate_sample(root, 60, SEED, workers=2)
 
 
-def test_the_bytes_follow_from_the_seed_and_not_from_the_number_of_processes(
-    sample: tuple[Path, Planted], tmp_path: Path
+def test_the_bytes_do_not_depend_on_the_number_of_processes(
+    sample: tuple[Path, PlantedFaults], tmp_path: Path
 ) -> None:
-    draw_sample(tmp_path, 60, SEED, workers=1)
+    generate_sample(tmp_path, 60, SEED, workers=1)
     assert digest(tmp_path) == digest(sample[0])
 
 
 def test_the_bytes_are_the_same_on_every_machine(tmp_path: Path) -> None:
-    draw_sample(tmp_path / "a", 12, SEED)
-    draw_sample(tmp_path / "b", 12, SEED + 1)
+    generate_sample(tmp_path / "a", 12, SEED)
+    generate_sample(tmp_path / "b", 12, SEED + 1)
     assert digest(tmp_path / "a") == PINNED
     assert digest(tmp_path / "b") != PINNED
 
 
-def test_a_image_does_not_depend_on_how_many_are_drawn(
-    sample: tuple[Path, Planted], tmp_path: Path
+def test_an_image_does_not_depend_on_how_many_are_drawn(
+    sample: tuple[Path, PlantedFaults], tmp_path: Path
 ) -> None:
     root, planted = sample
-    smaller = draw_sample(tmp_path, 12, SEED)
+    smaller = generate_sample(tmp_path, 12, SEED)
     special = {
         copy.copy for p in (planted, smaller) for copy in p.exact_copies + p.near_copies
     } | set(planted.undecodable + smaller.undecodable)
@@ -66,16 +66,16 @@ def test_a_image_does_not_depend_on_how_many_are_drawn(
     assert all((tmp_path / p).read_bytes() == (root / p).read_bytes() for p in plain)
 
 
-def test_what_was_written_is_what_was_planned(sample: tuple[Path, Planted]) -> None:
+def test_the_planned_files_are_written(sample: tuple[Path, PlantedFaults]) -> None:
     root, planted = sample
     written = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
-    assert planted == plan(60, SEED)
+    assert planted == plan_faults(60, SEED)
     assert written == list(planted.files)
     assert len(written) == 60 * len(CLASSES)
 
 
-def test_exact_copies_are_the_same_bytes_and_near_ones_look_alike(
-    sample: tuple[Path, Planted],
+def test_exact_copies_are_byte_identical_and_near_copies_look_alike(
+    sample: tuple[Path, PlantedFaults],
 ) -> None:
     root, planted = sample
     assert planted.label_conflicts
@@ -91,15 +91,15 @@ def test_exact_copies_are_the_same_bytes_and_near_ones_look_alike(
     assert distances[int(0.95 * len(distances))] <= 10
 
 
-def test_no_two_images_are_the_same_bytes_by_accident(sample: tuple[Path, Planted]) -> None:
+def test_images_that_are_no_copies_differ(sample: tuple[Path, PlantedFaults]) -> None:
     root, planted = sample
     copies = {copy.copy for copy in planted.exact_copies}
     rest = [p for p in planted.files if p not in copies and p not in planted.empty]
     assert len({(root / path).read_bytes() for path in rest}) == len(rest)
 
 
-def test_leaks_cross_the_published_split_unevenly() -> None:
-    planted = plan(250, SEED)
+def test_leak_fractions_differ_by_class() -> None:
+    planted = plan_faults(250, SEED)
     for leak in planted.exact_leaks + planted.near_leaks:
         assert leak.copy.startswith("test/") and leak.original.startswith("train/")
         assert leak.copy.split("/")[1] == leak.original.split("/")[1]
@@ -111,8 +111,8 @@ def test_leaks_cross_the_published_split_unevenly() -> None:
 
 
 @pytest.mark.parametrize("images_per_class", [10, 12, 60, 250, 300])
-def test_every_fault_is_planted_once_and_on_its_own_file(images_per_class: int) -> None:
-    planted = plan(images_per_class, SEED)
+def test_every_fault_is_planted_in_a_file_of_its_own(images_per_class: int) -> None:
+    planted = plan_faults(images_per_class, SEED)
     odd = [
         *planted.undecodable, *planted.png, *planted.palette, *planted.greyscale, *planted.rotated
     ]  # fmt: skip
@@ -125,7 +125,9 @@ def test_every_fault_is_planted_once_and_on_its_own_file(images_per_class: int) 
         assert getattr(planted, kind)
 
 
-def test_broken_files_fail_and_odd_ones_decode(sample: tuple[Path, Planted]) -> None:
+def test_broken_files_cannot_be_decoded_and_unusual_ones_can(
+    sample: tuple[Path, PlantedFaults],
+) -> None:
     root, planted = sample
     for path in planted.undecodable:
         with pytest.raises(OSError), Image.open(root / path) as image:
@@ -148,6 +150,6 @@ def test_broken_files_fail_and_odd_ones_decode(sample: tuple[Path, Planted]) -> 
                 image.load()
 
 
-def test_too_few_images_are_refused_in_words() -> None:
+def test_too_few_images_per_class_are_rejected() -> None:
     with pytest.raises(ValueError, match="at least 10"):
-        plan(9, SEED)
+        plan_faults(9, SEED)

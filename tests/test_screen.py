@@ -1,4 +1,4 @@
-"""Screening: honest probes, candidates by name and limit, a shortlist by rule."""
+"""Screening: probes, selection of candidates, and the shortlist."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from carbench.params.presets import apply_preset
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 from carbench.params.shortlist import ShortlistParams
 from carbench.params.study import check
-from carbench.screening.backbones import write_backbones
-from carbench.screening.candidates import find_candidates, read_weights
-from carbench.screening.probing import PENALTIES, neighbour_probe, ridge_probe
+from carbench.screening.candidates import find_candidates, read_weights_table
+from carbench.screening.probes import PENALTIES, neighbour_probe, ridge_probe
+from carbench.screening.write_backbones import write_backbones
 from carbench.statistics.shortlisting import rank
 from conftest import ROOT, SMOKE, Project, active_environment, copy_repository
 
@@ -51,7 +51,7 @@ def clusters(count: int, width: int, spread: float) -> tuple[torch.Tensor, torch
 
 
 @pytest.mark.parametrize("width", [12, 300])  # fewer and more features than images
-def test_the_ridge_probe_is_ridge_regression(width: int) -> None:
+def test_the_ridge_probe_equals_ridge_regression(width: int) -> None:
     """Its answers are those of scikit-learn's ridge regression with the penalty that it chose."""
     from sklearn.linear_model import Ridge
     from sklearn.preprocessing import StandardScaler
@@ -88,7 +88,7 @@ def test_copies_in_the_same_fold_do_not_help() -> None:
         assert leaked > honest + 0.15
 
 
-def test_separate_classes_are_told_apart() -> None:
+def test_separable_classes_are_classified() -> None:
     features, labels = clusters(90, 20, 0.3)
     folds = torch.arange(90) // 3 % 5
     assert (ridge_probe(features, labels, folds).predicted == labels).all()
@@ -104,9 +104,9 @@ def weights_table(folder: Path, *rows: dict[str, str]) -> Path:
     return path
 
 
-def test_patterns_find_names_with_and_without_tags(tmp_path: Path) -> None:
+def test_patterns_match_names_with_and_without_tags(tmp_path: Path) -> None:
     hub = {"file": "", "hub": "timm/x", "revision": "0" * 40, "sha256": SHA}
-    table = read_weights(
+    table = read_weights_table(
         weights_table(
             tmp_path, {"model": "resnet18.a1_in1k"} | hub, {"model": "resnet18.a2_in1k"} | hub
         )
@@ -124,26 +124,26 @@ def test_patterns_find_names_with_and_without_tags(tmp_path: Path) -> None:
     ("patterns", "random_starts", "words"),
     [
         (["resnet18"], False, "has no weights"),
-        (["resnut*"], True, "matches none of timm's models"),
+        (["resnut*"], True, "matches no timm model"),
     ],
 )
-def test_patterns_that_find_nothing_are_refused(
+def test_patterns_without_a_match_are_rejected(
     patterns: list[str], random_starts: bool, words: str
 ) -> None:
     with pytest.raises(CarbenchError, match=words):
         find_candidates(patterns, {}, random_starts)
 
 
-def test_weights_without_content_are_refused(tmp_path: Path) -> None:
+def test_invalid_pins_are_rejected(tmp_path: Path) -> None:
     row = {"model": "resnet18", "file": "", "hub": "timm/x", "revision": "main", "sha256": SHA}
     with pytest.raises(CarbenchError, match=r"line 2, revision: found 'main'"):
-        read_weights(weights_table(tmp_path, row))
+        read_weights_table(weights_table(tmp_path, row))
     with pytest.raises(CarbenchError, match=r"found nothing.*screen.weights"):
-        read_weights(tmp_path / "other.csv")
+        read_weights_table(tmp_path / "other.csv")
 
 
 def test_the_committed_weights_are_pinned() -> None:
-    assert len(read_weights(ROOT / "presets/weights.csv")) == 3
+    assert len(read_weights_table(ROOT / "presets/weights.csv")) == 3
 
 
 # The shortlist.
@@ -156,7 +156,7 @@ def test_the_committed_weights_are_pinned() -> None:
     st.integers(0, 2),
     st.sampled_from(["accurate", "cheap"]),
 )
-def test_a_shortlist_keeps_its_rule(
+def test_the_shortlist_follows_the_rule(
     candidates: list[tuple[float, str]], size: int, per_family: int, prefer: str
 ) -> None:
     rng = np.random.default_rng(0)
@@ -182,7 +182,7 @@ def test_a_shortlist_keeps_its_rule(
     assert [each.model for each in turned if each.shortlisted] == [each.model for each in listed]
 
 
-def test_what_is_clearly_worse_is_not_on_it() -> None:
+def test_significantly_worse_candidates_are_not_shortlisted() -> None:
     right = {"good": np.ones(300, bool), "near": np.arange(300) % 50 > 0}
     right["bad"] = np.arange(300) % 3 > 0
     families = dict.fromkeys(right, "a")
@@ -202,9 +202,7 @@ def shortlist_table(folder: Path, *models: str) -> Path:
 
 
 @pytest.mark.parametrize("preset", ["sample", "smoke", "archive", "kaggle-cars"])
-def test_the_shortlist_becomes_the_backbones_and_nothing_else_changes(
-    preset: str, tmp_path: Path
-) -> None:
+def test_writing_the_shortlist_changes_only_the_backbones(preset: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     before = apply_preset(ROOT / f"presets/{preset}.yaml")
     path.write_text(before)
@@ -239,12 +237,12 @@ def test_the_shortlist_becomes_the_backbones_and_nothing_else_changes(
 def test_an_empty_shortlist_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(apply_preset(ROOT / "presets/smoke.yaml"))
-    with pytest.raises(CarbenchError, match="found no candidate"):
+    with pytest.raises(CarbenchError, match="found no shortlisted candidate"):
         write_backbones(path, shortlist_table(tmp_path), ROOT / "presets/weights.csv", False)
     assert path.read_text() == apply_preset(ROOT / "presets/smoke.yaml")
 
 
-def test_kfold_studies_are_not_screened(study: Callable[..., Path]) -> None:
+def test_screening_with_k_folds_is_rejected(study: Callable[..., Path]) -> None:
     with pytest.raises(CarbenchError, match=r"screen.candidates: found candidates, with"):
         check(study({"split.method": "kfold", "split.folds": 3, "seeds": [0, 1, 2]}))
 
@@ -255,22 +253,22 @@ def test_kfold_studies_are_not_screened(study: Callable[..., Path]) -> None:
 def screening(folder: Path, made: Path, limits: dict[str, object]) -> object:
     """Three tiny classes, and a cache."""
     from carbench.screening.features import FeatureCache
-    from carbench.screening.images import load_images, training_rows
-    from carbench.screening.screening import Screening
+    from carbench.screening.screener import Screener
+    from carbench.screening.training_images import load_screening_images, select_training_rows
 
     screen = SMOKE["screen"]
-    rows, classes = training_rows(made / "split.csv", 0, 0)
+    rows, classes = select_training_rows(made / "split.csv", 0, 0)
     probe = ProbeParams.model_validate(screen["probe"])
     params = FeatureParams.model_validate(screen["features"])
     device = torch.device("cpu")
-    images = load_images(made, rows, classes, probe, device)
+    images = load_screening_images(made, rows, classes, probe, device)
     cache = FeatureCache(folder / "features", 1e9)
     all_limits = LimitParams.model_validate(screen["limits"] | limits)
-    return Screening(images, all_limits, params, probe, device, cache, folder / "scratch")
+    return Screener(images, all_limits, params, probe, device, cache, folder / "scratch")
 
 
 @pytest.mark.slow
-def test_what_cannot_be_screened_costs_the_others_nothing(tmp_path: Path, made: Path) -> None:
+def test_a_failing_candidate_does_not_affect_the_others(tmp_path: Path, made: Path) -> None:
     candidates = find_candidates(["test_resnet", "test_vit", "resnet50"], {}, True)
     found = {
         each.model: each for each in screening(tmp_path, made, {"parameters": 1.0}).run(candidates)
@@ -282,7 +280,7 @@ def test_what_cannot_be_screened_costs_the_others_nothing(tmp_path: Path, made: 
 
 
 @pytest.mark.slow
-def test_trained_weights_are_used(tmp_path: Path, made: Path) -> None:
+def test_pretrained_weights_are_used(tmp_path: Path, made: Path) -> None:
     """Those of a file, pinned; others than the pinned stop the screening."""
     import timm
     from safetensors.torch import save_file
@@ -293,23 +291,27 @@ def test_trained_weights_are_used(tmp_path: Path, made: Path) -> None:
     sha256 = hashlib.sha256((tmp_path / "start.safetensors").read_bytes()).hexdigest()
     row = {"model": "test_resnet", "hub": "", "revision": ""}
     row |= {"file": str(tmp_path / "start.safetensors"), "sha256": sha256}
-    candidates = find_candidates(["test_resnet"], read_weights(weights_table(tmp_path, row)), False)
+    candidates = find_candidates(
+        ["test_resnet"], read_weights_table(weights_table(tmp_path, row)), False
+    )
     (found,) = screening(tmp_path / "trained", made, {}).run(candidates)
     assert (found.start, found.status) == ("file", "screened")
     random = find_candidates(["test_resnet"], {}, True)
     (other,) = screening(tmp_path / "random", made, {}).run(random)
     assert other.predicted != found.predicted
     row["sha256"] = SHA
-    candidates = find_candidates(["test_resnet"], read_weights(weights_table(tmp_path, row)), False)
+    candidates = find_candidates(
+        ["test_resnet"], read_weights_table(weights_table(tmp_path, row)), False
+    )
     with pytest.raises(CarbenchError, match="sha256"):
         list(screening(tmp_path / "other", made, {}).run(candidates))
 
 
 @pytest.mark.slow
-def test_features_are_computed_once_and_damage_is_noticed(
+def test_features_are_cached_and_damage_is_detected(
     tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from carbench.screening import screening as module
+    from carbench.screening import screener as module
 
     computed = []
     compute = module.compute_features
@@ -349,7 +351,7 @@ def test_only_training_images_are_read(smoke_run: Project) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [("snakemake", "--cores", "2"), ("dvc", "repro")])
-def test_a_killed_screening_goes_on(
+def test_a_killed_screening_resumes(
     command: tuple[str, ...], smoke_run: Project, tmp_path: Path
 ) -> None:
     """What was done before the kill is not done again, and the result is that of an undisturbed
@@ -400,7 +402,7 @@ def test_a_killed_screening_goes_on(
 
 
 @pytest.mark.slow
-def test_a_shortlist_of_other_parameters_is_not_written(smoke: Project) -> None:
+def test_an_outdated_shortlist_is_not_written(smoke: Project) -> None:
     params = smoke.params
     params["shortlist"]["size"] = 1
     smoke.set_params(params)

@@ -1,4 +1,4 @@
-"""fetch takes what is an image, says why it does not take the rest, and refuses what is unsafe."""
+"""fetch accepts images, lists other files with a reason, and rejects unsafe archives."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def fetch(study: Study, tmp_path: Path) -> Fetch:
 
 
 @pytest.mark.parametrize("top", ["", "Cars Dataset/", "a/b/"])
-def test_an_archive_with_published_parts(fetch: Fetch, tmp_path: Path, top: str) -> None:
+def test_an_archive_with_published_splits(fetch: Fetch, tmp_path: Path, top: str) -> None:
     files = {top + name: content for name, content in tree("Rolls Royce", "Audi").items()}
     files[f"{top}test/Audi/readme.txt"] = b"hello"
     files["__MACOSX/._x.jpg"] = b"fork"
@@ -85,7 +85,7 @@ def test_an_archive_with_published_parts(fetch: Fetch, tmp_path: Path, top: str)
         f"{top}test/Rolls Royce/0.jpg"
     ]
     assert [row["reason"] for row in rows(tmp_path / "data/quarantine.csv")] == [
-        "left aside: not an image"
+        "skipped: not an image"
     ]
     assert "1 hidden files" in done.stderr
 
@@ -102,7 +102,7 @@ def test_a_folder_of_classes(fetch: Fetch, tmp_path: Path) -> None:
     }
 
 
-def test_odd_names_are_taken_and_impossible_ones_listed(fetch: Fetch, tmp_path: Path) -> None:
+def test_unusual_names_are_accepted_and_invalid_ones_listed(fetch: Fetch, tmp_path: Path) -> None:
     root = tmp_path / "images"
     odd = 'grey ü, "quoted" <i> {seed}.jpg'
     for name, content in tree("Audi", "L'été & 日本車", parts=("",)).items():
@@ -124,7 +124,7 @@ def test_odd_names_are_taken_and_impossible_ones_listed(fetch: Fetch, tmp_path: 
     }
 
 
-def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path: Path) -> None:
+def test_an_undecodable_file_is_listed_with_the_reason(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift", each=20)
     whole = image(1, size=(200, 200))
     files["train/Audi/cut.jpg"] = whole[: len(whole) // 2]
@@ -144,12 +144,14 @@ def test_what_cannot_be_decoded_is_listed_with_its_reason(fetch: Fetch, tmp_path
     assert "truncated" in reasons["train/Audi/cut.jpg"]
     assert reasons["train/Audi/empty.jpg"] == "empty file"
     assert reasons["train/Audi/text.jpg"] == "not an image"
-    assert reasons["loose.jpg"] == "left aside: not in a class folder"
+    assert reasons["loose.jpg"] == "skipped: not in a class folder"
     (odd,) = (row for row in rows(tmp_path / "data/manifest.csv") if "really" in row["image"])
     assert odd["format"] == "PNG"
 
 
-def test_odd_metadata_and_a_failing_decoder_do_not_end_it(fetch: Fetch, tmp_path: Path) -> None:
+def test_malformed_metadata_and_decoder_errors_do_not_stop_fetch(
+    fetch: Fetch, tmp_path: Path
+) -> None:
     files = tree("Audi", "Swift", each=20)
     with Image.open(io.BytesIO(image(4))) as lying:
         file = io.BytesIO()
@@ -176,7 +178,7 @@ def refused(done: subprocess.CompletedProcess[str], data: Path, *words: str) -> 
     assert not list(data.glob("*"))
 
 
-def test_too_much_damage_is_fatal(fetch: Fetch, tmp_path: Path) -> None:
+def test_too_many_bad_images_are_an_error(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift") | {f"train/Audi/bad{n}.jpg": b"x" for n in range(9)}
     done = fetch(write_zip(tmp_path / "cars.zip", files), max_bad_fraction=0.1)
     refused(done, tmp_path / "data", "9 of 21 images", "data.max_bad_fraction = 0.1")
@@ -185,12 +187,12 @@ def test_too_much_damage_is_fatal(fetch: Fetch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "C:/evil.jpg", "..\\evil.jpg"]
 )
-def test_a_path_that_leaves_the_archive_is_refused(fetch: Fetch, tmp_path: Path, name: str) -> None:
+def test_a_path_outside_the_archive_is_rejected(fetch: Fetch, tmp_path: Path, name: str) -> None:
     done = fetch(write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: image(0)}))
-    refused(done, tmp_path / "data", "leaves the archive's folder", "cars.zip")
+    refused(done, tmp_path / "data", "outside the archive's folder", "cars.zip")
 
 
-def test_a_link_in_an_archive_is_refused(fetch: Fetch, tmp_path: Path) -> None:
+def test_a_link_in_an_archive_is_rejected(fetch: Fetch, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
     with zipfile.ZipFile(path, "a") as archive:
         link = zipfile.ZipInfo("train/Audi/link.jpg")
@@ -199,7 +201,7 @@ def test_a_link_in_an_archive_is_refused(fetch: Fetch, tmp_path: Path) -> None:
     refused(fetch(path), tmp_path / "data", "symbolic link", "train/Audi/link.jpg")
 
 
-def test_a_zip_bomb_is_refused(fetch: Fetch, tmp_path: Path) -> None:
+def test_a_zip_bomb_is_rejected(fetch: Fetch, tmp_path: Path) -> None:
     files = tree("Audi", "Swift") | {"train/Audi/bomb.jpg": bytes(30_000_000)}
     path = write_zip(tmp_path / "cars.zip", files)
     assert path.stat().st_size < 100_000
@@ -216,13 +218,13 @@ def test_a_zip_bomb_is_refused(fetch: Fetch, tmp_path: Path) -> None:
         (tree("Audi", parts=("",)), "1 class ['Audi']"),
     ],
 )
-def test_too_little_is_refused(
+def test_missing_images_or_classes_are_an_error(
     fetch: Fetch, tmp_path: Path, files: dict[str, bytes], words: str
 ) -> None:
     refused(fetch(write_zip(tmp_path / "cars.zip", files)), tmp_path / "data", words)
 
 
-def test_classes_are_chosen_and_excluded(fetch: Fetch, tmp_path: Path) -> None:
+def test_classes_are_selected_and_excluded(fetch: Fetch, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift", "Rolls Royce"))
     assert fetch(path, exclude=["Audi"]).returncode == 0
     found = {row["class"] for row in rows(tmp_path / "data/manifest.csv")}
@@ -233,7 +235,9 @@ def test_classes_are_chosen_and_excluded(fetch: Fetch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a zip", b"", None])
-def test_what_is_no_archive_is_refused(fetch: Fetch, tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_archive_is_rejected(
+    fetch: Fetch, tmp_path: Path, content: bytes | None
+) -> None:
     path = tmp_path / "cars.zip"
     if content is not None:
         path.write_bytes(content)
@@ -286,11 +290,11 @@ def changed_entry(
         ((8, b"\x62"), (10, b"\x62"), ["PPMd", "data.source: folder"]),
         ((4, b"\x5a"), (6, b"\x5a"), ["zip file version 9.0, which Python cannot read"]),
         ((6, b"\1"), (8, b"\1"), ["an encrypted file"]),
-        ((40, b"\xb0\xc2"), (56, b"\xb0\xc2"), ["encoding that the archive does not state"]),
+        ((40, b"\xb0\xc2"), (56, b"\xb0\xc2"), ["unspecified encoding"]),
         ((6, b"\0\x08" + bytes(32) + b"\xff"), (57, b"\xff"), ["train/Audi"]),
     ],
 )
-def test_what_python_cannot_read_is_refused_as_a_whole(
+def test_an_archive_that_python_cannot_read_is_rejected(
     fetch: Fetch,
     tmp_path: Path,
     local: tuple[int, bytes],
@@ -301,7 +305,7 @@ def test_what_python_cannot_read_is_refused_as_a_whole(
     refused(fetch(path), tmp_path / "data", "cars.zip", *words)
 
 
-def test_a_name_that_lies_about_its_encoding_is_refused(fetch: Fetch, tmp_path: Path) -> None:
+def test_a_name_with_a_wrong_utf8_flag_is_rejected(fetch: Fetch, tmp_path: Path) -> None:
     name = "train/Audi/ü.jpg"
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift") | {name: image(1)})
     path.write_bytes(path.read_bytes().replace("ü".encode(), b"\xff\xfe"))
@@ -325,12 +329,12 @@ def test_utf8_names_without_the_flag_are_read_as_utf8(fetch: Fetch, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("train/Audi/0.jpg", ["train/Audi/0.jpg", "2 entries of this name"]),
+        ("train/Audi/0.jpg", ["train/Audi/0.jpg", "2 entries with this name"]),
         ("train/Audi/0.jpg/x.jpg", ["train/Audi/0.jpg", "both a file and a folder"]),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_names_that_collide_are_refused(
+def test_colliding_paths_are_rejected(
     fetch: Fetch, tmp_path: Path, name: str, words: list[str]
 ) -> None:
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
@@ -347,13 +351,13 @@ def test_a_name_that_is_too_long_is_quarantined(fetch: Fetch, tmp_path: Path) ->
     assert bad["reason"] == "its name is too long for this file system"
 
 
-def test_another_kind_of_archive_is_named(fetch: Fetch, tmp_path: Path) -> None:
+def test_the_error_names_other_archive_formats(fetch: Fetch, tmp_path: Path) -> None:
     path = tmp_path / "cars.zip"
     path.write_bytes(b"Rar!\x1a\7\1\0" + bytes(100))
-    refused(fetch(path), tmp_path / "data", "RAR, no zip", "data.source: folder")
+    refused(fetch(path), tmp_path / "data", "RAR, not a zip file", "data.source: folder")
 
 
-def test_a_failed_run_leaves_the_earlier_result(fetch: Fetch, tmp_path: Path) -> None:
+def test_a_failed_run_keeps_the_earlier_result(fetch: Fetch, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "cars.zip", tree("Audi", "Swift"))
     assert fetch(path).returncode == 0
     before = (tmp_path / "data/manifest.csv").read_bytes()

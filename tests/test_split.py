@@ -1,4 +1,4 @@
-"""No duplicate group ever stands on both sides, whatever the data and the seed."""
+"""Duplicate groups are never divided between splits, for any data and seed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import write_table
-from carbench.data.split.residual_leak import Candidate, File, doubts, estimate, missed_bounds
-from carbench.data.split.splitting import Assignment, Image, assign
+from carbench.data.split.assignment import Assignment, GroupedImage, assign_images
+from carbench.data.split.residual_duplicates import (
+    CandidatePair,
+    ImageFile,
+    closest_pairs,
+    estimate_residual,
+    missed_bounds,
+)
 from carbench.data.split.table import read_split
 from carbench.params.split import SplitParams
 from carbench.params.study import check
@@ -30,9 +36,9 @@ def params(**changes: object) -> SplitParams:
 
 
 @st.composite
-def sets_of_images(draw: st.DrawFn) -> list[Image]:
+def sets_of_images(draw: st.DrawFn) -> list[GroupedImage]:
     """Classes of uneven size, groups of uneven size, some across classes and parts."""
-    images: list[Image] = []
+    images: list[GroupedImage] = []
     for label in "ABC"[: draw(st.integers(2, 3))]:
         sizes = draw(st.lists(st.integers(1, 9), min_size=4, max_size=30))
         first = len(images) * 100
@@ -41,25 +47,27 @@ def sets_of_images(draw: st.DrawFn) -> list[Image]:
                 st.lists(st.sampled_from(["train", "train", "test"]), min_size=size, max_size=size)
             )
             for part in parts:
-                images.append(Image(f"{label}{len(images)}", label, part, first + offset))
+                images.append(GroupedImage(f"{label}{len(images)}", label, part, first + offset))
         # Each class has what the published method needs at the least.
         for part in ("train", "train", "test"):
-            images.append(Image(f"{label}{len(images)}", label, part, first + 99 - len(images)))
+            images.append(
+                GroupedImage(f"{label}{len(images)}", label, part, first + 99 - len(images))
+            )
     if draw(st.booleans()):
-        images.append(Image("conflict", "A", "train", images[-1].group))
+        images.append(GroupedImage("conflict", "A", "train", images[-1].group))
     return images
 
 
-def singles(labels: str, count: int) -> list[Image]:
+def singles(labels: str, count: int) -> list[GroupedImage]:
     """So many images of each class, each a group of its own."""
     return [
-        Image(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
+        GroupedImage(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
         for label in labels
         for n in range(count)
     ]
 
 
-def sides(images: list[Image], result: list[Assignment]) -> dict[int, set[str]]:
+def sides(images: list[GroupedImage], result: list[Assignment]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = defaultdict(set)
     for image, assignment in zip(images, result, strict=True):
         if not assignment.leaked and assignment.split != "excluded":
@@ -74,15 +82,17 @@ def sides(images: list[Image], result: list[Assignment]) -> dict[int, set[str]]:
     st.sampled_from(["grouped", "published", "kfold"]),
     st.sampled_from(["drop", "majority", "keep"]),
 )
-def test_no_group_crosses(images: list[Image], seed: int, method: str, conflicts: str) -> None:
+def test_no_group_is_divided(
+    images: list[GroupedImage], seed: int, method: str, conflicts: str
+) -> None:
     asked = params(method=method, seed=seed, conflicts=conflicts)
     try:
-        result = assign(images, asked)
+        result = assign_images(images, asked)
     except CarbenchError as error:
         assert "at least one group of every class" in str(error)
         return
     assert all(len(parts) == 1 for parts in sides(images, result).values())
-    assert result == assign(images, asked)
+    assert result == assign_images(images, asked)
     if method == "published":
         for image, assignment in zip(images, result, strict=True):
             assert (assignment.split == "test") == (
@@ -92,29 +102,31 @@ def test_no_group_crosses(images: list[Image], seed: int, method: str, conflicts
         assert not any(assignment.leaked for assignment in result)
 
 
-def test_fractions_are_met_although_groups_are_large() -> None:
+def test_fractions_are_met_with_large_groups() -> None:
     images = [
-        Image(f"{label}{group}-{copy}", label, "", 1000 * index + group)
+        GroupedImage(f"{label}{group}-{copy}", label, "", 1000 * index + group)
         for index, label in enumerate("AB")
         for group in range(200)
         for copy in range(20 if group < 5 else 1)
     ]
     counts: dict[str, int] = defaultdict(int)
-    for assignment in assign(images, params()):
+    for assignment in assign_images(images, params()):
         counts[assignment.split] += 1
     for part, fraction in (("train", 0.60), ("val", 0.15), ("test", 0.25)):
         assert counts[part] / len(images) == pytest.approx(fraction, abs=0.02)
 
 
-def test_published_marks_exactly_the_test_images_with_a_twin() -> None:
+def test_published_marks_exactly_the_test_images_with_a_duplicate() -> None:
     images = [
-        Image(f"{label}-{part}-{number}", label, part, 100 * index + 10 * (part == "test") + number)
+        GroupedImage(
+            f"{label}-{part}-{number}", label, part, 100 * index + 10 * (part == "test") + number
+        )
         for index, label in enumerate("AB")
         for part in ("train", "test")
         for number in range(8)
     ]
-    twin = Image("twin", "A", "test", images[0].group)
-    result = assign([*images, twin], params(method="published"))
+    twin = GroupedImage("twin", "A", "test", images[0].group)
+    result = assign_images([*images, twin], params(method="published"))
     leaked = [p.image for p, a in zip([*images, twin], result, strict=True) if a.leaked]
     assert leaked == ["twin"]
 
@@ -130,18 +142,18 @@ def test_published_marks_exactly_the_test_images_with_a_twin() -> None:
         ("AABC", "majority", "AABC"),  # half is none either
     ],
 )
-def test_conflicts_are_decided_by_group(labels: str, conflicts: str, excluded: str) -> None:
-    group = [Image(f"{label}-{n}", label, "", 999) for n, label in enumerate(labels)]
-    result = assign([*singles("ABC", 9), *group], params(conflicts=conflicts))[-len(group) :]
+def test_label_conflicts_are_resolved_by_group(labels: str, conflicts: str, excluded: str) -> None:
+    group = [GroupedImage(f"{label}-{n}", label, "", 999) for n, label in enumerate(labels)]
+    result = assign_images([*singles("ABC", 9), *group], params(conflicts=conflicts))[-len(group) :]
     out = [a.split == "excluded" for a in result]
     assert "".join(p.label for p, o in zip(group, out, strict=True) if o) == excluded
     assert len({a.split for a in result} - {"excluded"}) <= 1
 
 
-def test_every_image_is_tested_once_in_k_folds(tmp_path: Path) -> None:
+def test_k_folds_test_every_image_once(tmp_path: Path) -> None:
     """The seeds take turns: a test fold each, the next one to choose by, the others to learn."""
-    images = [*singles("AB", 12), *(Image(f"twin{n}", "A", "", 0) for n in range(3))]
-    result = assign(images, params(method="kfold"))
+    images = [*singles("AB", 12), *(GroupedImage(f"twin{n}", "A", "", 0) for n in range(3))]
+    result = assign_images(images, params(method="kfold"))
     path = tmp_path / "split.csv"
     columns = ["image", "class", "group", "split", "leaked"]
     values = [(p.image, p.label, p.group, a.split, 0) for p, a in zip(images, result, strict=True)]
@@ -161,11 +173,13 @@ def test_every_image_is_tested_once_in_k_folds(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(sets_of_images(), st.sampled_from(["grouped", "published"]))
-def test_a_repeat_deals_the_same_images_anew(images: list[Image], method: str) -> None:
+def test_a_repeated_split_reassigns_the_same_images(
+    images: list[GroupedImage], method: str
+) -> None:
     """No group crosses in any of the splits, and who is excluded or leaks is the same in all."""
     asked = params(method=method, repeats=3)
     try:
-        dealt = [assign(images, asked, repeat) for repeat in range(3)]
+        dealt = [assign_images(images, asked, repeat) for repeat in range(3)]
     except CarbenchError as error:
         assert "at least one group of every class" in str(error)
         return
@@ -178,7 +192,7 @@ def test_a_repeat_deals_the_same_images_anew(images: list[Image], method: str) -
         assert tested[0] == tested[1] == tested[2]
 
 
-def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
+def test_a_seed_reads_its_split(tmp_path: Path) -> None:
     changes = {"seeds": list(range(6)), "tune.learning_rates": [], "screen.candidates.tiny": []}
     changes |= {"split.method": "grouped", "split.repeats": 3}
     content = copy.deepcopy(SMOKE)
@@ -209,12 +223,16 @@ def test_a_seed_reads_its_own_of_several_splits(tmp_path: Path) -> None:
     assert {len(test) for test in tests} == {len(tests[0])}
 
 
-def test_what_cannot_be_dealt_anew_is_refused(study: Callable[..., Path]) -> None:
+def test_repeats_without_anything_to_reassign_are_rejected(study: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match="kfold needs 1"):
         params(method="kfold", repeats=2)
-    own_val = [*singles("AB", 9), Image("v", "A", "val", 500), Image("t", "A", "test", 501)]
+    own_val = [
+        *singles("AB", 9),
+        GroupedImage("v", "A", "val", 500),
+        GroupedImage("t", "A", "test", 501),
+    ]
     with pytest.raises(CarbenchError, match=r"split\.repeats: found 2, but .* val folder"):
-        assign(own_val, params(method="published", repeats=2))
+        assign_images(own_val, params(method="published", repeats=2))
     path = study({"split.method": "grouped", "split.repeats": 2, "seeds": [0, 1]})
     with pytest.raises(CarbenchError, match=r"candidates, with split\.method: grouped and split"):
         check(path)
@@ -228,10 +246,10 @@ def test_what_cannot_be_dealt_anew_is_refused(study: Callable[..., Path]) -> Non
         (3, "kfold", "class 'B'.*fold-3.*each fold"),
     ],
 )
-def test_what_cannot_be_split_is_refused(groups: int, method: str, words: str) -> None:
+def test_data_that_cannot_be_split_is_rejected(groups: int, method: str, words: str) -> None:
     images = singles("A", 9) + singles("B", groups)
     with pytest.raises(CarbenchError, match=words):
-        assign(images, params(method=method))
+        assign_images(images, params(method=method))
 
 
 def residual_of(
@@ -239,12 +257,14 @@ def residual_of(
 ) -> tuple[list[tuple[str, str, str]], dict]:
     """Image, twin and verdict of each row of doubtful.csv, and residual.json."""
     assignments = [Assignment(part.rstrip("!"), part.endswith("!")) for part in parts]
-    candidates = [Candidate(*pair[:3], False, *pair[3:]) for pair in pairs]
-    found, alone = doubts([File(*each) for each in files], assignments, candidates, 0)
-    return [(each.image, each.twin, each.verdict) for each in found], estimate(found, alone)
+    candidates = [CandidatePair(*pair[:3], False, *pair[3:]) for pair in pairs]
+    found, alone = closest_pairs([ImageFile(*each) for each in files], assignments, candidates, 0)
+    return [(each.image, each.twin, each.verdict) for each in found], estimate_residual(
+        found, alone
+    )
 
 
-def test_what_judges_is_laid_beside_the_most_like_it_of_the_other_side() -> None:
+def test_each_evaluation_image_is_paired_with_the_most_similar_one_of_the_other_side() -> None:
     names = ["a", "b", "b2", "c", "d", "e", "f"]
     # b2 is b's bytes, in train; d is found to be leaked, e by a person; f is like nothing.
     files = list(zip(names, [0, 1, 1, 3, 4, 5, 6], strict=True))
@@ -268,14 +288,14 @@ def test_what_judges_is_laid_beside_the_most_like_it_of_the_other_side() -> None
     assert residual["missed"] == {"expected": 0.0, "low": 0, "high": 0, "confidence": 0.95}
 
 
-def test_folds_judge_each_other() -> None:
+def test_images_of_different_folds_are_paired() -> None:
     files = [("a", 0), ("b", 1), ("c", 2)]
     pairs = [("a", "b", 0.9, True, ""), ("a", "c", 0.95, True, "")]
     rows, _ = residual_of(files, ["fold-0", "fold-1", "fold-0"], pairs)
     assert rows == [("a", "b", ""), ("b", "a", "")]
 
 
-def test_the_rest_is_sampled_from_the_front() -> None:
+def test_the_sample_is_the_reviewed_prefix() -> None:
     """Only the unbroken run of verdicts at the front of the random order is a random sample."""
     files = [(str(n), n) for n in range(20)] + [("known", 99)]
     parts = ["test"] * 20 + ["train"]
@@ -290,7 +310,7 @@ def test_the_rest_is_sampled_from_the_front() -> None:
 
 
 @pytest.mark.parametrize(("count", "sample"), [(12, 4), (30, 10), (7, 7)])
-def test_bounds_on_missed_twins_hold_as_often_as_they_say(count: int, sample: int) -> None:
+def test_bounds_on_missed_duplicates_have_the_stated_coverage(count: int, sample: int) -> None:
     """For every number of twins, over all samples that there are: exactly, without simulation."""
     for twins in range(count + 1):
         held = 0
@@ -302,7 +322,12 @@ def test_bounds_on_missed_twins_hold_as_often_as_they_say(count: int, sample: in
     assert missed_bounds(count, count, 3) == (0, 0)
 
 
-def test_where_nothing_is_left_to_judge_no_twin_can_be_missed() -> None:
+def test_a_complete_review_leaves_no_missed_duplicates() -> None:
     """Images without a candidate on the other side: no pair waits, and none was sampled."""
-    assert estimate([], 5)["missed"] == {"expected": 0.0, "low": 0, "high": 0, "confidence": 0.95}
+    assert estimate_residual([], 5)["missed"] == {
+        "expected": 0.0,
+        "low": 0,
+        "high": 0,
+        "confidence": 0.95,
+    }
     assert missed_bounds(7, 7, 2) == (0, 0)

@@ -17,8 +17,8 @@ from scipy.stats import binomtest
 
 from carbench.core.errors import CarbenchError
 from carbench.evaluation.metrics import calibration_error, measure, measure_calibration
-from carbench.models.checkpoints import save_checkpoint
-from carbench.models.temperature import temper
+from carbench.models.model_file import save_model
+from carbench.models.temperature import apply_temperature
 from carbench.params.choose import ChooseParams
 from carbench.statistics.breakdowns import recall_table, robustness_table, slice_table
 from carbench.statistics.calibration import calibration_intervals
@@ -422,8 +422,10 @@ def test_another_temperature_is_that_of_the_logits() -> None:
     from scipy.special import softmax
 
     logits = np.random.default_rng(10).normal(0, 2, (50, 4))
-    assert temper(softmax(logits, 1), 1.7) == pytest.approx(softmax(logits / 1.7, 1), abs=1e-5)
-    certain = temper(np.array([[1.0, 0.0, 0.0]]), 2.0)
+    assert apply_temperature(softmax(logits, 1), 1.7) == pytest.approx(
+        softmax(logits / 1.7, 1), abs=1e-5
+    )
+    certain = apply_temperature(np.array([[1.0, 0.0, 0.0]]), 2.0)
     assert np.isfinite(certain).all()
     assert certain.sum() == pytest.approx(1)
 
@@ -679,7 +681,10 @@ def test_loss_and_calibration_error_are_those_of_the_predictions(runs: Callable[
         clean = table[table["leaked"] == 0]
         probabilities = clean[["p:a", "p:b"]].to_numpy()
         labels = (clean["class"] == "b").to_numpy().astype(int)
-        for suffix, each in (("", probabilities), ("_calibrated", temper(probabilities, 2.0))):
+        for suffix, each in (
+            ("", probabilities),
+            ("_calibrated", apply_temperature(probabilities, 2.0)),
+        ):
             numbers = measure_calibration(each, labels, 4)
             expected[suffix].append([numbers["nll"], numbers["ece"]])
     for suffix, values in expected.items():
@@ -709,7 +714,9 @@ def test_only_images_that_were_not_learned_from_are_suspects(
     ]
     assert table["score"].is_monotonic_increasing
     assert table["trainings"].tolist() == [2, 2]
-    assert table["score"][0:1].item() == pytest.approx(temper(np.array([[0.03, 0.97]]), 2.0)[0, 0])
+    assert table["score"][0:1].item() == pytest.approx(
+        apply_temperature(np.array([[0.03, 0.97]]), 2.0)[0, 0]
+    )
 
 
 def test_the_gallery_shows_a_group_once_with_its_own_image(runs: Callable[..., Runs]) -> None:
@@ -741,7 +748,7 @@ def test_scripts_choose_calibrate_and_aggregate(
             folder = tmp_path / "train" / name / str(seed)
             folder.mkdir(parents=True)
             said(own[seed]).assign(confidence=0.5).to_csv(folder / "val.csv", index=False)
-            save_checkpoint(folder / "model.safetensors", {}, {"temperature": 2.0})
+            save_model(folder / "model.safetensors", {}, {"temperature": 2.0})
             (folder / "history.csv").write_text("epoch,val_accuracy,chosen\n1,0.5,1\n")
     write_costs(tmp_path / "cost", dict.fromkeys(right, [3.0] * 6))
     params = study({"split.repeats": splits, "seeds": seeds})

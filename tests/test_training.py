@@ -1,4 +1,4 @@
-"""Training repeats to the bit, chooses on val, and sees images as evaluation does."""
+"""Training is reproducible, selects on val, and resamples images correctly."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from PIL import Image
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section
-from carbench.data.loading.augment import Crops, draw_crops, resample, whole
+from carbench.data.loading.augment import Crops, draw_crops, full_crops, resample
 from carbench.models.timm_names import known_names, refuse_unknown
 from carbench.params.train import BackboneParams, TrainParams
-from carbench.training.loop import Epoch, better
+from carbench.training.loop import Epoch, is_better
 from carbench.training.optim import learning_rates
 from conftest import ROOT, Project, run_script
 
@@ -33,9 +33,9 @@ def images(count: int, side: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, side, side, 3), generator=rng, dtype=torch.uint8)
 
 
-def test_a_whole_crop_at_its_own_size_is_the_image() -> None:
+def test_a_full_crop_at_the_original_size_is_the_image() -> None:
     pixels = images(3, 20)
-    same = resample(pixels, whole(3), 20)
+    same = resample(pixels, full_crops(3), 20)
     assert torch.allclose(same * 255, pixels.permute(0, 3, 1, 2).float(), atol=1e-3)
 
 
@@ -56,16 +56,16 @@ def test_resampling_agrees_with_pillow(side: int, size: int) -> None:
     assert np.abs(ours.numpy() - np.asarray(reference, np.float32))[inner, inner].max() < 1.01
 
 
-def test_mirroring_turns_left_and_right() -> None:
+def test_mirroring_swaps_left_and_right() -> None:
     pixels = images(1, 16)
-    mirrored = replace(whole(1), mirrored=torch.tensor([True]))
-    upright = resample(pixels, whole(1), 16)
+    mirrored = replace(full_crops(1), mirrored=torch.tensor([True]))
+    upright = resample(pixels, full_crops(1), 16)
     assert torch.allclose(resample(pixels, mirrored, 16), upright.flip(3), atol=1e-6)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0.05, 1), st.floats(1, 2), st.integers(0, 2**31))
-def test_crops_lie_inside_the_image(min_area: float, max_stretch: float, seed: int) -> None:
+def test_crops_are_inside_the_image(min_area: float, max_stretch: float, seed: int) -> None:
     changes = {"min_area": min_area, "max_stretch": max_stretch}
     params = PARAMS.augment.model_copy(update=changes)
     crops = draw_crops(64, params, torch.Generator().manual_seed(seed))
@@ -75,7 +75,7 @@ def test_crops_lie_inside_the_image(min_area: float, max_stretch: float, seed: i
         assert (start + length <= 1 + 1e-6).all()
 
 
-def test_the_rate_warms_up_and_falls_to_zero() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
     rates = [rate for epoch in range(PARAMS.epochs) for rate in learning_rates(epoch, 10, PARAMS)]
     peak = rates.index(max(rates))
     assert len(rates) == 10 * PARAMS.epochs
@@ -84,13 +84,13 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[-1] < 0.01 * PARAMS.lr < max(rates) <= PARAMS.lr
 
 
-def test_val_decides_which_epoch_is_better() -> None:
+def test_val_determines_the_better_epoch() -> None:
     def epoch(loss: float, accuracy: float) -> Epoch:
         return Epoch(1, 0.1, 0.0, loss, accuracy)
 
-    assert better(epoch(2.0, 0.8), epoch(1.0, 0.7), "val_accuracy")
-    assert not better(epoch(2.0, 0.8), epoch(1.0, 0.7), "val_loss")
-    assert better(epoch(1.0, 0.7), epoch(2.0, 0.7), "val_accuracy")
+    assert is_better(epoch(2.0, 0.8), epoch(1.0, 0.7), "val_accuracy")
+    assert not is_better(epoch(2.0, 0.8), epoch(1.0, 0.7), "val_loss")
+    assert is_better(epoch(1.0, 0.7), epoch(2.0, 0.7), "val_accuracy")
 
 
 @pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
 
 
 @pytest.mark.slow
-def test_the_kept_epoch_is_the_best_on_val(smoke: Project) -> None:
+def test_the_saved_epoch_is_the_best_on_val(smoke: Project) -> None:
     for run in smoke.root.glob("results/train/*/*"):
         history = pd.read_csv(run / "history.csv")
         chosen = history[history["chosen"] == 1]
@@ -133,7 +133,7 @@ def test_the_kept_epoch_is_the_best_on_val(smoke: Project) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_ones_own_starts_a_training(smoke: Project, tmp_path: Path) -> None:
+def test_training_starts_from_a_local_checkpoint(smoke: Project, tmp_path: Path) -> None:
     """A pinned file is taken, head made anew; another content is refused."""
     import timm
 
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_ones_own_starts_a_training(smoke: Project, tmp_path: Pa
     assert not (tmp_path / "other.safetensors").exists()
 
 
-def test_model_names_are_known_without_loading_timm() -> None:
+def test_model_names_are_read_without_importing_timm() -> None:
     known = known_names()
     assert len(known) > 500
     backbone = BackboneParams(model="resnet18.a1_in1k", weights="random", train={})
@@ -178,7 +178,7 @@ def test_model_names_are_known_without_loading_timm() -> None:
 
 
 @pytest.mark.slow
-def test_model_names_are_timms() -> None:
+def test_model_names_equal_those_of_timm() -> None:
     import timm
 
     assert set(timm.list_models()) == known_names()

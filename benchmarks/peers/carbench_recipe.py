@@ -12,9 +12,9 @@ from common import accuracy, parser, report, spent
 
 from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.data.pack.packing import write_array
-from carbench.models.backbones import create, normalization
-from carbench.models.devices import place, prepare
+from carbench.data.pack.writing import write_array
+from carbench.models.backbones import create_model, normalization
+from carbench.models.devices import move_to_device, set_up_device
 from carbench.params.pack import PackParams
 from carbench.params.presets import read_preset
 from carbench.params.train import TrainParams
@@ -41,7 +41,7 @@ def main() -> None:
         rows = [{"row": row, "image": path.as_posix()} for row, path in enumerate(files)]
         write_table(pack / "index.csv", ["row", "image"], rows)
         # Not before the pack, whose processes are forks: CUDA does not survive one.
-        device = prepare(params, "train")
+        device = set_up_device(params, "train")
         torch.manual_seed(args.seed)
 
         def part(name: str) -> LabelledImages:
@@ -50,8 +50,8 @@ def main() -> None:
             images = PackedImages(pack, [path.as_posix() for path in own], device)
             return LabelledImages(images, torch.tensor(labels, device=device))
 
-        model = place(
-            create(args.model, len(classes), params.image_size), device, params.channels_last
+        model = move_to_device(
+            create_model(args.model, len(classes), params.image_size), device, params.channels_last
         )
         normalize = Normalizer(*normalization(model), device, params.channels_last)
         trained = fit(model, part("train"), part("val"), normalize, params, args.seed)
@@ -59,7 +59,7 @@ def main() -> None:
         model.load_state_dict(trained.tensors)
         test = part("test")
         batches = torch.arange(len(test.images)).split(params.val_batch_size)
-        shown = map(normalize, test.images.upright(batches, args.size))
+        shown = map(normalize, test.images.whole_images(batches, args.size))
         labels = test.labels.split(params.val_batch_size)
         report(costs, accuracy(model, zip(shown, labels, strict=True), args.device))
 

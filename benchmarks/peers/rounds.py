@@ -23,8 +23,8 @@ Round = Callable[[dict[str, Any]], None]
 def carbench(argv: list[str]) -> tuple[Round, str]:
     """Return what takes carbench's steps, and the precision that it computes in."""
     from carbench.data.loading.batches import Normalizer, PackedImages
-    from carbench.models.backbones import create, normalization
-    from carbench.models.devices import place, prepare
+    from carbench.models.backbones import create_model, normalization
+    from carbench.models.devices import move_to_device, set_up_device
     from carbench.params.train import TrainParams
     from carbench.training.loop import LabelledImages, Trainer
 
@@ -35,11 +35,11 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
     parser.add_argument("--recipe", required=True, help="the section train, as JSON")
     args = parser.parse_args(argv)
     params = TrainParams.model_validate_json(args.recipe)
-    device = prepare(params, "train")
+    device = set_up_device(params, "train")
     names, labels = json.loads(args.images.read_text())
     torch.manual_seed(0)
-    model = place(
-        create(args.model, max(labels) + 1, params.image_size), device, params.channels_last
+    model = move_to_device(
+        create_model(args.model, max(labels) + 1, params.image_size), device, params.channels_last
     )
     mean, std = normalization(model)
     images = LabelledImages(

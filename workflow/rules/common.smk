@@ -18,7 +18,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.params import lookup, read_yaml
 from carbench.params.study import check
 from carbench.params.train import recipe_of
-from carbench.models.pinning import refuse_unpinned
+from carbench.models.pin_backbones import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
@@ -126,9 +126,9 @@ def recipe(key):
     return value
 
 
-# The number of jobs that may use GPUs at a time; each leases a slot on one (carbench.models.gpus).
+# Maximum number of GPU jobs at a time; each leases a slot on a GPU (carbench.models.gpu_lease).
 if workflow.is_main_process and "gpu" in workflow.global_resources:
-    os.environ.update(CARBENCH_GPU_PLACES=str(workflow.global_resources["gpu"].value))
+    os.environ.update(CARBENCH_GPU_JOBS=str(workflow.global_resources["gpu"].value))
 
 
 def gpus(section):

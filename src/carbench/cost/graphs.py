@@ -1,7 +1,7 @@
 """The ONNX graphs that stage export would serve, made before anything was trained.
 
 What is computed does not depend on what a model has learned, so that random weights do: operations
-and shapes are those of :func:`carbench.models.onnx_graph.write_onnx` for this study's classes and
+and shapes are those of :func:`carbench.models.onnx_export.write_onnx` for this study's classes and
 image sizes. Fresh weights would not do: a bias that is zero is left out of the graph, and layers
 with the same numbers share them.
 """
@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from carbench.models.backbones import ModelCard, create, normalization
-from carbench.models.devices import place
-from carbench.models.onnx_graph import EMBEDDED, Deployable, write_onnx
+from carbench.models.backbones import ModelCard, create_model, normalization
+from carbench.models.devices import move_to_device
+from carbench.models.model_errors import explained_errors
+from carbench.models.onnx_export import EMBEDDING_SIZE, ExportableModel, write_onnx
 from carbench.models.onnx_int8 import write_int8
-from carbench.models.refusing import refused
 
 # Like a fitted one it is not 1: a division by 1 would be left out of the graph.
 TEMPERATURE = 1.5
@@ -48,7 +48,7 @@ class Shape:
         return rng.integers(0, 256, (count, self.side, self.side, 3), np.uint8)
 
 
-def make_deployable(backbone: str, model: str, shape: Shape) -> Deployable:
+def make_deployable(backbone: str, model: str, shape: Shape) -> ExportableModel:
     """Return what would be exported of a backbone, with random weights: the same on every call.
 
     Raises:
@@ -56,15 +56,15 @@ def make_deployable(backbone: str, model: str, shape: Shape) -> Deployable:
     """
     torch.manual_seed(0)
     key = f"backbones.{backbone}.model"
-    with refused(model, shape.image_size, key, "made"):
-        made = create(model, len(shape.classes), shape.image_size, key)
-    made = place(made, torch.device("cpu")).eval().requires_grad_(False)
+    with explained_errors(model, shape.image_size, key, "made"):
+        made = create_model(model, len(shape.classes), shape.image_size, key)
+    made = move_to_device(made, torch.device("cpu")).eval().requires_grad_(False)
     _make_uneven(made)
     card = ModelCard(model, list(shape.classes), shape.image_size, *normalization(made))
-    with refused(model, shape.image_size, key, "exported"):
-        deployable = Deployable(made, card, shape.side, TEMPERATURE).eval()
+    with explained_errors(model, shape.image_size, key, "exported"):
+        deployable = ExportableModel(made, card, shape.side, TEMPERATURE).eval()
     features = len(deployable.centre)
-    deployable.axes = torch.rand(features, min(EMBEDDED, features))
+    deployable.axes = torch.rand(features, min(EMBEDDING_SIZE, features))
     return deployable
 
 
@@ -84,7 +84,7 @@ def write_graphs(backbone: str, model: str, shape: Shape, folder: Path, int8: bo
     """
     path = onnx_path(folder, backbone, int8=False)
     deployable = make_deployable(backbone, model, shape)
-    with refused(model, shape.image_size, f"backbones.{backbone}.model", "exported"):
+    with explained_errors(model, shape.image_size, f"backbones.{backbone}.model", "exported"):
         write_onnx(deployable, shape.side, list(shape.classes), path)
         if int8:
             some = shape.random_images(CALIBRATION)

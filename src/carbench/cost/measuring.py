@@ -13,8 +13,8 @@ from carbench.core.progress import progress
 from carbench.cost.graphs import Shape, make_deployable
 from carbench.cost.runtimes import Runs, onnx_runs, torch_runs
 from carbench.data.images.decoding import Fit
-from carbench.models.devices import prepare
-from carbench.models.timing import Turn, take_turns
+from carbench.models.devices import set_up_device
+from carbench.models.timing import TimedRun, time_interleaved
 from carbench.params.cost import CostParams
 
 log = logging.getLogger("carbench")
@@ -22,7 +22,7 @@ log = logging.getLogger("carbench")
 
 def time_all(
     models: dict[str, str], graphs: Path, shape: Shape, file: Path, fit: Fit, params: CostParams
-) -> list[Turn]:
+) -> list[TimedRun]:
     """Return the turns of all backbones in all runtimes; all of them are in memory at a time.
 
     torch computes with one thread only: those of its other threads would go on spinning for a while
@@ -39,7 +39,7 @@ def time_all(
     Raises:
         CarbenchError: there is no GPU, and ``cost.device`` asks for one.
     """
-    device = prepare(params, "cost")
+    device = set_up_device(params, "cost")
     torch.set_num_threads(1)
     threads = usable_threads(params.threads)
     images = sorted({1, params.batch_size})
@@ -52,7 +52,9 @@ def time_all(
         for place in places:
             deployable = make_deployable(backbone, model, shape).to(place)
             runs |= torch_runs(backbone, deployable, shape, images, place)
-    return take_turns(runs, params.rounds, params.seed, partial(progress, description="rounds"))
+    return time_interleaved(
+        runs, params.rounds, params.seed, partial(progress, description="rounds")
+    )
 
 
 def usable_threads(wanted: int) -> list[int]:

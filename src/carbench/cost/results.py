@@ -10,10 +10,10 @@ from typing import Any
 from carbench.core.tables import write_table
 from carbench.cost.files import MEASURED, ROUNDS, RUNTIMES
 from carbench.cost.medians import median_interval
-from carbench.models.timing import Configuration, Turn
+from carbench.models.timing import Configuration, TimedRun
 
 
-def write_measured(folder: Path, turns: list[Turn], confidence: float) -> list[dict[str, Any]]:
+def write_measured(folder: Path, turns: list[TimedRun], confidence: float) -> list[dict[str, Any]]:
     """Write every turn, and a row a configuration: return the latter.
 
     Args:
@@ -28,13 +28,13 @@ def write_measured(folder: Path, turns: list[Turn], confidence: float) -> list[d
     return measured
 
 
-def _rounds(turns: list[Turn]) -> Iterable[dict[str, Any]]:
+def _rounds(turns: list[TimedRun]) -> Iterable[dict[str, Any]]:
     for turn in turns:
         order = {"round": turn.round, "place": turn.place}
         yield order | _columns(turn.configuration) | {"ms": f"{turn.ms:.6g}"}
 
 
-def _measured(turns: list[Turn], confidence: float) -> Iterable[dict[str, Any]]:
+def _measured(turns: list[TimedRun], confidence: float) -> Iterable[dict[str, Any]]:
     """Medians of milliseconds, and of images a second, which are the milliseconds turned over."""
     own: dict[Configuration, list[float]] = {}
     for turn in turns:

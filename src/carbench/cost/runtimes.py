@@ -14,7 +14,7 @@ from carbench.cost.graphs import Shape, onnx_path
 from carbench.cost.serving import decode_and_predict
 from carbench.data.images.decoding import Fit
 from carbench.models.onnx_classifier import OnnxModel
-from carbench.models.onnx_graph import Deployable
+from carbench.models.onnx_export import ExportableModel
 from carbench.models.timing import Configuration, Runtime
 
 Pixels = NDArray[np.uint8]
@@ -57,7 +57,7 @@ def onnx_runs(
 
 
 def torch_runs(
-    backbone: str, model: Deployable, shape: Shape, images: list[int], device: torch.device
+    backbone: str, model: ExportableModel, shape: Shape, images: list[int], device: torch.device
 ) -> Runs:
     """Return the same computation in torch, eager: on the CPU, or on a GPU, there and back.
 
@@ -78,6 +78,6 @@ def torch_runs(
 
 
 @torch.inference_mode()
-def _predict(model: Deployable, pixels: Pixels, device: torch.device) -> object:
+def _predict(model: ExportableModel, pixels: Pixels, device: torch.device) -> object:
     probabilities, embedding = model(torch.from_numpy(pixels).to(device))
     return probabilities.cpu(), embedding.cpu()

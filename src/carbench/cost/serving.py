@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 
 import carbench
-from carbench.data.images.decoding import Fit, shrink
+from carbench.data.images.decoding import Fit, decode_resized
 from carbench.models.onnx_classifier import OnnxModel
 
 
@@ -25,7 +25,7 @@ def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> ob
         side: pixels.
         fit: how it is brought to that shape.
     """
-    image, _ = shrink(file, side, fit)
+    image, _ = decode_resized(file, side, fit)
     return model.predict(np.asarray(image)[None])
 
 

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from carbench.data.images.decoding import resize
-from carbench.data.loading.augment import Crops, resample, whole
+from carbench.data.loading.augment import Crops, full_crops, resample
 from carbench.data.loading.batches import PackedImages
 from carbench.params.evaluate import Corruption
 
@@ -42,10 +42,10 @@ class CorruptedImages:
     def __len__(self) -> int:
         return len(self._images)
 
-    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+    def whole_images(self, indices: Sequence[Tensor], size: int) -> Iterator[Tensor]:
         """Yield whole corrupted images, a batch at a time: (B, 3, size, size) in 0..1."""
-        for pixels in self._images.batches(wanted):
-            yield resample(self._corrupt(pixels), whole(len(pixels)), size)
+        for pixels in self._images.batches(indices):
+            yield resample(self._corrupt(pixels), full_crops(len(pixels)), size)
 
 
 def blur(pixels: Tensor) -> Tensor:

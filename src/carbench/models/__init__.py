@@ -1,6 +1,6 @@
-"""timm's models: made, started from pinned weights, saved and read, placed on a device."""
+"""timm models: creation, pinned weights, model files, devices and ONNX export."""
 
-from carbench.models.without_compiler import stand_in
+from carbench.models.compiler_stub import install_stubs
 
-# Before anything here imports timm.
-stand_in()
+# Before any import of timm.
+install_stubs()

@@ -1,4 +1,4 @@
-"""Puts torch on the device and the threads that a section of params.yaml asks for."""
+"""Sets up torch for the device and the threads of a section of params.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from carbench.core.errors import CarbenchError
-from carbench.models.gpus import lease
+from carbench.models.gpu_lease import lease_gpu
 from carbench.params.compute import ComputeSection
 
 log = logging.getLogger("carbench")
@@ -24,49 +24,49 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 
 
-def place(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
-    """Move a model to the device, by default channels last in memory.
+def move_to_device(model: nn.Module, device: torch.device, channels_last: bool = True) -> nn.Module:
+    """Move a model to a device, by default in the channels-last memory format.
 
     A training step of the four default backbones then takes 0.63 to 0.90 of the time on a CPU
     (medians of 30 steps, batch 32, 48 pixels, one thread, AMD EPYC, torch 2.15, 2026-11-23), and
-    GPUs have their fast convolutions in this layout.
+    GPUs have fast convolutions for this layout.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
 
 def uses_bfloat16(precision: str, model: nn.Module, device: torch.device) -> bool:
-    """Say whether a model is trained in bfloat16 (the weights stay in float32).
+    """Return whether a model is trained in bfloat16 (the weights stay in float32).
 
-    ``auto`` takes it where it is faster: on GPUs that have it; on processors that compute with it
-    (AVX-512 BF16, AMX) for models without convolutions channel by channel. A step then takes 0.75
-    of the time (test_resnet), with such convolutions 1.3 (test_convnext) to 2.2 times as long
+    ``auto`` uses it where it is faster: on GPUs that support it, and on CPUs that support it
+    (AVX-512 BF16, AMX) for models without depthwise or grouped convolutions. A step then takes 0.75
+    of the time (test_resnet), with such convolutions 1.3 (test_convnext) to 2.2 times the time
     (mobilenetv3_small_050; AMD EPYC, one thread, 48 pixels, 2026-11-25).
     """
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return computes_bfloat16() and not any(
+    return cpu_supports_bfloat16() and not any(
         isinstance(module, nn.Conv2d) and module.groups > 1 for module in model.modules()
     )
 
 
-def computes_bfloat16() -> bool:
-    """Say whether this processor has instructions for bfloat16; others imitate them slowly."""
+def cpu_supports_bfloat16() -> bool:
+    """Return whether this CPU has instructions for bfloat16; others emulate it slowly."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def prepare(params: ComputeSection, section: str) -> torch.device:
-    """Set torch's threads and its deterministic algorithms; return the device, a GPU leased.
+def set_up_device(params: ComputeSection, section: str) -> torch.device:
+    """Set the threads and deterministic algorithms of torch; return the device, leasing a GPU.
 
-    On a CPU the same seed, thread count and machine then give the same bits. A GPU may still
-    differ in the last bits from another model of GPU. ``torch.backends.cudnn.benchmark`` stays off:
-    it picks algorithms by their measured time, which may pick others, with other bits, next time.
+    The same seed, thread count and machine then give the same bits on a CPU. On GPUs, the last bits
+    may depend on the GPU model. ``torch.backends.cudnn.benchmark`` stays off, because it selects
+    algorithms by measured time: another run might select others, with different bits.
     """
-    # cuBLAS repeats itself only with this workspace; it must be set before the first use.
+    # cuBLAS is deterministic only with this workspace; it must be set before the first use.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # As torch.use_deterministic_algorithms(True), which loads the compiler to tell it too.
+    # Same as torch.use_deterministic_algorithms(True), but without importing the compiler.
     torch.set_deterministic_debug_mode("error")
     torch.set_num_threads(params.threads)
     if params.device != "cuda":
@@ -81,20 +81,17 @@ def prepare(params: ComputeSection, section: str) -> torch.device:
             fix=f"set {section}.device: cpu, or run where there is a GPU",
         )
     gpus = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
-    device = torch.device("cuda", lease(gpus, log.info))
+    device = torch.device("cuda", lease_gpu(gpus, log.info))
     torch.cuda.set_device(device)
-    # By default torch rounds what convolutions of float32 read to TF32's 10 bits. Here float32
-    # means float32: predictions agree with a CPU's, and ``precision: auto`` trains in bfloat16.
+    # By default torch rounds the inputs of float32 convolutions to TF32 (10 mantissa bits). Without
+    # it, predictions agree with those of a CPU; ``precision: auto`` trains in bfloat16 anyway.
     torch.backends.cudnn.allow_tf32 = False
     return device
 
 
 @contextmanager
 def tf32(device: torch.device) -> Iterator[None]:
-    """Let matrix products of float32 on a GPU round what they read to TF32's 10 bits meanwhile.
-
-    On a CPU nothing changes.
-    """
+    """Allow TF32 (10 mantissa bits) in float32 matrix products on a GPU; no effect on a CPU."""
     if device.type != "cuda":
         yield
         return
@@ -107,7 +104,7 @@ def tf32(device: torch.device) -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory so far: of tensors on a GPU, of the process on a CPU."""
+    """Return the peak memory so far: of tensors on a GPU, of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
@@ -115,10 +112,11 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep what is freed: a training needs the same again in its next step.
+    """Make the C library keep freed memory, which the next training step needs again.
 
-    By itself glibc gives large blocks back to the kernel, which then hands out every page anew: 9 %
-    of a step of test_resnet (33 ms; AMD EPYC, one thread, 2026-11-25), at the same peak memory.
+    By default, glibc returns large blocks to the kernel, and the page faults of the next allocation
+    take 9 % of a step of test_resnet (33 ms; AMD EPYC, one thread, 2026-11-25). The peak memory is
+    the same.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,9 +1,9 @@
-"""One dry pass of a backbone before any training: forward, backward and the exported graph.
+"""Dry run of a backbone before any training: forward and backward pass, and ONNX export.
 
-Whatever timm has can be named in params.yaml; not all of it takes every image size, classifies or
-can be captured as a graph. The pass runs what the later stages run (the training's mode and loss,
-:func:`carbench.models.onnx_graph.write_onnx`, ONNX Runtime), with random weights, two classes and
-two images, so that a backbone that would fail there is refused in stage weights.
+Any timm model can be named in params.yaml, but not all of them support every image size, classify,
+or can be exported. The dry run does the same as the later stages (training mode and loss,
+:func:`carbench.models.onnx_export.write_onnx`, ONNX Runtime) with random weights, two classes and
+two images, so that stage weights rejects a backbone that would fail later.
 """
 
 from __future__ import annotations
@@ -19,79 +19,79 @@ from torch.nn import functional
 
 from carbench.core.errors import CarbenchError
 from carbench.data.loading.batches import Normalizer
-from carbench.models.backbones import ModelCard, create, normalization
-from carbench.models.devices import place, prepare
+from carbench.models.backbones import ModelCard, create_model, normalization
+from carbench.models.devices import move_to_device, set_up_device
 from carbench.models.heads import train_mode
-from carbench.models.onnx_graph import Deployable, write_onnx
-from carbench.models.refusing import (
+from carbench.models.model_errors import (
     CLASSES,
     IMAGES,
-    UnfitError,
-    refuse_other_than_logits,
-    refused,
+    UnsupportedModelError,
+    check_logits,
+    explained_errors,
 )
+from carbench.models.onnx_export import ExportableModel, write_onnx
 from carbench.params.compute import ComputeSection
 
-# An ONNX file is one protocol buffer, which holds 2 GiB; the graph needs a little of it.
-LARGEST = 2**31 - 2**24
-# Of probabilities: rounding differs between torch and ONNX Runtime, a wrong graph by far more.
+# An ONNX file is one protocol buffer of at most 2 GiB, including the graph.
+MAX_ONNX_BYTES = 2**31 - 2**24
+# Of probabilities; larger than rounding differences between torch and ONNX Runtime.
 TOLERANCE = 0.01
 
 
 def dry_run(name: str, image_size: int, backbone: str) -> nn.Module:
-    """Make a timm model for two classes and let it pass once through what the stages do with it.
+    """Create a timm model for two classes and run the operations of all stages once.
 
     Args:
-        name: of the timm model.
-        image_size: pixels of both sides of the images, ``train.image_size``.
+        name: name of the timm model.
+        image_size: side length of the images, ``train.image_size``.
         backbone: its name under ``backbones:``.
 
     Returns:
         The model, on the CPU, with random weights.
 
     Raises:
-        CarbenchError: the model cannot be made, trained or exported at this size.
+        CarbenchError: the model cannot be created, trained or exported at this size.
     """
-    device = prepare(ComputeSection(device="cpu", threads=1, batch_size=IMAGES), "weights")
-    torch.manual_seed(0)  # the same verdict on every run
+    device = set_up_device(ComputeSection(device="cpu", threads=1, batch_size=IMAGES), "weights")
+    torch.manual_seed(0)  # the same result on every run
     key = f"backbones.{backbone}.model"
-    with refused(name, image_size, key, "made"):
+    with explained_errors(name, image_size, key, "created"):
         _refuse_large(name, image_size, key)
-        model = create(name, len(CLASSES), image_size, key)
-    with refused(name, image_size, key, "trained"):
-        _train(place(model, device), image_size)
-    with refused(name, image_size, key, "exported"):
-        _export(model.eval(), name, image_size)
+        model = create_model(name, len(CLASSES), image_size, key)
+    with explained_errors(name, image_size, key, "trained"):
+        _training_pass(move_to_device(model, device), image_size)
+    with explained_errors(name, image_size, key, "exported"):
+        _export_pass(model.eval(), name, image_size)
     return model
 
 
 def _refuse_large(name: str, image_size: int, key: str) -> None:
     with torch.device("meta"):
-        model = create(name, len(CLASSES), image_size, key)
+        model = create_model(name, len(CLASSES), image_size, key)
     tensors = [*model.parameters(), *model.buffers()]
     size = sum(each.numel() * each.element_size() for each in tensors)
-    if size > LARGEST:
+    if size > MAX_ONNX_BYTES:
         raise CarbenchError(
             "params.yaml",
             key=key,
             found=f"{name}, whose weights take {size / 1e9:.1f} GB",
-            expected=f"at most {LARGEST / 1e9:.1f} GB, which an ONNX file can hold",
+            expected=f"at most {MAX_ONNX_BYTES / 1e9:.1f} GB, which an ONNX file can hold",
             fix="name a smaller model",
         )
 
 
-def _train(model: nn.Module, image_size: int) -> None:
-    """Take the gradients of one batch, as :class:`carbench.training.loop.Trainer` does."""
+def _training_pass(model: nn.Module, image_size: int) -> None:
+    """Compute the gradients of one batch, as :class:`carbench.training.loop.Trainer` does."""
     train_mode(model, frozen=False)
     images = torch.rand(IMAGES, 3, image_size, image_size)
     logits = model(images.contiguous(memory_format=torch.channels_last))
-    refuse_other_than_logits(logits)
+    check_logits(logits)
     functional.cross_entropy(logits, torch.arange(IMAGES)).backward()
     model.zero_grad(set_to_none=True)
 
 
-def _export(model: nn.Module, name: str, image_size: int) -> None:
-    """Write the graph and hold what ONNX Runtime makes of it against the model itself."""
+def _export_pass(model: nn.Module, name: str, image_size: int) -> None:
+    """Export the model and compare the output of ONNX Runtime with that of torch."""
     mean, std = normalization(model)
     card = ModelCard(name, CLASSES, image_size, mean, std)
     pixels = torch.randint(0, 256, (IMAGES + 1, image_size, image_size, 3), dtype=torch.uint8)
@@ -100,10 +100,12 @@ def _export(model: nn.Module, name: str, image_size: int) -> None:
         logits = model(Normalizer(mean, std, torch.device("cpu"))(upright))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        write_onnx(Deployable(model, card, image_size, 1.0).eval(), image_size, CLASSES, path)
+        write_onnx(ExportableModel(model, card, image_size, 1.0).eval(), image_size, CLASSES, path)
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        (given, _) = session.run(None, {"images": pixels.numpy()})
-    difference = (torch.from_numpy(given) - logits.softmax(dim=1)).abs().max().item()
-    # Random weights may put out infinities, of which nothing can be compared.
+        (probabilities, _) = session.run(None, {"images": pixels.numpy()})
+    difference = (torch.from_numpy(probabilities) - logits.softmax(dim=1)).abs().max().item()
+    # Random weights may give infinities, which cannot be compared.
     if math.isfinite(difference) and difference > TOLERANCE:
-        raise UnfitError(f"the graph's probabilities are {difference:.2g} off")
+        raise UnsupportedModelError(
+            f"the probabilities of the ONNX model differ by {difference:.2g}"
+        )

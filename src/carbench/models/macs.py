@@ -1,4 +1,4 @@
-"""Exact costs of a model: they are counted, and the same on every machine."""
+"""Exact costs of a model, which do not depend on the machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.inference_mode()
 def count_macs(model: nn.Module, one: Tensor) -> int:
-    """Return the multiply-accumulates of a forward pass of one image (1, 3, H, W), any device.
+    """Return the multiply-accumulates of a forward pass of one image (1, 3, H, W).
 
-    The model's parameters should not require gradients: the counter hooks those of tokens, which
-    inference mode has none of.
+    The parameters of the model should not require gradients: the counter hooks the gradients of
+    tokens, which do not exist in inference mode.
     """
     with FlopCounterMode(display=False) as counter:
         model(one)

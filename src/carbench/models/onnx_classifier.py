@@ -1,4 +1,4 @@
-"""The exported model, ready to answer: ONNX Runtime and nothing else."""
+"""Inference with an exported model; needs only ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Numbers = NDArray[np.float32]
 
 
 class OnnxModel:
-    """A file of :mod:`carbench.models.onnx_graph` on the CPU.
+    """A model exported by :mod:`carbench.models.onnx_export`, on the CPU.
 
     Args:
         model: the ONNX file, or its content.
-        threads: that one prediction computes with.
+        threads: threads of one prediction.
     """
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Threads that wait in a loop would take the cores from those who decode.
+        # Spinning threads would take the cores from the image decoders.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
@@ -44,7 +44,7 @@ class OnnxModel:
     ) -> tuple[Numbers, Numbers]:
         """Return calibrated probabilities (N, K) and embeddings (N, E) of (N, S, S, 3) pixels.
 
-        Another thread ends it by setting ``terminate`` of the ``options``.
+        Another thread can cancel it by setting ``terminate`` of the ``options``.
         """
         probabilities, embedding = self._session.run(None, {"images": pixels}, options)
         return probabilities, embedding

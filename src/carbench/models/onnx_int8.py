@@ -1,4 +1,4 @@
-"""The model in 8 bits: smaller, often faster, and a little wrong; how wrong is measured."""
+"""Static quantization of an exported model to 8 bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from carbench.models.onnx_graph import UNQUANTIZED
+from carbench.models.onnx_export import UNQUANTIZED
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -24,15 +24,15 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def write_int8(source: Path, target: Path, batches: Iterable[NDArray[np.uint8]]) -> None:
-    """Write the 8-bit form of an ONNX model of :mod:`carbench.models.onnx_graph`.
+    """Quantize an ONNX model of :mod:`carbench.models.onnx_export`.
 
-    Weights and activations of convolutions and matrix products are 8-bit, weights with a scale for
-    each channel; what comes before the backbone and the embedding stay as they are.
+    Weights and activations of convolutions and matrix products get 8 bits, weights with a scale per
+    channel; the nodes before the backbone and the embedding stay in float32.
 
     Args:
         source: the model.
         target: the file to write.
-        batches: of training images, (B, S, S, 3), which tell the ranges of the numbers.
+        batches: batches of training images, (B, S, S, 3), to calibrate the ranges of activations.
     """
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         prepared = Path(folder) / "prepared.onnx"

@@ -1,4 +1,4 @@
-"""Predicts images without changing them: for choosing an epoch, and for judging."""
+"""Predicts whole images, to select an epoch and to evaluate."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from carbench.data.loading.batches import Normalizer
 
 
-class Images(Protocol):
-    """What can be predicted: packed images, as they are or changed."""
+class ImageBatches(Protocol):
+    """Images for prediction: packed images, original or corrupted."""
 
     def __len__(self) -> int: ...
 
-    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole images, a batch at a time: (B, 3, size, size) float32 in 0..1."""
+    def whole_images(self, indices: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+        """Yield whole images in batches, (B, 3, size, size) float32 in 0..1."""
 
 
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,
-    images: Images,
+    images: ImageBatches,
     normalize: Normalizer,
     image_size: int,
     batch_size: int,
@@ -32,17 +32,17 @@ def predict_logits(
     """Return the logits (N, classes) float32, on the CPU, of all images in their order.
 
     Args:
-        model: is put into evaluation mode.
-        images: (N) images.
-        normalize: what the model wants done to images.
-        image_size: pixels of a side that the model sees.
-        batch_size: images at a time.
+        model: a model; it is put into evaluation mode.
+        images: N images.
+        normalize: normalisation of the model.
+        image_size: side length of the model input in pixels.
+        batch_size: images per batch.
         bfloat16: compute in bfloat16 where autocast does; images and logits stay float32.
     """
     model.eval()
     batches = torch.split(torch.arange(len(images)), batch_size)
     logits = []
-    for batch in images.upright(batches, image_size):
+    for batch in images.whole_images(batches, image_size):
         with torch.autocast(batch.device.type, torch.bfloat16, bfloat16):
             logits.append(model(normalize(batch)).float())
     return torch.cat(logits).cpu()

@@ -1,4 +1,4 @@
-"""What a model says of images, as a table: a row an image, with all its probabilities."""
+"""Tables of predictions: one row per image, with the probabilities of all classes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from carbench.data.split.table import SplitRow
 
-# Significant ones: what a sure model leaves for the other classes is small, and decides how sure it
-# is at another temperature.
+# Significant digits: the small probabilities of a confident model determine its confidence at
+# another temperature.
 DIGITS = ".6g"
 
 
 def prediction_columns(classes: Sequence[str], further: Sequence[str] = ()) -> list[str]:
     """Return the columns of :func:`prediction_rows`, in their order in a file.
 
-    ``further`` are what a caller adds of the images themselves.
+    ``further`` are additional columns of the caller that describe the images.
     """
     image = ("image", "class", "group", *further)
     return [*image, "predicted", "confidence", *map(_column, classes)]
@@ -27,7 +27,7 @@ def prediction_columns(classes: Sequence[str], further: Sequence[str] = ()) -> l
 def prediction_rows(
     rows: Sequence[SplitRow], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row an image.
+    """Yield one row per image.
 
     Args:
         rows: the N images.

@@ -1,4 +1,4 @@
-"""Starting weights that somebody trained: a file of one's own, or a pinned one from the hub."""
+"""Fetches pretrained weights: a local file, or a pinned file from the hub."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
-from carbench.models.hub import fetch
+from carbench.models.hub import fetch_pinned
 from carbench.params.train import BackboneParams, WeightsFile, WeightsHub
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def fetch_start(
+def fetch_weights(
     params: BackboneParams, key: str, cache: Path | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return starting tensors and where they are from.
+    """Return pretrained tensors and a description of their origin.
 
-    For weights of the hub this holds ``mean`` and ``std``, what their inputs were normalised by.
+    For weights from the hub, the description has the ``mean`` and ``std`` of their normalisation.
 
     Args:
         params: the model and its weights.
-        key: where in params.yaml the weights are named, for errors.
-        cache: where to keep what is downloaded; None: in the hub client's own cache.
+        key: key of the weights in params.yaml, for error messages.
+        cache: folder for downloads; None: the hub client's own cache.
 
     Raises:
-        CarbenchError: the weights are missing, unreadable, of another model, or not the ones that
-            were pinned; the hub cannot be reached.
+        CarbenchError: the weights are missing, unreadable, of another model, or not the pinned
+            ones; or the hub cannot be reached.
     """
     if isinstance(params.weights, WeightsFile):
         return _from_file(params.weights, key)
     if isinstance(params.weights, WeightsHub):
         return _from_hub(params.weights, params.model, key, cache)
-    raise ValueError(f"{params.weights!r} names no content")
+    raise ValueError(f"{params.weights!r} is not pinned")
 
 
 def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -51,19 +51,19 @@ def _from_file(weights: WeightsFile, key: str) -> tuple[dict[str, Tensor], dict[
             key=f"{key}.sha256",
             found=f"content with sha256 {digest}",
             expected=weights.sha256,
-            fix="get the checkpoint that was pinned, or pin this one if you trust it",
+            fix="restore the pinned checkpoint, or pin this one if you trust it",
         )
-    return _tensors(path, key), {"start": "file", "sha256": digest}
+    return _read_state_dict(path, key), {"start": "file", "sha256": digest}
 
 
 def _from_hub(
     weights: WeightsHub, model: str, key: str, cache: Path | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    fetched = fetch(weights, key, cache)
+    fetched = fetch_pinned(weights, key, cache)
     try:
         config = json.loads(fetched.config.read_text(encoding="utf-8"))
         architecture = str(config["architecture"])
-        inputs = config.get("pretrained_cfg", config)  # older repositories have but one level
+        inputs = config.get("pretrained_cfg", config)  # older repositories have a single level
         mean, std = ([float(value) for value in inputs[name]] for name in ("mean", "std"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CarbenchError(
@@ -71,7 +71,7 @@ def _from_hub(
             key=key,
             found=f"no description of a timm model ({type(error).__name__}: {error})",
             expected="architecture, mean and std, as timm writes them",
-            fix="delete that file and run again, or name a repository that timm has written",
+            fix="delete the file and run again, or use a repository in timm's format",
         ) from None
     if architecture != model.partition(".")[0]:
         raise CarbenchError(
@@ -82,11 +82,11 @@ def _from_hub(
             fix="correct the backbone's `model:` or its `weights:`",
         )
     origin = {"start": "hub", **weights.model_dump(), "mean": mean, "std": std}
-    return _tensors(fetched.weights, key), origin
+    return _read_state_dict(fetched.weights, key), origin
 
 
-def _tensors(path: Path, key: str) -> dict[str, Tensor]:
-    # Loaded after the weights were found to be the pinned ones: torch and timm take seconds.
+def _read_state_dict(path: Path, key: str) -> dict[str, Tensor]:
+    # Imported after the checksum is verified, because torch and timm take seconds.
     from timm.models import load_state_dict
 
     try:

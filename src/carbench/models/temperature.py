@@ -1,7 +1,7 @@
-"""How far a model's probabilities must be tempered to be believed.
+"""Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
 
-One number, the temperature, divides the logits; it changes no prediction, only how sure it is
-(Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+The logits are divided by one number, the temperature, which changes the confidence but not the
+predicted class.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Few images, all predicted right, would ask for a temperature of zero.
-LOWEST, HIGHEST = 0.05, 20.0
-HALVINGS = 40
-# A probability of zero is one that was too small to be written.
-LEAST = np.finfo(np.float64).tiny
+# Bounds; the optimum for a few images that are all correct would be zero.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+BISECTIONS = 40
+# Replaces probabilities that were rounded to zero.
+MIN_PROBABILITY = np.finfo(np.float64).tiny
 
 
 def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
-    """Return the temperature, between 0.05 and 20, at which the labels are likeliest.
+    """Return the maximum-likelihood temperature, between 0.05 and 20.
 
-    The mean of -log p(label) is convex in the inverse temperature: where its slope is zero is found
-    by halving. (scipy's minimiser finds the same, and takes half a second of every training to
-    load.)
+    The mean of -log p(label) is convex in the inverse temperature; the zero of its derivative is
+    found by bisection. (scipy gives the same result, but importing it takes half a second per
+    training run.)
 
     Args:
-        logits: (N, K) of images that were not trained on.
+        logits: (N, K) logits of images that were not trained on.
         labels: (N,) true class indices.
     """
     exact = logits.astype(np.float64)
     true = exact[np.arange(len(labels)), labels]
-    low, high = np.log(LOWEST), np.log(HIGHEST)
-    for _ in range(HALVINGS):
+    low, high = np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)
+    for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        tempered = exact / np.exp(middle)
-        shares = np.exp(tempered - tempered.max(axis=1, keepdims=True))
-        expected = (shares * exact).sum(axis=1) / shares.sum(axis=1)
-        # The models are too sure at this temperature: they expect larger logits than are true.
+        scaled = exact / np.exp(middle)
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        expected = (weights * exact).sum(axis=1) / weights.sum(axis=1)
+        # Overconfident at this temperature: the expected logit is larger than that of the label.
         if (expected - true).mean() > 0:
             low = middle
         else:
@@ -45,11 +45,13 @@ def fit_temperature(logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def temper(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Return (N, K) probabilities at another temperature: ``p ** (1 / T)``, made to sum to one.
+def apply_temperature(
+    probabilities: NDArray[np.float64], temperature: float
+) -> NDArray[np.float64]:
+    """Return (N, K) probabilities at another temperature: ``p ** (1 / T)``, normalised.
 
-    The same as dividing the logits (Guo et al., ICML 2017), of which they are the softmax.
+    This is equivalent to dividing the logits by the temperature.
     """
-    powers = probabilities.clip(min=LEAST) ** (1 / temperature)
-    tempered: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return tempered
+    powers = probabilities.clip(min=MIN_PROBABILITY) ** (1 / temperature)
+    scaled: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return scaled

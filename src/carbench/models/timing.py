@@ -1,9 +1,9 @@
-"""Times many configurations side by side, so that what disturbs the machine disturbs all of them.
+"""Times several configurations interleaved, so that disturbances affect all of them alike.
 
-Latencies that were measured one after the other do not compare: a neighbour's load, the clock rate
-and the memory of a machine drift within seconds. Here all take turns in rounds, in a random order
-that is drawn anew for each round, and the round stays in the result, so that two configurations can
-be compared within it (a randomised complete block design: Fisher, The Design of Experiments, 1935).
+Latencies that are measured one after the other are not comparable, because the load, clock rate and
+memory of a machine drift within seconds. Here each round runs all configurations in a new random
+order, and results keep their round, so that configurations can be compared within rounds (a
+randomised complete block design: Fisher, The Design of Experiments, 1935).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from numpy.random import default_rng
 
 Runtime = Literal["onnx", "onnx-int8", "torch", "torch-cuda"]
 
-# Timed calls of a turn with one image. A turn with many is long enough for one call.
-CALLS = 5
+# Timed calls per run with one image. With more images, a single call is long enough.
+CALLS_PER_RUN = 5
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is timed.
+    """A configuration to be timed.
 
     Attributes:
-        backbone: its name in the study.
-        runtime: of :data:`carbench.cost.files.RUNTIMES`.
-        threads: that one call computes with, on the CPU.
-        images: at a time.
+        backbone: name of the backbone in the study.
+        runtime: one of :data:`carbench.cost.files.RUNTIMES`.
+        threads: CPU threads of one call.
+        images: images per call.
         decoding: whether an image file is decoded and resized first.
     """
 
@@ -43,10 +43,10 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """The time of a configuration in a round: milliseconds of a call, the median of its calls.
+class TimedRun:
+    """The time of a configuration in a round: the median of its calls in milliseconds.
 
-    ``place`` is when in the round it had its turn.
+    ``place`` is its position in the order of the round.
     """
 
     round: int
@@ -55,47 +55,49 @@ class Turn:
     ms: float
 
 
-def take_turns(
-    runs: dict[Configuration, Callable[[], object]],
+def time_interleaved(
+    functions: dict[Configuration, Callable[[], object]],
     rounds: int,
     seed: int,
-    count: Callable[[range], Iterable[int]] = lambda rounds: rounds,
-) -> list[Turn]:
-    """Return ``rounds`` turns of each configuration, in the order in which they were taken.
+    progress: Callable[[range], Iterable[int]] = lambda rounds: rounds,
+) -> list[TimedRun]:
+    """Return ``rounds`` timed runs of each configuration, in the order of execution.
 
-    A turn opens with a call that is not timed: caches hold what the last one left in them.
+    Each run starts with an untimed call, because caches contain the data of the previous run.
 
     Args:
-        runs: what to call for each configuration; it returns when its result is in memory.
-        rounds: in which all take a turn.
-        seed: of their order.
-        count: told of the rounds, yields them: for a progress bar.
+        functions: the function to time per configuration; it returns when its result is ready.
+        rounds: number of rounds.
+        seed: seed of the order.
+        progress: wraps the iteration over rounds, for a progress bar.
     """
-    configurations = list(runs)
+    configurations = list(functions)
     rng = default_rng(seed)
-    turns = []
-    for run in runs.values():  # the first call of all allocates and chooses kernels
-        run()
+    timed_runs = []
+    for function in functions.values():  # the first call allocates memory and selects kernels
+        function()
     gc.collect()
     gc.disable()
     try:
-        for number in count(range(rounds)):
+        for number in progress(range(rounds)):
             for place, index in enumerate(rng.permutation(len(configurations))):
                 configuration = configurations[index]
-                ms = 1000 * _turn(runs[configuration], CALLS if configuration.images == 1 else 1)
-                turns.append(Turn(number, place, configuration, ms))
+                ms = 1000 * _median_seconds(
+                    functions[configuration], CALLS_PER_RUN if configuration.images == 1 else 1
+                )
+                timed_runs.append(TimedRun(number, place, configuration, ms))
     finally:
         gc.enable()
-    return turns
+    return timed_runs
 
 
-def _turn(run: Callable[[], object], calls: int) -> float:
-    """Return the median seconds of a call."""
-    return statistics.median(times(run, calls, warm_up=1))
+def _median_seconds(run: Callable[[], object], calls: int) -> float:
+    """Return the median time of a call in seconds."""
+    return statistics.median(time_calls(run, calls, warm_up=1))
 
 
-def times(run: Callable[[], object], repeats: int, warm_up: int) -> list[float]:
-    """Return the seconds of each of ``repeats`` calls, after ``warm_up`` others."""
+def time_calls(run: Callable[[], object], repeats: int, warm_up: int) -> list[float]:
+    """Return the time of each of ``repeats`` calls in seconds, after ``warm_up`` untimed calls."""
     seconds = []
     for repeat in range(warm_up + repeats):
         started = time.perf_counter()

@@ -1,7 +1,6 @@
-"""The names of timm's models, without loading timm, which takes seconds.
+"""Names of timm models, read without importing timm, which takes seconds.
 
-A guard for the start of a study: it may refuse a misspelt name early; what makes models asks
-timm itself.
+Used to reject misspelt names at the start of a study; the code that creates models uses timm.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from pathlib import Path
 from carbench.core.errors import CarbenchError
 from carbench.params.train import BackboneParams
 
-# What registers a model in timm's source.
+# The registration of a model in timm's source.
 REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.M)
 
 
 def known_names() -> set[str]:
-    """Return the names that timm's source registers; empty if it cannot be read that way."""
+    """Return the model names registered in timm's source; empty if they cannot be read."""
     spec = find_spec("timm")
     folders = (spec.submodule_search_locations if spec else None) or []
     return {
@@ -35,18 +34,18 @@ def refuse_unknown(backbones: Mapping[str, BackboneParams], path: Path) -> None:
     """Raise :class:`CarbenchError` for the first backbone whose model timm does not register."""
     known = known_names()
     for name, backbone in backbones.items():
-        model = backbone.model.partition(".")[0]  # after the dot: timm's tag of the weights
+        model = backbone.model.partition(".")[0]  # without timm's tag of the weights
         if known and model not in known:
             raise unknown_model(backbone.model, sorted(known), path, f"backbones.{name}.model")
 
 
 def unknown_model(model: str, known: list[str], path: Path, key: str) -> CarbenchError:
-    """Return the error for a model that timm does not know."""
+    """Return the error for an unknown model name."""
     close = get_close_matches(model, known, n=3)
     return CarbenchError(
         path,
         key=key,
         found=f"{model!r}",
-        expected="a model that timm knows",
+        expected="the name of a timm model",
         fix=f"write {' or '.join(close)}" if close else "see timm.list_models()",
     )

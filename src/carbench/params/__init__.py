@@ -1,1 +1,1 @@
-"""params.yaml, typed: one module a section, so that a stage depends on its own section's code."""
+"""Typed sections of params.yaml, one module each, so that stages depend only on their own."""

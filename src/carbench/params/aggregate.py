@@ -1,4 +1,4 @@
-"""`aggregate:` - how sure the answer is (stage aggregate)."""
+"""`aggregate:` - confidence level of the results (stage aggregate)."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from carbench.params.intervals import IntervalSection
 
 
 class AggregateParams(IntervalSection):
-    """How sure the intervals of the answer are."""
+    """Confidence level of the reported intervals."""

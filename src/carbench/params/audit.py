@@ -1,4 +1,4 @@
-"""`audit:` - what counts as the same image (stage audit)."""
+"""`audit:` - which images count as duplicates (stage audit)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Agreement = Annotated[float, Field(ge=0, le=1)]
 
 
 class AuditParams(Section):
-    """Images with similar outlines are near duplicates if their edges agree, too."""
+    """Candidates with similar HOG descriptors are near duplicates if their edges agree."""
 
     neighbours: Annotated[int, Field(ge=1, le=100)]
     min_agreement: Agreement

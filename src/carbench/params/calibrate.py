@@ -1,4 +1,4 @@
-"""`calibrate:` - when a model is sure enough, decided on val (stage calibrate)."""
+"""`calibrate:` - confidence thresholds and prediction sets, from val (stage calibrate)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class CalibrateParams(Section):
-    """The wanted error of what is answered, and the wanted coverage of sets; 0 is none."""
+    """Maximum error of accepted predictions, and coverage of prediction sets; 0 disables each."""
 
     max_error: Annotated[float, Field(ge=0, lt=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]

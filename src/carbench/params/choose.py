@@ -1,4 +1,4 @@
-"""`choose:` - which backbone is deployed, decided on val (stage choose)."""
+"""`choose:` - selection of the deployed backbone on val (stage choose)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DeploymentMix = Literal["tested", "equal"] | dict[str, Share]
 
 
 class ChooseParams(IntervalSection):
-    """The rule for backbones that val hardly tells apart."""
+    """The rule for backbones that do not differ significantly on val."""
 
     deployment_mix: DeploymentMix
     ties: Literal["cheapest", "best"]

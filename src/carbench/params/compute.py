@@ -1,4 +1,4 @@
-"""Where a stage computes: shared by the sections of the stages that use torch."""
+"""Device, threads and batch size: shared by the sections of stages that use torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class ComputeSection(Section):
-    """A section of a stage that runs models."""
+    """Base of the sections of stages that run models."""
 
     device: Literal["cpu", "cuda"]
     threads: Annotated[int, Field(ge=1)]

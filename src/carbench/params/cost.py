@@ -10,7 +10,7 @@ from carbench.params.compute import ComputeSection
 
 
 class CostParams(ComputeSection):
-    """Rounds and runtimes; ``threads`` are measured beside one, ``batch_size`` beside one image."""
+    """Rounds and runtimes, for 1 and ``threads`` threads, 1 and ``batch_size`` images."""
 
     rounds: Annotated[int, Field(ge=3)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -19,7 +19,7 @@ class CostParams(ComputeSection):
 
     @model_validator(mode="after")
     def _rounds_suffice(self) -> CostParams:
-        """Hold the rounds to what the interval of a median needs: all of them above or below it."""
+        """Require enough rounds for a distribution-free confidence interval of the median."""
         if 2 * 0.5**self.rounds > 1 - self.confidence:
             raise ValueError(
                 f"{self.rounds} rounds give no interval of {100 * self.confidence:g} %: use more "

@@ -1,4 +1,4 @@
-"""`data:` - where the images come from (stage fetch)."""
+"""`data:` - the source of the images (stage fetch)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING_LOCAL = "presets/none"
 
 
 class SampleParams(Section):
-    """The drawn sample: how many images of each class, and from which seed."""
+    """The embedded sample: number of images per class, and seed."""
 
     images_per_class: Annotated[int, Field(ge=12, le=100_000)]
     seed: Annotated[int, Field(ge=0)]
@@ -27,7 +27,7 @@ class KaggleParams(Section):
 
 
 class DataParams(Section):
-    """What fetch gets, which classes it keeps, and how much damage it accepts."""
+    """Source, selected classes, and limits on bad images and archive size."""
 
     source: Literal["sample", "archive", "folder", "kaggle"]
     path: Annotated[str, Field(min_length=1)]

@@ -1,4 +1,4 @@
-"""`evaluate:` - how the test images are predicted (stage evaluate)."""
+"""`evaluate:` - prediction of the test images (stage evaluate)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _each_once(names: list[str]) -> list[str]:
 
 
 class EvaluateParams(ComputeSection):
-    """Prediction, the calibration error's bins, and what else is looked at."""
+    """Prediction, bins of the calibration error, corruptions, slices and explanations."""
 
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     corruptions: Annotated[list[Corruption], AfterValidator(_each_once)]

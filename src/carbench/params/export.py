@@ -1,4 +1,4 @@
-"""`export:` - which model is deployed, and in which forms (stage export)."""
+"""`export:` - the exported model and its formats (stage export)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import Field
 
 from carbench.core.params import Section
 
-# The backbone that stage choose has chosen, and the best of its seeds.
+# The backbone selected by stage choose, and the best of its seeds.
 CHOSEN, BEST = "chosen", "best"
 
 
 class ExportParams(Section):
-    """The training that is exported, and what its ONNX form must keep."""
+    """The exported training run, and the tolerance of its ONNX form."""
 
     backbone: str
     seed: Literal["best"] | Annotated[int, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""What stages that conclude something from images share: how sure they have to be."""
+"""The confidence level: shared by the sections of stages with statistical conclusions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from carbench.core.params import Section
 
 
 class IntervalSection(Section):
-    """The confidence of intervals, and of what is concluded from them."""
+    """Base of sections with the confidence level of intervals and tests."""
 
     confidence: Annotated[float, Field(gt=0.5, le=0.9999)]

@@ -1,4 +1,4 @@
-"""`learning_curve:` - would more images help? (stages draw, subset and learning_curve)."""
+"""`learning_curve:` - accuracy by training set size (stages draw, subset, learning_curve)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.params.intervals import IntervalSection
 
 
 class LearningCurveParams(IntervalSection):
-    """Which fractions of the train part are trained on, and how far the curve is continued."""
+    """Fractions of the training set, and the extent of the extrapolation."""
 
     fractions: list[Annotated[float, Field(ge=0.01, lt=1)]]
     seeds: list[Annotated[int, Field(ge=0)]]

@@ -1,4 +1,4 @@
-"""`pack:` - the one size at which every image is kept (stage pack)."""
+"""`pack:` - the size to which all images are resized (stage pack)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class PackParams(Section):
-    """Size and shape of the packed array."""
+    """Size of the packed images, and how they are fitted to a square."""
 
     size: Annotated[int, Field(ge=16, le=1024)]
     fit: Literal["squash", "crop", "pad"]

@@ -1,4 +1,4 @@
-"""`plot:` - how the figures look: a style for all, and a section for each (stage plot)."""
+"""`plot:` - a common style and one section per figure (stage plot)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class StyleParams(Section):
-    """What all figures share; the palettes are seaborn's, as matplotlib brings them."""
+    """Style of all figures; the palettes are those of seaborn."""
 
     palette: Literal["colorblind", "deep", "muted", "bright", "dark", "pastel"]
     font_size: Annotated[float, Field(ge=5, le=30)]
@@ -22,14 +22,14 @@ class StyleParams(Section):
         widest = self.width * 72 / 36
         if self.font_size > widest:
             raise ValueError(
-                f"letters of {self.font_size:g} points crowd a figure {self.width:g} inches wide:"
-                f" use at most {widest:g} points, or a greater width"
+                f"a font size of {self.font_size:g} points is too large for a figure of width "
+                f"{self.width:g} inches: use at most {widest:g} points, or a larger width"
             )
         return self
 
 
 class AccuracyParams(Section):
-    """Accuracy with its interval, a row a backbone."""
+    """Accuracy with its interval, one row per backbone."""
 
     show_seeds: bool
 
@@ -48,13 +48,13 @@ class DifferencesParams(Section):
 
 
 class ConfusionParams(Section):
-    """Confusion matrices, one a backbone."""
+    """Confusion matrices, one per backbone."""
 
     normalize: bool
 
 
 class RecallParams(Section):
-    """Recall of each class, a panel a backbone."""
+    """Recall of each class, one panel per backbone."""
 
     order: Literal["weakest", "name"]
 
@@ -66,13 +66,13 @@ class CurvesParams(Section):
 
 
 class ReliabilityParams(Section):
-    """Stated confidence against true accuracy, a panel a backbone."""
+    """Reliability diagram: confidence against accuracy, one panel per backbone."""
 
     show: Literal["both", "before", "after"]
 
 
 class RiskCoverageParams(Section):
-    """Error among the answered images against their share."""
+    """Risk-coverage curve: error of accepted predictions against their fraction."""
 
     others: bool
 
@@ -84,7 +84,7 @@ class LeakParams(Section):
 
 
 class RobustnessParams(Section):
-    """Accuracy on corrupted images, a panel a backbone."""
+    """Accuracy on corrupted images, one panel per backbone."""
 
     show: Literal["accuracy", "drop"]
 
@@ -103,13 +103,13 @@ class ScreeningParams(Section):
 
 
 class MistakesParams(Section):
-    """The most confident mistakes, and where the model looked."""
+    """The most confident errors, with saliency maps."""
 
     count: Annotated[int, Field(ge=1, le=60)]
 
 
 class LearningCurveFigureParams(Section):
-    """Accuracy against the number of training images, and where it leads."""
+    """Accuracy against the number of training images, with extrapolation."""
 
     log_scale: bool
 

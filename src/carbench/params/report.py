@@ -1,4 +1,4 @@
-"""`report:` - what the page shows (stage report)."""
+"""`report:` - contents of the report (stage report)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class ReportParams(Section):
-    """Title, how many images of each kind, and what an hour of one core costs (0: not known)."""
+    """Title, numbers of example images, and the price of one core hour (0: unknown)."""
 
     title: Annotated[str, Field(min_length=1)]
     duplicate_pairs: Annotated[int, Field(ge=0, le=100)]

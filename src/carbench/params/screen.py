@@ -1,4 +1,4 @@
-"""`screen:` - which of many timm models are worth training (stage screen)."""
+"""`screen:` - linear probes of many timm models (stage screen)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from carbench.core.params import Section
 from carbench.params.compute import ComputeSection
 
 NotNegative = Annotated[float, Field(ge=0)]
-# The status of a candidate that took part; another status says why one did not.
+# The status of a screened candidate; any other status is the reason why it was not.
 SCREENED = "screened"
 Patterns = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)]
 
 
 class LimitParams(Section):
-    """What a candidate may be and cost; 0 or an empty list is no limit."""
+    """Limits on cost and licence of candidates; 0 or an empty list is no limit."""
 
     random_starts: bool
     parameters: NotNegative
@@ -27,7 +27,7 @@ class LimitParams(Section):
 
 
 class FeatureParams(ComputeSection):
-    """How features are computed: once for each candidate, from training images."""
+    """Feature extraction, once per candidate, from training images."""
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
     images: Annotated[int, Field(ge=0)]
@@ -38,7 +38,7 @@ class FeatureParams(ComputeSection):
 
 
 class ProbeParams(Section):
-    """How a candidate's features are judged."""
+    """Evaluation of the features by probes."""
 
     folds: Annotated[int, Field(ge=2, le=20)]
     neighbours: Annotated[int, Field(ge=1)]
@@ -46,7 +46,7 @@ class ProbeParams(Section):
 
 
 class ScreenParams(Section):
-    """The whole section. ``candidates`` has a job for each of its pools of name patterns."""
+    """The whole section. Each pool of name patterns in ``candidates`` is one job."""
 
     candidates: Annotated[dict[str, Patterns], Field(min_length=1)]
     weights: Annotated[str, Field(min_length=1)]
@@ -64,6 +64,6 @@ class ScreenParams(Section):
         return candidates
 
     @property
-    def screens(self) -> bool:
-        """Whether there are any candidates."""
+    def has_candidates(self) -> bool:
+        """Whether any candidates are listed."""
         return any(self.candidates.values())

@@ -1,4 +1,4 @@
-"""`shortlist:` - which screened candidates are worth training (stage shortlist)."""
+"""`shortlist:` - selection of screened candidates for training (stage shortlist)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.params.intervals import IntervalSection
 
 
 class ShortlistParams(IntervalSection):
-    """The rule by which `carbench shortlist` fills ``backbones``."""
+    """The rule that selects the backbones that `carbench shortlist` writes."""
 
     size: Annotated[int, Field(ge=1)]
     margin: Annotated[float, Field(ge=0, le=1)]

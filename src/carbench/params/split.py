@@ -1,4 +1,4 @@
-"""`split:` - which images train, choose and judge (stage split)."""
+"""`split:` - assignment of images to train, val and test (stage split)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SplitParams(Section):
-    """How duplicate groups are dealt to train, val and test."""
+    """Assignment of duplicate groups to train, val and test."""
 
     method: Literal["grouped", "published", "kfold"]
     val: OpenFraction
@@ -25,19 +25,19 @@ class SplitParams(Section):
     @model_validator(mode="after")
     def _leaves_some_for_training(self) -> SplitParams:
         if self.val + self.test >= 1:
-            raise ValueError("val + test must leave a part for train (below 1)")
+            raise ValueError("val + test must be below 1, to leave images for train")
         if self.method == "kfold" and self.repeats > 1:
-            raise ValueError("repeats deal published and grouped splits anew; kfold needs 1")
+            raise ValueError("repeats are for published and grouped splits; kfold needs 1")
         return self
 
     @property
-    def rotates(self) -> bool:
-        """Whether an image that tests one training may teach or choose another."""
+    def reuses_test_images(self) -> bool:
+        """Whether a test image of one run may be a training or val image of another."""
         return self.method == "kfold" or (self.method == "grouped" and self.repeats > 1)
 
     @property
-    def rotation(self) -> str:
-        """The key that makes it so, and its value."""
+    def reuse_setting(self) -> str:
+        """The setting that causes this, as key and value."""
         if self.method == "kfold":
             return "split.method: kfold"
         return f"split.method: grouped and split.repeats: {self.repeats}"

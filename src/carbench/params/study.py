@@ -1,7 +1,7 @@
-"""The whole of params.yaml: checked before any work starts, so that a late mistake costs nothing.
+"""Validates the whole params.yaml before any work starts.
 
-A stage reads its own section only. This module is a guard: it may refuse a study but can never
-change a result, and is therefore not part of the code that a stage depends on.
+A stage reads only its own section. This module may reject a study but cannot change a result, and
+is therefore not part of the code that a stage depends on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from carbench.params.split import SplitParams
 from carbench.params.train import BackboneParams, TrainParams, recipe_of
 from carbench.params.tune import TuneParams
 
-# The name of a backbone or a pool becomes a folder, a stage name and a parameter path.
+# Names of backbones and pools are used as folder, stage and parameter names.
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -63,17 +63,17 @@ class Study(Section):
 
 
 def check(path: Path) -> Study:
-    """Read and check a whole parameter file; :class:`CarbenchError` names every mistake."""
+    """Read and validate a parameter file; :class:`CarbenchError` lists all errors."""
     return check_text(read_text(path), path)
 
 
 def check_text(text: str, path: Path) -> Study:
-    """Check the text of a parameter file, whether it is written yet or not; see :func:`check`."""
+    """Validate the text of a parameter file, written or not; see :func:`check`."""
     content = parse_yaml(text, path)
     reject_extreme_values(path, content)
     _refuse_preset(path, content)
     study = parse(content, Study, "", path)
-    _refuse_dialects(path, text, content)
+    _refuse_yaml_dialects(path, text, content)
     if len(set(study.seeds)) < len(study.seeds):
         raise CarbenchError(
             path,
@@ -103,7 +103,7 @@ def check_text(text: str, path: Path) -> Study:
                 fix=f"raise pack.size or lower {key}",
             )
     _check_paths(path, study)
-    _check_turns(path, study)
+    _check_seeds(path, study)
     _check_finetune(path, content["train"])
     for name, backbone in study.backbones.items():
         _check_backbone(path, content["train"], name, backbone)
@@ -128,7 +128,7 @@ def _refuse_preset(path: Path, content: dict[str, Any]) -> None:
 
 
 def _check_paths(path: Path, study: Study) -> None:
-    """Refuse braces in paths, which both engines take for names to fill in."""
+    """Reject braces in paths, which both engines use for wildcards."""
     for key, place, fix in (
         (None, str(path.resolve()), "move the clone to a path without them"),
         ("data.path", study.data.path, "rename it"),
@@ -145,8 +145,8 @@ def _check_paths(path: Path, study: Study) -> None:
             )
 
 
-def _check_turns(path: Path, study: Study) -> None:
-    """Folds, and splits that are dealt anew, must have equally many seeds: they weigh equally."""
+def _check_seeds(path: Path, study: Study) -> None:
+    """Require the same number of seeds for each fold or repeated split: they have equal weight."""
     split = study.split
     turns, what = (split.folds, "fold") if split.method == "kfold" else (split.repeats, "split")
     times = [sum(seed % turns == turn for seed in study.seeds) for turn in range(turns)]
@@ -160,8 +160,8 @@ def _check_turns(path: Path, study: Study) -> None:
         )
 
 
-def _refuse_dialects(path: Path, text: str, content: dict[str, Any]) -> None:
-    """Refuse what Snakemake (YAML 1.1) and DVC (YAML 1.2) would read as different values."""
+def _refuse_yaml_dialects(path: Path, text: str, content: dict[str, Any]) -> None:
+    """Reject values that Snakemake (YAML 1.1) and DVC (YAML 1.2) parse differently."""
     older = dict(_leaves(yaml.safe_load(text)))
     for key, value in _leaves(content):
         if key not in older or older[key] != value:
@@ -170,7 +170,7 @@ def _refuse_dialects(path: Path, text: str, content: dict[str, Any]) -> None:
                 key=key,
                 found=f"a spelling that DVC reads as {value!r} and Snakemake as {older.get(key)!r}",
                 expected="one value for both",
-                fix="write numbers as 1.0e-3 or 10, truth as true or false, and quote texts",
+                fix="write numbers as 1.0e-3 or 10, booleans as true or false, and quote strings",
             )
 
 
@@ -194,41 +194,41 @@ def _check_backbone(
             expected="letters, digits, - and _ (it names folders and stages)",
             fix="choose a short name and give timm's name as `model:`",
         )
-    _refuse_another_size(path, f"{key}.train", backbone.train)
+    _refuse_image_size(path, f"{key}.train", backbone.train)
     merged_recipe = recipe_of(recipe, backbone.train, backbone.weights != "random")
     merged = parse(merged_recipe, TrainParams, f"{key}.train", path)
     if backbone.weights == "random":
-        _refuse_a_resting_body(path, f"{key}.train", merged)
+        _refuse_frozen_random_body(path, f"{key}.train", merged)
 
 
 def _check_finetune(path: Path, recipe: dict[str, Any]) -> None:
-    """Refuse mistakes in `train.finetune`, also where no backbone has trained weights."""
+    """Reject errors in `train.finetune`, even if no backbone has pretrained weights."""
     finetune = recipe["finetune"]
-    _refuse_another_size(path, "train.finetune", finetune)
+    _refuse_image_size(path, "train.finetune", finetune)
     if "finetune" in finetune:
         raise CarbenchError(
             path,
             key="train.finetune.finetune",
-            found="a key within itself",
+            found="a nested finetune section",
             expected="keys of train:",
             fix="remove it",
         )
     parse(recipe_of(recipe, {}, pretrained=True), TrainParams, "train.finetune", path)
 
 
-def _refuse_another_size(path: Path, key: str, overrides: dict[str, Any]) -> None:
+def _refuse_image_size(path: Path, key: str, overrides: dict[str, Any]) -> None:
     if "image_size" in overrides:
         raise CarbenchError(
             path,
             key=f"{key}.image_size",
             found="an override",
-            expected="one image size for all backbones, so that their costs compare",
+            expected="one image size for all backbones, so that their costs are comparable",
             fix="set train.image_size",
         )
 
 
-def _refuse_a_resting_body(path: Path, key: str, recipe: TrainParams) -> None:
-    """A body that starts at random has nothing to keep: holding it back is a mistake."""
+def _refuse_frozen_random_body(path: Path, key: str, recipe: TrainParams) -> None:
+    """Reject a frozen or slowed body for a random initialisation."""
     for name, off in (("freeze_epochs", 0), ("backbone_lr_scale", 1.0)):
         value = getattr(recipe, name)
         if value != off:
@@ -236,14 +236,14 @@ def _refuse_a_resting_body(path: Path, key: str, recipe: TrainParams) -> None:
                 path,
                 key=f"{key}.{name}",
                 found=f"{value} for a backbone with random weights",
-                expected=f"{off}: it has nothing to keep, and all to learn",
-                fix=f"set train.{name}: {off}, for this backbone at least, or start it from "
-                "trained weights",
+                expected=f"{off}: a randomly initialised body has to be trained",
+                fix=f"set train.{name}: {off}, at least for this backbone, or use pretrained "
+                "weights",
             )
 
 
 def _check_screening(path: Path, study: Study) -> None:
-    """Refuse names that cannot be folders, and folds: in them every image is a test image once."""
+    """Reject invalid pool names, and splits whose training images are tested in other runs."""
     for name in study.screen.candidates:
         if not NAME.fullmatch(name):
             raise CarbenchError(
@@ -253,27 +253,27 @@ def _check_screening(path: Path, study: Study) -> None:
                 expected="letters, digits, - and _ (it names folders and stages)",
                 fix="choose a short name for this pool of candidates",
             )
-    if study.screen.screens and study.split.rotates:
+    if study.screen.has_candidates and study.split.reuses_test_images:
         raise CarbenchError(
             path,
             key="screen.candidates",
-            found=f"candidates, with {study.split.rotation}",
-            expected="none: what it screens on is what other trainings are tested on",
+            found=f"candidates, with {study.split.reuse_setting}",
+            expected="none: it would screen on test images of other training runs",
             fix="screen with split.method: grouped and split.repeats: 1, then run "
-            "`carbench shortlist` and empty the pools",
+            "`carbench shortlist` and remove the candidates",
         )
 
 
 def _check_tuning(path: Path, study: Study) -> None:
-    """Refuse what contradicts a learning rate that is chosen on val."""
+    """Reject settings that contradict a learning rate tuned on val."""
     if not study.tune.learning_rates:
         return
-    if study.split.rotates:
+    if study.split.reuses_test_images:
         raise CarbenchError(
             path,
             key="tune.learning_rates",
-            found=f"{study.tune.learning_rates} with {study.split.rotation}",
-            expected="[]: what it tunes on is what other trainings are tested on",
+            found=f"{study.tune.learning_rates} with {study.split.reuse_setting}",
+            expected="[]: it would tune on test images of other training runs",
             fix="tune with split.method: grouped and split.repeats: 1, then write the rates into "
             "train.lr and set tune.learning_rates: []",
         )
@@ -282,14 +282,14 @@ def _check_tuning(path: Path, study: Study) -> None:
             raise CarbenchError(
                 path,
                 key=f"backbones.{name}.train.lr",
-                found=f"{backbone.train['lr']} beside tune.learning_rates",
+                found=f"{backbone.train['lr']} in addition to tune.learning_rates",
                 expected="one of the two",
-                fix="remove it, or tune nothing with tune.learning_rates: []",
+                fix="remove it, or disable tuning with tune.learning_rates: []",
             )
 
 
 def _check_export(path: Path, study: Study) -> None:
-    """Refuse a model to export that the study does not train."""
+    """Reject an export of a model that the study does not train."""
     for key, word, trained in (
         ("backbone", CHOSEN, list(study.backbones)),
         ("seed", BEST, study.seeds),
@@ -306,7 +306,7 @@ def _check_export(path: Path, study: Study) -> None:
 
 
 def _check_learning_curve(path: Path, study: Study) -> None:
-    """Refuse a curve of seeds that the study lacks: stage train gives its last point."""
+    """Reject seeds that the study lacks: the last point of the curve comes from stage train."""
     curve = study.learning_curve
     unknown = [seed for seed in curve.seeds if seed not in study.seeds]
     if curve.fractions and unknown:
@@ -315,5 +315,5 @@ def _check_learning_curve(path: Path, study: Study) -> None:
             key="learning_curve.seeds",
             found=", ".join(map(str, unknown)),
             expected=f"some of seeds: {study.seeds}, which stage train trains on all images",
-            fix="correct it, or draw no curve with learning_curve.fractions: []",
+            fix="correct it, or disable the curve with learning_curve.fractions: []",
         )

@@ -1,4 +1,4 @@
-"""`train:` and `backbones:` - what is trained and how (stages weights and train)."""
+"""`train:` and `backbones:` - recipe and models (stages weights and train)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentParams(Section):
-    """Random changes of each training image; evaluation sees none of them."""
+    """Random augmentation of training images; not used in evaluation."""
 
     min_area: Annotated[float, Field(gt=0, le=1)]
     max_stretch: Annotated[float, Field(ge=1)]
@@ -29,8 +29,8 @@ class AugmentParams(Section):
 class TrainParams(ComputeSection):
     """The recipe; a backbone may override every key but ``image_size``.
 
-    ``finetune`` holds the keys that differ for backbones with trained weights. It is empty in the
-    recipe of one backbone, see :func:`recipe_of`.
+    ``finetune`` has the overrides for backbones with pretrained weights. It is empty in the recipe
+    of a backbone, see :func:`recipe_of`.
     """
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
@@ -68,7 +68,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class WeightsFile(Section):
-    """A checkpoint of one's own, pinned by its content."""
+    """A local checkpoint, pinned by its checksum."""
 
     file: str
     sha256: Sha256
@@ -83,16 +83,16 @@ class WeightsHub(Section):
 
 
 def _kind(value: Any) -> str:
-    """Which of the spellings of ``weights`` is meant, so that only its mistakes are told."""
+    """Return the form of ``weights``, so that only its errors are reported."""
     if isinstance(value, WeightsHub) or (isinstance(value, dict) and "file" not in value):
         return "Hub"
     return "File" if isinstance(value, WeightsFile | dict) else "Name"
 
 
 class BackboneParams(Section):
-    """One column of the comparison: a timm model, its starting weights, its overrides.
+    """A backbone: a timm model, its initial weights, and overrides of the recipe.
 
-    ``pretrained`` means weights that are still to be pinned; no stage trains with them.
+    ``pretrained`` are weights that are not pinned yet; no stage trains with them.
     """
 
     model: Annotated[str, Field(min_length=1)]
@@ -113,14 +113,14 @@ def recipe_of(
     Args:
         section: `train:` of params.yaml.
         overrides: the backbone's own `train:`.
-        pretrained: whether it starts from trained weights; then ``finetune`` holds, too.
+        pretrained: whether it has pretrained weights; then ``finetune`` applies, too.
     """
     finetune = section["finetune"] if pretrained else {}
     return merge(merge(section, finetune), overrides) | {"finetune": {}}
 
 
 def merge(recipe: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return ``recipe`` with ``overrides`` laid over it, section by section."""
+    """Return ``recipe`` with ``overrides`` merged into it, recursively."""
     merged = dict(recipe)
     for key, value in overrides.items():
         old = merged.get(key)

@@ -1,4 +1,4 @@
-"""`tune:` - the equal small budget in which each backbone finds its learning rate (stage tune)."""
+"""`tune:` - learning-rate search with the same budget for each backbone (stage tune)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class TuneParams(Section):
-    """The rates that every backbone tries; none: all keep `train.lr`, or their own."""
+    """Learning rates to try; if empty, all backbones use `train.lr` or their override."""
 
     learning_rates: list[Annotated[float, Field(gt=0)]]
     epochs: Annotated[int, Field(ge=1)]
@@ -20,5 +20,7 @@ class TuneParams(Section):
     @classmethod
     def _a_choice(cls, rates: list[float]) -> list[float]:
         if len(rates) == 1 or len(set(rates)) < len(rates):
-            raise ValueError("expected two or more different rates, or [] to tune nothing")
+            raise ValueError(
+                "expected two or more different learning rates, or [] to disable tuning"
+            )
         return rates

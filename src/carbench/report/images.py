@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from carbench.data.images.decoding import read
+from carbench.data.images.decoding import read_image
 from carbench.report.figures.explanations import Pixels, overlay
 
 # Twice the size that they are shown at, for sharp screens.
@@ -20,7 +20,7 @@ SHEET = (1400, 6000)
 
 def thumbnail(path: Path) -> str:
     """Return an image, made small, as a data URI."""
-    return _jpeg(read(path), BOX)
+    return _jpeg(read_image(path), BOX)
 
 
 def explanation(image: Pixels, heat: Pixels) -> str:
@@ -30,7 +30,7 @@ def explanation(image: Pixels, heat: Pixels) -> str:
 
 def sheet(path: Path) -> str:
     """Return the audit's sheet of duplicate groups as a data URI."""
-    return _jpeg(read(path), SHEET)
+    return _jpeg(read_image(path), SHEET)
 
 
 def _jpeg(image: Image.Image, box: tuple[int, int]) -> str:

@@ -1,5 +1,5 @@
-"""Screening: how well a linear classifier on a pretrained model's features does, for many models.
+"""Screening: linear probes on the features of many timm models, without fine-tuning.
 
-A candidate is a timm model with its starting weights. Its features of the training images are
-computed once, a ridge classifier on them is judged by cross-validation, and nothing is fine-tuned.
+A candidate is a timm model with its initial weights. Its features of the training images are
+computed once, and a ridge classifier on them is evaluated by cross-validation.
 """

@@ -1,4 +1,4 @@
-"""Which timm models are candidates: names and patterns, and the weights that are known for them."""
+"""Candidates for screening: timm models that match patterns, with their pinned weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Weights = WeightsFile | WeightsHub
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A timm model, and its trained weights; None: a random start."""
+class ScreeningCandidate:
+    """A timm model and its pretrained weights; None: random initialisation."""
 
     model: str
     weights: Weights | None
@@ -32,27 +32,27 @@ class Candidate:
 
     @property
     def start(self) -> str:
-        """Where its weights are from: ``file``, ``hub`` or ``random``."""
+        """The origin of its weights: ``file``, ``hub`` or ``random``."""
         if self.weights is None:
             return "random"
         return "file" if isinstance(self.weights, WeightsFile) else "hub"
 
 
-def read_weights(path: Path) -> dict[str, Weights]:
-    """Return the pinned weights of a table, by timm's name.
+def read_weights_table(path: Path) -> dict[str, Weights]:
+    """Read a table of pinned weights, by timm name.
 
     The table has the columns ``model``, ``file`` (of a local checkpoint), ``hub`` and ``revision``
     (of a repository), and ``sha256``; a row has either a file or a repository.
 
     Raises:
-        CarbenchError: the table cannot be read, or a row names no pinned content.
+        CarbenchError: the table cannot be read, or a row is not a valid pin.
     """
     if not path.is_file():
         raise CarbenchError(
             path,
             found="nothing",
-            expected="the table of trained weights that screen.weights names",
-            fix="correct screen.weights in params.yaml, or write presets/weights.csv there",
+            expected="the table of pretrained weights set as screen.weights",
+            fix="correct screen.weights in params.yaml, or copy presets/weights.csv there",
         )
     weights: dict[str, Weights] = {}
     for line, row in enumerate(read_table(path, WEIGHTS_COLUMNS), start=2):
@@ -78,54 +78,54 @@ def _pin(row: dict[str, str]) -> Weights:
 
 def find_candidates(
     patterns: Sequence[str], weights: dict[str, Weights], random_starts: bool
-) -> list[Candidate]:
-    """Return the candidates that the patterns name, each once, sorted by name.
+) -> list[ScreeningCandidate]:
+    """Return the candidates that match any of the patterns, without repetitions, sorted by name.
 
-    A pattern matches timm's names with or without the tag of the weights: ``resnet*`` finds
-    ``resnet50.a1_in1k``. A model with several rows in the table of weights is several candidates.
+    A pattern matches timm names with or without the tag of the weights: ``resnet*`` matches
+    ``resnet50.a1_in1k``. Each row of the table of weights is a candidate.
 
     Args:
-        patterns: names; ``*`` stands for any letters, ``?`` for one.
-        weights: trained weights by timm's name.
-        random_starts: whether models without trained weights are candidates, too.
+        patterns: names; ``*`` matches any characters, ``?`` a single one.
+        weights: pretrained weights by timm name.
+        random_starts: whether models without pretrained weights are candidates, too.
 
     Raises:
-        CarbenchError: a pattern matches no model, or, without random starts, none with weights.
+        CarbenchError: a pattern matches no model, or no model with weights if they are required.
     """
     known = known_names()
     trained = {name.partition(".")[0] for name in weights}
     untrained = sorted(known - trained) if random_starts else []
-    available = [Candidate(name, pin) for name, pin in weights.items()]
-    available += [Candidate(name, None) for name in untrained]
-    found: dict[str, Candidate] = {}
+    available = [ScreeningCandidate(name, pin) for name, pin in weights.items()]
+    available += [ScreeningCandidate(name, None) for name in untrained]
+    found: dict[str, ScreeningCandidate] = {}
     for pattern in patterns:
         matching = [each for each in available if matches(each.model, pattern)]
         if not matching:
-            raise _nothing_found(pattern, known)
+            raise _no_match_error(pattern, known)
         found |= {each.model: each for each in matching}
     return [found[name] for name in sorted(found)]
 
 
 def matches(model: str, pattern: str) -> bool:
-    """Say whether a pattern matches timm's name, with or without the tag of the weights."""
+    """Return whether a pattern matches a timm name, with or without the tag of the weights."""
     return fnmatchcase(model, pattern) or fnmatchcase(model.partition(".")[0], pattern)
 
 
-def _nothing_found(pattern: str, known: set[str]) -> CarbenchError:
+def _no_match_error(pattern: str, known: set[str]) -> CarbenchError:
     architecture = pattern.partition(".")[0]
     if any(fnmatchcase(name, architecture) for name in known):
         return CarbenchError(
             "params.yaml",
             key="screen.candidates",
-            found=f"{pattern!r}, for which the table of screen.weights has no weights",
-            expected="candidates with trained weights",
-            fix="run `carbench pin`, which asks the hub and writes them into the table, or set "
+            found=f"{pattern!r}, which has no weights in the table screen.weights",
+            expected="candidates with pretrained weights",
+            fix="run `carbench pin`, which queries the hub and adds them to the table, or set "
             "screen.limits.random_starts: true",
         )
     return CarbenchError(
         "params.yaml",
         key="screen.candidates",
-        found=f"{pattern!r}, which matches none of timm's models",
+        found=f"{pattern!r}, which matches no timm model",
         expected="names such as resnet50, or patterns such as resnet* and *mobilenet*",
         fix="correct it; timm.list_models() lists the names",
     )

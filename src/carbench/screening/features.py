@@ -1,8 +1,8 @@
-"""Features of images: what a timm model computes before its classifier, kept by content.
+"""Computes and caches features: the output of a timm model before its classifier.
 
-A candidate's features depend on its weights, the images and the size, and on nothing that is
-decided later; they are kept in a folder of their own, so that a killed run, a new candidate or
-another probe does not compute them again.
+The features of a candidate depend only on its weights, the images and their size. They are cached
+by content, so that they are not computed again after a killed run, for other candidates or for
+another probe.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor, nn
 from carbench.core.atomic import write_atomic
 from carbench.core.progress import progress
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.models.devices import computes_bfloat16
+from carbench.models.devices import cpu_supports_bfloat16
 
 
 @dataclass(frozen=True)
-class Origin:
-    """All that features depend on; equal origins have equal features, on one kind of machine.
+class FeatureKey:
+    """All inputs of the features; equal keys give equal features, on one kind of machine.
 
     Attributes:
-        model: timm's name.
-        weights: the sha256 of the trained weights, or the seed of the random start.
-        images: the sha256 of the images' names and pixels.
-        image_size: pixels of a side.
+        model: timm name.
+        weights: sha256 of the pretrained weights, or the seed of the random initialisation.
+        images: sha256 of the names and pixels of the images.
+        image_size: side length in pixels.
         precision: ``float32`` or ``bfloat16``.
-        versions: of torch and timm.
+        versions: versions of torch and timm.
     """
 
     model: str
@@ -45,26 +45,26 @@ class Origin:
     versions: tuple[str, str]
 
     @property
-    def key(self) -> str:
-        """A short name by content."""
+    def digest(self) -> str:
+        """A hash of all fields."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:32]
 
 
 class FeatureCache:
-    """Features on disk by :class:`Origin`, as float16; the least recently used ones go first.
+    """An LRU cache on disk of features as float16, by :class:`FeatureKey`.
 
     Args:
-        folder: where they lie.
-        most_bytes: what they may take together; 0 keeps nothing.
+        folder: folder of the cache.
+        most_bytes: maximum total size; 0 disables the cache.
     """
 
     def __init__(self, folder: Path, most_bytes: float) -> None:
         self._folder = folder
         self._most_bytes = most_bytes
 
-    def load(self, origin: Origin) -> Tensor | None:
-        """Return the features (N, D) float32; None if they are not here, or damaged."""
-        path = self._path(origin)
+    def load(self, key: FeatureKey) -> Tensor | None:
+        """Return the features (N, D) float32; None if they are missing or damaged."""
+        path = self._path(key)
         try:
             content = path.read_bytes()
             digest, body = content[:32], content[32:]
@@ -76,38 +76,38 @@ class FeatureCache:
             return None
         return torch.from_numpy(features).float()
 
-    def save(self, origin: Origin, features: Tensor) -> None:
-        """Keep features, and remove the least recently used ones above the limit."""
+    def save(self, key: FeatureKey, features: Tensor) -> None:
+        """Save features, and remove the least recently used ones above the size limit."""
         if not self._most_bytes:
             return
         body = io.BytesIO()
         np.save(body, features.half().numpy())
         content = body.getvalue()
-        write_atomic(self._path(origin), hashlib.sha256(content).digest() + content)
+        write_atomic(self._path(key), hashlib.sha256(content).digest() + content)
         kept = 0
         for path in sorted(self._folder.glob("*.features"), key=_last_use, reverse=True):
             kept += path.stat().st_size
             if kept > self._most_bytes:
                 path.unlink(missing_ok=True)
 
-    def _path(self, origin: Origin) -> Path:
-        return self._folder / f"{origin.key}.features"
+    def _path(self, key: FeatureKey) -> Path:
+        return self._folder / f"{key.digest}.features"
 
 
 def _last_use(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def precision_for(asked: str, device: torch.device) -> str:
-    """Return ``bfloat16`` or ``float32`` for ``auto``: bfloat16 where the device computes with it.
+def select_precision(precision: str, device: torch.device) -> str:
+    """Return the precision; ``auto`` is bfloat16 if the device supports it, else float32.
 
-    Unlike training, inference of depthwise convolutions is faster in bfloat16 on such processors:
-    0.55 to 0.58 of the time of EfficientNet-Lite (AMD EPYC, one thread, 128 pixels).
+    Unlike training, inference with depthwise convolutions is faster in bfloat16 on such CPUs:
+    EfficientNet-Lite takes 0.55 to 0.58 of the time (AMD EPYC, one thread, 128 pixels).
     """
-    if asked != "auto":
-        return asked
-    able = torch.cuda.is_bf16_supported() if device.type == "cuda" else computes_bfloat16()
-    return "bfloat16" if able else "float32"
+    if precision != "auto":
+        return precision
+    supported = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_supports_bfloat16()
+    return "bfloat16" if supported else "float32"
 
 
 @torch.inference_mode()
@@ -119,21 +119,21 @@ def compute_features(
     batch_size: int,
     precision: str,
 ) -> Tensor:
-    """Return features (N, D) float32, on the CPU, rounded to float16 as the cache keeps them.
+    """Return features (N, D) float32, on the CPU, rounded to float16 as in the cache.
 
     Args:
         model: a timm model without a classifier, on the images' device, in ``precision``.
         images: N images.
-        normalize: what the model wants done to images.
+        normalize: normalisation of the model.
         image_size: pixels of a side.
-        batch_size: images at a time.
+        batch_size: images per batch.
         precision: ``float32`` or ``bfloat16``.
     """
     model.eval()
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     batches = torch.split(torch.arange(len(images)), batch_size)
-    found = [
+    features = [
         model(normalize(batch).to(dtype)).float().flatten(1).cpu()
-        for batch in progress(images.upright(batches, image_size), "features", len(batches))
+        for batch in progress(images.whole_images(batches, image_size), "features", len(batches))
     ]
-    return torch.cat(found).half().float()
+    return torch.cat(features).half().float()

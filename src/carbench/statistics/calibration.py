@@ -9,7 +9,7 @@ from math import exp
 
 import numpy as np
 
-from carbench.models.temperature import LEAST
+from carbench.models.temperature import MIN_PROBABILITY
 from carbench.statistics.estimates import Estimate, Score, estimate_together
 from carbench.statistics.intervals import Interval, standard_error
 from carbench.statistics.jackknife import Groups, Numbers, jackknife_variance
@@ -37,7 +37,7 @@ def calibration_intervals(
             loss, sure = np.zeros(tested.shape), np.zeros(tested.shape)
             for row, (places, probabilities) in enumerate(runs.probabilities(name, calibrated)):
                 true = probabilities[np.arange(len(places)), runs.answers.labels[places]]
-                loss[row, places] = -np.log(true.clip(min=LEAST))
+                loss[row, places] = -np.log(true.clip(min=MIN_PROBABILITY))
                 sure[row, places] = probabilities.max(axis=1)
             whole = tested[None]
             (losses[name],) = ratio_scores(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from carbench.models.temperature import LEAST
+from carbench.models.temperature import MIN_PROBABILITY
 from carbench.params.choose import ChooseParams
 from carbench.statistics.comparing import DRAWS, better_than, compare
 from carbench.statistics.costs import Cost
@@ -145,7 +145,7 @@ def best_training(predictions: Sequence[pd.DataFrame]) -> int:
         columns = table.columns.get_indexer(pd.Index("p:" + table["class"]))
         true = table.to_numpy()[np.arange(len(table)), columns].astype(np.float64)
         right = table["class"] == table["predicted"]
-        return float(right.mean()), float(np.log(true.clip(min=LEAST)).mean())
+        return float(right.mean()), float(np.log(true.clip(min=MIN_PROBABILITY)).mean())
 
     return max(range(len(predictions)), key=lambda number: standing(predictions[number]))
 

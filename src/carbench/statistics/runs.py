@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from carbench.core.tables import read_json
-from carbench.models.temperature import temper
+from carbench.models.temperature import apply_temperature
 from carbench.statistics.predictions import (
     COLUMNS,
     UNTESTED,
@@ -66,7 +66,7 @@ class Runs:
         for table, metrics in zip(self.predictions[backbone], self.metrics[backbone], strict=True):
             probabilities = table[columns].to_numpy(np.float64)
             if calibrated:
-                probabilities = temper(probabilities, metrics["temperature"])
+                probabilities = apply_temperature(probabilities, metrics["temperature"])
             yield self.answers.places(table["image"]), probabilities
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from carbench.evaluation.label_errors import suggest_labels
-from carbench.models.temperature import temper
+from carbench.models.temperature import apply_temperature
 from carbench.statistics.predictions import read_probabilities
 from carbench.statistics.runs import Runs
 
@@ -37,7 +37,7 @@ def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
         parts = ((tested[tested["leaked"] == 0], "test"), (val, "val"))
         for table, part in parts:
             calibrated = table[["image", "class", "group", *classes]].assign(part=part)
-            calibrated[classes] = temper(
+            calibrated[classes] = apply_temperature(
                 table[classes].to_numpy(np.float64), metrics["temperature"]
             )
             tables.append(calibrated)

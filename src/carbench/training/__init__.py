@@ -1,1 +1,1 @@
-"""One training: data, recipe, loop, checkpoint; and the search for its learning rate."""
+"""Training: data, recipe, loop, checkpoints and learning-rate search."""

@@ -1,4 +1,4 @@
-"""The checkpoint from which a killed training resumes; it is complete, or it is ignored."""
+"""Checkpoints of training runs, written atomically and verified by checksum."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ import torch
 
 log = logging.getLogger("carbench")
 
-# Saves lie at least so many times their own duration apart: however large the model and slow the
-# disk, all but the first and the last take less than a twentieth of the time, and a kill loses no
-# more than an epoch or twenty times a save, whichever is longer, and the epoch it falls into.
-SPACING = 20.0
+# Minimum interval between saves, in multiples of the duration of a save: whatever the size of the
+# model and the speed of the disk, all saves but the first and the last take less than a twentieth
+# of the time. A killed run loses at most the current epoch, and one epoch or 20 times the duration
+# of a save, whichever is longer.
+MIN_SAVE_INTERVAL = 20.0
 DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class Checkpoint:
-    """One training's state on disk, replaced as epochs end.
+    """The state of a training run on disk, replaced at the end of epochs.
 
     Args:
-        path: the file; None saves nothing.
-        made_from: plain values; a checkpoint that was made from others is ignored.
+        path: the file; None: no checkpoints.
+        fingerprint: plain values that identify the run; checkpoints of other runs are ignored.
     """
 
-    def __init__(self, path: Path | None, made_from: dict[str, Any]) -> None:
+    def __init__(self, path: Path | None, fingerprint: dict[str, Any]) -> None:
         self._path = path
-        self._made_from = made_from
+        self._fingerprint = fingerprint
         self._started = time.perf_counter()
         self._saved = -math.inf
         self._cost = 0.0
         self.resumed_after: list[int] = []
-        """The epochs that killed runs of this training came to, as far as they were saved."""
+        """The last saved epoch of each earlier, killed run."""
         self.seconds_before = 0.0
-        """How long those runs had trained when they saved what this one goes on from."""
+        """Training time of those runs up to the checkpoint."""
 
     def load(self) -> dict[str, Any] | None:
-        """Return what was saved, tensors on the CPU; None if there is nothing to go on from."""
+        """Return the saved state, with tensors on the CPU; None if there is no valid checkpoint."""
         if self._path is None or not self._path.exists():
             return None
         try:
@@ -52,8 +53,10 @@ class Checkpoint:
             reason = " ".join(str(error).split()) or type(error).__name__
             log.warning("%s is ignored, training starts again: %.200s", self._path, reason)
             return None
-        if document["made_from"] != self._made_from:
-            log.warning("%s is ignored, training starts again: of another training", self._path)
+        if document.get("fingerprint") != self._fingerprint:
+            log.warning(
+                "%s is ignored, training starts again: it belongs to another run", self._path
+            )
             return None
         self.resumed_after = [*document["resumed_after"], document["epoch"]]
         self.seconds_before = document["seconds"]
@@ -61,20 +64,22 @@ class Checkpoint:
         return state
 
     def save(self, epoch: int, state: dict[str, Any], always: bool = False) -> None:
-        """Replace the checkpoint by the state after ``epoch``, unless the last save was just now.
+        """Save the state after ``epoch``, unless the last save was too recent.
 
-        A run's first save is never left out, so that every run gets further than the one before.
+        The first save of a run is never skipped, so that each run makes progress.
 
         Args:
-            epoch: how many epochs are done.
+            epoch: number of completed epochs.
             state: tensors on any device and plain values, in dictionaries and lists.
-            always: do not look at the last save.
+            always: save even if the last save was recent.
         """
         begun = time.perf_counter()
-        if self._path is None or (not always and begun - self._saved < SPACING * self._cost):
+        if self._path is None or (
+            not always and begun - self._saved < MIN_SAVE_INTERVAL * self._cost
+        ):
             return
         document = {
-            "made_from": self._made_from,
+            "fingerprint": self._fingerprint,
             "resumed_after": self.resumed_after,
             "epoch": epoch,
             "seconds": self.seconds_before + begun - self._started,
@@ -82,14 +87,14 @@ class Checkpoint:
         }
         try:
             _write(self._path, document)
-        except OSError as error:  # A full disk should not end what it is no part of.
+        except OSError as error:  # a full disk should not end the training run
             log.warning("no checkpoint after epoch %d: %s", epoch, error.strerror or error)
         self._saved = time.perf_counter()
         self._cost = self._saved - begun
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write a digest and the document, in a draft that then takes the place of ``path``."""
+    """Write a checksum and the document to a temporary file, then move it to ``path``."""
     content = io.BytesIO()
     torch.save(document, content)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +104,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
             file.write(hashlib.sha256(content.getbuffer()).digest())
             file.write(content.getbuffer())
             file.flush()
-            os.fsync(file.fileno())  # or the name could outlive the content when the power fails
+            os.fsync(file.fileno())  # before the rename, in case of a power failure
         draft.replace(path)
     except OSError:
         draft.unlink(missing_ok=True)
@@ -107,7 +112,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    # torch checks no sums of its own: a changed byte would be a changed weight.
+    # torch.load has no checksum: a changed byte would be a changed weight.
     with path.open("rb") as file:
         digest = file.read(DIGEST_BYTES)
         content = file.read()

@@ -3,9 +3,9 @@
 `fit` runs the epochs, evaluates on val after each and keeps the best one; `Trainer.train_epoch`
 runs the batches of an epoch, `Trainer.step` trains on one batch. Test images are never read.
 
-All randomness comes from the seed: initial weights and drop-out from torch's global state, order
-and augmentation from a generator that is seeded again for every epoch. A training that was killed
-resumes from its checkpoint and ends with the same bits.
+All randomness comes from the seed: initial weights and dropout from torch's global state, order and
+augmentation from a generator that is seeded for each epoch. A killed training run resumes from its
+checkpoint and gives bit-identical results.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from carbench.core.errors import CarbenchError
 from carbench.core.progress import progress
 from carbench.data.loading.augment import Augmentation, augment, draw_augmentation
 from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.models.compiler_stub import load_compiler
 from carbench.models.devices import tf32, uses_bfloat16
 from carbench.models.heads import train_mode
 from carbench.models.predict import predict_logits
-from carbench.models.without_compiler import use_compiler
 from carbench.params.train import TrainParams
 from carbench.training.checkpoint import Checkpoint
 from carbench.training.optim import (
     MovingAverage,
+    create_optimizer,
     learning_rates,
-    make_optimizer,
     set_learning_rate,
     steps_per_epoch,
 )
@@ -51,8 +51,8 @@ class DivergedError(CarbenchError):
 class LabelledImages:
     """Images and their class indices (N,) int64, on the same device.
 
-    ``per_epoch`` is the number of images in an epoch, if not N: a subset is shown as often as the
-    whole set would be, so that the number of steps is the same.
+    ``per_epoch`` is the number of images in an epoch, if not N: with a subset, images are repeated,
+    so that the number of steps is that of the whole set.
     """
 
     images: PackedImages
@@ -62,10 +62,10 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One row of history.csv: the head's last learning rate, losses and accuracy.
+    """A row of history.csv: last learning rate of the head, losses and accuracy.
 
-    Losses are mean cross entropies in nats: on train with smoothed and mixed labels if the recipe
-    asks for them, on val without.
+    Losses are mean cross entropies in nats: on train with label smoothing and mixup if the recipe
+    uses them, on val without.
     """
 
     epoch: int
@@ -77,11 +77,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The weights and val logits (N, classes) float32 on the CPU of the best epoch, and all epochs.
+    """Weights and val logits (N, classes) float32, on the CPU, of the best epoch; and all epochs.
 
-    ``precision`` is what was computed in, ``micro_batch`` the largest number of images that were on
-    the device at a time. Of a training that was killed, ``resumed_after`` lists the epochs after
-    which it was resumed, and ``seconds_before`` is how long it had trained until then.
+    ``precision`` is the precision that was used, ``micro_batch`` the number of images on the device
+    at a time. ``resumed_after`` lists the epochs after which the run was resumed, and
+    ``seconds_before`` is the training time of the earlier runs.
     """
 
     tensors: dict[str, Tensor]
@@ -107,21 +107,21 @@ def fit(
 
     Args:
         model: a timm model on the images' device, initialised from ``seed``.
-        train: the training images.
-        val: the images that choose the epoch.
-        normalize: the model's normalisation of images.
+        train: training images.
+        val: images that select the epoch.
+        normalize: normalisation of the model.
         params: the recipe.
-        seed: of order and augmentation.
-        checkpoint: file to resume from if this training was killed, and to save to; None: neither.
+        seed: seed of order and augmentation.
+        checkpoint: file to save to, and to resume from after a kill; None: no checkpoints.
 
     Raises:
         DivergedError: the loss is no longer finite.
     """
     trainer = Trainer(model, train, normalize, params, seed)
-    saves = Checkpoint(checkpoint, _identity(model, train, val, params, seed))
+    checkpoints = Checkpoint(checkpoint, _fingerprint(model, train, val, params, seed))
     history: list[Epoch] = []
     best: TrainingResult | None = None
-    if saved := saves.load():
+    if saved := checkpoints.load():
         trainer.load_state(saved["trainer"])
         history = [Epoch(**row) for row in saved["history"]]
         best = TrainingResult(
@@ -154,7 +154,7 @@ def fit(
                 fix=f"lower the learning rate ({params.lr:g}) for this backbone, "
                 "or train in float32",
             )
-        if best is None or better(row, best.best, params.select):
+        if best is None or is_better(row, best.best, params.select):
             state = trainer.eval_model.state_dict()
             tensors = {name: value.detach().clone() for name, value in state.items()}
             best = TrainingResult(tensors, logits, row, history)
@@ -165,8 +165,8 @@ def fit(
             "tensors": best.tensors,
             "val_logits": best.val_logits,
         }
-        # The end is always saved: a job of several trainings does not repeat those it finished.
-        saves.save(len(history), progressed, always=_is_over(history, best.best, params))
+        # The end is always saved, so that a job with several runs does not repeat completed ones.
+        checkpoints.save(len(history), progressed, always=_is_over(history, best.best, params))
 
     if len(history) < params.epochs:
         log.info("stopped early: no better epoch since %d", best.best.epoch)
@@ -174,13 +174,13 @@ def fit(
         best,
         precision=trainer.precision,
         micro_batch=trainer.micro_batch,
-        resumed_after=saves.resumed_after,
-        seconds_before=saves.seconds_before,
+        resumed_after=checkpoints.resumed_after,
+        seconds_before=checkpoints.seconds_before,
     )
 
 
 class Trainer:
-    """A model in training: its optimiser, and the moving average of its weights if asked for."""
+    """A model, its optimiser, and the moving average of its weights if the recipe has one."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class Trainer:
         seed: int,
     ) -> None:
         self._model = model
-        self._forward: Callable[[Tensor], Tensor] = _compiled(model) if params.compile else model
+        self._forward: Callable[[Tensor], Tensor] = _compile(model) if params.compile else model
         self._train = train
         self._device = train.labels.device
         self._normalize = normalize
@@ -199,28 +199,28 @@ class Trainer:
         self._seed = seed
         classes: Any = model.num_classes
         self._one_hot = torch.eye(classes, device=self._device)
-        self._optimizer = make_optimizer(model, params)
+        self._optimizer = create_optimizer(model, params)
         self._average = MovingAverage(model, params.ema) if params.ema else None
         self._steps = 0
         bfloat16 = uses_bfloat16(params.precision, model, self._device)
         self.precision = "bfloat16" if bfloat16 else "float32"
         self.micro_batch = params.batch_size
-        """Images on the device at a time: the batch, or less of it if memory ran out."""
+        """Images on the device at a time: the batch size, or less after running out of memory."""
 
     def train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Return the last step's learning rate and the epoch's mean loss.
+        """Train for an epoch; return its last learning rate and its mean loss.
 
         Raises:
-            CarbenchError: the device's memory is too small, and the recipe keeps batches whole.
+            CarbenchError: out of memory, and the recipe does not allow smaller micro-batches.
         """
         params, images = self._params, self._train.images
         train_mode(self._model, frozen=epoch < params.freeze_epochs)
         rng = torch.Generator().manual_seed((self._seed << 20) + epoch)
-        order = draw_order(len(images), self._train.per_epoch, rng)
+        order = draw_epoch_order(len(images), self._train.per_epoch, rng)
         steps = steps_per_epoch(len(order), params.batch_size)
         batches = torch.split(order, params.batch_size)[:steps]
-        # Labels, augmentation and losses stay on the device for the whole epoch: a copy or a value
-        # read back in every step would make a GPU wait.
+        # Labels, augmentation and losses stay on the device for the whole epoch, because a copy or
+        # a value read back in each step would stall a GPU.
         labels = torch.split(self._train.labels[order.to(self._device)], params.batch_size)
         count = sum(map(len, batches))
         drawn = draw_augmentation(count, params.batch_size, params.augment, rng)
@@ -249,7 +249,7 @@ class Trainer:
             The loss, a scalar on the device.
 
         Raises:
-            CarbenchError: the device's memory is too small, and the recipe keeps batches whole.
+            CarbenchError: out of memory, and the recipe does not allow smaller micro-batches.
         """
         while (loss := self._backward(images, targets)) is None:
             self._halve_micro_batch()
@@ -267,14 +267,14 @@ class Trainer:
         params = self._params.augment
         if params.mixup:
             targets = self._one_hot[targets]
-        with tf32(self._device):  # errs by less than half a grey level
+        with tf32(self._device):  # the error is below half a grey level
             return augment(pixels, targets, augmentation, params, self._params.image_size)
 
     def _backward(self, images: Tensor, targets: Tensor) -> Tensor | None:
         """Accumulate the gradients of a batch over micro-batches; return its mean loss.
 
-        Returns None if the device ran out of memory. The caller handles that after this frame and
-        its tensors are gone.
+        Returns None if the device ran out of memory. The caller handles this after the tensors of
+        this frame are released.
         """
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images.device)
@@ -298,7 +298,7 @@ class Trainer:
 
     def _halve_micro_batch(self) -> None:
         if self._params.out_of_memory == "stop" or self.micro_batch == 1:
-            raise out_of_memory(self._device, self.micro_batch)
+            raise out_of_memory_error(self._device, self.micro_batch)
         self.micro_batch = (self.micro_batch + 1) // 2
         log.warning("out of memory; continuing with %d images at a time", self.micro_batch)
         self._optimizer.zero_grad(set_to_none=True)
@@ -307,7 +307,7 @@ class Trainer:
 
     @property
     def eval_model(self) -> nn.Module:
-        """The model that is evaluated on val and kept: the moving average, if there is one."""
+        """The model that is evaluated on val and saved: the moving average, if there is one."""
         return self._average.module if self._average else self._model
 
     @property
@@ -316,7 +316,7 @@ class Trainer:
         return self.precision == "bfloat16" and self._device.type == "cuda"
 
     def state(self) -> dict[str, Any]:
-        """Return everything that later epochs depend on; its tensors are not copies."""
+        """Return the complete training state; its tensors are not copies."""
         is_cuda = self._device.type == "cuda"
         return {
             "model": self._model.state_dict(),
@@ -341,25 +341,27 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"], self._device)
 
 
-def better(row: Epoch, than: Epoch, select: str) -> bool:
-    """Whether an epoch is better on val than another; the other metric breaks ties."""
+def is_better(row: Epoch, than: Epoch, select: str) -> bool:
+    """Return whether an epoch is better on val than another; the other metric breaks ties."""
     if select == "val_loss":
         return (-row.val_loss, row.val_accuracy) > (-than.val_loss, than.val_accuracy)
     return (row.val_accuracy, -row.val_loss) > (than.val_accuracy, -than.val_loss)
 
 
-def draw_order(count: int, per_epoch: int | None, rng: torch.Generator) -> Tensor:
-    """Return the images of an epoch, (per_epoch,) int64 below ``count``, in random order.
+def draw_epoch_order(count: int, per_epoch: int | None, rng: torch.Generator) -> Tensor:
+    """Return the indices of the images of an epoch, (per_epoch,) int64, in random order.
 
-    Every image comes once before any comes again; None: every image once.
+    Each image occurs once before any is repeated; None: each image once.
     """
     rounds = -(-per_epoch // count) if per_epoch else 1
     orders = [torch.randperm(count, generator=rng) for _ in range(rounds)]
     return torch.cat(orders)[:per_epoch]
 
 
-def out_of_memory(device: torch.device, count: int, key: str = "train.batch_size") -> CarbenchError:
-    """Return the error for a device whose memory does not hold ``count`` images at a time."""
+def out_of_memory_error(
+    device: torch.device, count: int, key: str = "train.batch_size"
+) -> CarbenchError:
+    """Return the error for a device without enough memory for ``count`` images at a time."""
     size = ""
     if device.type == "cuda":
         _, total = torch.cuda.mem_get_info(device)
@@ -368,16 +370,16 @@ def out_of_memory(device: torch.device, count: int, key: str = "train.batch_size
         "params.yaml",
         key=key,
         found=f"{count} images at a time, for which the memory{size} is too small",
-        expected="a batch that fits beside the model, and beside other jobs on the same GPU",
+        expected="a batch that fits next to the model and to other jobs on the same GPU",
         fix="lower it, or set train.out_of_memory: halve, or let fewer jobs share a GPU "
         "(--resources gpu=N)",
     )
 
 
 def _is_over(history: list[Epoch], best: Epoch, params: TrainParams) -> bool:
-    """Whether all epochs are done, or patience has run out."""
-    waited = len(history) - best.epoch
-    return len(history) == params.epochs or 0 < params.patience <= waited
+    """Return whether all epochs are done, or patience is exhausted."""
+    epochs_since_best = len(history) - best.epoch
+    return len(history) == params.epochs or 0 < params.patience <= epochs_since_best
 
 
 def _evaluate(epoch: int, lr: float, train_loss: float, logits: Tensor, labels: Tensor) -> Epoch:
@@ -386,10 +388,10 @@ def _evaluate(epoch: int, lr: float, train_loss: float, logits: Tensor, labels: 
     return Epoch(epoch, lr, train_loss, loss, accuracy)
 
 
-def _identity(
+def _fingerprint(
     model: nn.Module, train: LabelledImages, val: LabelledImages, params: TrainParams, seed: int
 ) -> dict[str, Any]:
-    """Return what a checkpoint must have in common with this training."""
+    """Return the values that a checkpoint must share with this run."""
     return {
         "params": params.model_dump(),
         "seed": seed,
@@ -399,8 +401,8 @@ def _identity(
     }
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    use_compiler()
+def _compile(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    load_compiler()
     torch.use_deterministic_algorithms(True)
     compiled: Callable[[Tensor], Tensor] = torch.compile(model)
     return compiled

@@ -1,6 +1,7 @@
 """The optimiser, the learning-rate schedule and the moving average of the weights.
 
-The head is the classifier, which is new for the classes of the study; the body is everything else.
+The head is the classifier, which is re-initialised for the classes of the study; the body is the
+rest.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from carbench.models.heads import head_of
+from carbench.models.heads import classifier_modules
 from carbench.params.train import TrainParams
 
 
-def make_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+def create_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
     """Return the optimiser; biases and normalisation weights have no weight decay.
 
     Each parameter group has an ``lr_scale`` (timm's name), by which :func:`set_learning_rate`
     multiplies the learning rate.
     """
-    head = {id(each) for module in head_of(model) for each in module.parameters()}
+    head = {id(each) for module in classifier_modules(model) for each in module.parameters()}
     groups: list[dict[str, Any]] = [
         {
             "params": [
@@ -71,18 +72,18 @@ def learning_rates(epoch: int, steps: int, params: TrainParams) -> Iterator[floa
 class MovingAverage(ModelEmaV3):
     """Exponential moving average of a model's weights and buffers; val is evaluated with it.
 
-    It follows the weights closely at first and remembers longer as training goes on (timm's
-    ``use_warmup``), up to the decay of the recipe, so that short trainings benefit too.
+    The decay increases during training (timm's ``use_warmup``) up to that of the recipe, so that
+    short training runs benefit, too.
 
-    Same results as timm's class with less CPU time per step: timm rebuilds both state dictionaries
-    for each update and copies the integer buffers (batches seen by each normalisation) one by one.
-    Here the tensors are listed once and copied together, in a few kernels on a GPU.
-    2.1 instead of 5.4 ms of CPU for mobilenetv3_large_100, 2.1 instead of 6.6 for efficientnet_b0
-    (one thread, AMD EPYC, torch 2.15, timm 1.0.31, 2026-11-28).
+    The results are those of timm's class, with less CPU time per step: timm builds both state
+    dictionaries for each update and copies integer buffers (batch counts of normalisation layers)
+    one by one. Here the tensors are listed once and updated together, in a few kernels on a GPU:
+    2.1 instead of 5.4 ms of CPU time for mobilenetv3_large_100, 2.1 instead of 6.6 ms for
+    efficientnet_b0 (one thread, AMD EPYC, torch 2.15, timm 1.0.31, 2026-11-28).
 
     Args:
-        model: copied, on its device. Its tensors must stay at their place in memory.
-        decay: of the average after warm-up.
+        model: the model, which is copied. Its tensors must keep their memory addresses.
+        decay: decay after warm-up.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""The recipe of one training: `train:`, the backbone's overrides, and the rate that tune chose."""
+"""The recipe of a training run: `train:`, overrides of the backbone, tuned learning rate."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.params import parse
-from carbench.models.checkpoints import is_pretrained
+from carbench.models.model_file import is_pretrained
 from carbench.params.train import TrainParams, recipe_of
-from carbench.training.tuning import tuned
+from carbench.training.tuning import tuned_overrides
 
 
 def training_recipe(
@@ -19,20 +19,20 @@ def training_recipe(
     key: str,
     params: Path,
 ) -> tuple[TrainParams, dict[str, Any]]:
-    """Return the recipe of a backbone, checked, and as plain values for the provenance.
+    """Return the validated recipe of a backbone, and its plain values for the provenance.
 
     Args:
         section: `train:`.
         overrides: `backbones.NAME.train`.
-        weights: the initial weights; `train.finetune` applies to pretrained ones only.
-        tune: what stage tune wrote, to use the learning rate that it chose.
-        key: of the overrides, for errors.
-        params: params.yaml, for errors.
+        weights: output of stage weights; `train.finetune` applies only to pretrained weights.
+        tune: output of stage tune, to use its learning rate; None: do not.
+        key: key of the overrides, for error messages.
+        params: path of params.yaml, for error messages.
 
     Raises:
-        CarbenchError: a mistake in params.yaml, or damaged files.
+        CarbenchError: an invalid value in params.yaml, or damaged files.
     """
     values = recipe_of(section, overrides, is_pretrained(weights))
     if tune:
-        values |= tuned(tune)
+        values |= tuned_overrides(tune)
     return parse(values, TrainParams, key, params), values

@@ -1,4 +1,4 @@
-"""One training from the files of earlier stages: shared by the stages tune, train and subset."""
+"""A training run from the files of earlier stages, for the stages tune, train and subset."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import torch
 from carbench.core.errors import CarbenchError
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.split.table import SplitRow, classes_of, read_split
-from carbench.models.backbones import ModelCard, create, load_start, normalization
-from carbench.models.checkpoints import read_about, read_tensors
-from carbench.models.devices import peak_memory_mb, place
+from carbench.models.backbones import ModelCard, create_model, load_initial_weights, normalization
+from carbench.models.devices import move_to_device, peak_memory_mb
+from carbench.models.model_file import read_metadata, read_tensors
 from carbench.params.train import TrainParams
 from carbench.training.loop import (
     DivergedError,
     Epoch,
     LabelledImages,
     TrainingResult,
-    better,
     fit,
-    out_of_memory,
+    is_better,
+    out_of_memory_error,
 )
 
 log = logging.getLogger("carbench")
@@ -34,7 +34,7 @@ log = logging.getLogger("carbench")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images that a training may see: train, and val, which chooses the epoch."""
+    """The images of a training run: train, and val, which selects the epoch."""
 
     classes: list[str]
     train: LabelledImages
@@ -53,19 +53,19 @@ def load_data(
     """Load the train and val images of a seed from the pack; test images are not read.
 
     Args:
-        pack: what stage pack wrote.
+        pack: output of stage pack.
         split: split.csv.
-        seed: of the training, which decides about the split where there are several.
-        device: of the images.
-        subset: selects training images; an epoch still has as many steps as with all of them.
+        seed: seed of the training run, which selects the fold or the repeated split.
+        device: device of the images.
+        subset: selects training images; an epoch has as many steps as with all of them.
     """
     rows = read_split(split, seed)
     classes = classes_of(rows)
 
-    def labelled(own: list[SplitRow], shown: int | None = None) -> LabelledImages:
-        labels = torch.tensor([classes.index(row.label) for row in own], device=device)
-        images = PackedImages(pack, [row.image for row in own], device)
-        return LabelledImages(images, labels, shown)
+    def labelled(split_rows: list[SplitRow], per_epoch: int | None = None) -> LabelledImages:
+        labels = torch.tensor([classes.index(row.label) for row in split_rows], device=device)
+        images = PackedImages(pack, [row.image for row in split_rows], device)
+        return LabelledImages(images, labels, per_epoch)
 
     train_rows = [row for row in rows if row.split == "train"]
     val_rows = [row for row in rows if row.split == "val"]
@@ -89,24 +89,24 @@ def train_backbone(
     """Train a backbone from its initial weights with one seed; resume from ``checkpoint``.
 
     Returns:
-        The result, the card of the model, and where the initial weights are from.
+        The result, the card of the model, and the metadata of the initial weights.
 
     Raises:
-        CarbenchError: weights of another model, or an impossible device.
-        DivergedError: the loss stopped being a number.
+        CarbenchError: weights of another model, or out of memory.
+        DivergedError: the loss is no longer finite.
     """
     torch.manual_seed(seed)
-    start = read_about(weights)
+    start = read_metadata(weights)
     key = f"backbones.{backbone}.model"
-    model = create(start["model"], len(data.classes), params.image_size, key)
+    model = create_model(start["model"], len(data.classes), params.image_size, key)
     if start["start"] != "random":
-        fresh = load_start(model, read_tensors(weights), weights)
-        log.info("started from %s; new: %s", start["start"], ", ".join(fresh))
-    # The normalisation that the weights were trained with, if they say so, else timm's.
+        reinitialised = load_initial_weights(model, read_tensors(weights), weights)
+        log.info("started from %s; re-initialised: %s", start["start"], ", ".join(reinitialised))
+    # The normalisation that the weights were trained with, if known, else timm's default.
     mean, std = (start["mean"], start["std"]) if "mean" in start else normalization(model)
     try:
         trained = fit(
-            place(model, data.device, params.channels_last),
+            move_to_device(model, data.device, params.channels_last),
             data.train,
             data.val,
             Normalizer(mean, std, data.device, params.channels_last),
@@ -114,14 +114,14 @@ def train_backbone(
             seed,
             checkpoint,
         )
-    except torch.OutOfMemoryError:  # in evaluation: a step handles its own
+    except torch.OutOfMemoryError:  # in evaluation; training steps handle it themselves
         key = "train.val_batch_size"
-        raise out_of_memory(data.device, params.val_batch_size, key) from None
+        raise out_of_memory_error(data.device, params.val_batch_size, key) from None
     card = ModelCard(start["model"], data.classes, params.image_size, mean, std)
     return trained, card, start
 
 
-def try_rate(
+def run_trial(
     weights: Path,
     data: TrainingData,
     params: TrainParams,
@@ -131,34 +131,34 @@ def try_rate(
 ) -> Epoch:
     """Train with the learning rate of ``params`` and return the best epoch.
 
-    If ``checkpoint`` is of a finished trial, nothing is trained. A rate that diverges returns an
-    epoch 0 that is worse than any other.
+    If ``checkpoint`` is that of a completed trial, nothing is trained. For a learning rate that
+    diverges, an epoch 0 that is worse than any other is returned.
     """
     log.info("trying learning rate %g", params.lr)
     try:
         return train_backbone(weights, data, params, seed, backbone, checkpoint)[0].best
     except DivergedError as error:
-        log.info("learning rate %g is out: %s", params.lr, error)
+        log.info("learning rate %g is rejected: %s", params.lr, error)
         return Epoch(0, params.lr, math.inf, math.inf, 0.0)
 
 
-def best_rate(tried: dict[float, Epoch], select: str) -> float:
-    """Return the rate whose epoch is the best on val; of equals the first.
+def best_learning_rate(tried: dict[float, Epoch], select: str) -> float:
+    """Return the learning rate with the best epoch on val; the first of equal ones.
 
     Raises:
-        CarbenchError: all rates diverged.
+        CarbenchError: all learning rates diverged.
     """
     best, *others = tried
     for rate in others:
-        if better(tried[rate], tried[best], select):
+        if is_better(tried[rate], tried[best], select):
             best = rate
     if tried[best].epoch == 0:
         raise CarbenchError(
             "params.yaml",
             key="tune.learning_rates",
-            found=f"{list(tried)}, with all of which the loss stopped being a number",
-            expected="a rate at which this backbone learns",
-            fix="add lower rates",
+            found=f"{list(tried)}, all of which diverged",
+            expected="a learning rate at which this backbone converges",
+            fix="add lower learning rates",
         )
     return best
 
@@ -166,13 +166,13 @@ def best_rate(tried: dict[float, Epoch], select: str) -> float:
 def training_record(
     result: TrainingResult, device: torch.device, started: float, cpu_started: float
 ) -> dict[str, Any]:
-    """Return what provenance.json says of how a training went.
+    """Return the entries of provenance.json about the training run.
 
     Args:
-        result: what it came to.
-        device: that it ran on.
-        started: time.perf_counter() before the images were loaded.
-        cpu_started: time.process_time() at that moment.
+        result: the result of the run.
+        device: the device of the run.
+        started: time.perf_counter() before loading the images.
+        cpu_started: time.process_time() at the same moment.
     """
     return {
         "seconds": round(result.seconds_before + time.perf_counter() - started, 1),

@@ -1,6 +1,6 @@
-"""The learning rate of a backbone, chosen on val: each rate is tried for a few epochs.
+"""Learning-rate search on val: each learning rate is tried for a few epochs.
 
-One rate for all backbones would favour those that it happens to suit.
+A single learning rate for all backbones would favour those that it suits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from carbench.params.tune import TuneParams
 COLUMNS = ["lr", "epoch", "val_accuracy", "val_loss", "chosen"]
 
 
-def trial(params: TrainParams, tune: TuneParams, lr: float) -> TrainParams:
-    """Return the recipe of a trial: the whole schedule within its epochs.
+def trial_recipe(params: TrainParams, tune: TuneParams, lr: float) -> TrainParams:
+    """Return the recipe of a trial: the complete schedule, compressed to its epochs.
 
-    Warm-up and frozen epochs stay as they are, but take at most half of the trial.
+    Warm-up and frozen epochs are unchanged, but take at most half of the trial.
     """
     changes = {
         "lr": lr,
@@ -28,8 +28,8 @@ def trial(params: TrainParams, tune: TuneParams, lr: float) -> TrainParams:
     return TrainParams.model_validate(params.model_dump() | changes)
 
 
-def chosen_rate(path: Path) -> float | None:
-    """Return the learning rate that tune's table chose; None if the study does not tune."""
+def chosen_learning_rate(path: Path) -> float | None:
+    """Return the selected learning rate of tune's table; None if the study does not tune."""
     rows = read_table(path, COLUMNS)
     chosen = [float(row["lr"]) for row in rows if row["chosen"] == "1"]
     if rows and len(chosen) != 1:
@@ -37,7 +37,7 @@ def chosen_rate(path: Path) -> float | None:
     return chosen[0] if chosen else None
 
 
-def tuned(path: Path) -> dict[str, float]:
-    """Return what tune's table changes of a recipe: ``lr``, or nothing without a choice."""
-    rate = chosen_rate(path)
+def tuned_overrides(path: Path) -> dict[str, float]:
+    """Return the overrides from tune's table: ``lr``, or none if the study does not tune."""
+    rate = chosen_learning_rate(path)
     return {} if rate is None else {"lr": rate}

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CarbenchError: the results do not match the current parameters, code and images.
     """
-    from carbench.data.audit.reviewing import lay_out
+    from carbench.data.audit.review_sheets import write_review
     from carbench.engines.staleness import require_up_to_date
     from carbench.engines.sync import job_statuses, open_workspace
 
@@ -46,13 +46,14 @@ def run(args: argparse.Namespace) -> int:
     statuses = job_statuses(workspace)
     require_up_to_date(workspace, {name: statuses[name] for name in ("fetch", "audit", "split")})
     reviewed = Path(workspace.value("audit.reviewed"))
-    laid = lay_out(Path("results"), args.output, reviewed, args.sample, args.found)
+    review = write_review(Path("results"), args.output, reviewed, args.sample, args.found)
     table = args.output / "reviewed.csv"
-    if not laid.waiting:
-        print(f"{table}: every pair has a verdict ({laid.judged}).")  # noqa: T201
+    if not review.waiting:
+        print(f"{table}: every pair has a verdict ({review.reviewed}).")  # noqa: T201
         return 0
     print(  # noqa: T201
-        f"{table}: {laid.waiting} pairs to review, shown in {', '.join(map(str, laid.sheets))}.\n"
+        f"{table}: {review.waiting} pairs to review, shown in "
+        f"{', '.join(map(str, review.sheets))}.\n"
         'Write "same" or "different" in the column verdict, set `audit.reviewed` to this file in '
         "params.yaml, and run again."
     )

@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from carbench.cli.starting.choosing import choose
-from carbench.cli.starting.edited import refuse_edited
-from carbench.cli.starting.steps import PARAMS, next_steps
+from carbench.cli.new_study.choosing import choose
+from carbench.cli.new_study.edited import refuse_edited
+from carbench.cli.new_study.steps import PARAMS, next_steps
+from carbench.cli.new_study.survey import Survey, survey
 from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.core.params import has_control_characters
-from carbench.data.images.formats import FORMATS, START, format_of
-from carbench.data.sources.select import open_source
-from carbench.data.survey.looking import Survey, survey
+from carbench.data.images.formats import FORMATS, HEADER_BYTES, detect_format
+from carbench.data.sources.open_source import open_source
 from carbench.params.data import DataParams
 from carbench.params.merging import as_changes, merge_texts
 from carbench.params.presets import (
@@ -135,7 +135,7 @@ def _refuse_no_images(start: str) -> None:
         )
     if path.is_file():
         with path.open("rb") as file:
-            kind = format_of(file.read(START))
+            kind = detect_format(file.read(HEADER_BYTES))
         if kind in FORMATS:
             raise CarbenchError(
                 path,

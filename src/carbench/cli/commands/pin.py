@@ -31,22 +31,22 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CarbenchError: params.yaml cannot be read, or the hub cannot be reached; nothing is written.
     """
-    from carbench.models.hub import newest
-    from carbench.models.pinning import as_yaml, pin_all
-    from carbench.screening.pinning import pin_candidates
+    from carbench.models.hub import newest_pin
+    from carbench.models.pin_backbones import pin_as_yaml, pin_backbones
+    from carbench.screening.pin_candidates import pin_candidates
 
     path = Path("params.yaml")
     if args.repository:
-        print(as_yaml(newest(args.repository, "weights")))  # noqa: T201
+        print(pin_as_yaml(newest_pin(args.repository, "weights")))  # noqa: T201
         return 0
-    pinned = pin_all(path)
+    pinned = pin_backbones(path)
     for name, pin in pinned.items():
-        print(f"{path}: {name}: {as_yaml(pin)}")  # noqa: T201
+        print(f"{path}: {name}: {pin_as_yaml(pin)}")  # noqa: T201
     failed = any_candidates = False
     for model, found in pin_candidates(path):
         any_candidates = True
         if isinstance(found, WeightsHub):
-            print(f"{model}: {as_yaml(found)}")  # noqa: T201
+            print(f"{model}: {pin_as_yaml(found)}")  # noqa: T201
         else:
             failed = True
             log.error("%s", found)

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from carbench.engines.staleness import direct_upstream, require_up_to_date
     from carbench.engines.sync import job_statuses, open_workspace
-    from carbench.screening.backbones import write_backbones
+    from carbench.screening.write_backbones import write_backbones
 
     workspace = open_workspace(Path())
     statuses = job_statuses(workspace)

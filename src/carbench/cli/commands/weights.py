@@ -14,7 +14,7 @@ from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
 from carbench.core.provenance import file_hash
 from carbench.models.efficientnet_lite import CHECKPOINTS, read_checkpoint
-from carbench.models.packages import read_packaged
+from carbench.models.wheel_files import read_wheel_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     for model in args.models or CHECKPOINTS:
         source = CHECKPOINTS[model]
         log.info("%s: from package %s %s", model, source.package, source.version)
-        tensors = read_checkpoint(read_packaged(source), model)
+        tensors = read_checkpoint(read_wheel_file(source), model)
         path = args.output / f"{model}.safetensors"
         try:
             _write(path, tensors)

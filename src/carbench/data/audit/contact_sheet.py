@@ -1,4 +1,4 @@
-"""A contact sheet of duplicate groups: one JPEG on which a person can check what the audit says."""
+"""A contact sheet of duplicate groups, one JPEG, to check the audit by eye."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from carbench.data.audit.duplicates import Pair
-from carbench.data.images.decoding import read
+from carbench.data.audit.duplicates import ImagePair
+from carbench.data.images.decoding import read_image
 
-# Pixels: of a print, between prints, and below a print for its lines of text.
-PRINT = (220, 150)
+# Pixels: size of a thumbnail, gap, and the lines of text below it.
+THUMBNAIL_SIZE = (220, 150)
 GAP = 12
-LINE = 14
-TEXT = 12
-LINES = 4
-MOST_IN_ROW = 6
-CHARACTERS = 34
+LINE_HEIGHT = 14
+FONT_SIZE = 12
+CAPTION_LINES = 4
+IMAGES_PER_ROW = 6
+CAPTION_WIDTH = 34
 
 
 @dataclass(frozen=True)
-class Member:
-    """An image of a group, and in ``likeness`` what ties it to the others."""
+class SheetImage:
+    """An image of a group; ``relation`` is why it belongs to the group."""
 
     image: str
     label: str
-    part: str
-    likeness: str
+    split: str
+    relation: str
 
 
-Row = list[Member]
+SheetRow = list[SheetImage]
 
 
-def rows(
+def select_groups(
     manifest: Sequence[dict[str, str]],
     groups: Sequence[int],
     first_of: Sequence[int],
-    pairs: Sequence[Pair],
-    most: int,
-) -> list[Row]:
-    """Return the most telling groups of two and more images.
+    pairs: Sequence[ImagePair],
+    limit: int,
+) -> list[SheetRow]:
+    """Return the most informative groups of at least two images.
 
-    Groups that mix classes, those across published parts, those with a mirrored, a near and an
-    identical image, and the largest take turns; within each of these the largest come first.
+    Groups with several classes, with a mirrored pair, across published splits with and without near
+    duplicates, with near duplicates, and others are taken in turn, each from the largest.
 
     Args:
         manifest: fetch's rows.
-        groups: each image's duplicate group.
+        groups: duplicate group of each image.
         first_of: index of the first byte-identical copy of each image.
         pairs: near duplicates among the first copies.
-        most: how many groups to return.
+        limit: maximum number of groups.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(groups):
         members[number].append(index)
-    within: dict[int, list[Pair]] = defaultdict(list)
+    within: dict[int, list[ImagePair]] = defaultdict(list)
     for pair in pairs:
         if groups[pair.first] == groups[pair.second]:
             within[groups[pair.first]].append(pair)
@@ -67,7 +67,7 @@ def rows(
     def distinct(number: int, column: str) -> int:
         return len({manifest[index][column] for index in members[number]})
 
-    telling: tuple[Callable[[int], bool], ...] = (
+    criteria: tuple[Callable[[int], bool], ...] = (
         lambda number: distinct(number, "class") > 1,
         lambda number: any(pair.mirrored for pair in within[number]),
         lambda number: distinct(number, "published") > 1 and bool(within[number]),
@@ -79,25 +79,25 @@ def rows(
         (number for number, indices in members.items() if len(indices) > 1),
         key=lambda number: (-len(members[number]), number),
     )
-    turns = zip_longest(*([each for each in several if test(each)] for test in telling))
+    turns = zip_longest(*([each for each in several if meets(each)] for meets in criteria))
     chosen = dict.fromkeys(each for turn in turns for each in turn if each is not None)
     return [
         [
-            Member(
+            SheetImage(
                 manifest[index]["image"],
                 manifest[index]["class"],
                 manifest[index]["published"],
-                _likeness(index, members[number][0], first_of, within[number]),
+                _relation(index, members[number][0], first_of, within[number]),
             )
-            # Different files first: a row has room for few.
+            # Distinct files first, because a row has room for few.
             for index in sorted(members[number], key=lambda index: first_of[index] != index)
         ]
-        for number in list(chosen)[:most]
+        for number in list(chosen)[:limit]
     ]
 
 
-def _likeness(index: int, first: int, first_of: Sequence[int], pairs: Sequence[Pair]) -> str:
-    """What ties an image to its group, in few words: its closest pair, or its bytes."""
+def _relation(index: int, first: int, first_of: Sequence[int], pairs: Sequence[ImagePair]) -> str:
+    """Return why an image belongs to its group: its bytes, or its most similar image."""
     if index == first:
         return ""
     if first_of[index] != index:
@@ -110,42 +110,42 @@ def _likeness(index: int, first: int, first_of: Sequence[int], pairs: Sequence[P
     return f"{kind}, {closest.agreement:.2f}"
 
 
-def draw(groups: Sequence[Row], folder: Path) -> Image.Image:
-    """Return the sheet: a row a group, at most six prints in it, under each what it is.
+def draw_sheet(groups: Sequence[SheetRow], folder: Path) -> Image.Image:
+    """Return the sheet: one row per group, at most six captioned thumbnails in each.
 
     Args:
-        groups: what :func:`rows` returned.
-        folder: where the images lie.
+        groups: from :func:`select_groups`.
+        folder: root of the image paths.
     """
-    font = ImageFont.load_default(TEXT)
-    pitch = PRINT[0] + GAP, PRINT[1] + LINES * LINE + 2 * GAP
-    columns = min(MOST_IN_ROW, max((len(row) for row in groups), default=2))
+    font = ImageFont.load_default(FONT_SIZE)
+    pitch = THUMBNAIL_SIZE[0] + GAP, THUMBNAIL_SIZE[1] + CAPTION_LINES * LINE_HEIGHT + 2 * GAP
+    columns = min(IMAGES_PER_ROW, max((len(row) for row in groups), default=2))
     sheet = Image.new("RGB", (columns * pitch[0] + GAP, max(1, len(groups)) * pitch[1]), "white")
     pen = ImageDraw.Draw(sheet)
     if not groups:
         pen.text((GAP, GAP), "No image has a duplicate.", "black", font)
     for number, row in enumerate(groups):
         top = number * pitch[1] + GAP
-        for column, member in enumerate(row[:MOST_IN_ROW]):
+        for column, member in enumerate(row[:IMAGES_PER_ROW]):
             left = GAP + column * pitch[0]
-            image = ImageOps.contain(read(folder / member.image), PRINT)
-            sheet.paste(image, (left, top + PRINT[1] - image.height))
-            left_out = len(row) - MOST_IN_ROW if column == MOST_IN_ROW - 1 else 0
+            image = ImageOps.contain(read_image(folder / member.image), THUMBNAIL_SIZE)
+            sheet.paste(image, (left, top + THUMBNAIL_SIZE[1] - image.height))
+            left_out = len(row) - IMAGES_PER_ROW if column == IMAGES_PER_ROW - 1 else 0
             for line, text in enumerate(_caption(member, max(0, left_out))):
-                place = left, top + PRINT[1] + 4 + line * LINE
+                place = left, top + THUMBNAIL_SIZE[1] + 4 + line * LINE_HEIGHT
                 pen.text(place, text, "black" if line == 0 else "#444444", font)
         pen.line((GAP, top - GAP // 2, sheet.width - GAP, top - GAP // 2), "#cccccc")
     return sheet
 
 
-def _caption(member: Member, left_out: int) -> list[str]:
-    where = f"{member.label} · {member.part}" if member.part else member.label
+def _caption(member: SheetImage, left_out: int) -> list[str]:
+    where = f"{member.label} · {member.split}" if member.split else member.label
     more = f" (+{left_out} more)" if left_out else ""
-    # Of a long name the end tells more than the beginning.
-    name = textwrap.wrap(member.image, CHARACTERS)[-2:]
-    return [where + more, member.likeness or "the first", *name]
+    # The end of a long name is more informative than its beginning.
+    name = textwrap.wrap(member.image, CAPTION_WIDTH)[-2:]
+    return [where + more, member.relation or "the first", *name]
 
 
-def save(sheet: Image.Image, path: Path) -> None:
-    """Write the sheet as JPEG; the same sheet gives the same bytes."""
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    """Write the sheet as JPEG, with reproducible bytes."""
     sheet.save(path, "JPEG", quality=75, optimize=True)

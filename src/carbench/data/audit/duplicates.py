@@ -1,9 +1,8 @@
-"""Finds images that look the same: compressed anew, cropped, turned, framed or written over.
+"""Finds near duplicates: images that are recompressed, cropped, rotated, framed or overlaid.
 
-For each image those with the most similar outlines are candidates (:mod:`neighbours`); of these
-a pair are near duplicates if their edges agree, block by block, once one is laid over the other
-(:mod:`alignment`): outlines find candidates fast, the edges throw out those that only share a
-layout.
+The candidates of an image are its nearest neighbours by HOG descriptor (:mod:`neighbours`), which
+is fast. A candidate pair is a near duplicate if the edges of the two images, once they are aligned,
+agree block by block (:mod:`alignment`), which rejects pairs that only share a layout.
 """
 
 from __future__ import annotations
@@ -16,109 +15,109 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.core.parallel import thread_map
-from carbench.data.audit.alignment import agreement_of
-from carbench.data.audit.looks import Looks
-from carbench.data.audit.neighbours import Candidates, candidates
-from carbench.data.audit.reviewed import Reviewed
-from carbench.data.audit.words import DIFFERENT, DOUBTFUL, FOUND, OTHER
+from carbench.data.audit.alignment import aligned_agreement
+from carbench.data.audit.neighbours import ViewPairs, nearest_pairs
+from carbench.data.audit.review_table import ReviewedPairs
+from carbench.data.audit.verdicts import DIFFERENT, DOUBTFUL, FOUND, OTHER
+from carbench.data.audit.views import Views
 from carbench.params.audit import AuditParams
 
-# Pairs laid over each other at once, that fit the caches.
+# Pairs aligned at a time; so many fit the caches.
 BATCH = 128
-# Of each image so many pairs are kept that were not found, for a person to doubt.
-KEPT = 4
+# Pairs that are no near duplicates but are kept for each image, for review by a person.
+KEPT_PER_IMAGE = 4
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two images (indices, first < second), how well they agree, the second mirrored or not."""
+class ImagePair:
+    """Indices of two images (first < second), their agreement, and whether one is mirrored."""
 
     first: int
     second: int
     agreement: float
     mirrored: bool
 
-    def of(self, indices: Sequence[int] | Mapping[int, int]) -> Pair:
-        """Return the pair with its images numbered as in ``indices``."""
+    def of(self, indices: Sequence[int] | Mapping[int, int]) -> ImagePair:
+        """Return the pair with its indices mapped by ``indices``."""
         return replace(self, first=indices[self.first], second=indices[self.second])
 
 
-def compare(looks: Looks, params: AuditParams) -> list[Pair]:
-    """Return every candidate pair of images, in order, with its agreement.
+def score_pairs(views: Views, params: AuditParams) -> list[ImagePair]:
+    """Return all candidate pairs of images with their agreement, sorted by image.
 
-    A pair that agrees both as it is and mirrored comes once, as it agrees more.
+    Each pair occurs once, unmirrored or mirrored, whichever agrees more.
     """
-    found = candidates(looks, params.neighbours, params.mirrored)
-    agreements = _agreements(looks, found)
-    images = looks.image_of[found.first], looks.image_of[found.second]
+    found = nearest_pairs(views, params.neighbours, params.mirrored)
+    agreements = _agreements(views, found)
+    images = views.image_of[found.first], views.image_of[found.second]
     columns = (*images, agreements, found.mirrored)
-    best: dict[tuple[int, int], Pair] = {}
+    best: dict[tuple[int, int], ImagePair] = {}
     rows = zip(*(each.tolist() for each in columns), strict=True)
     for first, second, agreement, mirrored in rows:
-        pair = Pair(first, second, round(agreement, 4), mirrored)
+        pair = ImagePair(first, second, round(agreement, 4), mirrored)
         other = best.setdefault((first, second), pair)
         if pair.agreement > other.agreement:
             best[first, second] = pair
     return list(best.values())
 
 
-def told_apart(
-    compared: Sequence[Pair], params: AuditParams, reviewed: Reviewed
-) -> tuple[list[Pair], list[Pair]]:
-    """Return the near duplicates, and of the other pairs those most alike, each in order.
+def separate_duplicates(
+    scored: Sequence[ImagePair], params: AuditParams, reviewed: ReviewedPairs
+) -> tuple[list[ImagePair], list[ImagePair]]:
+    """Return the near duplicates and the most similar other pairs, each sorted by image.
 
-    A pair that a person has called different is no near duplicate, however well it agrees. Of the
-    others all that a person has judged are kept, and of each image at least :data:`KEPT`.
+    A pair that was reviewed as different is no near duplicate, whatever its agreement. The other
+    pairs are all that were reviewed, and at least :data:`KEPT_PER_IMAGE` of each image.
     """
     near = [
         pair
-        for pair in compared
+        for pair in scored
         if pair.agreement >= params.min_agreement
         and reviewed.verdict(pair.first, pair.second) != DIFFERENT
     ]
     found = {(pair.first, pair.second) for pair in near}
-    others: list[Pair] = []
+    others: list[ImagePair] = []
     times: Counter[int] = Counter()
-    for pair in sorted(compared, key=lambda pair: -pair.agreement):
+    for pair in sorted(scored, key=lambda pair: -pair.agreement):
         if (pair.first, pair.second) in found:
             continue
-        wanted = min(times[pair.first], times[pair.second]) < KEPT
-        if wanted or reviewed.verdict(pair.first, pair.second):
+        needed = min(times[pair.first], times[pair.second]) < KEPT_PER_IMAGE
+        if needed or reviewed.verdict(pair.first, pair.second):
             others.append(pair)
             times.update((pair.first, pair.second))
     return near, sorted(others, key=lambda pair: (pair.first, pair.second))
 
 
-def kind_of(pair: Pair, params: AuditParams, found: bool) -> str:
-    """Return what candidates.csv calls a pair."""
+def pair_kind(pair: ImagePair, params: AuditParams, found: bool) -> str:
+    """Return the ``kind`` of a pair in candidates.csv."""
     if found:
         return FOUND
     return DOUBTFUL if pair.agreement >= params.min_doubtful_agreement else OTHER
 
 
-def agreement_between(
-    looks: Looks, first: NDArray[np.intp], second: NDArray[np.intp]
+def best_agreement(
+    views: Views, first: NDArray[np.intp], second: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the agreement (P,) of images first[i] and second[i], in whichever of their views
-    and whether mirrored or not: the most."""
+    """Return the agreement (P,) of images first[i] and second[i]: the largest over all of their
+    views, unmirrored and mirrored."""
     best = np.zeros(len(first), np.float32)
-    for own in looks.views(first):
-        for other in looks.views(second):
+    for own in views.first_and_last(first):
+        for other in views.first_and_last(second):
             for mirrored in (False, True):
-                turned = np.full(len(first), mirrored)
-                best = np.maximum(best, _agreements(looks, Candidates(own, other, turned)))
+                flips = np.full(len(first), mirrored)
+                best = np.maximum(best, _agreements(views, ViewPairs(own, other, flips)))
     return best
 
 
-def _agreements(looks: Looks, found: Candidates) -> NDArray[np.float32]:
+def _agreements(views: Views, found: ViewPairs) -> NDArray[np.float32]:
     """Return the agreement of each candidate pair of views."""
 
     def batch(start: int) -> NDArray[np.float32]:
         some = slice(start, start + BATCH)
-        other = looks.thumbnails[found.second[some]]
-        turned = found.mirrored[some]
-        other[turned] = other[turned, :, ::-1]
-        return agreement_of(looks.thumbnails[found.first[some]], other)
+        other = views.thumbnails[found.second[some]]
+        flips = found.mirrored[some]
+        other[flips] = other[flips, :, ::-1]
+        return aligned_agreement(views.thumbnails[found.first[some]], other)
 
     starts = range(0, len(found.first), BATCH)
     return np.concatenate([np.empty(0, np.float32), *thread_map(batch, starts)])

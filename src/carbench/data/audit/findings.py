@@ -1,4 +1,4 @@
-"""What the audit found, as one JSON document that the report and the tests read."""
+"""Results of the audit as a JSON document for the report."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 from typing import Any
 
-from carbench.data.audit.duplicates import Pair
-from carbench.data.audit.reviewed import Reviewed
-from carbench.data.audit.words import DIFFERENT, SAME
+from carbench.data.audit.duplicates import ImagePair
+from carbench.data.audit.review_table import ReviewedPairs
+from carbench.data.audit.verdicts import DIFFERENT, SAME
 
-# What Pillow calls the format that each ending promises.
-PROMISED = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
+# Pillow's name of the format, by file extension.
+FORMAT_OF_SUFFIX = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}
 
 Rows = list[dict[str, str]]
 
 
-def exact_links(hashes: list[str]) -> tuple[list[tuple[int, int]], list[int]]:
+def link_identical(hashes: list[str]) -> tuple[list[tuple[int, int]], list[int]]:
     """Link byte-identical images.
 
     Returns:
@@ -28,23 +28,23 @@ def exact_links(hashes: list[str]) -> tuple[list[tuple[int, int]], list[int]]:
     return links, first_of
 
 
-def summarize(
+def summarize_audit(
     manifest: Rows,
     quarantine: Rows,
     groups: list[int],
     first_of: list[int],
-    pairs: list[Pair],
-    reviewed: Reviewed,
+    pairs: list[ImagePair],
+    reviewed: ReviewedPairs,
 ) -> dict[str, Any]:
     """Return the findings.
 
     Args:
         manifest: fetch's rows.
-        quarantine: fetch's list of what was not taken.
-        groups: each image's duplicate group; a near pair across two was cut, as a chain.
+        quarantine: fetch's list of rejected files.
+        groups: duplicate group of each image; near pairs across groups were cut as chains.
         first_of: index of the first byte-identical copy of each image.
         pairs: near duplicates among the first copies.
-        reviewed: what a person has said of pairs.
+        reviewed: verdicts of a person on pairs.
     """
     sizes = Counter(groups)
     copies = Counter(first_of)
@@ -62,12 +62,14 @@ def summarize(
         "leak": _leak(manifest, groups, first_of),
         "conflicts": _conflicts(manifest, groups),
         "cut": [
-            _told(manifest, pair) for pair in pairs if groups[pair.first] != groups[pair.second]
+            _pair_record(manifest, pair)
+            for pair in pairs
+            if groups[pair.first] != groups[pair.second]
         ],
         "misnamed": [
             {"image": row["image"], "format": row["format"], "mode": row["mode"]}
             for row in manifest
-            if _promised(row["image"]) not in (None, row["format"])
+            if _expected_format(row["image"]) not in (None, row["format"])
         ],
         "modes": dict(sorted(Counter(row["mode"] for row in manifest).items())),
         "quarantined": [{"file": row["file"], "reason": row["reason"]} for row in quarantine],
@@ -75,12 +77,12 @@ def summarize(
     }
 
 
-def _promised(image: str) -> str | None:
-    return PROMISED.get(PurePosixPath(image).suffix.lower())
+def _expected_format(image: str) -> str | None:
+    return FORMAT_OF_SUFFIX.get(PurePosixPath(image).suffix.lower())
 
 
 def _by_class(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, dict[str, int]]:
-    """How many images each class has, different files, and duplicate groups."""
+    """Return the number of images, distinct files and duplicate groups of each class."""
     members: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(manifest):
         members[row["class"]].append(index)
@@ -95,7 +97,7 @@ def _by_class(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[st
 
 
 def _leak(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, Any]:
-    """How much of the publisher's test part has a twin in its other parts, by class."""
+    """Return how many published test images have a duplicate in train or val, by class."""
     known = [index for index, row in enumerate(manifest) if row["published"] in ("train", "val")]
     known_groups = {groups[index] for index in known}
     known_bytes = {first_of[index] for index in known}
@@ -117,7 +119,7 @@ def _leak(manifest: Rows, groups: list[int], first_of: list[int]) -> dict[str, A
 
 
 def _conflicts(manifest: Rows, groups: list[int]) -> list[dict[str, Any]]:
-    """Groups whose images stand under more than one class."""
+    """Return the groups whose images are in more than one class."""
     members: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(groups):
         members[number].append(index)
@@ -132,8 +134,8 @@ def _conflicts(manifest: Rows, groups: list[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _examples(manifest: Rows, first_of: list[int], pairs: list[Pair]) -> list[dict[str, Any]]:
-    """Every pair that a person may want to see: copies first, then from the least alike."""
+def _examples(manifest: Rows, first_of: list[int], pairs: list[ImagePair]) -> list[dict[str, Any]]:
+    """Return example pairs: identical files first, then near duplicates, least similar first."""
     exact = [
         {
             "first": manifest[origin]["image"],
@@ -144,13 +146,13 @@ def _examples(manifest: Rows, first_of: list[int], pairs: list[Pair]) -> list[di
         if origin != index
     ]
     near = [
-        _told(manifest, pair)
+        _pair_record(manifest, pair)
         for pair in sorted(pairs, key=lambda pair: (pair.agreement, pair.first, pair.second))
     ]
-    return [*_spread(exact), *_spread(near)]
+    return [*_evenly_spaced(exact), *_evenly_spaced(near)]
 
 
-def _told(manifest: Rows, pair: Pair) -> dict[str, Any]:
+def _pair_record(manifest: Rows, pair: ImagePair) -> dict[str, Any]:
     return {
         "first": manifest[pair.first]["image"],
         "second": manifest[pair.second]["image"],
@@ -159,7 +161,7 @@ def _told(manifest: Rows, pair: Pair) -> dict[str, Any]:
     }
 
 
-def _spread(examples: list[dict[str, Any]], most: int = 60) -> list[dict[str, Any]]:
-    """At most ``most`` examples, taken evenly from the whole list."""
+def _evenly_spaced(examples: list[dict[str, Any]], most: int = 60) -> list[dict[str, Any]]:
+    """Return at most ``most`` examples, evenly spaced in the list."""
     step = max(1, -(-len(examples) // most))
     return examples[::step]

@@ -1,4 +1,4 @@
-"""Makes groups of pairs, and keeps a chain of likenesses from joining images that are unlike."""
+"""Duplicate groups: connected components of pairs, without chains that join unlike images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from carbench.data.audit.duplicates import Pair, agreement_between
-from carbench.data.audit.looks import Looks
+from carbench.data.audit.duplicates import ImagePair, best_agreement
+from carbench.data.audit.views import Views
 
-# Of each image those that it is a pair with, and how well they agree.
+# The agreement of each image with those that it forms a pair with.
 Links = dict[int, dict[int, float]]
 
 
-def group(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+def connected_groups(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     """Return a group number for each of ``count`` images: linked images share one.
 
     Groups are the connected components of the links, numbered by their first image.
@@ -30,19 +30,18 @@ def group(count: int, links: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
     return np.asarray(order[inverse], np.int64)
 
 
-def unchained(
-    looks: Looks,
-    pairs: Sequence[Pair],
+def links_without_chains(
+    views: Views,
+    pairs: Sequence[ImagePair],
     min_centre_agreement: float,
     apart: Collection[tuple[int, int]] = (),
 ) -> Iterator[tuple[int, int]]:
-    """Yield links (centre, member) of groups in which everybody looks like the group's centre.
+    """Yield links (centre, member) of groups in which each member is similar to the centre.
 
-    A group starts as all images that pairs join, directly or through others. Its centre is the
-    one with the most and strongest pairs. Whoever neither is a pair with the centre nor agrees
-    with it by at least ``min_centre_agreement`` leaves, and those who leave are grouped anew by
-    the pairs among themselves. So does whoever is known to be ``apart`` from the centre (the lower
-    number first).
+    A group starts as a connected component of the pairs. Its centre is the image with the most and
+    strongest pairs. Images that form no pair with the centre are removed if their agreement with
+    it is below ``min_centre_agreement``, or if they are listed in ``apart`` with it (lower index
+    first). The removed images are grouped again by the pairs among themselves.
     """
     links: Links = defaultdict(dict)
     for pair in pairs:
@@ -51,17 +50,17 @@ def unchained(
     while waiting:
         members = waiting.pop()
         centre = max(sorted(members), key=lambda member: _strength(member, members, links))
-        unsure = np.array(sorted(members - {centre, *links[centre]}), np.intp)
-        alike = agreement_between(looks, np.full_like(unsure, centre), unsure)
-        leaving = {
+        unpaired = np.array(sorted(members - {centre, *links[centre]}), np.intp)
+        agreements = best_agreement(views, np.full_like(unpaired, centre), unpaired)
+        removed = {
             member
-            for member, agreement in zip(unsure.tolist(), alike.tolist(), strict=True)
+            for member, agreement in zip(unpaired.tolist(), agreements.tolist(), strict=True)
             if agreement < min_centre_agreement
             or (min(centre, member), max(centre, member)) in apart
         }
-        for member in sorted(members - leaving - {centre}):
+        for member in sorted(members - removed - {centre}):
             yield centre, member
-        waiting += _components(leaving, links)
+        waiting += _components(removed, links)
 
 
 def _strength(member: int, members: set[int], links: Links) -> float:
@@ -69,7 +68,7 @@ def _strength(member: int, members: set[int], links: Links) -> float:
 
 
 def _components(members: set[int], links: Links) -> list[set[int]]:
-    """Return the sets of ``members`` that hang together."""
+    """Return the connected components of ``members``."""
     components = []
     left = set(members)
     while left:

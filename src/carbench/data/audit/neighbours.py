@@ -1,7 +1,7 @@
-"""Finds for each view of an image those of other images with the most similar outlines.
+"""Exact nearest neighbours of each view among the views of other images, by HOG descriptor.
 
-Every view is compared with every other, a tile of the table at a time: memory stays small, and no
-approximate index can miss a pair.
+All pairs of views are compared, one tile at a time: memory stays small, and no pair is missed, as
+an approximate index might.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carbench.core.parallel import thread_map
-from carbench.data.audit.looks import Looks
-from carbench.data.audit.outlines import coded, mirrored
+from carbench.data.audit.hog import mirror_descriptors, quantize_descriptors
+from carbench.data.audit.views import Views
 
-# A tile of the table of similarities that fits the caches.
+# Size of a tile of the similarity matrix that fits the caches.
 ROWS, COLUMNS = 512, 4096
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Pairs of views (first, second) of different images, the second perhaps mirrored.
+class ViewPairs:
+    """C pairs of views of different images.
 
     Attributes:
-        first: (C,) the view of the image with the lower number.
-        second: (C,) the other image's.
-        mirrored: (C,) bool, whether the second is to be flipped.
+        first: (C,) views of the image with the lower index.
+        second: (C,) views of the other image.
+        mirrored: (C,) bool, whether the second view is flipped.
     """
 
     first: NDArray[np.intp]
@@ -35,21 +35,21 @@ class Candidates:
     mirrored: NDArray[np.bool_]
 
 
-def candidates(looks: Looks, neighbours: int, flipped: bool) -> Candidates:
-    """Return pairs of images of which one is among the other's nearest ``neighbours``.
+def nearest_pairs(views: Views, neighbours: int, flipped: bool) -> ViewPairs:
+    """Return pairs of images in which one is among the nearest ``neighbours`` of the other.
 
-    Each pair of images comes once as it is and, if ``flipped``, once mirrored, by those of their
-    views that are most similar; in the order of images.
+    Each pair of images occurs at most once unmirrored and, if ``flipped``, once mirrored, with its
+    most similar views; sorted by image.
     """
-    if not len(looks.image_of):
-        return Candidates(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool))
-    codes = coded(looks.outlines)
-    # float32 holds the lengths of codes, too, exactly but for the last root.
+    if not len(views.image_of):
+        return ViewPairs(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, bool))
+    codes = quantize_descriptors(views.descriptors)
+    # In float32 the lengths of codes are exact up to the square root.
     lengths = np.sqrt((codes.astype(np.int64) ** 2).sum(1)).astype(np.float32)
-    search = partial(_nearest, codes, lengths, looks.image_of, neighbours, flipped)
+    search = partial(_nearest, codes, lengths, views.image_of, neighbours, flipped)
     found = list(thread_map(search, range(0, len(codes), ROWS), max_pending=8))
-    row, column, turned, similar = (np.concatenate(each) for each in zip(*found, strict=True))
-    return _distinct(looks, row, column, turned, similar)
+    row, column, flips, similarity = (np.concatenate(each) for each in zip(*found, strict=True))
+    return _best_views(views, row, column, flips, similarity)
 
 
 def _nearest(
@@ -64,58 +64,60 @@ def _nearest(
     rows = codes[top : top + ROWS].astype(np.float32)
     own = image_of[top : top + ROWS, None]
     scale = 1 / np.maximum(lengths[top : top + ROWS, None], 1)
-    # Best first; the same similarity: the lower column first, as it is before mirrored.
+    # Sorted by similarity, then by column, unmirrored before mirrored.
     best = np.full((len(rows), neighbours), -np.inf, np.float32)
-    place = np.zeros((len(rows), neighbours), np.intp)
+    columns = np.zeros((len(rows), neighbours), np.intp)
     for turn in (False, True) if flipped else (False,):
         for left in range(0, len(codes), COLUMNS):
             block = codes[left : left + COLUMNS].astype(np.float32)
-            similar = rows @ (mirrored(block) if turn else block).T
-            similar *= scale
-            similar /= np.maximum(lengths[left : left + COLUMNS], 1)
-            similar[own == image_of[left : left + COLUMNS]] = -np.inf
-            best, place = _merged(best, place, similar, left + turn * len(codes))
+            similarity = rows @ (mirror_descriptors(block) if turn else block).T
+            similarity *= scale
+            similarity /= np.maximum(lengths[left : left + COLUMNS], 1)
+            similarity[own == image_of[left : left + COLUMNS]] = -np.inf
+            best, columns = _merge_tile(best, columns, similarity, left + turn * len(codes))
     found = np.isfinite(best)
-    column = place[found]
+    column = columns[found]
     row = np.broadcast_to(np.arange(len(rows))[:, None] + top, best.shape)[found]
     return row, column % len(codes), column >= len(codes), best[found]
 
 
-def _merged(
-    best: NDArray[np.float32], place: NDArray[np.intp], similar: NDArray[np.float32], left: int
+def _merge_tile(
+    best: NDArray[np.float32], columns: NDArray[np.intp], similarity: NDArray[np.float32], left: int
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Merge a tile of similarities, whose first column has the number ``left``, into the best."""
+    """Merge a tile of similarities, starting at column ``left``, into the best so far."""
     rows, neighbours = best.shape
     if np.isneginf(best[:, -1]).any():
-        most = min(neighbours, similar.shape[1])
-        row, column = np.nonzero(similar >= -np.partition(-similar, most - 1)[:, most - 1 : most])
+        most = min(neighbours, similarity.shape[1])
+        row, column = np.nonzero(
+            similarity >= -np.partition(-similarity, most - 1)[:, most - 1 : most]
+        )
     else:
-        row, column = np.nonzero(similar > best[:, -1:])
+        row, column = np.nonzero(similarity > best[:, -1:])
     if not len(row):
-        return best, place
+        return best, columns
     row = np.concatenate((np.repeat(np.arange(rows), neighbours), row))
-    every = np.concatenate((best.ravel(), similar[row[best.size :], column]))
-    where = np.concatenate((place.ravel(), column + left))
+    every = np.concatenate((best.ravel(), similarity[row[best.size :], column]))
+    where = np.concatenate((columns.ravel(), column + left))
     order = np.lexsort((where, -every, row))
     starts = np.searchsorted(row[order], np.arange(rows))
     kept = order[starts[:, None] + np.arange(neighbours)]
     return every[kept], where[kept]
 
 
-def _distinct(
-    looks: Looks,
+def _best_views(
+    views: Views,
     row: NDArray[np.intp],
     column: NDArray[np.intp],
-    turned: NDArray[np.bool_],
-    similar: NDArray[np.float32],
-) -> Candidates:
-    """Keep one pair of views of each pair of images: the most similar."""
-    swap = looks.image_of[row] > looks.image_of[column]
+    flips: NDArray[np.bool_],
+    similarity: NDArray[np.float32],
+) -> ViewPairs:
+    """Return the most similar pair of views of each pair of images."""
+    swap = views.image_of[row] > views.image_of[column]
     first, second = np.where(swap, column, row), np.where(swap, row, column)
-    images = looks.image_of[first], looks.image_of[second]
-    order = np.lexsort((second, first, -similar, turned, images[1], images[0]))
-    keys = np.stack((images[0], images[1], turned))[:, order]
+    images = views.image_of[first], views.image_of[second]
+    order = np.lexsort((second, first, -similarity, flips, images[1], images[0]))
+    keys = np.stack((images[0], images[1], flips))[:, order]
     new = np.ones(len(order), bool)
     new[1:] = (keys[:, 1:] != keys[:, :-1]).any(0)
     kept = order[new]
-    return Candidates(first[kept], second[kept], turned[kept])
+    return ViewPairs(first[kept], second[kept], flips[kept])

@@ -1,1 +1,1 @@
-"""Images: which formats, how they are decoded, what is measured of them."""
+"""Image files: formats, decoding and image statistics."""

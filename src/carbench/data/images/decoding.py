@@ -1,6 +1,6 @@
-"""What an image file is to carbench: bytes that Pillow decodes, turned upright, as RGB.
+"""Decodes image files with Pillow to upright RGB images.
 
-Every stage and the service read images through this module and no other way.
+All stages and the service read images only through this module.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from carbench.data.images.formats import FORMATS, START, why_not, without_metadata
+from carbench.data.images.formats import FORMATS, HEADER_BYTES, rejection_reason, strip_metadata
 
 Fit = Literal["squash", "crop", "pad"]
 
 # Above this, Pillow suspects a decompression bomb: 2 x 89 million pixels are 0.5 GB as RGB.
 Image.MAX_IMAGE_PIXELS = 89_478_485
 
-# When it opens a JPEG without JFIF header, Pillow looks up its resolution in the EXIF metadata, and
-# takes the file for no image if that entry is odd. Nothing here needs the resolution.
+# Pillow reads the resolution of a JPEG without JFIF header from its EXIF metadata, and rejects the
+# file if that entry is malformed. The resolution is not needed here.
 JpegImageFile._read_dpi_from_exif = lambda self: None  # type: ignore[method-assign]
 
-# How an image is turned upright, by the EXIF orientation that it has; 1 is upright.
-TURNS = {
+# The operation that makes an image upright, by EXIF orientation; 1 is upright.
+TRANSPOSE_OF_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -39,22 +39,22 @@ TURNS = {
 
 
 class BadImageError(Exception):
-    """A file that cannot be decoded; the text is the reason, for a person."""
+    """A file cannot be decoded; the message is the reason."""
 
 
 class NotAnImageError(BadImageError):
-    """A file that is not of a format in :data:`carbench.data.images.formats.FORMATS`."""
+    """A file is of no format in :data:`carbench.data.images.formats.FORMATS`."""
 
 
 class TooManyPixelsError(BadImageError):
-    """An image that would take too much memory."""
+    """An image would take too much memory."""
 
 
 @dataclass(frozen=True)
-class ImageFacts:
-    """What an image's file says of itself: format and mode as Pillow names them, pixels.
+class ImageInfo:
+    """Format and mode (Pillow's names) and size in pixels of an image file.
 
-    ``animated`` is whether it holds several images, of which the first counts.
+    ``animated`` is whether it has several frames, of which only the first is decoded.
     """
 
     format: str
@@ -66,84 +66,84 @@ class ImageFacts:
 
 def decode(
     content: bytes, at_least: int | None = None, most_pixels: int | None = None
-) -> tuple[Image.Image, ImageFacts]:
+) -> tuple[Image.Image, ImageInfo]:
     """Decode a whole image.
 
     Args:
-        content: the file's bytes, in any of :data:`carbench.data.images.formats.FORMATS`.
-        at_least: pixels of both sides that suffice; a JPEG that is several times as large is then
-            decoded at a half, a quarter or an eighth of its size, in a fraction of the time.
-        most_pixels: to be decoded, at most; 3 bytes of memory each, for some formats 10.
+        content: content of the file, in one of :data:`carbench.data.images.formats.FORMATS`.
+        at_least: sufficient side length in pixels; a much larger JPEG is then decoded at a half, a
+            quarter or an eighth of its size, in a fraction of the time.
+        most_pixels: maximum number of decoded pixels; each takes 3 bytes, 10 for some formats.
 
     Returns:
-        The upright RGB image (EXIF orientation applied; transparency laid on white) and the
-        facts of the file as stored.
+        The upright RGB image (EXIF orientation applied, transparency composited on white), and
+        the information about the file as stored.
 
     Raises:
-        NotAnImageError: the bytes are no image.
+        NotAnImageError: the content is no image.
         TooManyPixelsError: more than ``most_pixels`` would be decoded, or 179 million are stored.
-        BadImageError: the bytes are empty, truncated or corrupt. Malformed EXIF metadata is no
-            reason: an image whose orientation cannot be read is taken as stored.
+        BadImageError: the content is empty, truncated or corrupt. Malformed EXIF metadata is no
+            error: an image without readable orientation is taken as stored.
     """
     if not content:
         raise BadImageError("empty file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_stored(content) as image:
+            with open_without_metadata(content) as image:
                 animated = getattr(image, "is_animated", False)
-                facts = ImageFacts(image.format or "", image.mode, *image.size, animated)
+                info = ImageInfo(image.format or "", image.mode, *image.size, animated)
                 if at_least is not None:
                     image.draft(None, (at_least, at_least))
                 width, height = image.size
                 if most_pixels is not None and width * height > most_pixels:
-                    raise TooManyPixelsError(f"too many pixels ({facts.width} x {facts.height})")
+                    raise TooManyPixelsError(f"too many pixels ({info.width} x {info.height})")
                 image.load()
-                return _upright(_rgb(image, content), image), facts
+                return _apply_orientation(_to_rgb(image, content), image), info
     except BadImageError:
         raise
     except UnidentifiedImageError:
-        raise NotAnImageError(why_not(content[:START])) from None
+        raise NotAnImageError(rejection_reason(content[:HEADER_BYTES])) from None
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"too many pixels ({error})") from None
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, MemoryError) as error:
         raise BadImageError(str(error) or type(error).__name__) from None
     except Exception as error:
-        # Pillow's parsers meet damage with whatever Python raises: TypeError, struct.error, ...
+        # Pillow's parsers raise any exception for corrupt files: TypeError, struct.error, ...
         raise BadImageError(f"damaged ({type(error).__name__}: {error})") from None
 
 
-def open_stored(content: bytes) -> Image.Image:
-    """Open an image file without its metadata; only its header is read.
+def open_without_metadata(content: bytes) -> Image.Image:
+    """Open an image file without its metadata; only the header is read.
 
     Raises:
-        Exception: whatever Pillow raises about bytes that it cannot open.
+        Exception: any exception of Pillow for content that it cannot open.
     """
-    return Image.open(io.BytesIO(without_metadata(content)), formats=FORMATS)
+    return Image.open(io.BytesIO(strip_metadata(content)), formats=FORMATS)
 
 
-def read(path: Path) -> Image.Image:
+def read_image(path: Path) -> Image.Image:
     """Decode an image file that fetch has already accepted."""
     return decode(path.read_bytes())[0]
 
 
-def shrink(
+def decode_resized(
     content: bytes, size: int, fit: Fit, most_pixels: int | None = None
-) -> tuple[Image.Image, ImageFacts]:
-    """Return what models are shown of an image file: decoded, and resized as :func:`resize` does.
+) -> tuple[Image.Image, ImageInfo]:
+    """Return the model input for an image file, decoded and resized with :func:`resize`.
 
-    Decoded at no less than twice the size, where nothing is lost that resizing would have kept.
-    Arguments and errors are those of :func:`decode`; returned are also the facts of the file.
+    The image is decoded at no less than twice the size, which does not affect the resized image
+    visibly. Arguments, returned information and errors are those of :func:`decode`.
     """
-    image, facts = decode(content, 2 * size, most_pixels)
-    return resize(image, size, fit), facts
+    image, info = decode(content, 2 * size, most_pixels)
+    return resize(image, size, fit), info
 
 
 def resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     """Return an RGB image of ``size`` x ``size`` pixels.
 
-    ``squash`` keeps the whole image and gives up its shape, ``crop`` keeps the shape and gives
-    up the edges of the longer side, ``pad`` keeps both and fills with grey.
+    ``squash`` changes the aspect ratio, ``crop`` removes the ends of the longer side, ``pad`` adds
+    grey margins.
     """
     square = (size, size)
     if fit == "squash":
@@ -153,29 +153,29 @@ def resize(image: Image.Image, size: int, fit: Fit) -> Image.Image:
     return ImageOps.pad(image, square, Image.Resampling.BICUBIC, color=(124, 116, 104))
 
 
-def _upright(decoded: Image.Image, image: Image.Image) -> Image.Image:
-    """Turn what was decoded as the file's EXIF orientation says; return it apart from the file.
+def _apply_orientation(decoded: Image.Image, image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation of the file; return an image that does not depend on the file.
 
-    Not by ImageOps.exif_transpose, which writes all EXIF entries again, and fails if one is odd.
+    ImageOps.exif_transpose rewrites all EXIF entries and fails if one is malformed.
     """
     try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        operation = TRANSPOSE_OF_ORIENTATION.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
-        turn = None
-    if turn is not None:
-        return decoded.transpose(turn)
+        operation = None
+    if operation is not None:
+        return decoded.transpose(operation)
     return decoded.copy() if decoded is image else decoded
 
 
-def _rgb(image: Image.Image, content: bytes) -> Image.Image:
-    """Return the image as RGB, transparency laid on white: itself if it is that already."""
+def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
+    """Return the image as RGB, with transparency composited on white."""
     if image.mode in ("I", "F"):
         raise BadImageError(
             f"{image.format} of 32-bit, signed or floating-point values, whose range is not "
             "stated; convert it to 8 or 16 bits"
         )
     if image.mode.startswith("I;16"):
-        return _from_sixteen_bits(image)
+        return _from_16_bit(image)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     if image.format == "PNG" and "transparency" in image.info:
@@ -186,9 +186,9 @@ def _rgb(image: Image.Image, content: bytes) -> Image.Image:
 
 
 def _scale_transparent_value(image: Image.Image, depth: int) -> None:
-    """State the one transparent value of a PNG as its pixels are stated, in 8 bits.
+    """Scale the transparent value of a PNG to 8 bits, like its pixels.
 
-    Pillow scales pixels of 2 and 4 bits up and those of 16 bits down, but not this value.
+    Pillow scales pixels of 2, 4 and 16 bits to 8 bits, but not this value.
     """
     value = image.info["transparency"]
     if image.mode == "L" and depth in (2, 4):
@@ -201,8 +201,8 @@ def _scale_transparent_value(image: Image.Image, depth: int) -> None:
         )
 
 
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """Scale grey values of up to 16 bits to 8; convert() would clip all above 255 to white."""
+def _from_16_bit(image: Image.Image) -> Image.Image:
+    """Scale grey values of up to 16 bits to 8 bits; convert() would clip them at 255."""
     values = np.asarray(image).astype(np.uint16)
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(ExifTags.Base.BitsPerSample, (16,))

@@ -1,7 +1,7 @@
-"""Image files before they are decoded: which format the bytes are of, and which parts matter.
+"""Detects image formats and removes metadata before decoding.
 
-The decoder is given pixels and the orientation only. Other metadata (text, thumbnails, colour
-profiles, resolutions) changes nothing here, but is often odd, and parsers fail on it.
+The decoder needs only pixels and orientation. Other metadata (text, thumbnails, colour profiles,
+resolutions) has no effect here, but is often malformed and breaks parsers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-# As Pillow names them: the formats that images of cars come in. Others are read by code that few
-# use, or by programs that an image may then give commands to (EPS).
+# Pillow's names of the supported formats. The decoders of others are rarely used, or run external
+# programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
-# Endings of files that are meant to be images of these formats; the content decides.
+# Usual extensions of these formats; the content decides.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
-# Bytes from the start of a file that :func:`format_of` looks at.
-START = 512
+# Bytes at the start of a file that :func:`detect_format` needs.
+HEADER_BYTES = 512
 
 SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -43,21 +43,21 @@ SIGNATURES = (
     (b"\x1f\x8b", "gzip"),
     (b"version https://git-lfs", "Git LFS pointer"),
 )
-# ISO base media files: the brand follows the word `ftyp`.
+# ISO base media files: the brand follows `ftyp`.
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"crx ": "CR3"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
 )
 CONVERTIBLE = {"HEIC", "AVIF", "JPEG XL", "JPEG 2000", "Photoshop", "ICO", "CR3", "SVG"}
 
-# What a PNG needs to be decoded, and its orientation.
+# The PNG chunks that are needed for decoding, and the EXIF orientation.
 PNG_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
 JPEG_JFIF, JPEG_EXIF, JPEG_ADOBE, JPEG_COMMENT = 0xE0, 0xE1, 0xEE, 0xFE
 
 
-def format_of(start: bytes) -> str | None:
-    """Return the format that the first bytes of a file state (at least :data:`START` of them).
+def detect_format(start: bytes) -> str | None:
+    """Return the format of a file, given its first :data:`HEADER_BYTES` bytes or more.
 
-    One of :data:`FORMATS`, another well-known one (``HEIC``, ``HTML``, ...), or None.
+    One of :data:`FORMATS`, another known format (``HEIC``, ``HTML``, ...), or None.
     """
     for signature, name in SIGNATURES:
         if start.startswith(signature):
@@ -66,7 +66,7 @@ def format_of(start: bytes) -> str | None:
         return "WEBP" if start[8:12] == b"WEBP" else None
     if start[4:8] == b"ftyp":
         return BRANDS.get(start[8:12], "video")
-    # Two letters are little; the reserved bytes and the header's size make a bitmap sure.
+    # The signature is only two letters; also check the reserved bytes and the header size.
     if start[:2] == b"BM" and start[6:10] == bytes(4) and start[15:18] == bytes(3):
         return "BMP"
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -77,9 +77,9 @@ def format_of(start: bytes) -> str | None:
     return None
 
 
-def why_not(start: bytes) -> str:
-    """Say what a file is instead of an image of :data:`FORMATS`, as a reason for a person."""
-    name = format_of(start)
+def rejection_reason(start: bytes) -> str:
+    """Return why a file is not an image in one of :data:`FORMATS`."""
+    name = detect_format(start)
     if name in CONVERTIBLE:
         return f"not an image in a supported format but {name}; convert it to JPEG or PNG"
     if name in FORMATS:
@@ -87,10 +87,10 @@ def why_not(start: bytes) -> str:
     return f"not an image but {name}" if name else "not an image"
 
 
-def without_metadata(content: bytes) -> bytes:
-    """Return a JPEG or PNG without metadata but its EXIF block; other formats as they are.
+def strip_metadata(content: bytes) -> bytes:
+    """Return a JPEG or PNG without metadata except EXIF; other formats unchanged.
 
-    What does not follow its format is passed on as it is, for the decoder to judge.
+    Content that does not follow the format is kept for the decoder.
     """
     if content.startswith(b"\xff\xd8\xff"):
         return b"".join(_jpeg_parts(content))
@@ -112,14 +112,14 @@ def _jpeg_parts(content: bytes) -> Iterator[bytes]:
         is_last = marker == 0xDA or length < 2 or end > len(content)
         if is_last or 0xD0 <= marker <= 0xD9 or marker < 0xC0:
             break
-        if _is_needed(marker, content[at + 4 : end]):
+        if _is_needed_segment(marker, content[at + 4 : end]):
             yield content[at:end]
         at = end
     yield content[at:]
 
 
-def _is_needed(marker: int, data: bytes) -> bool:
-    """Whether a JPEG segment says how to decode the pixels, or how they are turned."""
+def _is_needed_segment(marker: int, data: bytes) -> bool:
+    """Return whether a JPEG segment is needed for decoding or has the orientation."""
     if marker == JPEG_JFIF:
         return data.startswith(b"JFIF\0") and len(data) >= 14
     if marker == JPEG_EXIF:
@@ -135,7 +135,7 @@ def _png_parts(content: bytes) -> Iterator[bytes]:
         end = at + 12 + length
         if end > len(content):
             break
-        if name in PNG_CHUNKS and (name != b"eXIf" or _is_whole(content[at:end])):
+        if name in PNG_CHUNKS and (name != b"eXIf" or _has_valid_crc(content[at:end])):
             yield content[at:end]
         at = end
         if name == b"IEND":
@@ -143,5 +143,5 @@ def _png_parts(content: bytes) -> Iterator[bytes]:
     yield content[at:]
 
 
-def _is_whole(chunk: bytes) -> bool:
+def _has_valid_crc(chunk: bytes) -> bool:
     return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")

@@ -1,4 +1,4 @@
-"""The packed images as torch reads them: on the device if they fit, else streamed from disk."""
+"""Batches of packed images: from device memory if they fit, else streamed from disk."""
 
 from __future__ import annotations
 
@@ -12,70 +12,70 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from carbench.data.loading.augment import resample, whole
-from carbench.data.pack.files import open_array, rows_of
+from carbench.data.loading.augment import full_crops, resample
+from carbench.data.pack.reading import open_array, row_indices
 
-# Sets up to this size are copied to the device once; larger ones stay on disk, memory-mapped.
+# Sets up to this size are copied to the device once; larger ones are read from the memory map.
 RESIDENT_BYTES = 2_000_000_000
-# ... on a GPU also larger ones, if the copy leaves so much of its free memory to the training.
-RESIDENT_SHARE = 0.4
-# Batches that wait, read from disk, while the device works on one.
-AHEAD = 3
+# ... on a GPU also larger ones, up to this fraction of its free memory.
+RESIDENT_FRACTION = 0.4
+# Batches that are read from disk ahead of the device.
+PREFETCHED_BATCHES = 3
 
 
 class PackedImages:
-    """A list of images out of the pack, in the order asked for."""
+    """Images of the pack, in the order of ``images``."""
 
     def __init__(self, pack: Path, images: list[str], device: torch.device) -> None:
-        row_of = rows_of(pack)
+        row_of = row_indices(pack)
         array = open_array(pack)
         self._rows = np.array([row_of[image] for image in images], np.int64)
         self._array: NDArray[np.uint8] = array
         self._device = device
-        wanted = len(images) * (array.nbytes // max(len(array), 1))
-        fits = wanted <= _room(device)
+        size = len(images) * (array.nbytes // max(len(array), 1))
+        fits = size <= _resident_limit(device)
         self._resident = torch.from_numpy(array[self._rows]).to(device) if fits else None
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batches(self, wanted: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Yield the images at each of ``wanted`` (B,) int64 as (B, S, S, 3) uint8 on the device.
+    def batches(self, indices: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yield the images at each of ``indices`` (B,) int64 as (B, S, S, 3) uint8 on the device.
 
-        What lies on disk is read ahead by a thread of its own.
+        A thread reads ahead from disk.
         """
         if self._resident is not None:
-            # Copied to the device once: a copy for every batch would make a GPU wait.
-            indices_here = torch.cat(list(wanted)).to(self._device)
-            for indices in indices_here.split([len(each) for each in wanted]):
-                # A tenth of the time of indexing with brackets.
-                yield self._resident.index_select(0, indices)
+            # All indices are copied at once: a copy per batch would make a GPU wait.
+            all_indices = torch.cat(list(indices)).to(self._device)
+            for batch in all_indices.split([len(each) for each in indices]):
+                # Ten times as fast as indexing with brackets.
+                yield self._resident.index_select(0, batch)
             return
         reader = ThreadPoolExecutor(1, "images")
         try:
             waiting: deque[Future[Tensor]] = deque()
-            for indices in wanted:
-                waiting.append(reader.submit(self._read, indices))
-                if len(waiting) > AHEAD:
+            for batch in indices:
+                waiting.append(reader.submit(self._read, batch))
+                if len(waiting) > PREFETCHED_BATCHES:
                     yield waiting.popleft().result().to(self._device, non_blocking=True)
             while waiting:
                 yield waiting.popleft().result().to(self._device, non_blocking=True)
         finally:
             reader.shutdown(cancel_futures=True)
 
-    def upright(self, wanted: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole images for evaluation, a batch at a time: (B, 3, size, size) in 0..1."""
-        for pixels in self.batches(wanted):
-            yield resample(pixels, whole(len(pixels), pixels.device), size)
+    def whole_images(self, indices: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+        """Yield whole images for evaluation in batches, (B, 3, size, size) in 0..1."""
+        for pixels in self.batches(indices):
+            yield resample(pixels, full_crops(len(pixels), pixels.device), size)
 
     def _read(self, indices: Tensor) -> Tensor:
         pixels = torch.from_numpy(self._array[self._rows[indices.numpy()]])
-        # Page-locked memory is copied to a GPU while the GPU works.
+        # Page-locked memory is copied to a GPU asynchronously.
         return pixels.pin_memory() if self._device.type == "cuda" else pixels
 
 
 class Normalizer:
-    """Shifts and scales RGB in 0..1 to what a backbone was made for."""
+    """Normalises RGB in 0..1 with the mean and standard deviation of a backbone."""
 
     def __init__(
         self,
@@ -89,14 +89,14 @@ class Normalizer:
         self.shift = -torch.tensor(mean, device=device).view(1, 3, 1, 1) * self.scale
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return (B, 3, H, W) images, normalised, in memory as the model is."""
+        """Return (B, 3, H, W) images, normalised, in the memory layout of the model."""
         images = images.contiguous(memory_format=self._layout)
         return torch.addcmul(self.shift, images, self.scale)
 
 
-def _room(device: torch.device) -> int:
-    """Bytes of images that may live on a device."""
+def _resident_limit(device: torch.device) -> int:
+    """Return how many bytes of images may stay in the memory of a device."""
     if device.type != "cuda":
         return RESIDENT_BYTES
     free, _ = torch.cuda.mem_get_info(device)
-    return max(RESIDENT_BYTES, int(RESIDENT_SHARE * free))
+    return max(RESIDENT_BYTES, int(RESIDENT_FRACTION * free))

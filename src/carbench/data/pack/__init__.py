@@ -1,1 +1,1 @@
-"""The pack: all images decoded and resized once, in one file."""
+"""The pack: all images, decoded and resized once, in one array file."""

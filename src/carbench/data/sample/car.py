@@ -1,8 +1,8 @@
-"""Paints one car: the extruded side view, from the far side to the near side.
+"""Paints a car as an extruded side view, from the far side to the near side.
 
-The body is its side view pushed through the width of the car. Of each piece of the outline the
-strip across the car is painted if it faces us (bonnet, roof, windscreen, nose, tail), then the near
-side with its windows, doors, lamps and wheels.
+The body is the side view extruded over the width of the car. Each edge of the side view gives a
+strip across the car (bonnet, roof, windscreen, nose, tail), which is painted if it faces the
+camera. The near side with its windows, doors, lamps and wheels follows.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
+from carbench.data.sample.body_styles import CarDesign, random_design
+from carbench.data.sample.camera import Camera, Pixel
 from carbench.data.sample.colours import GLASS, PAINTS, Colour, Light, jitter, shade
-from carbench.data.sample.lens import Lens, Pixel
-from carbench.data.sample.outline import Edge, Outline, Point, above, below, circle, draw_outline
-from carbench.data.sample.rng import Dice
-from carbench.data.sample.styles import CarPlan, draw_plan
+from carbench.data.sample.rng import PortableRng
+from carbench.data.sample.side_view import (
+    Edge,
+    Point,
+    SideView,
+    circle,
+    clip_above,
+    clip_below,
+    make_side_view,
+)
 
 _BLACK = (18, 18, 20)
 _AMBER_OFF, _RED_OFF = (206, 140, 60), (150, 20, 26)
@@ -23,11 +31,11 @@ _TUMBLE = 0.32  # how much the sides lean in above the belt, metres per metre
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a car is painted."""
+class CarFinish:
+    """Colours and details of a car."""
 
     paint: Colour
-    second: Colour  # of the roof, mostly the paint itself
+    second: Colour  # of the roof; for most cars the same as the paint
     glass: Colour
     rim: Colour
     spokes: int
@@ -36,15 +44,15 @@ class Look:
 
 @dataclass(frozen=True)
 class Car:
-    """A car ready to be painted anywhere."""
+    """A car that can be painted with any camera."""
 
-    plan: CarPlan
-    outline: Outline
-    look: Look
+    design: CarDesign
+    side_view: SideView
+    finish: CarFinish
 
     def corners(self) -> list[tuple[float, float, float]]:
-        """The box around it."""
-        m = self.plan.measures
+        """Return the corners of the bounding box."""
+        m = self.design.dimensions
         return [
             (x, y, z)
             for x in (-m.length / 2, m.length / 2)
@@ -53,56 +61,56 @@ class Car:
         ]
 
 
-def draw_car(style: str, rng: Dice, light: Light) -> Car:
-    """Throws a car of this style."""
-    plan = draw_plan(style, rng)
-    paint = jitter(rng.pick(PAINTS), rng, 14)
-    second = rng.pick((_BLACK, (235, 235, 235))) if rng.chance(0.12) else paint
-    rim = rng.pick(((190, 194, 198), (150, 154, 160), (60, 62, 66), (215, 216, 218)))
-    look = Look(paint, second, rng.pick(GLASS), rim, rng.pick((4, 6, 8, 12)), light)
-    return Car(plan, draw_outline(plan), look)
+def random_car(style: str, rng: PortableRng, light: Light) -> Car:
+    """Return a random car of a style."""
+    design = random_design(style, rng)
+    paint = jitter(rng.choice(PAINTS), rng, 14)
+    second = rng.choice((_BLACK, (235, 235, 235))) if rng.chance(0.12) else paint
+    rim = rng.choice(((190, 194, 198), (150, 154, 160), (60, 62, 66), (215, 216, 218)))
+    finish = CarFinish(paint, second, rng.choice(GLASS), rim, rng.choice((4, 6, 8, 12)), light)
+    return Car(design, make_side_view(design), finish)
 
 
 class _Brush:
-    """Draws in the car's metres."""
+    """Draws in the coordinates of the car, in metres."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, lens: Lens, car: Car) -> None:
-        self.draw, self.lens, self.car = draw, lens, car
-        self.half = car.plan.measures.width / 2
-        self.belt = car.plan.measures.belt_height
-        self.line = max(1, round(0.022 * lens.scale / lens.distance))
+    def __init__(self, draw: ImageDraw.ImageDraw, camera: Camera, car: Car) -> None:
+        self.draw, self.camera, self.car = draw, camera, car
+        self.half = car.design.dimensions.width / 2
+        self.belt = car.design.dimensions.belt_height
+        self.line = max(1, round(0.022 * camera.scale / camera.distance))
 
     def side(self, x: float, y: float) -> Pixel:
-        """A point of the near side."""
-        return self.lens.pixel(x, y, -self.inset(y))
+        """Return the pixel of a point of the near side."""
+        return self.camera.pixel(x, y, -self.inset(y))
 
     def inset(self, y: float) -> float:
-        """Half the width at this height: the sides lean in above the belt."""
+        """Return half the width at a height; the sides lean in above the belt."""
         return self.half - _TUMBLE * max(0.0, y - self.belt)
 
     def face(self, points: list[Point] | tuple[Point, ...], colour: Colour) -> None:
-        """A polygon on the near side."""
+        """Fill a polygon on the near side."""
         if len(points) > 2:
             self.draw.polygon([self.side(x, y) for x, y in points], fill=colour)
 
     def flat(self, points: list[Point], z: float, colour: Colour) -> None:
-        """A polygon in a plane along the car."""
+        """Fill a polygon in a vertical plane along the car."""
         if len(points) > 2:
-            self.draw.polygon([self.lens.pixel(x, y, z) for x, y in points], fill=colour)
+            self.draw.polygon([self.camera.pixel(x, y, z) for x, y in points], fill=colour)
 
     def stroke(self, points: list[Point], colour: Colour) -> None:
-        """A line on the near side."""
+        """Draw a line on the near side."""
         self.draw.line([self.side(x, y) for x, y in points], fill=colour, width=self.line)
 
     def strip(
         self, edge: Edge, along: tuple[float, float], across: tuple[float, float], colour: Colour
     ) -> None:
-        """Part of the surface behind an edge; shares of it, `across` from near (0) to far (1)."""
+        """Fill part of the strip of an edge, given as fractions; `across`: near (0) to far (1)."""
         (x0, y0), (x1, y1) = edge.start, edge.end
 
         def place(a: float, b: float) -> Pixel:
             x, y = x0 + (x1 - x0) * a, y0 + (y1 - y0) * a
-            return self.lens.pixel(x, y, self.inset(y) * (2 * b - 1))
+            return self.camera.pixel(x, y, self.inset(y) * (2 * b - 1))
 
         low, high = along
         near, far = across
@@ -111,25 +119,25 @@ class _Brush:
         )
 
     def sees(self, edge: Edge) -> bool:
-        """Whether the surface behind this edge faces the camera."""
+        """Return whether the strip of an edge faces the camera."""
         (x0, y0), (x1, y1) = edge.start, edge.end
-        a = self.lens.plane(x0, y0, -self.inset(y0))
-        b = self.lens.plane(x1, y1, -self.inset(y1))
-        c = self.lens.plane(x1, y1, self.inset(y1))
+        a = self.camera.plane(x0, y0, -self.inset(y0))
+        b = self.camera.plane(x1, y1, -self.inset(y1))
+        c = self.camera.plane(x1, y1, self.inset(y1))
         turn = (b[0] - a[0]) * (a[1] - c[1]) - (c[0] - a[0]) * (a[1] - b[1])
-        return turn < 0 if self.lens.faces_left else turn > 0
+        return turn < 0 if self.camera.faces_left else turn > 0
 
     def depth(self, edge: Edge) -> float:
-        """Distance of the middle of the surface."""
-        return self.lens.plane((edge.start[0] + edge.end[0]) / 2, 0.8, 0.0)[2]
+        """Return the distance of the middle of a strip from the camera."""
+        return self.camera.plane((edge.start[0] + edge.end[0]) / 2, 0.8, 0.0)[2]
 
 
-def paint_car(canvas: ImageDraw.ImageDraw, lens: Lens, car: Car) -> None:
-    """Paints the car with its shadow; `canvas` must draw in RGBA mode on an RGB image."""
-    brush = _Brush(canvas, lens, car)
+def paint_car(canvas: ImageDraw.ImageDraw, camera: Camera, car: Car) -> None:
+    """Paint a car and its shadow; `canvas` must draw in RGBA mode on an RGB image."""
+    brush = _Brush(canvas, camera, car)
     _paint_shadow(brush)
     _paint_wheels(brush, far=True)
-    for edge in sorted(car.outline.edges, key=brush.depth, reverse=True):
+    for edge in sorted(car.side_view.edges, key=brush.depth, reverse=True):
         if brush.sees(edge):
             _paint_strip(brush, edge)
     _paint_side(brush)
@@ -137,13 +145,13 @@ def paint_car(canvas: ImageDraw.ImageDraw, lens: Lens, car: Car) -> None:
 
 
 def _paint_shadow(brush: _Brush) -> None:
-    m, light = brush.car.plan.measures, brush.car.look.light
+    m, light = brush.car.design.dimensions, brush.car.finish.light
     for grow, part in ((0.30, 3), (0.12, 2), (-0.05, 2)):
         ends, sides = m.length / 2 + grow * 0.6, brush.half + grow
-        lean = grow if light.from_left != brush.lens.faces_left else -grow
+        lean = grow if light.from_left != brush.camera.faces_left else -grow
         shape = [(-ends + lean, -sides), (ends + lean, -sides), (ends, sides), (-ends, sides)]
         brush.draw.polygon(
-            [brush.lens.pixel(x, 0.0, z) for x, z in shape], fill=(0, 0, 0, light.shadow // part)
+            [brush.camera.pixel(x, 0.0, z) for x, z in shape], fill=(0, 0, 0, light.shadow // part)
         )
     brush.flat(
         [(-m.length / 2 + 0.3, 0.05), (m.length / 2 - 0.3, 0.05),
@@ -153,19 +161,19 @@ def _paint_shadow(brush: _Brush) -> None:
 
 
 def _paint_strip(brush: _Brush, edge: Edge) -> None:
-    """One surface across the car, with the fittings of its part."""
-    look, part = brush.car.look, edge.part
+    """Paint the strip of an edge, with the fittings of its part."""
+    finish, part = brush.car.finish, edge.part
     (x0, y0), (x1, y1) = edge.start, edge.end
-    # Light from above: flat surfaces are bright, upright ones darker.
+    # Light from above: horizontal surfaces are brighter than vertical ones.
     length = max(abs(x1 - x0) + abs(y1 - y0), 1e-6)
     bright = 72 + round(40 * max(0.0, (x1 - x0) / length))
     high = min(y0, y1) > brush.belt + 0.2
-    colour = shade(look.second if part == "roof" or high else look.paint, bright)
+    colour = shade(finish.second if part == "roof" or high else finish.paint, bright)
     brush.strip(edge, (0.0, 1.0), (0.0, 1.0), colour)
-    lit = look.light.lamps_on
+    lit = finish.light.lamps_on
     if part in ("windscreen", "rear_glass"):
-        brush.strip(edge, (0.05, 0.93), (0.06, 0.94), shade(look.glass, 85))
-        brush.strip(edge, (0.2, 0.8), (0.12, 0.42), shade(look.glass, 122))
+        brush.strip(edge, (0.05, 0.93), (0.06, 0.94), shade(finish.glass, 85))
+        brush.strip(edge, (0.2, 0.8), (0.12, 0.42), shade(finish.glass, 122))
     elif part == "bed":
         brush.strip(edge, (0.05, 0.95), (0.06, 0.94), (44, 44, 48))
     elif part == "nose":
@@ -182,36 +190,38 @@ def _paint_strip(brush: _Brush, edge: Edge) -> None:
         for across in ((0.02, 0.2), (0.8, 0.98)):
             brush.strip(edge, (0.45, 0.95), across, lamp)
         brush.strip(edge, (0.4, 0.7), (0.38, 0.62), (230, 224, 190))
-        if brush.car.plan.has_spare_wheel:
+        if brush.car.design.has_spare_wheel:
             brush.strip(edge, (0.35, 1.0), (0.25, 0.75), _BLACK)
     elif part == "rear":
         brush.strip(edge, (0.0, 0.6), (0.05, 0.95), (40, 40, 44))
 
 
 def _paint_side(brush: _Brush) -> None:
-    car, look, m = brush.car, brush.car.look, brush.car.plan.measures
-    body = car.outline.polygon()
-    sun = 104 if look.light.from_left != brush.lens.faces_left else 92
+    car, finish, m = brush.car, brush.car.finish, brush.car.design.dimensions
+    body = car.side_view.polygon()
+    sun = 104 if finish.light.from_left != brush.camera.faces_left else 92
     shoulder = 0.5 * m.belt_height + 0.36
-    brush.face(body, shade(look.paint, sun))
-    if look.second != look.paint:
-        brush.face(above(body, m.belt_height + 0.02), shade(look.second, sun))
-    brush.face(below(body, shoulder), shade(look.paint, sun - 12))
-    brush.face(below(body, m.clearance + 0.16), shade(look.paint, sun - 26))
+    brush.face(body, shade(finish.paint, sun))
+    if finish.second != finish.paint:
+        brush.face(clip_above(body, m.belt_height + 0.02), shade(finish.second, sun))
+    brush.face(clip_below(body, shoulder), shade(finish.paint, sun - 12))
+    brush.face(clip_below(body, m.clearance + 0.16), shade(finish.paint, sun - 26))
     front, rear = m.length / 2, -m.length / 2
-    if car.plan.has_cladding:
-        brush.face(below(body, m.clearance + 0.15), (52, 52, 56))
-    brush.stroke([(rear + 0.15, shoulder), (front - 0.3, shoulder - 0.03)], shade(look.paint, 130))
-    for window in car.outline.windows:
-        brush.face(window, look.glass)
+    if car.design.has_cladding:
+        brush.face(clip_below(body, m.clearance + 0.15), (52, 52, 56))
+    brush.stroke(
+        [(rear + 0.15, shoulder), (front - 0.3, shoulder - 0.03)], shade(finish.paint, 130)
+    )
+    for window in car.side_view.windows:
+        brush.face(window, finish.glass)
         _paint_reflection(brush, window)
-    for x in car.outline.door_lines:
-        brush.stroke([(x, m.belt_height), (x - 0.03, m.clearance + 0.12)], shade(look.paint, 58))
-    for x in car.outline.door_lines[1:]:
+    for x in car.side_view.door_lines:
+        brush.stroke([(x, m.belt_height), (x - 0.03, m.clearance + 0.12)], shade(finish.paint, 58))
+    for x in car.side_view.door_lines[1:]:
         handle = [(x + 0.08, m.belt_height - 0.1), (x + 0.25, m.belt_height - 0.1)]
-        brush.stroke(handle, shade(look.paint, 50))
+        brush.stroke(handle, shade(finish.paint, 50))
     _paint_side_lamps(brush, front, rear)
-    _paint_extras(brush)
+    _paint_fittings(brush)
 
 
 def _paint_reflection(brush: _Brush, window: tuple[Point, ...]) -> None:
@@ -226,12 +236,12 @@ def _paint_reflection(brush: _Brush, window: tuple[Point, ...]) -> None:
         brush.face(
             [(middle - wide, floor + 0.02), (middle, floor + 0.02),
              (middle + slant * 0.6, floor + tall), (middle + slant * 0.6 - wide, floor + tall)],
-            shade(brush.car.look.glass, 128),
+            shade(brush.car.finish.glass, 128),
         )  # fmt: skip
 
 
 def _paint_side_lamps(brush: _Brush, front: float, rear: float) -> None:
-    m, lit = brush.car.plan.measures, brush.car.look.light.lamps_on
+    m, lit = brush.car.design.dimensions, brush.car.finish.light.lamps_on
     nose, deck = m.nose_height, m.deck_height
     brush.face(
         [(front - 0.42, nose - 0.02), (front - 0.13, nose - 0.05),
@@ -249,46 +259,46 @@ def _paint_side_lamps(brush: _Brush, front: float, rear: float) -> None:
     )
 
 
-def _paint_extras(brush: _Brush) -> None:
-    """Mirror, roof rails, spoiler, spare wheel: what goes on last."""
-    plan, m, look = brush.car.plan, brush.car.plan.measures, brush.car.look
-    windows = brush.car.outline.windows
+def _paint_fittings(brush: _Brush) -> None:
+    """Paint the mirror, roof rails, spoiler and spare wheel."""
+    design, m, finish = brush.car.design, brush.car.design.dimensions, brush.car.finish
+    windows = brush.car.side_view.windows
     if windows:
         x = windows[0][-1][0] - 0.05
         y = m.belt_height + 0.05
         mirror = [(x, y), (x + 0.16, y), (x + 0.14, y + 0.13), (x + 0.02, y + 0.13)]
-        brush.flat(mirror, -brush.half - 0.08, shade(look.paint, 70))
-    roof = [edge for edge in brush.car.outline.edges if edge.part == "roof"]
-    if plan.has_rails:
+        brush.flat(mirror, -brush.half - 0.08, shade(finish.paint, 70))
+    roof = [edge for edge in brush.car.side_view.edges if edge.part == "roof"]
+    if design.has_rails:
         lift = 0.05
         back, fore = roof[0].start, roof[-1].end
         rail = [(back[0], back[1] + lift), *((e.end[0], e.end[1] + lift) for e in roof[:-1])]
         brush.stroke([*rail, (fore[0], fore[1] + lift)], (70, 72, 76))
-    if plan.has_spoiler and not plan.has_bed:
-        edge = next(e for e in brush.car.outline.edges if e.part in ("deck", "rear_glass"))
-        low = plan.style in ("Coupe", "Saloon")
+    if design.has_spoiler and not design.has_bed:
+        edge = next(e for e in brush.car.side_view.edges if e.part in ("deck", "rear_glass"))
+        low = design.style in ("Coupe", "Saloon")
         x, y = edge.start if low else roof[0].start
         brush.face([(x + 0.1, y), (x - 0.2, y + 0.06), (x - 0.2, y + 0.1), (x + 0.1, y + 0.05)],
-                   shade(look.paint, 70))  # fmt: skip
-    if plan.has_spare_wheel:
+                   shade(finish.paint, 70))  # fmt: skip
+    if design.has_spare_wheel:
         x = -m.length / 2
         brush.face([(x, 0.65), (x - 0.17, 0.68), (x - 0.17, 1.25), (x, 1.28)], _BLACK)
 
 
 def _paint_wheels(brush: _Brush, far: bool) -> None:
-    m, look = brush.car.plan.measures, brush.car.look
-    for hub in brush.car.outline.wheels:
+    m, finish = brush.car.design.dimensions, brush.car.finish
+    for hub in brush.car.side_view.wheels:
         if far:
             brush.flat(circle(hub, m.wheel_radius), brush.half - 0.25, _BLACK)
             continue
-        arch = above(circle(hub, m.wheel_radius * 1.17), m.clearance)
-        brush.face(arch, (46, 46, 50) if brush.car.plan.has_cladding else (24, 24, 26))
+        arch = clip_above(circle(hub, m.wheel_radius * 1.17), m.clearance)
+        brush.face(arch, (46, 46, 50) if brush.car.design.has_cladding else (24, 24, 26))
         brush.flat(circle(hub, m.wheel_radius), -brush.half + 0.22, (14, 14, 15))
         near = -brush.half + 0.02
         brush.flat(circle(hub, m.wheel_radius), near, (30, 30, 32))
-        brush.flat(circle(hub, m.wheel_radius * 0.68), near, shade(look.rim, 55))
+        brush.flat(circle(hub, m.wheel_radius * 0.68), near, shade(finish.rim, 55))
         rim = circle(hub, m.wheel_radius * 0.62)
-        for k in range(0, 24, 24 // look.spokes):
+        for k in range(0, 24, 24 // finish.spokes):
             spoke = [hub, rim[k - 1], rim[(k + 1) % 24]]
-            brush.flat(spoke, near, look.rim)
-        brush.flat(circle(hub, m.wheel_radius * 0.17), near, shade(look.rim, 80))
+            brush.flat(spoke, near, finish.rim)
+        brush.flat(circle(hub, m.wheel_radius * 0.17), near, shade(finish.rim, 80))

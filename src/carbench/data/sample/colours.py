@@ -1,10 +1,10 @@
-"""Colours and light: paints, skies and grounds, and what the hour does to them."""
+"""Colours of paints, skies, grounds and walls, and the light at different times of day."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from carbench.data.sample.rng import Dice
+from carbench.data.sample.rng import PortableRng
 
 Colour = tuple[int, int, int]
 
@@ -35,7 +35,7 @@ GLASS: tuple[Colour, ...] = ((36, 44, 52), (26, 30, 36), (44, 58, 68), (52, 66, 
 
 
 def shade(colour: Colour, percent: int) -> Colour:
-    """The colour darker (below 100) or lighter (above 100)."""
+    """Return a darker (below 100) or lighter (above 100) colour."""
     if percent <= 100:
         return (colour[0] * percent // 100, colour[1] * percent // 100, colour[2] * percent // 100)
     extra = percent - 100
@@ -43,15 +43,15 @@ def shade(colour: Colour, percent: int) -> Colour:
     return (r, g, b)
 
 
-def jitter(colour: Colour, rng: Dice, amount: int) -> Colour:
-    """The colour, each channel moved by up to `amount`."""
-    r, g, b = (max(0, min(255, c + rng.whole(-amount, amount))) for c in colour)
+def jitter(colour: Colour, rng: PortableRng, amount: int) -> Colour:
+    """Return a colour with each channel changed by up to `amount`."""
+    r, g, b = (max(0, min(255, c + rng.integer(-amount, amount))) for c in colour)
     return (r, g, b)
 
 
 @dataclass(frozen=True)
 class Light:
-    """The hour: what is left of each channel (percent), and whether the lamps are on."""
+    """The light: brightness of each channel (percent), and whether the lamps are on."""
 
     keep: tuple[int, int, int]
     lamps_on: bool
@@ -59,16 +59,16 @@ class Light:
     from_left: bool
 
 
-def draw_light(rng: Dice) -> Light:
-    """Mostly day, sometimes low sun, dusk, or night with the lamps on."""
-    hour = rng.whole(0, 99)
+def random_light(rng: PortableRng) -> Light:
+    """Return the light of a random time: mostly day, else low sun, dusk or night."""
+    hour = rng.integer(0, 99)
     if hour < 72:
-        level = rng.whole(92, 110)
-        keep, lamps, shadow = (level, level, level), False, rng.whole(90, 190)
+        level = rng.integer(92, 110)
+        keep, lamps, shadow = (level, level, level), False, rng.integer(90, 190)
     elif hour < 84:
-        keep, lamps, shadow = (104, rng.whole(80, 90), rng.whole(58, 74)), False, 150
+        keep, lamps, shadow = (104, rng.integer(80, 90), rng.integer(58, 74)), False, 150
     elif hour < 94:
-        keep, lamps, shadow = (rng.whole(55, 68), rng.whole(58, 68), 84), rng.chance(0.7), 110
+        keep, lamps, shadow = (rng.integer(55, 68), rng.integer(58, 68), 84), rng.chance(0.7), 110
     else:
-        keep, lamps, shadow = (rng.whole(36, 48), rng.whole(38, 50), 62), True, 90
+        keep, lamps, shadow = (rng.integer(36, 48), rng.integer(38, 50), 62), True, 90
     return Light(keep, lamps, shadow, rng.chance(0.5))

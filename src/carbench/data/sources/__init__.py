@@ -1,1 +1,1 @@
-"""Where images come from: each source gives the same stream of files, whatever it is behind."""
+"""Sources of images: folder, zip archive, Kaggle or the embedded sample, as one file listing."""

@@ -1,4 +1,4 @@
-"""A zip file, read where it lies; nothing of it is trusted."""
+"""Reads a zip file without unpacking it; the file is not trusted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from carbench.core.errors import CarbenchError
-from carbench.data.images.formats import START, format_of
-from carbench.data.sources.files import (
+from carbench.data.images.formats import HEADER_BYTES, detect_format
+from carbench.data.sources.listing import (
     Listing,
     Reader,
     SourceFile,
@@ -21,25 +21,25 @@ from carbench.data.sources.files import (
 
 GIGABYTE = 1_000_000_000
 
-# Compression methods as the format numbers them. Python reads those that it has a name for.
-METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
-READABLE = {
+# Compression methods by their number in the format. Python supports those it has a constant for.
+METHOD_NAMES = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
+SUPPORTED_METHODS = {
     getattr(zipfile, name)
     for name in ("ZIP_STORED", "ZIP_DEFLATED", "ZIP_BZIP2", "ZIP_LZMA", "ZIP_ZSTANDARD")
     if hasattr(zipfile, name)
 }
 IS_ENCRYPTED, IS_UTF8 = 0x1, 0x800
-UNPACK = "unpack it yourself and use data.source: folder"
+UNPACK_FIX = "unpack it yourself and use data.source: folder"
 
 
 @contextmanager
-def archive_listing(path: Path, max_unpacked_gb: float) -> Iterator[Listing]:
-    """Open a zip and yield what it holds.
+def list_archive(path: Path, max_unpacked_gb: float) -> Iterator[Listing]:
+    """Open a zip file and yield its listing.
 
     Raises:
-        CarbenchError: it is no zip, is encrypted or compressed in a way that Python cannot read,
-            unpacks to more than ``max_unpacked_gb``, or holds a link, two entries of one name, a
-            name in an unknown encoding or a path that leaves its folder.
+        CarbenchError: the file is no zip, is encrypted, uses a compression method that Python does
+            not support, unpacks to more than ``max_unpacked_gb``, or has a link, two entries with
+            the same name, a name in an unknown encoding or a path outside its folder.
     """
     if not path.is_file():
         raise CarbenchError(
@@ -52,7 +52,7 @@ def archive_listing(path: Path, max_unpacked_gb: float) -> Iterator[Listing]:
     with _open(path) as archive:
         members = archive.infolist()
         names = [_checked_name(path, member) for member in members]
-        _refuse_repeats(path, names)
+        _refuse_repeated_names(path, names)
         contents = [
             (PurePosixPath(name), member) for name, member in zip(names, members, strict=True)
         ]
@@ -77,36 +77,36 @@ def _open(path: Path) -> zipfile.ZipFile:
             key=name,
             found="a name that is not UTF-8, though the archive says so",
             expected="names in UTF-8",
-            fix=UNPACK,
+            fix=UNPACK_FIX,
         ) from None
     except NotImplementedError as error:
         raise CarbenchError(
             path,
             found=f"a {error}, which Python cannot read",
             expected="a zip file of version 6.3 or older",
-            fix=UNPACK,
+            fix=UNPACK_FIX,
         ) from None
-    except Exception as error:  # zipfile meets damage with OSError, struct.error, ValueError, ...
+    except Exception as error:  # damage raises OSError, struct.error, ValueError, ...
         with path.open("rb") as file:
-            kind = format_of(file.read(START))
+            kind = detect_format(file.read(HEADER_BYTES))
         is_another = kind not in (None, "ZIP")
         raise CarbenchError(
             path,
-            found=f"{kind}, no zip" if is_another else f"no readable zip ({error})",
+            found=f"{kind}, not a zip file" if is_another else f"no readable zip file ({error})",
             expected="a complete zip file",
-            fix=UNPACK if kind in ("RAR", "7z", "gzip") else "download it again",
+            fix=UNPACK_FIX if kind in ("RAR", "7z", "gzip") else "download it again",
         ) from None
 
 
-def _refuse_repeats(path: Path, names: list[str]) -> None:
+def _refuse_repeated_names(path: Path, names: list[str]) -> None:
     for name, times in Counter(names).most_common(1):
         if times > 1:
             raise CarbenchError(
                 path,
                 key=name,
-                found=f"{times} entries of this name",
-                expected="each name once: which of them counts is not said",
-                fix=UNPACK,
+                found=f"{times} entries with this name",
+                expected="unique names",
+                fix=UNPACK_FIX,
             )
 
 
@@ -122,15 +122,15 @@ def _refuse_bomb(path: Path, members: list[zipfile.ZipInfo], max_unpacked_gb: fl
 
 
 def _checked_name(path: Path, member: zipfile.ZipInfo) -> str:
-    """Return the member's path inside the archive, if the member may be used."""
+    """Return the path of a member inside the archive; raise if it cannot be used."""
 
-    def refused(found: str, expected: str, fix: str = UNPACK) -> CarbenchError:
+    def refused(found: str, expected: str, fix: str = UNPACK_FIX) -> CarbenchError:
         return CarbenchError(path, key=member.filename, found=found, expected=expected, fix=fix)
 
     name = _decoded_name(member)
     if name is None:
         raise refused(
-            "a name in an encoding that the archive does not state, as which it reads like this",
+            "a name in an unspecified encoding",
             "names in UTF-8",
         )
     name = name.replace("\\", "/")
@@ -138,9 +138,9 @@ def _checked_name(path: Path, member: zipfile.ZipInfo) -> str:
     drive = bool(inside.parts) and inside.parts[0].endswith(":")
     if inside.is_absolute() or drive or ".." in inside.parts:
         raise refused(
-            "a path that leaves the archive's folder",
+            "a path outside the archive's folder",
             "paths inside it",
-            "do not use this archive: it may have been made to overwrite your files",
+            "do not use this archive: it may be malicious",
         )
     if stat.S_ISLNK(member.external_attr >> 16):
         raise refused(
@@ -150,17 +150,17 @@ def _checked_name(path: Path, member: zipfile.ZipInfo) -> str:
         )
     if member.flag_bits & IS_ENCRYPTED:
         raise refused("an encrypted file", "an archive without a password")
-    if member.compress_type not in READABLE:
-        method = METHODS.get(member.compress_type, f"method {member.compress_type}")
+    if member.compress_type not in SUPPORTED_METHODS:
+        method = METHOD_NAMES.get(member.compress_type, f"method {member.compress_type}")
         raise refused(f"a file compressed with {method}, which Python cannot read", "Deflate")
     return name
 
 
 def _decoded_name(member: zipfile.ZipInfo) -> str | None:
-    """Return the name as its writer meant it, or None where nothing says how it is encoded.
+    """Return the name, or None if its encoding is unknown.
 
-    Without the flag for UTF-8 zipfile reads the bytes as code page 437; many programs write UTF-8
-    without the flag, others whatever their system uses (GBK, Shift-JIS).
+    Without the UTF-8 flag, zipfile decodes names as code page 437. Many programs write UTF-8
+    without the flag, others the encoding of their system (GBK, Shift-JIS).
     """
     name = member.filename
     if name.isascii() or member.flag_bits & IS_UTF8:
@@ -172,12 +172,12 @@ def _decoded_name(member: zipfile.ZipInfo) -> str | None:
 
 
 def _unicode_path(extra: bytes) -> bytes | None:
-    """Return the name in UTF-8 from the extra field that some programs write for it (0x7075)."""
+    """Return the UTF-8 name in the Info-ZIP Unicode path extra field (0x7075)."""
     at = 0
     while at + 4 <= len(extra):
         end = at + 4 + int.from_bytes(extra[at + 2 : at + 4], "little")
         if extra[at : at + 2] == b"up":
-            return extra[at + 9 : end]  # behind a version and a checksum
+            return extra[at + 9 : end]  # after version and checksum
         at = end
     return None
 
@@ -185,10 +185,10 @@ def _unicode_path(extra: bytes) -> bytes | None:
 def _reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Reader:
     def read(size: int = -1) -> bytes:
         try:
-            # zipfile stops at the size that the directory states, so a lying size cannot expand.
+            # zipfile reads no more than the size in the directory: no zip bomb.
             with archive.open(member) as file:
                 return file.read(size)
-        except Exception as error:  # each decompressor has exceptions of its own
+        except Exception as error:  # decompressors have exceptions of their own
             raise UnreadableFileError(f"damaged in the archive ({error})") from None
 
     return read

@@ -1,4 +1,4 @@
-"""Which classes a set has, and what must not happen to one without a word."""
+"""Selects the classes of a data set and rejects data sets that would silently lose one."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from difflib import get_close_matches
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import has_control_characters
-from carbench.data.sources.places import Place
+from carbench.data.sources.layout import LabelledPath
 from carbench.params.data import DataParams
 
 Row = Mapping[str, object]
 
 
 def choose_classes(
-    places: Iterable[Place], strays: Iterable[str], params: DataParams, origin: str
+    paths: Iterable[LabelledPath], other_folders: Iterable[str], params: DataParams, origin: str
 ) -> set[str]:
     """Return the classes to use.
 
     Args:
-        places: of all files and folders.
-        strays: folders beside the published parts, which `data.exclude` may also name.
+        paths: class and split of all files and folders.
+        other_folders: folders next to the published splits, which `data.exclude` may also name.
         params: the `data:` section.
-        origin: the source, as errors should name it.
+        origin: name of the source for error messages.
 
     Raises:
-        CarbenchError: `data.classes` or `data.exclude` names one that is not there, or fewer than
-            two are left.
+        CarbenchError: `data.classes` or `data.exclude` names an unknown class, or fewer than two
+            are left.
     """
-    found = {place.label for place in places}
+    found = {path.label for path in paths}
     for key, asked in (("data.classes", params.classes), ("data.exclude", params.exclude)):
         for label in asked:
-            if label not in found and not (key == "data.exclude" and label in strays):
+            if label not in found and not (key == "data.exclude" and label in other_folders):
                 close = get_close_matches(label, sorted(found), n=1)
                 raise CarbenchError(
                     "params.yaml",
@@ -54,61 +54,61 @@ def choose_classes(
     return labels
 
 
-def refuse_strays(strays: Iterable[str], params: DataParams, origin: str) -> None:
-    """Refuse folders of images beside train/ and test/, which may be classes or may not."""
-    names = sorted(set(strays) - set(params.exclude))
+def refuse_other_folders(other_folders: Iterable[str], params: DataParams, origin: str) -> None:
+    """Reject folders of images next to train/ and test/, which may or may not be classes."""
+    names = sorted(set(other_folders) - set(params.exclude))
     if names:
         raise CarbenchError(
             origin,
-            found=f"images in {_listed(names)}, beside folders such as train/<class>/",
+            found=f"images in {_folder_list(names)}, next to folders such as train/<class>/",
             expected="either train/<class>/ and test/<class>/, or one folder for each class",
-            fix=f"leave them out with data.exclude: [{', '.join(names)}]; or if a class is called "
-            "train, val or test, let its images lie directly in its folder",
+            fix=f"exclude them with data.exclude: [{', '.join(names)}]; if a class is called "
+            "train, val or test, put its images directly into its folder",
         )
 
 
-def refuse_odd_names(places: Iterable[Place], origin: str) -> None:
-    """Refuse classes whose names are blank, unprintable, or hardly differ from another's."""
+def refuse_confusable_names(paths: Iterable[LabelledPath], origin: str) -> None:
+    """Reject class names that are blank, unprintable or hardly differ from another."""
     folders: dict[tuple[str, str], set[str]] = defaultdict(set)
     labels: dict[str, set[str]] = defaultdict(set)
-    for place in places:
-        if not place.label or has_control_characters(place.label):
+    for path in paths:
+        if not path.label or has_control_characters(path.label):
             raise CarbenchError(
                 origin,
-                found=f"a class folder called {place.folder!r}",
-                expected="names that can be read",
-                fix="rename that folder",
+                found=f"a class folder named {path.folder!r}",
+                expected="a printable name",
+                fix="rename the folder",
             )
-        folders[place.published, place.label].add(place.folder)
-        labels[unicodedata.normalize("NFC", place.label).casefold()].add(place.label)
+        folders[path.published, path.label].add(path.folder)
+        labels[unicodedata.normalize("NFC", path.label).casefold()].add(path.label)
     for names in (*folders.values(), *labels.values()):
         if len(names) > 1:
             raise CarbenchError(
                 origin,
                 found=f"class folders {' and '.join(ascii(name) for name in sorted(names))}",
-                expected="names that differ in more than case, spaces or the way accents are "
-                "stored (NFC and NFD)",
-                fix="give one class one name in all folders",
+                expected="names that differ in more than case, spaces or Unicode normalisation "
+                "(NFC and NFD)",
+                fix="use the same name for a class in all folders",
             )
 
 
-def refuse_lost_classes(
-    places: Iterable[Place], taken: Iterable[Row], bad: Iterable[Row], origin: str
+def refuse_empty_classes(
+    paths: Iterable[LabelledPath], accepted: Iterable[Row], rejected: Iterable[Row], origin: str
 ) -> None:
-    """Refuse to go on without a class: each class of each part must keep at least one image.
+    """Require at least one valid image of each class in each published split.
 
     Args:
-        places: of the files and empty folders of the chosen classes.
-        taken: rows of the manifest.
-        bad: rows of the quarantine list, with the reasons.
+        paths: files and empty folders of the selected classes.
+        accepted: rows of the manifest.
+        rejected: rows of the quarantine list.
         origin: the source, as errors should name it.
     """
-    kept = {(row["published"], row["class"]) for row in taken}
-    lost = sorted({(place.published, place.label) for place in places} - kept)
+    kept = {(row["published"], row["class"]) for row in accepted}
+    lost = sorted({(path.published, path.label) for path in paths} - kept)
     if not lost:
         return
     reasons: dict[tuple[object, object], Counter[str]] = defaultdict(Counter)
-    for row in bad:
+    for row in rejected:
         reasons[row.get("published"), row.get("class")][str(row["reason"])] += 1
     sentences = []
     for published, label in lost[:3]:
@@ -121,21 +121,21 @@ def refuse_lost_classes(
         origin,
         found=f"no usable image in {'; '.join(sentences)}{more}",
         expected="images in each class folder",
-        fix=f"get sound copies, or leave the class out with data.exclude: [{names}]",
+        fix=f"get valid copies, or exclude the class with data.exclude: [{names}]",
     )
 
 
-def refuse_collisions(places: Sequence[Place], origin: str) -> None:
-    """Refuse two files for one place, and a file where another needs a folder."""
-    counts = Counter(place.image for place in places)
+def refuse_collisions(paths: Sequence[LabelledPath], origin: str) -> None:
+    """Reject files with the same target path, and a file where a folder is needed."""
+    counts = Counter(each.image for each in paths)
     image, times = counts.most_common(1)[0]
     if times > 1:
         raise CarbenchError(
             origin,
             key=image,
-            found=f"{times} files for this one place",
-            expected="one train/test/class tree",
-            fix="split the trees apart and use one of them",
+            found=f"{times} files for this path",
+            expected="a single train/test/class tree",
+            fix="separate the trees and use one of them",
         )
     for image in counts:
         steps = image.split("/")
@@ -150,18 +150,20 @@ def refuse_collisions(places: Sequence[Place], origin: str) -> None:
                 )
 
 
-def refuse_damage(taken: Sequence[Row], bad: Sequence[Row], most: float, origin: str) -> None:
-    """Refuse a set of which more than the fraction ``most`` could not be taken."""
-    total = len(taken) + len(bad)
-    if len(bad) > most * total:
-        examples = "; ".join(f"{row['file']}: {row['reason']}" for row in bad[:3])
+def refuse_many_bad_images(
+    accepted: Sequence[Row], rejected: Sequence[Row], max_fraction: float, origin: str
+) -> None:
+    """Reject a data set if more than ``max_fraction`` of its images were rejected."""
+    total = len(accepted) + len(rejected)
+    if len(rejected) > max_fraction * total:
+        examples = "; ".join(f"{row['file']}: {row['reason']}" for row in rejected[:3])
         raise CarbenchError(
             origin,
-            found=f"{len(bad)} of {total:,} images that cannot be decoded ({examples}, ...)",
-            expected=f"at most data.max_bad_fraction = {most:g}",
-            fix="get a sound copy of the images, or raise data.max_bad_fraction",
+            found=f"{len(rejected)} of {total:,} images that cannot be decoded ({examples}, ...)",
+            expected=f"at most data.max_bad_fraction = {max_fraction:g}",
+            fix="get valid copies of the images, or raise data.max_bad_fraction",
         )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _folder_list(names: Sequence[str]) -> str:
     return ", ".join(f"{name}/" for name in names[:4]) + (", ..." if len(names) > 4 else "")

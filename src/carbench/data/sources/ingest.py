@@ -1,4 +1,4 @@
-"""Takes images in: checks each by decoding it, keeps the good, lists the bad with the reason."""
+"""Ingests images: decodes each, copies the valid ones and lists the others with the reason."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from pathlib import Path
 from carbench.core.parallel import thread_map
 from carbench.core.params import has_control_characters
 from carbench.core.progress import progress
-from carbench.data.images.decoding import BadImageError, ImageFacts, decode
+from carbench.data.images.decoding import BadImageError, ImageInfo, decode
 from carbench.data.sources import classes
-from carbench.data.sources.files import Listing, SourceFile, UnreadableFileError
-from carbench.data.sources.places import Place
-from carbench.data.sources.planning import Row, make_plan, shown
+from carbench.data.sources.layout import LabelledPath
+from carbench.data.sources.listing import Listing, SourceFile, UnreadableFileError
+from carbench.data.sources.selection import Row, printable_path, select_files
 from carbench.params.data import DataParams
 
-MANIFEST = ["image", "class", "published", "sha256", "bytes", "format", "mode", "width", "height"]
-QUARANTINE = ["file", "class", "published", "sha256", "bytes", "reason"]
+MANIFEST_COLUMNS = [
+    "image",
+    "class",
+    "published",
+    "sha256",
+    "bytes",
+    "format",
+    "mode",
+    "width",
+    "height",
+]
+QUARANTINE_COLUMNS = ["file", "class", "published", "sha256", "bytes", "reason"]
 BAD_NAME = "its name is not UTF-8, or has control characters"
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What was taken in: rows of the manifest and of the quarantine list, and files ignored."""
+class IngestResult:
+    """Rows of the manifest and of the quarantine list, and the number of ignored files."""
 
     manifest: list[Row]
     quarantine: list[Row]
@@ -32,59 +42,61 @@ class Collected:
     other_classes: int
 
 
-def collect(listing: Listing, params: DataParams, origin: str, images: Path) -> Collected:
-    """Write the chosen classes' images below ``images``, each only if it decodes as a whole.
+def ingest_images(listing: Listing, params: DataParams, origin: str, images: Path) -> IngestResult:
+    """Copy the images of the selected classes to ``images``, each only if it decodes completely.
 
-    The content decides what is an image. A file in a class folder that should be an image and
-    cannot be taken counts against ``max_bad_fraction``. Left aside are files whose ending says that
-    they are something else, and files outside of all class folders.
+    The content decides what is an image. A file in a class folder that should be an image and is
+    rejected counts against ``max_bad_fraction``; files with an extension of another type and files
+    outside all class folders do not.
 
     Args:
-        listing: what the source holds.
+        listing: the files of the source.
         params: the `data:` section.
-        origin: the source, as errors should name it.
+        origin: name of the source for error messages.
         images: the folder to write to.
 
     Raises:
-        CarbenchError: as :func:`make_plan`; or a class of which nothing could be taken, or more
-            than ``max_bad_fraction`` of the images undecodable.
+        CarbenchError: as :func:`select_files`; or a class without valid images, or more than
+            ``max_bad_fraction`` of the images undecodable.
     """
-    plan = make_plan(listing, params, origin)
-    manifest, bad = _take(plan.chosen, images)
-    classes.refuse_lost_classes(plan.folders, manifest, bad, origin)
-    classes.refuse_damage(manifest, bad, params.max_bad_fraction, origin)
-    return Collected(
+    selection = select_files(listing, params, origin)
+    manifest, bad = _copy_decodable(selection.chosen, images)
+    classes.refuse_empty_classes(selection.folders, manifest, bad, origin)
+    classes.refuse_many_bad_images(manifest, bad, params.max_bad_fraction, origin)
+    return IngestResult(
         sorted(manifest, key=lambda row: str(row["image"])),
-        plan.left_aside + bad,
-        hidden=plan.hidden,
-        other_classes=plan.other_classes,
+        selection.skipped + bad,
+        hidden=selection.hidden,
+        other_classes=selection.other_classes,
     )
 
 
-def _take(chosen: list[tuple[SourceFile, Place]], images: Path) -> tuple[list[Row], list[Row]]:
-    """Copy what decodes; return rows of the manifest and of the quarantine list."""
+def _copy_decodable(
+    chosen: list[tuple[SourceFile, LabelledPath]], images: Path
+) -> tuple[list[Row], list[Row]]:
+    """Copy the files that decode; return rows of the manifest and of the quarantine list."""
     manifest: list[Row] = []
     bad: list[Row] = []
-    # The bytes are read here, one file after the other (a zip has one position); threads decode.
-    read = ((place, file, _bytes(file)) for file, place in chosen)
-    for place, file, facts, content in progress(thread_map(_check, read), "fetch", len(chosen)):
+    # Files are read here one by one, because a zip has a single position; threads decode them.
+    read = ((target, file, _read_bytes(file)) for file, target in chosen)
+    for target, file, info, content in progress(thread_map(_decode, read), "fetch", len(chosen)):
         row: Row = {
-            "class": place.label,
-            "published": place.published,
+            "class": target.label,
+            "published": target.published,
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
         }
-        reason = facts if isinstance(facts, str) else _write(images / place.image, content)
-        if isinstance(facts, str) or reason:
-            bad.append({"file": shown(file), **row, "reason": reason})
+        reason = info if isinstance(info, str) else _write(images / target.image, content)
+        if isinstance(info, str) or reason:
+            bad.append({"file": printable_path(file), **row, "reason": reason})
             continue
-        row |= {key: getattr(facts, key) for key in ("format", "mode", "width", "height")}
-        manifest.append({"image": place.image, **row})
+        row |= {key: getattr(info, key) for key in ("format", "mode", "width", "height")}
+        manifest.append({"image": target.image, **row})
     return manifest, bad
 
 
 def _write(target: Path, content: bytes) -> str | None:
-    """Write one file; the reason if its name is more than the file system takes."""
+    """Write a file; return the reason if its name is too long for the file system."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -95,7 +107,7 @@ def _write(target: Path, content: bytes) -> str | None:
     return None
 
 
-def _bytes(file: SourceFile) -> bytes | str:
+def _read_bytes(file: SourceFile) -> bytes | str:
     if has_control_characters(file.path.name):
         return BAD_NAME
     try:
@@ -104,14 +116,14 @@ def _bytes(file: SourceFile) -> bytes | str:
         return str(error)
 
 
-def _check(
-    item: tuple[Place, SourceFile, bytes | str],
-) -> tuple[Place, SourceFile, ImageFacts | str, bytes]:
-    """Decode an image: its facts, or the reason why it has none."""
-    place, file, content = item
+def _decode(
+    item: tuple[LabelledPath, SourceFile, bytes | str],
+) -> tuple[LabelledPath, SourceFile, ImageInfo | str, bytes]:
+    """Decode an image; return its information, or the reason for its rejection."""
+    target, file, content = item
     if isinstance(content, str):
-        return place, file, content, b""
+        return target, file, content, b""
     try:
-        return place, file, decode(content)[1], content
+        return target, file, decode(content)[1], content
     except BadImageError as error:
-        return place, file, str(error), content
+        return target, file, str(error), content

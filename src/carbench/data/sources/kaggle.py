@@ -1,8 +1,8 @@
-"""A pinned version of a Kaggle dataset, through Kaggle's own client.
+"""Downloads a pinned version of a Kaggle dataset with Kaggle's own client.
 
-kagglehub downloads anonymously where the dataset is public, checks the body's checksum, resumes a
-broken download on the next call and asks nothing when the version is cached. It gives up at once
-when Kaggle answers "too many requests" or breaks off, so those are tried again here.
+kagglehub downloads public datasets anonymously, verifies the checksum, resumes an interrupted
+download on the next call, and makes no request if the version is cached. It does not retry after
+"too many requests" or an interrupted transfer; this module does.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from carbench.core.errors import CarbenchError
 
 log = logging.getLogger("carbench")
 
-# Long enough to outlast Kaggle's limit of requests a minute.
+# Together longer than the one minute over which Kaggle limits requests.
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 40.0
 
 
-def download(dataset: str, version: int) -> Path:
-    """Return the folder that holds version ``version`` of ``owner/name``, downloaded if need be.
+def download_dataset(dataset: str, version: int) -> Path:
+    """Return the folder with a version of the dataset ``owner/name``; download it if necessary.
 
     Raises:
         CarbenchError: no such dataset or version, no permission, no network, or a download that
-            stays broken.
+            fails repeatedly.
     """
     handle = f"{dataset}/versions/{version}"
     try:
         return _download(handle)
     except RetryError as error:
-        raise _explained(handle, error.last_attempt.exception()) from None
+        raise _download_error(handle, error.last_attempt.exception()) from None
     except Exception as error:
-        raise _explained(handle, error) from None
+        raise _download_error(handle, error) from None
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -51,8 +51,8 @@ def _status(error: BaseException | None) -> int | None:
     return status if isinstance(status, int) else None
 
 
-def _is_passing(error: BaseException) -> bool:
-    """Whether trying again may help: rate limits, server faults, broken or corrupt transfers."""
+def _is_transient(error: BaseException) -> bool:
+    """Return whether a retry may help: rate limit, server error, broken or corrupt transfer."""
     import requests
     from kagglehub.exceptions import DataCorruptionError
 
@@ -68,7 +68,7 @@ def _is_passing(error: BaseException) -> bool:
 
 
 @retry(
-    retry=retry_if_exception(_is_passing),
+    retry=retry_if_exception(_is_transient),
     stop=stop_after_attempt(ATTEMPTS),
     wait=wait_exponential_jitter(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
     before_sleep=before_sleep_log(log, logging.WARNING),
@@ -79,7 +79,7 @@ def _download(handle: str) -> Path:
     return Path(kagglehub.dataset_download(handle))
 
 
-def _explained(handle: str, error: BaseException | None) -> CarbenchError:
+def _download_error(handle: str, error: BaseException | None) -> CarbenchError:
     status = _status(error)
     found, fix = {
         401: ("401, credentials refused", "renew the token in ~/.kaggle/kaggle.json"),
@@ -88,12 +88,12 @@ def _explained(handle: str, error: BaseException | None) -> CarbenchError:
             "accept the dataset's terms on its page, or use a Kaggle token",
         ),
         404: ("404, no such dataset or version", "correct data.kaggle in params.yaml"),
-        429: ("429, too many requests", "wait some minutes and run again; it resumes"),
+        429: ("429, too many requests", "wait a few minutes and run again; the download resumes"),
     }.get(
         status or 0,
         (
             f"{type(error).__name__} ({' '.join(str(error).split())[:120]})",
-            "check the network and run again; it resumes. Or download the zip by hand and use "
+            "check the network and run again; the download resumes. Or download the zip and set "
             "data.source: archive",
         ),
     )

@@ -1,8 +1,8 @@
-"""Nested subsets of the train part: which duplicate groups a fraction of it takes.
+"""Nested subsets of the training set, in whole duplicate groups.
 
-Every duplicate group has a place on a circle, and a seed a point on it: going round from there, the
-groups of a class are taken until the fraction is reached. A larger fraction holds the smaller ones
-of the same seed, and another seed takes other groups.
+Each duplicate group has a position on a circle, and each seed a starting point. From there, the
+groups of a class are selected in order until the fraction is reached. A larger fraction contains
+the smaller ones of the same seed; other seeds select other groups.
 """
 
 from __future__ import annotations
@@ -14,51 +14,54 @@ import numpy as np
 
 from carbench.data.split.table import SplitRow
 
-# A turn that spreads the points of any number of seeds evenly (the golden ratio's fraction).
-TURN = 0.6180339887498949
+# Its fractional part spaces the starting points of any number of seeds evenly.
+GOLDEN_RATIO = 0.6180339887498949
 
 
-def draw_places(groups: Iterable[int], seed: int) -> dict[int, float]:
-    """Return the place in [0, 1) of each duplicate group: evenly spaced, in random order."""
-    known = sorted(set(groups))
-    order = np.random.default_rng(seed).permutation(len(known))
-    return {group: float(place) / len(known) for group, place in zip(known, order, strict=True)}
+def draw_positions(groups: Iterable[int], seed: int) -> dict[int, float]:
+    """Return the position in [0, 1) of each duplicate group: evenly spaced, in random order."""
+    distinct = sorted(set(groups))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    return {
+        group: float(position) / len(distinct)
+        for group, position in zip(distinct, order, strict=True)
+    }
 
 
-def take(
-    rows: Sequence[SplitRow], fraction: float, places: Mapping[int, float], seed: int
+def select_subset(
+    rows: Sequence[SplitRow], fraction: float, positions: Mapping[int, float], seed: int
 ) -> list[SplitRow]:
-    """Return a fraction of the images, as whole duplicate groups, class by class.
+    """Return a fraction of the images, in whole duplicate groups, class by class.
 
-    A group is taken if the larger part of it lies within the fraction, so that a class is off by
-    at most half a group; the first group of each class always is. A group of several classes counts
-    as its commonest.
+    A group is selected if more than half of it is within the fraction, so that the size of a class
+    is off by at most half a group; the first group of each class is always selected. A group of
+    several classes counts as its most frequent class.
 
     Args:
-        rows: the images of the train part.
+        rows: the training images.
         fraction: above 0, at most 1.
-        places: of every group, from :func:`draw_places`.
-        seed: of the training, which says where on the circle it begins.
+        positions: position of each group, from :func:`draw_positions`.
+        seed: seed of the training run, which sets the starting point.
 
     Returns:
-        The taken rows, in their order.
+        The selected rows, in their order.
     """
     labels: dict[int, Counter[str]] = defaultdict(Counter)
     for row in sorted(rows, key=lambda row: row.label):
         labels[row.group][row.label] += 1
-    start = seed * TURN % 1.0
-    order = sorted(labels, key=lambda group: ((places[group] - start) % 1.0, group))
+    start = seed * GOLDEN_RATIO % 1.0
+    order = sorted(labels, key=lambda group: ((positions[group] - start) % 1.0, group))
     totals: Counter[str] = Counter()
-    for found in labels.values():
-        totals[found.most_common(1)[0][0]] += found.total()
-    taken: set[int] = set()
+    for counts in labels.values():
+        totals[counts.most_common(1)[0][0]] += counts.total()
+    selected: set[int] = set()
     passed: Counter[str] = Counter()
     seen: set[str] = set()
     for group in order:
-        found = labels[group]
-        label, size = found.most_common(1)[0][0], found.total()
-        if passed[label] + size / 2 <= fraction * totals[label] or not seen.issuperset(found):
-            taken.add(group)
+        counts = labels[group]
+        label, size = counts.most_common(1)[0][0], counts.total()
+        if passed[label] + size / 2 <= fraction * totals[label] or not seen.issuperset(counts):
+            selected.add(group)
         passed[label] += size
-        seen.update(found)
-    return [row for row in rows if row.group in taken]
+        seen.update(counts)
+    return [row for row in rows if row.group in selected]

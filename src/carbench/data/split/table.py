@@ -1,10 +1,9 @@
-"""Reads split.csv: which images belong to which part.
+"""Reads split.csv, the split of each image.
 
-A split that was dealt several times has a column for each time, and the seed of a training says
-which of the r it uses: number s mod r.
+With r repeated splits there is one column per split, and seed s uses split s mod r.
 
-In a k-fold split a part is a fold, and the seed of a training says which fold judges it: seed s is
-tested on fold s mod k and chooses by the next one. Every k seeds in a row test every image once.
+In k-fold cross-validation, seed s is tested on fold s mod k and validated on the next fold. Every k
+consecutive seeds test each image once.
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ from pathlib import Path
 
 from carbench.core.tables import read_table
 
-# What the parts of a k-fold split are called, before their number.
+# Prefix of the names of folds.
 FOLD = "fold-"
 
 
 def split_column(number: int) -> str:
-    """Return the column of split.csv that holds the parts of a split; the first is number 0."""
+    """Return the column of split.csv for a split; the first split is number 0."""
     return f"split_{number}" if number else "split"
 
 
 @dataclass(frozen=True)
 class SplitRow:
-    """An image that takes part: its class, duplicate group, part, and whether it is leaked."""
+    """An image that is not excluded: its class, duplicate group, split, and whether it leaked."""
 
     image: str
     label: str
@@ -40,14 +39,14 @@ def read_split(path: Path, seed: int) -> list[SplitRow]:
 
     Args:
         path: split.csv.
-        seed: of the training that asks; it decides where there are folds or several splits.
+        seed: seed of the training run, which selects the fold or the repeated split.
     """
     rows = _rows(path, seed)
     folds = sum(name.startswith(FOLD) for name in {row.split for row in rows})
     if not folds:
         return rows
-    parts = {f"{FOLD}{seed % folds}": "test", f"{FOLD}{(seed + 1) % folds}": "val"}
-    return [replace(row, split=parts.get(row.split, "train")) for row in rows]
+    split_of_fold = {f"{FOLD}{seed % folds}": "test", f"{FOLD}{(seed + 1) % folds}": "val"}
+    return [replace(row, split=split_of_fold.get(row.split, "train")) for row in rows]
 
 
 def read_classes(path: Path) -> list[str]:
@@ -69,7 +68,7 @@ def first_of_groups(rows: list[SplitRow]) -> list[SplitRow]:
 
 
 def count_splits(columns: Iterable[str]) -> int:
-    """Return how often the images were dealt, from the column names of split.csv."""
+    """Return the number of repeated splits, from the column names of split.csv."""
     return sum(name == "split" or name.startswith("split_") for name in columns)
 
 

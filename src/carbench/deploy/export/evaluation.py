@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from carbench.models.temperature import temper
+from carbench.models.temperature import apply_temperature
 from carbench.params.choose import DeploymentMix
 from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
 from carbench.statistics.estimates import Score, estimate
@@ -90,7 +90,9 @@ def decision_metrics(
     table, probabilities, labels = read_probabilities(predictions)
     clean = (table["leaked"] == 0).to_numpy()[None]
     rows = np.arange(len(table))
-    decided = decide(labels, clean, [(rows, temper(probabilities, temperature))], [thresholds])
+    decided = decide(
+        labels, clean, [(rows, apply_temperature(probabilities, temperature))], [thresholds]
+    )
     groups = Groups(table["group"].to_numpy(np.int64))
     metrics: dict[str, Any] = {
         "max_error": thresholds.max_error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from carbench.data.images.decoding import read
+from carbench.data.images.decoding import read_image
 from carbench.data.split.table import SplitRow
 from carbench.deploy.bundle.observations import Observations
 
@@ -33,6 +33,6 @@ def write_example_image(
     ]
     candidates = correct or list(range(len(rows)))
     ordered = sorted(candidates, key=lambda index: float(observed.confidence[index]))
-    image = read(images / rows[ordered[len(ordered) // 2]].image)
+    image = read_image(images / rows[ordered[len(ordered) // 2]].image)
     image.thumbnail((MAX_SIDE, MAX_SIDE))
     image.save(path, "JPEG", quality=90)

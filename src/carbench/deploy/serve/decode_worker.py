@@ -26,8 +26,8 @@ from carbench.data.images.decoding import (
     BadImageError,
     NotAnImageError,
     TooManyPixelsError,
-    open_stored,
-    shrink,
+    decode_resized,
+    open_without_metadata,
 )
 
 # Decoding a JPEG at reduced size still reads each scan of all stored pixels. That takes about as
@@ -48,7 +48,7 @@ def estimate_work(content: bytes, size: int) -> float:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open_stored(content) as image:
+            with open_without_metadata(content) as image:
                 stored = image.width * image.height
                 if image.format != "JPEG":
                     return stored
@@ -66,7 +66,7 @@ def handle_job(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
 
     Args:
         job: ``probe`` requests ``work`` only; ``size``, ``fit`` and ``most_pixels`` are of
-            :func:`carbench.data.images.decoding.shrink`; an image that exceeds
+            :func:`carbench.data.images.decoding.decode_resized`; an image that exceeds
             ``max_decode_work`` is not decoded.
         content: the image file.
     """
@@ -77,7 +77,7 @@ def handle_job(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
             return {"outcome": "probed", "work": work}, b""
         if work > job["max_decode_work"]:
             return {"outcome": "work", "work": work}, b""
-        image, facts = shrink(content, job["size"], job["fit"], job["most_pixels"])
+        image, facts = decode_resized(content, job["size"], job["fit"], job["most_pixels"])
         pixels = image.tobytes()
     except NotAnImageError as error:
         return {"outcome": "unknown format", "reason": str(error)}, b""

@@ -1,0 +1,9 @@
+"""Values of the columns ``kind`` of candidates.csv and ``verdict`` of reviewed pairs."""
+
+from __future__ import annotations
+
+# Classification of a pair by the audit.
+FOUND, DOUBTFUL, OTHER = "found", "doubtful", "other"
+
+# Verdict of a person; empty if the pair is not reviewed.
+SAME, DIFFERENT = VERDICTS = ("same", "different")
