@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from carbench.core.provenance import hardware
-from carbench.cost.graphs import Shape, onnx_path, write_graphs
-from carbench.cost.medians import median_interval, slower
+from carbench.cost.median_intervals import median_interval, slower
+from carbench.cost.onnx_export import Shape, onnx_path, write_graphs
 from carbench.models.onnx_classifier import OnnxModel
 from carbench.models.timing import Configuration, take_turns
 

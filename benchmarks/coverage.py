@@ -30,14 +30,14 @@ from scipy.special import ndtr, ndtri
 from simulating import timed
 
 from carbench.params.choose import ChooseParams
-from carbench.statistics.choosing import choose
-from carbench.statistics.comparing import compare
-from carbench.statistics.costs import Cost
+from carbench.statistics.confidence_intervals import Interval, difference_interval, share_interval
 from carbench.statistics.estimates import PRIOR_FREEDOM, estimate_together
-from carbench.statistics.intervals import Interval, difference_interval, share_interval
 from carbench.statistics.jackknife import Groups
+from carbench.statistics.model_selection import choose
+from carbench.statistics.paired_comparisons import compare
+from carbench.statistics.prediction_costs import Cost
 from carbench.statistics.predictions import Answers
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import part_scores
 
 SHARED, OWN, CHANCE, CHANCE_APART = 2.0, 1.0, 0.9, 0.1
 WITHIN = SHARED + OWN + CHANCE + CHANCE_APART

@@ -25,7 +25,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from carbench.core.params import lookup, read_yaml
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.split.table import read_split
-from carbench.evaluation.explaining import mapped_stage
+from carbench.evaluation.attribution import mapped_stage
 from carbench.models.backbones import load_trained
 
 RESULTS = Path("results")

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 from simulating import simulate_and_print
 
-from carbench.statistics.learning import learning_curve
+from carbench.statistics.learning_curves import learning_curve
 from carbench.statistics.subset_runs import SubsetRuns
 
 FRACTIONS = (0.25, 0.5, 1.0)

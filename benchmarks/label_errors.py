@@ -18,8 +18,8 @@ import numpy as np
 
 from carbench.core.params import lookup, read_yaml
 from carbench.core.tables import read_table
-from carbench.statistics.runs import Runs, read_runs
-from carbench.statistics.suspects import label_error_table
+from carbench.statistics.evaluated_runs import Runs, read_runs
+from carbench.statistics.label_error_table import label_error_table
 
 Labels = dict[str, str]
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from simulating import simulate_and_print
 
+from carbench.statistics.confidence_intervals import share_interval
 from carbench.statistics.estimates import estimate
-from carbench.statistics.intervals import share_interval
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import part_scores
-from carbench.statistics.variance_parts import variance_parts
+from carbench.statistics.scores import part_scores
+from carbench.statistics.variance_components import variance_parts
 
 CONFIDENCE = 0.95
 TESTED = 0.25  # of the groups, by each split of `grouped`

@@ -19,29 +19,29 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json
 from carbench.params.aggregate import AggregateParams
 from carbench.params.choose import DeploymentMix
-from carbench.statistics.breakdowns import (
+from carbench.statistics.breakdown_tables import (
     confusion_table,
     recall_table,
     robustness_table,
     slice_table,
 )
-from carbench.statistics.calibration import calibration_intervals
-from carbench.statistics.costs import read_costs
-from carbench.statistics.deciding import read_thresholds
-from carbench.statistics.decisions import (
+from carbench.statistics.calibration_intervals import calibration_intervals
+from carbench.statistics.class_mix import describe, shares_of
+from carbench.statistics.evaluated_runs import read_runs
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.label_error_table import label_error_table
+from carbench.statistics.prediction_costs import read_costs
+from carbench.statistics.reliability import reliability_table
+from carbench.statistics.selective_metrics import read_thresholds
+from carbench.statistics.selective_tables import (
     decision_table,
     decisions_of,
     risk_coverage_table,
     set_table,
 )
-from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import describe, shares_of
-from carbench.statistics.reliability import reliability_table
-from carbench.statistics.runs import read_runs
-from carbench.statistics.summarizing import Rule, comparison_table, headline, judge, summarize
-from carbench.statistics.suspects import label_error_table
+from carbench.statistics.summary import Rule, comparison_table, headline, judge, summarize
 from carbench.statistics.top_errors import gather_mistakes
-from carbench.statistics.variance_parts import variance_table
+from carbench.statistics.variance_components import variance_table
 
 
 def aggregate(stage: Stage) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.evaluation.conformal import fit_set_threshold
-from carbench.evaluation.selective import NEVER, fit_threshold
+from carbench.evaluation.selective_prediction import NEVER, fit_threshold
 from carbench.models.checkpoints import read_about
 from carbench.models.temperature import temper
 from carbench.params.calibrate import CalibrateParams

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from carbench.core.provenance import hardware, versions
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.cost.example import ordinary_image
-from carbench.cost.files import CONDITIONS, EXACT, MEMORY, SERVED
+from carbench.cost.example_image import ordinary_image
+from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY, SERVED
 from carbench.data.split.table import read_classes
 from carbench.models.checkpoints import read_about
 from carbench.params.cost import CostParams
@@ -35,10 +35,10 @@ def cost(stage: Stage) -> None:
     file = args.data / "images" / example.image
 
     # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.cost.graphs import Shape
-    from carbench.cost.measuring import time_all
-    from carbench.cost.preparing import prepare_all
-    from carbench.cost.results import write_measured
+    from carbench.cost.latency import time_all
+    from carbench.cost.latency_tables import write_measured
+    from carbench.cost.onnx_export import Shape
+    from carbench.cost.static_costs import prepare_all
 
     shape = Shape(pack.size, image_size, tuple(read_classes(args.split)))
     with TemporaryDirectory() as folder:

@@ -17,8 +17,8 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.data.pack.files import sizes_of
 from carbench.data.split.table import read_split
+from carbench.evaluation.confident_errors import most_confident
 from carbench.evaluation.metrics import measure, measure_calibration
-from carbench.evaluation.mistakes import most_confident
 from carbench.evaluation.slices import sliced
 from carbench.models.checkpoints import read_about
 from carbench.models.prediction_table import prediction_columns, prediction_rows
@@ -94,7 +94,7 @@ def evaluate(stage: Stage) -> None:
     shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
     method = None
     if mistakes:
-        from carbench.evaluation.explaining import explain
+        from carbench.evaluation.attribution import explain
 
         (upright,) = packed([row["image"] for row in mistakes]).upright(
             [torch.arange(len(mistakes))], size

@@ -56,9 +56,9 @@ def export(stage: Stage) -> None:
     from carbench.models.onnx_graph import Deployable, write_onnx
     from carbench.models.onnx_int8 import write_int8
     from carbench.models.predict import predict_logits
-    from carbench.statistics.deciding import read_thresholds
-    from carbench.statistics.mixing import describe
+    from carbench.statistics.class_mix import describe
     from carbench.statistics.predictions import COLUMNS, parse_predictions
+    from carbench.statistics.selective_metrics import read_thresholds
 
     run, judged = (folder / backbone / str(seed) for folder in (args.train, args.evaluate))
     checkpoint, predictions = run / "model.safetensors", judged / "predictions.csv"

@@ -13,7 +13,7 @@ from carbench.core.tables import write_table
 from carbench.params.learning_curve import LearningCurveParams
 
 if TYPE_CHECKING:
-    from carbench.statistics.learning import Curve
+    from carbench.statistics.learning_curves import Curve
     from carbench.statistics.subset_runs import SubsetRuns
 
 POINTS = (
@@ -34,7 +34,7 @@ def learning_curve(stage: Stage) -> None:
     backbones = list(stage.value("backbones"))
     for backbone in backbones if params.fractions else []:
         # Loaded only where there is a curve.
-        from carbench.statistics.learning import learning_curve as judge
+        from carbench.statistics.learning_curves import learning_curve as judge
         from carbench.statistics.subset_runs import read_subsets
 
         runs = read_subsets(stage.args.subset, backbone, params.fractions, params.seeds)

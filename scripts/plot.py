@@ -25,7 +25,7 @@ from carbench.report.figures import (
     screening,
 )
 from carbench.report.figures import learning_curve as learning
-from carbench.report.figures.style import Style, save
+from carbench.report.plotting.style import Style, save
 
 DRAWINGS = {
     "accuracy": accuracy.draw,

@@ -8,7 +8,7 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.params.report import ReportParams
 from carbench.report.page import render
-from carbench.report.study import Sources
+from carbench.report.study_results import Sources
 
 
 def report(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.params.shortlist import ShortlistParams
-from carbench.statistics.screened import COLUMNS, headline, read_screened, shortlist_rows
+from carbench.statistics.screening_results import COLUMNS, headline, read_screened, shortlist_rows
 
 
 def shortlist(stage: Stage) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.tables import write_json, write_table
-from carbench.cost.files import CONDITIONS, EXACT, MEMORY
-from carbench.cost.results import write_measured
+from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY
+from carbench.cost.latency_tables import write_measured
 from carbench.models.timing import Configuration, Turn
 
 HARDWARE = {"processor": "Abacus", "cores": 2, "memory_gb": 1.0, "gpus": [], "system": "Linux"}

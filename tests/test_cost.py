@@ -16,13 +16,13 @@ from scipy.stats import binom
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json, read_table, write_table
-from carbench.cost.example import ordinary_image
-from carbench.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
-from carbench.cost.medians import median_interval, slower
+from carbench.cost.example_image import ordinary_image
+from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
+from carbench.cost.median_intervals import median_interval, slower
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.timing import Configuration, take_turns
 from carbench.params.study import check
-from carbench.statistics.costs import read_costs
+from carbench.statistics.prediction_costs import read_costs
 from conftest import Project, run_script
 from costs import write_costs
 
@@ -131,16 +131,16 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     same shapes, and the same answers once it has the trained weights."""
     import torch
 
-    from carbench.cost import graphs
+    from carbench.cost import onnx_export
     from carbench.models.backbones import load_trained
     from carbench.models.onnx_classifier import OnnxModel
     from carbench.models.onnx_graph import write_onnx
 
     results = smoke_run.root / "results"
     about = read_json(results / "export/model.json")
-    shape = graphs.Shape(about["input"]["size"], 32, tuple(about["classes"]))
-    graphs.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
-    made = graphs.onnx_path(tmp_path, about["backbone"], int8=False)
+    shape = onnx_export.Shape(about["input"]["size"], 32, tuple(about["classes"]))
+    onnx_export.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
+    made = onnx_export.onnx_path(tmp_path, about["backbone"], int8=False)
     served = results / "export/model.onnx"
     assert operations(made) == operations(served)
     (row,) = (
@@ -151,14 +151,14 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
 
     checkpoint = results / f"train/{about['backbone']}/{about['seed']}/model.safetensors"
     trained, card = load_trained(checkpoint, torch.device("cpu"))
-    deployable = graphs.make_deployable(about["backbone"], about["timm"], shape)
+    deployable = onnx_export.make_deployable(about["backbone"], about["timm"], shape)
     deployable.model.load_state_dict(trained.state_dict())
     write_onnx(deployable, shape.side, card.classes, tmp_path / "trained.onnx")
     pixels = shape.random_images(5)
     ours, _ = OnnxModel(tmp_path / "trained.onnx", 1).predict(pixels)
     theirs, _ = OnnxModel(served, 1).predict(pixels)
     # All but the temperature, which is fitted after the training.
-    tempered = theirs ** (about["temperature"] / graphs.TEMPERATURE)
+    tempered = theirs ** (about["temperature"] / onnx_export.TEMPERATURE)
     tempered /= tempered.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(ours, tempered, atol=1e-5)
 
@@ -218,7 +218,7 @@ def test_the_stage_measures_all_runtimes_and_refuses_what_cannot_be_exported(
 
 def test_of_alike_latencies_the_best_on_val_is_chosen(tmp_path: Path) -> None:
     from carbench.params.choose import ChooseParams
-    from carbench.statistics.choosing import choose, explain
+    from carbench.statistics.model_selection import choose, explain
     from test_statistics import answers_of, said
 
     wrong = {"best": 0, "fast": 1, "faster": 2}

@@ -21,14 +21,14 @@ from carbench.data.split.table import SplitRow
 from carbench.evaluation.conformal import fit_set_threshold, prediction_sets
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.evaluation.metrics import calibration_error
-from carbench.evaluation.selective import NEVER, fit_threshold, nominal_level
+from carbench.evaluation.selective_prediction import NEVER, fit_threshold, nominal_level
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.prediction_table import prediction_rows
 from carbench.models.temperature import temper
-from carbench.statistics.calibration import calibration_error_score
-from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
+from carbench.statistics.calibration_intervals import calibration_error_score
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import rounds_of
+from carbench.statistics.scores import rounds_of
+from carbench.statistics.selective_metrics import Thresholds, decide, judge_answers, judge_sets
 from conftest import run_script
 
 WANTED = 0.1

@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from carbench.evaluation.attribution import MIN_CELLS, explain, mapped_stage
+from carbench.evaluation.confident_errors import most_confident
 from carbench.evaluation.corruptions import CORRUPTIONS, CROP, DARKNESS
-from carbench.evaluation.explaining import MIN_CELLS, explain, mapped_stage
-from carbench.evaluation.mistakes import most_confident
 from carbench.evaluation.slices import TERCILES, sliced, terciles
 from carbench.models.checkpoints import read_about
 from carbench.params.evaluate import Corruption

@@ -24,7 +24,7 @@ from carbench.deploy.export.card import render_card
 from carbench.deploy.export.measuring import measure_decisions
 from carbench.deploy.export.parity import compare_models, refuse_difference
 from carbench.params.study import check
-from carbench.statistics.deciding import Thresholds
+from carbench.statistics.selective_metrics import Thresholds
 from conftest import Project, copy_project, set_key
 
 

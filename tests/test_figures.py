@@ -20,10 +20,10 @@ from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.plot import PlotParams
 from carbench.report.figures import accuracy, differences, pareto
-from carbench.report.figures.colours import contrast, legible
-from carbench.report.figures.explanations import overlay
-from carbench.report.figures.style import Style, save
-from carbench.report.figures.summary import read_summary
+from carbench.report.plotting.attribution_overlay import overlay
+from carbench.report.plotting.colours import contrast, legible
+from carbench.report.plotting.style import Style, save
+from carbench.report.tables.result_tables import read_summary
 
 ROOT = Path(__file__).parents[1]
 DRAWINGS = runpy.run_path(str(ROOT / "scripts/plot.py"))["DRAWINGS"]

@@ -21,11 +21,11 @@ from carbench.data.split.subsets import draw_places, take
 from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.learning import learning_curve
+from carbench.statistics.learning_curves import learning_curve
 from carbench.statistics.power_law import fit_law
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import part_scores
 from carbench.statistics.subset_runs import read_subsets
-from carbench.statistics.variance_parts import variance_parts
+from carbench.statistics.variance_components import variance_parts
 from carbench.training.loop import draw_order
 from carbench.training.run import load_data, train_backbone
 from conftest import Project

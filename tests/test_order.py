@@ -72,7 +72,7 @@ def test_a_stage_reads_names_in_one_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cost", ["macs", "latency_ms"])
 def test_of_equal_backbones_the_first_by_name_is_chosen(cost: str) -> None:
     from carbench.params.choose import ChooseParams
-    from carbench.statistics.choosing import choose
+    from carbench.statistics.model_selection import choose
     from test_statistics import COST, answers_of, said
 
     params = ChooseParams(

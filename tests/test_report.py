@@ -16,13 +16,13 @@ from PIL import Image
 
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.report import ReportParams
-from carbench.report.figures.colours import contrast
-from carbench.report.figures.summary import read_summary
-from carbench.report.inline import DARK
+from carbench.report.html.jinja import THEME
+from carbench.report.inline_svg import DARK
 from carbench.report.page import render
-from carbench.report.pages.templates import THEME
+from carbench.report.plotting.colours import contrast
 from carbench.report.sections import SECTIONS
-from carbench.report.study import Sources
+from carbench.report.study_results import Sources
+from carbench.report.tables.result_tables import read_summary
 from costs import HARDWARE, write_costs
 from test_figures import CLASSES, ODD, TABLES, draw, write_tables
 
@@ -466,9 +466,9 @@ def test_every_section_is_in_the_contents_and_every_word_explained(figures, tmp_
     for section in SECTIONS:
         assert html.count(f'<li><a href="#{section.name}">') == 2
         assert section.name in ids
-    words = {name for name in ids if name.startswith("word-")}
-    assert {"word-clean", "word-leaked", "word-seed", "word-tied", "word-interval"} <= words
-    used = {link.removeprefix("#") for link in Page(html).loads if link.startswith("#word-")}
+    words = {name for name in ids if name.startswith("term-")}
+    assert {"term-clean", "term-leaked", "term-seed", "term-tied", "term-interval"} <= words
+    used = {link.removeprefix("#") for link in Page(html).loads if link.startswith("#term-")}
     assert words == used
 
 

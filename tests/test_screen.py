@@ -28,7 +28,7 @@ from carbench.params.study import check
 from carbench.screening.backbones import write_backbones
 from carbench.screening.candidates import find_candidates, read_weights
 from carbench.screening.probing import PENALTIES, neighbour_probe, ridge_probe
-from carbench.statistics.shortlisting import rank
+from carbench.statistics.shortlist import rank
 from conftest import ROOT, Project, active_environment, copy_repository
 
 SHA = "ab" * 32

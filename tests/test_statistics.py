@@ -20,21 +20,21 @@ from carbench.evaluation.metrics import calibration_error, measure, measure_cali
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.temperature import temper
 from carbench.params.choose import ChooseParams
-from carbench.statistics.breakdowns import recall_table, robustness_table, slice_table
-from carbench.statistics.calibration import calibration_intervals
-from carbench.statistics.choosing import choose, explain
-from carbench.statistics.comparing import compare
-from carbench.statistics.costs import Cost
+from carbench.statistics.breakdown_tables import recall_table, robustness_table, slice_table
+from carbench.statistics.calibration_intervals import calibration_intervals
+from carbench.statistics.class_mix import shares_of
+from carbench.statistics.confidence_intervals import Interval, share_interval
 from carbench.statistics.estimates import Estimate, Score, estimate, estimate_together
-from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.evaluated_runs import Runs, read_runs
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import shares_of
+from carbench.statistics.label_error_table import label_error_table
+from carbench.statistics.model_selection import choose, explain
+from carbench.statistics.paired_comparisons import compare
+from carbench.statistics.prediction_costs import Cost
 from carbench.statistics.predictions import UNTESTED, Answers, align, read_tables
 from carbench.statistics.reliability import equal_mass, reliability_table
-from carbench.statistics.runs import Runs, read_runs
-from carbench.statistics.scoring import ClassScores, part_scores
-from carbench.statistics.summarizing import Rule, comparison_table, headline, judge, summarize
-from carbench.statistics.suspects import label_error_table
+from carbench.statistics.scores import ClassScores, part_scores
+from carbench.statistics.summary import Rule, comparison_table, headline, judge, summarize
 from carbench.statistics.top_errors import gather_mistakes
 from conftest import ROOT, run_script
 from costs import write_costs

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carbench.cost.graphs import Shape, onnx_path
+from carbench.cost.onnx_export import Shape, onnx_path
 from carbench.cost.serving import decode_and_predict
 from carbench.data.images.decoding import Fit
 from carbench.models.onnx_classifier import OnnxModel

@@ -29,7 +29,7 @@ class Configuration:
 
     Attributes:
         backbone: its name in the study.
-        runtime: of :data:`carbench.cost.files.RUNTIMES`.
+        runtime: of :data:`carbench.cost.file_names.RUNTIMES`.
         threads: that one call computes with, on the CPU.
         images: at a time.
         decoding: whether an image file is decoded and resized first.

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from carbench.cost.files import MEASURED
+from carbench.cost.file_names import MEASURED
 from carbench.params.report import ReportParams
-from carbench.report.forms import FORMS, cell, machine
-from carbench.report.images import data_uri, explanation, sheet, thumbnail
-from carbench.report.inline import dark_colours, inline_figure
-from carbench.report.pages.templates import html_environment, stylesheet
+from carbench.report.embedded_images import data_uri, explanation, sheet, thumbnail
+from carbench.report.html.jinja import html_environment, stylesheet
+from carbench.report.inline_svg import dark_colours, inline_figure
 from carbench.report.sections import SECTIONS
-from carbench.report.study import Sources, Study
+from carbench.report.study_results import Sources, Study
+from carbench.report.table_cells import FORMS, cell, machine
 
 HERE = Path(__file__).parent
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from carbench.statistics.confidence_intervals import share_interval
 from carbench.statistics.estimates import estimate
-from carbench.statistics.intervals import share_interval
+from carbench.statistics.evaluated_runs import Runs
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.runs import Runs
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import part_scores
 
 
 def reliability_table(runs: Runs, groups: Groups, bins: int, confidence: float) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from carbench.core.tables import damaged, read_json, read_table
 from carbench.statistics.estimates import Score
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import part_scores
 
 COLUMNS = ("image", "group", "class", "predicted", "full")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from carbench.statistics.evaluated_runs import Runs
 from carbench.statistics.predictions import COLUMNS, read_tables
-from carbench.statistics.runs import Runs
 
 
 def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, NDArray[np.uint8]]]:

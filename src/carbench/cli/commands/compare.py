@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from carbench.engines.sync import open_workspace, prove_all
     from carbench.engines.why import refuse_unproven
     from carbench.params.aggregate import AggregateParams
-    from carbench.statistics.experiments import compare_experiments
+    from carbench.statistics.experiment_comparison import compare_experiments
 
     names = args.experiments if len(args.experiments) > 1 else [WORKSPACE, *args.experiments]
     _refuse_repeated(names)

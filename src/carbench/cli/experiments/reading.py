@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.revisions import Revision
-from carbench.statistics.experiments import Experiment
+from carbench.statistics.experiment_comparison import Experiment
 from carbench.statistics.predictions import COLUMNS, align, parse_csv, parse_predictions, splits_of
 
 CHOICE = "results/choose/choice.csv"

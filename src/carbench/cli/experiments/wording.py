@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from carbench.statistics.experiments import ExperimentComparison, Pair
-from carbench.statistics.intervals import Interval
+from carbench.statistics.confidence_intervals import Interval
+from carbench.statistics.experiment_comparison import ExperimentComparison, Pair
 
 # Shown for a key that one of the two lacks.
 ABSENT = "(not set)"

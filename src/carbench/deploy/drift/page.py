@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from carbench.deploy.drift.testing import FEWEST, Drift, Numbers, Outcome, distance_from_centre
-from carbench.report.pages.templates import html_environment, stylesheet
+from carbench.report.html.jinja import html_environment, stylesheet
 
 HERE = Path(__file__).parent
 # The same look as the report.

@@ -11,13 +11,13 @@ import pandas as pd
 
 from carbench.models.temperature import temper
 from carbench.params.choose import DeploymentMix
-from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
+from carbench.statistics.class_mix import shares_of
+from carbench.statistics.confidence_intervals import Interval, difference_interval, share_interval
 from carbench.statistics.estimates import Score, estimate
-from carbench.statistics.intervals import Interval, difference_interval, share_interval
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import shares_of
 from carbench.statistics.predictions import read_probabilities
-from carbench.statistics.scoring import ClassScores, part_scores
+from carbench.statistics.scores import ClassScores, part_scores
+from carbench.statistics.selective_metrics import Thresholds, decide, judge_answers, judge_sets
 
 
 def accuracy_of(

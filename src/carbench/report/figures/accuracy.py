@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import AccuracyParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.forest import Key, Panel, forest
-from carbench.report.figures.rows import Point, Row
-from carbench.report.figures.style import Mark, Style
-from carbench.report.figures.summary import Backbone, read_summary
-from carbench.report.figures.words import percent, percents
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.forest import Key, Panel, forest
+from carbench.report.plotting.row_layout import Point, Row
+from carbench.report.plotting.style import Mark, Style
+from carbench.report.tables.formatting import percent, percents
+from carbench.report.tables.result_tables import Backbone, read_summary
 
 SEED = Mark(MUTED, "o")
 

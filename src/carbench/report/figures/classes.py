@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator
 
 from carbench.core.tables import read_json
 from carbench.params.plot import ClassesParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.layout import MOST_ROWS
-from carbench.report.figures.rows import Row, line_of, name_rows
-from carbench.report.figures.style import Style, percent_axis
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import MOST_ROWS
+from carbench.report.plotting.row_layout import Row, line_of, name_rows
+from carbench.report.plotting.style import Style, percent_axis
 
 
 def draw(table: Path, style: Style, params: ClassesParams) -> Figure:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from carbench.params.plot import ConfusionParams
-from carbench.report.figures.colours import INK, RULE
-from carbench.report.figures.layout import Hero, caption, wrapped
-from carbench.report.figures.style import Style, shorten
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import INK, RULE
+from carbench.report.plotting.layout import Hero, caption, wrapped
+from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.result_tables import Row, read_rows
 
 UPRIGHT = 10  # with more classes the names below stand upright: slanted, they would touch
 SMALLEST = 5.5  # points; smaller letters cannot be read, and no more classes are drawn than fit

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import CurvesParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.layout import caption, columns_of, panels
-from carbench.report.figures.style import Mark, Style, log_ticks, percent_axis
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.layout import caption, columns_of, panels
+from carbench.report.plotting.style import Mark, Style, log_ticks, percent_axis
+from carbench.report.tables.result_tables import Row, read_rows
 
 TITLES = {
     "val_accuracy": "validation accuracy",

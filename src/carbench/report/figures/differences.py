@@ -7,13 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import DifferencesParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.forest import Key, Panel, forest
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.rows import Point, Row
-from carbench.report.figures.style import Mark, Style
-from carbench.report.figures.summary import Comparison, read_rows
-from carbench.report.figures.words import point_interval, points
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.forest import Key, Panel, forest
+from carbench.report.plotting.layout import nothing
+from carbench.report.plotting.row_layout import Point, Row
+from carbench.report.plotting.style import Mark, Style
+from carbench.report.tables.formatting import point_interval, points
+from carbench.report.tables.result_tables import Comparison, read_rows
 
 # With more pairs only those of the chosen backbone are drawn; the table has all.
 MOST_PAIRS = 6

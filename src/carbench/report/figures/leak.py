@@ -7,13 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import LeakParams
-from carbench.report.figures.colours import INK
-from carbench.report.figures.forest import Key, Panel, forest
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.rows import Point, Row
-from carbench.report.figures.style import Mark, Style
-from carbench.report.figures.summary import Backbone, known, read_summary
-from carbench.report.figures.words import point_interval, points
+from carbench.report.plotting.colours import INK
+from carbench.report.plotting.forest import Key, Panel, forest
+from carbench.report.plotting.layout import nothing
+from carbench.report.plotting.row_layout import Point, Row
+from carbench.report.plotting.style import Mark, Style
+from carbench.report.tables.formatting import point_interval, points
+from carbench.report.tables.result_tables import Backbone, known, read_summary
 
 
 def draw(table: Path, style: Style, params: LeakParams) -> Figure:

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import LearningCurveFigureParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.layout import caption, columns_of, nothing, panels
-from carbench.report.figures.style import Mark, Style, percent_axis
-from carbench.report.figures.summary import CurvePoint, read_rows
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.layout import caption, columns_of, nothing, panels
+from carbench.report.plotting.style import Mark, Style, percent_axis
+from carbench.report.tables.result_tables import CurvePoint, read_rows
 
 
 def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure:

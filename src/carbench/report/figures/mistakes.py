@@ -7,11 +7,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import MistakesParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.explanations import Pixels, overlay, read_explanations
-from carbench.report.figures.layout import nothing, wrapped
-from carbench.report.figures.style import Style, shorten
-from carbench.report.figures.summary import Mistake, read_rows
+from carbench.report.plotting.attribution_overlay import Pixels, overlay, read_explanations
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import nothing, wrapped
+from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.result_tables import Mistake, read_rows
 
 GAP = 0.12  # inches between mistakes
 

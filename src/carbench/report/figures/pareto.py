@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import ParetoParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.labels import Label, place_labels
-from carbench.report.figures.layout import wrapped
-from carbench.report.figures.style import Style, log_ticks, percent_axis
-from carbench.report.figures.summary import read_summary
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import wrapped
+from carbench.report.plotting.point_labels import Label, place_labels
+from carbench.report.plotting.style import Style, log_ticks, percent_axis
+from carbench.report.tables.result_tables import read_summary
 
 # Of summary.csv.
 COLUMNS = {"latency_ms": "onnx_ms", "macs": "macs", "parameters": "parameters"}

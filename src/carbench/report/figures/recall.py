@@ -7,10 +7,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RecallParams
-from carbench.report.figures.compared import Estimate, compared
-from carbench.report.figures.layout import MOST_ROWS
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Recall, read_rows
+from carbench.report.plotting.grouped_intervals import Estimate, compared
+from carbench.report.plotting.layout import MOST_ROWS
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import Recall, read_rows
 
 
 def draw(table: Path, style: Style, params: RecallParams) -> Figure:

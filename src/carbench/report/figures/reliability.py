@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from carbench.params.plot import ReliabilityParams
-from carbench.report.figures.colours import INK, MUTED, PAPER
-from carbench.report.figures.layout import Hero, caption, wrapped
-from carbench.report.figures.style import Style, percent_axis, shorten
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import INK, MUTED, PAPER
+from carbench.report.plotting.layout import Hero, caption, wrapped
+from carbench.report.plotting.style import Style, percent_axis, shorten
+from carbench.report.tables.result_tables import Row, read_rows
 
 MOST_OTHERS = 8
 

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RiskCoverageParams
-from carbench.report.figures.colours import INK, MUTED, RULE
-from carbench.report.figures.layout import wrapped
-from carbench.report.figures.style import Style, percent_axis, shorten
-from carbench.report.figures.summary import Optional, Row, read_rows
+from carbench.report.plotting.colours import INK, MUTED, RULE
+from carbench.report.plotting.layout import wrapped
+from carbench.report.plotting.style import Style, percent_axis, shorten
+from carbench.report.tables.result_tables import Optional, Row, read_rows
 
 # The first points have few images: one more error among them makes a large step.
 LEAST_SHARE = 0.1

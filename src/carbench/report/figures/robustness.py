@@ -7,10 +7,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RobustnessParams
-from carbench.report.figures.compared import Estimate, compared
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Robustness, read_rows
+from carbench.report.plotting.grouped_intervals import Estimate, compared
+from carbench.report.plotting.layout import nothing
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import Robustness, read_rows
 
 CLEAN = "none"
 

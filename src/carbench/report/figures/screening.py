@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import ScreeningParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.labels import Label, place_labels
-from carbench.report.figures.layout import nothing
 from carbench.report.figures.pareto import cost_axes, frontier, frontier_line
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Screened, read_rows
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import nothing
+from carbench.report.plotting.point_labels import Label, place_labels
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import Screened, read_rows
 
 # Names beside points, at most: those of the shortlist first, then the best for their cost.
 NAMED = 12

@@ -6,7 +6,7 @@ from typing import Any
 
 from carbench.params.report import ReportParams
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
 
 
 def gather(study: Study, params: ReportParams) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import Row, read_rows
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
+from carbench.report.tables.result_tables import Row, read_rows
 
 
 class LabelError(Row):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import CurvePoint, Optional, Row, read_rows
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
+from carbench.report.tables.result_tables import CurvePoint, Optional, Row, read_rows
 
 
 class Extrapolation(Row):

@@ -8,7 +8,7 @@ from typing import Any
 from carbench.core.tables import read_json
 from carbench.params.report import ReportParams
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
 
 
 @dataclass(frozen=True)

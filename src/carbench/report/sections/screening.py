@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from carbench.core.tables import read_table
 from carbench.params.report import ReportParams
 from carbench.params.screen import SCREENED
-from carbench.report.figures.summary import Screened, read_rows
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
+from carbench.report.tables.result_tables import Screened, read_rows
 
 SHOWN = 12  # candidates in the table, besides the shortlist
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carbench.params.report import ReportParams
-from carbench.report.study import Study
+from carbench.report.study_results import Study
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import Optional, Row, read_rows
 from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.study_results import Study
+from carbench.report.tables.result_tables import Optional, Row, read_rows
 
 
 class VariancePart(Row):

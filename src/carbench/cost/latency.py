@@ -1,0 +1,63 @@
+"""Times all backbones of a study, in one process."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from carbench.core.parallel import available_cores
+from carbench.core.progress import progress
+from carbench.cost.onnx_export import Shape, make_deployable
+from carbench.cost.runtimes import Runs, onnx_runs, torch_runs
+from carbench.data.images.decoding import Fit
+from carbench.models.devices import prepare
+from carbench.models.timing import Turn, take_turns
+from carbench.params.cost import CostParams
+
+log = logging.getLogger("carbench")
+
+
+def time_all(
+    models: dict[str, str], graphs: Path, shape: Shape, file: Path, fit: Fit, params: CostParams
+) -> list[Turn]:
+    """Return the turns of all backbones in all runtimes; all of them are in memory at a time.
+
+    torch computes with one thread only: those of its other threads would go on spinning for a while
+    when it is another's turn.
+
+    Args:
+        models: timm's name of each backbone.
+        graphs: the folder that :func:`carbench.cost.onnx_export.write_graphs` wrote to.
+        shape: of the study.
+        file: the image that is decoded.
+        fit: how it is brought to the graph's shape.
+        params: what is measured.
+
+    Raises:
+        CarbenchError: there is no GPU, and ``cost.device`` asks for one.
+    """
+    device = prepare(params, "cost")
+    torch.set_num_threads(1)
+    threads = usable_threads(params.threads)
+    images = sorted({1, params.batch_size})
+    content = file.read_bytes()
+    places = list(dict.fromkeys([torch.device("cpu"), device]))
+    runs: Runs = {}
+    for backbone, model in models.items():
+        for int8 in [False, True] if params.int8 else [False]:
+            runs |= onnx_runs(backbone, graphs, shape, content, fit, threads, images, int8)
+        for place in places:
+            deployable = make_deployable(backbone, model, shape).to(place)
+            runs |= torch_runs(backbone, deployable, shape, images, place)
+    return take_turns(runs, params.rounds, params.seed, partial(progress, what="rounds"))
+
+
+def usable_threads(wanted: int) -> list[int]:
+    """Return one, and as many of ``wanted`` threads as there are cores for."""
+    cores = available_cores()
+    if wanted > cores:
+        log.warning("cost.threads is %d, but there are cores for %d: measured so", wanted, cores)
+    return sorted({1, min(wanted, cores)})

@@ -1,0 +1,141 @@
+"""Where a backbone is strong and weak: by class, by slice of the images, under corruptions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from carbench.evaluation.slices import sliced
+from carbench.statistics.confidence_intervals import (
+    Interval,
+    difference_interval,
+    share_error,
+    share_interval,
+)
+from carbench.statistics.estimates import Estimate, estimate_together
+from carbench.statistics.evaluated_runs import Runs
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.predictions import COLUMNS, read_tables
+from carbench.statistics.scores import ClassScores, part_scores
+from carbench.statistics.summary import named
+
+
+def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
+    """Return recall.csv: a row a backbone and class that has clean test images."""
+    counts = np.bincount(runs.answers.labels[runs.clean], minlength=len(runs.answers.classes))
+    estimates = {
+        index: estimate_together({name: scores[name].recall(index) for name in runs.backbones})
+        for index, count in enumerate(counts)
+        if count
+    }
+    rows = [
+        {"backbone": name, "class": label, "images": counts[index]}
+        | _share("recall", estimates[index][name], confidence)
+        for name in runs.backbones
+        for index, label in enumerate(runs.answers.classes)
+        if counts[index]
+    ]
+    return pd.DataFrame(rows)
+
+
+def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
+    """Return slices.csv: accuracies on the thirds of the clean images by size of their file."""
+    clean = np.flatnonzero(runs.clean)
+    images = runs.answers.images.iloc[clean]
+    records = images[["class", "width", "height"]].to_dict("records")
+    parts = sliced([{str(key): value for key, value in row.items()} for row in records], "size")
+    members = np.zeros((len(parts), len(runs.clean)), np.bool_)
+    for row, own in zip(members, parts.values(), strict=True):
+        row[clean[own]] = True
+    scores = {}
+    for name in runs.backbones:
+        tested = members[:, None] & runs.answers.tested(name)
+        own_scores = part_scores(groups, runs.answers.right(name), tested)
+        scores[name] = dict(zip(parts, own_scores, strict=True))
+    estimates = {
+        value: estimate_together({name: own[value] for name, own in scores.items()})
+        for value in parts
+    }
+    rows = [
+        {"backbone": name, "slice": "size", "value": value, "images": int(row.sum())}
+        | _share("accuracy", estimates[value][name], confidence)
+        for name in runs.backbones
+        for value, row in zip(parts, members, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
+    """Return robustness.csv: accuracy under each corruption and the drop to the clean images.
+
+    Corruption ``none`` stands first. There are no rows where evaluate corrupted nothing.
+    """
+    columns = ["backbone", "corruption", "accuracy", "low", "high", "training_part"]
+    columns += named("drop", Interval(0.0, 0.0, 0.0))
+    places = {
+        name: [folder / "robustness.csv" for folder in own] for name, own in runs.folders.items()
+    }
+    tables = read_tables(places, (*COLUMNS, "corruption"))
+    names = list(next(iter(tables.values()))[0]["corruption"].unique())
+    scores = {}
+    for backbone, own in tables.items() if names else ():
+        tested = np.broadcast_to(
+            runs.clean & runs.answers.tested(backbone),
+            (len(names) + 1, len(own), len(runs.clean)),
+        )
+        right = [runs.answers.right(backbone)]
+        for corruption in names:
+            right.append(_right(runs, [table[table["corruption"] == corruption] for table in own]))
+        found = part_scores(groups, np.stack(right), tested)
+        scores[backbone] = dict(zip(["none", *names], found, strict=True))
+    rows = {}
+    for corruption in ["none", *names] if scores else ():
+        accuracies = estimate_together({name: own[corruption] for name, own in scores.items()})
+        drops = estimate_together(
+            {name: own["none"].minus(own[corruption]) for name, own in scores.items()}
+        )
+        for name in scores:
+            drop = Interval(0.0, 0.0, 0.0)
+            if corruption != "none":
+                drop = difference_interval(drops[name], confidence)
+            rows[name, corruption] = (
+                {"backbone": name, "corruption": corruption}
+                | _share("accuracy", accuracies[name], confidence)
+                | named("drop", drop)
+            )
+    ordered = [rows[name, corruption] for name in scores for corruption in ["none", *names]]
+    return pd.DataFrame(ordered, columns=columns)
+
+
+def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]:
+    """Return a share, its interval, and how much of its squared width comes from trainings."""
+    return named(name, share_interval(estimate, confidence), short=True) | {
+        "training_part": share_error(estimate).training_part
+    }
+
+
+def confusion_table(runs: Runs) -> pd.DataFrame:
+    """Return confusion.csv: counts of clean images by true and predicted class, seeds pooled."""
+    classes = runs.answers.classes
+    tables = []
+    for name in runs.backbones:
+        counts = np.zeros((len(classes), len(classes)), np.int64)
+        for predicted in runs.clean_answers(name):
+            given = predicted >= 0
+            np.add.at(counts, (runs.answers.labels[given], predicted[given]), 1)
+        tables += [
+            {"backbone": name, "class": label, "predicted": said, "count": counts[row, column]}
+            for column, said in enumerate(classes)
+            for row, label in enumerate(classes)
+        ]
+    return pd.DataFrame(tables)
+
+
+def _right(runs: Runs, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
+    """Return (S, N): was the answer to the corrupted image right?"""
+    right = np.zeros((len(tables), len(runs.clean)), np.bool_)
+    for row, table in zip(right, tables, strict=True):
+        places = runs.answers.places(table["image"])
+        row[places] = (table["class"] == table["predicted"]).to_numpy()
+    return right
