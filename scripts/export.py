@@ -56,7 +56,7 @@ def export(stage: Stage) -> None:
     from carbench.models.onnx_graph import Deployable, write_onnx
     from carbench.models.onnx_int8 import write_int8
     from carbench.models.predict import predict_logits
-    from carbench.statistics.class_mix import describe
+    from carbench.statistics.class_mix import describe_mix
     from carbench.statistics.predictions import COLUMNS, parse_predictions
     from carbench.statistics.selective_metrics import read_thresholds
 
@@ -129,7 +129,7 @@ def export(stage: Stage) -> None:
             "input": {"size": pack.size, "fit": pack.fit},
             "temperature": temperature,
             "accuracy": vars(accuracy_of(table, card.classes, mix, confidence)),
-            "deployment_mix": describe(mix),
+            "deployment_mix": describe_mix(mix),
             "backbone_accuracy": mean_accuracy(summary),
             "confidence": confidence,
             "decision": measure_decisions(predictions, temperature, thresholds, confidence),

@@ -218,7 +218,7 @@ def test_the_stage_measures_all_runtimes_and_refuses_what_cannot_be_exported(
 
 def test_of_alike_latencies_the_best_on_val_is_chosen(tmp_path: Path) -> None:
     from carbench.params.choose import ChooseParams
-    from carbench.statistics.model_selection import choose, explain
+    from carbench.statistics.model_selection import choose, describe_choice
     from test_statistics import answers_of, said
 
     wrong = {"best": 0, "fast": 1, "faster": 2}
@@ -240,6 +240,7 @@ def test_of_alike_latencies_the_best_on_val_is_chosen(tmp_path: Path) -> None:
     (chosen,) = (each.backbone for each in candidates if each.chosen)
     assert chosen == "fast"
     assert {each.backbone for each in candidates if each.cost_tied} == {"fast", "faster"}
-    assert "the best on val of fast, faster, whose costs do not differ significantly" in explain(
-        candidates, params
+    assert (
+        "the best on val of fast, faster, whose costs do not differ significantly"
+        in describe_choice(candidates, params)
     )

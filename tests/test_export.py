@@ -24,7 +24,7 @@ from carbench.deploy.export.card import render_card
 from carbench.deploy.export.measuring import measure_decisions
 from carbench.deploy.export.parity import compare_models, refuse_difference
 from carbench.params.study import check
-from carbench.statistics.selective_metrics import Thresholds
+from carbench.statistics.selective_metrics import FittedThresholds
 from conftest import Project, copy_project, set_key
 
 
@@ -144,13 +144,13 @@ def test_decisions_of_the_exported_model_are_measured(tmp_path: Path) -> None:
     ]
     path = tmp_path / "predictions.csv"
     path.write_text("\n".join(["image,class,group,predicted,p:a,p:b,leaked", *lines]) + "\n")
-    found = measure_decisions(path, 1.0, Thresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
+    found = measure_decisions(path, 1.0, FittedThresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
     assert found["threshold"] == 0.8
     assert found["answered"]["value"] == 0.5  # of four clean images, two
     assert found["error"]["value"] == 0.5
     assert found["covered"]["value"] == 0.75
     assert found["set_size"]["value"] == 1.25  # 0.6 and 0.4
-    off = measure_decisions(path, 1.0, Thresholds(None, None, None, None, None), 0.95)
+    off = measure_decisions(path, 1.0, FittedThresholds(None, None, None, None, None), 0.95)
     assert set(off.values()) == {None}
 
 

@@ -13,19 +13,21 @@ from carbench.statistics.confidence_intervals import (
     share_error,
     share_interval,
 )
-from carbench.statistics.estimates import Estimate, estimate_together
-from carbench.statistics.evaluated_runs import Runs
+from carbench.statistics.estimates import Estimate, estimate_jointly
+from carbench.statistics.evaluated_runs import EvaluatedRuns
 from carbench.statistics.jackknife import Groups
 from carbench.statistics.predictions import COLUMNS, read_tables
-from carbench.statistics.scores import ClassScores, part_scores
-from carbench.statistics.summary import named
+from carbench.statistics.scores import ClassScores, subset_scores
+from carbench.statistics.summary import interval_columns
 
 
-def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
+def recall_table(
+    runs: EvaluatedRuns, scores: dict[str, ClassScores], confidence: float
+) -> pd.DataFrame:
     """Return recall.csv: a row a backbone and class that has clean test images."""
-    counts = np.bincount(runs.answers.labels[runs.clean], minlength=len(runs.answers.classes))
+    counts = np.bincount(runs.aligned.labels[runs.clean], minlength=len(runs.aligned.classes))
     estimates = {
-        index: estimate_together({name: scores[name].recall(index) for name in runs.backbones})
+        index: estimate_jointly({name: scores[name].recall(index) for name in runs.backbones})
         for index, count in enumerate(counts)
         if count
     }
@@ -33,16 +35,16 @@ def recall_table(runs: Runs, scores: dict[str, ClassScores], confidence: float) 
         {"backbone": name, "class": label, "images": counts[index]}
         | _share("recall", estimates[index][name], confidence)
         for name in runs.backbones
-        for index, label in enumerate(runs.answers.classes)
+        for index, label in enumerate(runs.aligned.classes)
         if counts[index]
     ]
     return pd.DataFrame(rows)
 
 
-def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
+def slice_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.DataFrame:
     """Return slices.csv: accuracies on the thirds of the clean images by size of their file."""
     clean = np.flatnonzero(runs.clean)
-    images = runs.answers.images.iloc[clean]
+    images = runs.aligned.images.iloc[clean]
     records = images[["class", "width", "height"]].to_dict("records")
     parts = sliced([{str(key): value for key, value in row.items()} for row in records], "size")
     members = np.zeros((len(parts), len(runs.clean)), np.bool_)
@@ -50,11 +52,11 @@ def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
         row[clean[own]] = True
     scores = {}
     for name in runs.backbones:
-        tested = members[:, None] & runs.answers.tested(name)
-        own_scores = part_scores(groups, runs.answers.right(name), tested)
+        tested = members[:, None] & runs.aligned.tested(name)
+        own_scores = subset_scores(groups, runs.aligned.correct(name), tested)
         scores[name] = dict(zip(parts, own_scores, strict=True))
     estimates = {
-        value: estimate_together({name: own[value] for name, own in scores.items()})
+        value: estimate_jointly({name: own[value] for name, own in scores.items()})
         for value in parts
     }
     rows = [
@@ -66,33 +68,35 @@ def slice_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFrame:
+def robustness_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.DataFrame:
     """Return robustness.csv: accuracy under each corruption and the drop to the clean images.
 
     Corruption ``none`` stands first. There are no rows where evaluate corrupted nothing.
     """
     columns = ["backbone", "corruption", "accuracy", "low", "high", "training_part"]
-    columns += named("drop", Interval(0.0, 0.0, 0.0))
-    places = {
+    columns += interval_columns("drop", Interval(0.0, 0.0, 0.0))
+    positions = {
         name: [folder / "robustness.csv" for folder in own] for name, own in runs.folders.items()
     }
-    tables = read_tables(places, (*COLUMNS, "corruption"))
+    tables = read_tables(positions, (*COLUMNS, "corruption"))
     names = list(next(iter(tables.values()))[0]["corruption"].unique())
     scores = {}
     for backbone, own in tables.items() if names else ():
         tested = np.broadcast_to(
-            runs.clean & runs.answers.tested(backbone),
+            runs.clean & runs.aligned.tested(backbone),
             (len(names) + 1, len(own), len(runs.clean)),
         )
-        right = [runs.answers.right(backbone)]
+        correct = [runs.aligned.correct(backbone)]
         for corruption in names:
-            right.append(_right(runs, [table[table["corruption"] == corruption] for table in own]))
-        found = part_scores(groups, np.stack(right), tested)
+            correct.append(
+                _right(runs, [table[table["corruption"] == corruption] for table in own])
+            )
+        found = subset_scores(groups, np.stack(correct), tested)
         scores[backbone] = dict(zip(["none", *names], found, strict=True))
     rows = {}
     for corruption in ["none", *names] if scores else ():
-        accuracies = estimate_together({name: own[corruption] for name, own in scores.items()})
-        drops = estimate_together(
+        accuracies = estimate_jointly({name: own[corruption] for name, own in scores.items()})
+        drops = estimate_jointly(
             {name: own["none"].minus(own[corruption]) for name, own in scores.items()}
         )
         for name in scores:
@@ -102,7 +106,7 @@ def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFr
             rows[name, corruption] = (
                 {"backbone": name, "corruption": corruption}
                 | _share("accuracy", accuracies[name], confidence)
-                | named("drop", drop)
+                | interval_columns("drop", drop)
             )
     ordered = [rows[name, corruption] for name in scores for corruption in ["none", *names]]
     return pd.DataFrame(ordered, columns=columns)
@@ -110,32 +114,37 @@ def robustness_table(runs: Runs, groups: Groups, confidence: float) -> pd.DataFr
 
 def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]:
     """Return a share, its interval, and how much of its squared width comes from trainings."""
-    return named(name, share_interval(estimate, confidence), short=True) | {
+    return interval_columns(name, share_interval(estimate, confidence), short=True) | {
         "training_part": share_error(estimate).training_part
     }
 
 
-def confusion_table(runs: Runs) -> pd.DataFrame:
+def confusion_table(runs: EvaluatedRuns) -> pd.DataFrame:
     """Return confusion.csv: counts of clean images by true and predicted class, seeds pooled."""
-    classes = runs.answers.classes
+    classes = runs.aligned.classes
     tables = []
     for name in runs.backbones:
         counts = np.zeros((len(classes), len(classes)), np.int64)
-        for predicted in runs.clean_answers(name):
+        for predicted in runs.clean_predictions(name):
             given = predicted >= 0
-            np.add.at(counts, (runs.answers.labels[given], predicted[given]), 1)
+            np.add.at(counts, (runs.aligned.labels[given], predicted[given]), 1)
         tables += [
-            {"backbone": name, "class": label, "predicted": said, "count": counts[row, column]}
-            for column, said in enumerate(classes)
+            {
+                "backbone": name,
+                "class": label,
+                "predicted": predicted_label,
+                "count": counts[row, column],
+            }
+            for column, predicted_label in enumerate(classes)
             for row, label in enumerate(classes)
         ]
     return pd.DataFrame(tables)
 
 
-def _right(runs: Runs, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
+def _right(runs: EvaluatedRuns, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
     """Return (S, N): was the answer to the corrupted image right?"""
-    right = np.zeros((len(tables), len(runs.clean)), np.bool_)
-    for row, table in zip(right, tables, strict=True):
-        places = runs.answers.places(table["image"])
-        row[places] = (table["class"] == table["predicted"]).to_numpy()
-    return right
+    correct = np.zeros((len(tables), len(runs.clean)), np.bool_)
+    for row, table in zip(correct, tables, strict=True):
+        positions = runs.aligned.positions(table["image"])
+        row[positions] = (table["class"] == table["predicted"]).to_numpy()
+    return correct

@@ -11,15 +11,15 @@ import numpy as np
 
 from carbench.models.temperature import LEAST
 from carbench.statistics.confidence_intervals import Interval, standard_error
-from carbench.statistics.estimates import Estimate, Score, estimate_together
-from carbench.statistics.evaluated_runs import Runs
-from carbench.statistics.jackknife import Groups, Numbers, jackknife_variance
-from carbench.statistics.reliability import equal_mass
-from carbench.statistics.scores import Flags, ratio_scores, rounds_of, strata_of
+from carbench.statistics.estimates import Estimate, Score, estimate_jointly
+from carbench.statistics.evaluated_runs import EvaluatedRuns
+from carbench.statistics.jackknife import FloatArray, Groups, jackknife_variance
+from carbench.statistics.reliability import equal_mass_bins
+from carbench.statistics.scores import BoolArray, ratio_scores, strata, training_rounds
 
 
 def calibration_intervals(
-    runs: Runs, groups: Groups, bins: int, confidence: float
+    runs: EvaluatedRuns, groups: Groups, bins: int, confidence: float
 ) -> dict[str, dict[str, Interval]]:
     """Return ``nll``, ``ece``, ``nll_calibrated`` and ``ece_calibrated`` of every backbone.
 
@@ -33,22 +33,22 @@ def calibration_intervals(
     for suffix, calibrated in (("", False), ("_calibrated", True)):
         losses, errors, noises = {}, {}, {}
         for name in runs.backbones:
-            tested = runs.clean & runs.answers.tested(name)
+            tested = runs.clean & runs.aligned.tested(name)
             loss, sure = np.zeros(tested.shape), np.zeros(tested.shape)
-            for row, (places, probabilities) in enumerate(runs.probabilities(name, calibrated)):
-                true = probabilities[np.arange(len(places)), runs.answers.labels[places]]
-                loss[row, places] = -np.log(true.clip(min=LEAST))
-                sure[row, places] = probabilities.max(axis=1)
+            for row, (positions, probabilities) in enumerate(runs.probabilities(name, calibrated)):
+                true = probabilities[np.arange(len(positions)), runs.aligned.labels[positions]]
+                loss[row, positions] = -np.log(true.clip(min=LEAST))
+                sure[row, positions] = probabilities.max(axis=1)
             whole = tested[None]
             (losses[name],) = ratio_scores(
                 groups, (loss * tested)[None], whole, whole, is_share=False
             )
             errors[name], noises[name] = calibration_error_score(
-                groups, runs.answers.right(name), sure, tested, bins
+                groups, runs.aligned.correct(name), sure, tested, bins
             )
-        for name, estimate in estimate_together(losses).items():
+        for name, estimate in estimate_jointly(losses).items():
             found[name][f"nll{suffix}"] = loss_interval(estimate, confidence)
-        for name, estimate in estimate_together(errors).items():
+        for name, estimate in estimate_jointly(errors).items():
             interval = calibration_error_interval(estimate, noises[name], confidence)
             found[name][f"ece{suffix}"] = interval
     return found
@@ -85,7 +85,7 @@ def calibration_error_interval(estimate: Estimate, noise: float, confidence: flo
 
 
 def calibration_error_score(
-    groups: Groups, right: Flags, sure: Numbers, tested: Flags, bins: int
+    groups: Groups, correct: BoolArray, sure: FloatArray, tested: BoolArray, bins: int
 ) -> tuple[Score, float]:
     """Return the expected calibration error of equal-mass bins, and what chance makes of none.
 
@@ -104,13 +104,13 @@ def calibration_error_score(
         The score, and the mean error if each bin were right as often as it says: of a normal
         variable around zero the mean distance is its standard deviation times the root of 2/pi.
     """
-    numbers = rounds_of(tested, groups.splits)
+    numbers = training_rounds(tested, groups.splits)
     rounds = [numbers == number for number in range(numbers.max() + 1)]
     tested = np.stack([(tested & own[:, None]).any(axis=0) for own in rounds])
-    gaps = np.stack([((right - sure) * own[:, None]).sum(axis=0) for own in rounds]) * tested
+    gaps = np.stack([((correct - sure) * own[:, None]).sum(axis=0) for own in rounds]) * tested
     sure = np.stack([(sure * own[:, None]).sum(axis=0) for own in rounds])
     parts = np.stack(
-        [equal_mass(own, given, bins) for own, given in zip(sure, tested, strict=True)]
+        [equal_mass_bins(own, given, bins) for own, given in zip(sure, tested, strict=True)]
     )  # (S, bins, N)
     columns = np.concatenate([gaps[:, None] * parts, tested[:, None]], axis=1)
     counted = columns.sum(axis=-1, dtype=np.float64)
@@ -121,7 +121,7 @@ def calibration_error_score(
         np.abs(shares).sum(axis=-1),
         np.abs(left_shares).sum(axis=-1),
         counted[:, -1],
-        strata_of(tested),
+        strata(tested),
         number,
         is_share=False,
         splits=groups.splits,

@@ -8,10 +8,10 @@ import numpy as np
 
 from carbench.core.errors import CarbenchError
 from carbench.params.choose import DeploymentMix
-from carbench.statistics.jackknife import Numbers
+from carbench.statistics.jackknife import FloatArray
 
 
-def shares_of(mix: DeploymentMix, classes: Sequence[str]) -> Numbers | None:
+def class_shares(mix: DeploymentMix, classes: Sequence[str]) -> FloatArray | None:
     """Return (K,) the share of each class, or None for the mix of the images that are tested.
 
     Raises:
@@ -36,7 +36,7 @@ def shares_of(mix: DeploymentMix, classes: Sequence[str]) -> Numbers | None:
     return np.array([mix[name] for name in classes])
 
 
-def describe(mix: DeploymentMix) -> str:
+def describe_mix(mix: DeploymentMix) -> str:
     """Return the mix in a few words."""
     if mix == "tested":
         return "the class mix of the clean test images"

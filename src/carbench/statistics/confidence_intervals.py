@@ -16,7 +16,7 @@ from scipy.special import stdtr, stdtrit
 from carbench.statistics.estimates import Estimate
 
 # A variance is at least this part of the images' part, however alike the trainings are.
-LEAST_PART = 0.05
+MIN_VARIANCE_SHARE = 0.05
 # Of images that are added to a mean of many trainings, whose variance is known worse than a
 # single one's: chosen by the simulation in docs/statistics.md.
 ADDED = 0.2
@@ -45,12 +45,12 @@ class StandardError:
     """
 
     size: float
-    freedom: float
+    dof: float
     training_part: float
 
     def quantile(self, tail: float) -> float:
         """Return how many standard errors leave ``tail`` of Student's distribution beyond them."""
-        return float(-stdtrit(self.freedom, tail))
+        return float(-stdtrit(self.dof, tail))
 
     def half_width(self, confidence: float) -> float:
         """Return how far an interval of Student's reaches to either side."""
@@ -62,7 +62,7 @@ class StandardError:
 
     def below(self, difference: float) -> float:
         """Return how probable an error of at most ``difference`` is."""
-        return float(stdtr(self.freedom, difference / self.size))
+        return float(stdtr(self.dof, difference / self.size))
 
 
 def share_interval(estimate: Estimate, confidence: float) -> Interval:
@@ -124,14 +124,14 @@ def _error(estimate: Estimate, added: float) -> StandardError:
     """Return the error, with ``added`` squared differences of an image in the images' part."""
     groups = estimate.groups
     images = (estimate.image_variance * groups**2 + added) / (groups + 2 * added) ** 2
-    variance = max(images + estimate.training_variance, LEAST_PART * images)
-    between = float(estimate.training_doubts @ estimate.training_doubts)
+    variance = max(images + estimate.training_variance, MIN_VARIANCE_SHARE * images)
+    between = float(estimate.training_variance_errors @ estimate.training_variance_errors)
     doubt = images**2 / max(groups - 1, 1) + between
-    freedom = variance**2 / doubt if doubt else 1.0
-    if estimate.freedom < inf:
-        freedom = max(freedom, min(estimate.freedom, groups - 1), 1.0)
+    dof = variance**2 / doubt if doubt else 1.0
+    if estimate.dof < inf:
+        dof = max(dof, min(estimate.dof, groups - 1), 1.0)
     training_part = 0.0
     if variance:
         alone = images * float(stdtrit(max(groups - 1, 1), TAIL)) ** 2
-        training_part = max(1 - alone / (variance * float(stdtrit(freedom, TAIL)) ** 2), 0.0)
-    return StandardError(sqrt(variance), freedom, training_part)
+        training_part = max(1 - alone / (variance * float(stdtrit(dof, TAIL)) ** 2), 0.0)
+    return StandardError(sqrt(variance), dof, training_part)

@@ -16,7 +16,7 @@ from carbench.models.temperature import temper
 from carbench.statistics.predictions import (
     COLUMNS,
     UNTESTED,
-    Answers,
+    AlignedPredictions,
     align,
     read_tables,
     splits_of,
@@ -24,7 +24,7 @@ from carbench.statistics.predictions import (
 
 
 @dataclass(frozen=True)
-class Runs:
+class EvaluatedRuns:
     """All trainings of the study on the test images.
 
     Attributes:
@@ -39,7 +39,7 @@ class Runs:
     folders: dict[str, list[Path]]
     predictions: dict[str, list[pd.DataFrame]]
     metrics: dict[str, list[dict[str, Any]]]
-    answers: Answers
+    aligned: AlignedPredictions
 
     @property
     def backbones(self) -> list[str]:
@@ -49,11 +49,11 @@ class Runs:
     @property
     def clean(self) -> NDArray[np.bool_]:
         """(N,) has the image no twin in train or val that the audit found?"""
-        return (self.answers.images["leaked"] == 0).to_numpy()
+        return (self.aligned.images["leaked"] == 0).to_numpy()
 
-    def clean_answers(self, backbone: str) -> NDArray[np.int64]:
+    def clean_predictions(self, backbone: str) -> NDArray[np.int64]:
         """Return (S, N) predicted classes of the clean images, UNTESTED elsewhere."""
-        return np.where(self.clean, self.answers.predicted[backbone], UNTESTED)
+        return np.where(self.clean, self.aligned.predicted[backbone], UNTESTED)
 
     def probabilities(
         self, backbone: str, calibrated: bool
@@ -62,24 +62,26 @@ class Runs:
 
         ``calibrated``: at the temperature of the training.
         """
-        columns = [f"p:{label}" for label in self.answers.classes]
+        columns = [f"p:{label}" for label in self.aligned.classes]
         for table, metrics in zip(self.predictions[backbone], self.metrics[backbone], strict=True):
             probabilities = table[columns].to_numpy(np.float64)
             if calibrated:
                 probabilities = temper(probabilities, metrics["temperature"])
-            yield self.answers.places(table["image"]), probabilities
+            yield self.aligned.positions(table["image"]), probabilities
 
 
-def read_runs(folder: Path, backbones: list[str], seeds: list[int], repeats: int = 1) -> Runs:
+def read_runs(
+    folder: Path, backbones: list[str], seeds: list[int], repeats: int = 1
+) -> EvaluatedRuns:
     """Read the runs of the study, and only those: removed backbones may still lie there.
 
     ``repeats`` is how often the images were dealt.
     """
     folders = {name: [folder / name / str(seed) for seed in seeds] for name in backbones}
-    places = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}
-    predictions = read_tables(places, (*COLUMNS, "leaked", "confidence", "width", "height"))
+    positions = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}
+    predictions = read_tables(positions, (*COLUMNS, "leaked", "confidence", "width", "height"))
     metrics = {
         name: [read_json(own / "metrics.json") for own in owns] for name, owns in folders.items()
     }
-    answers = align(predictions, places, splits_of(seeds, repeats))
-    return Runs(seeds, folders, predictions, metrics, answers)
+    aligned = align(predictions, positions, splits_of(seeds, repeats))
+    return EvaluatedRuns(seeds, folders, predictions, metrics, aligned)

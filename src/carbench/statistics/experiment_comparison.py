@@ -20,13 +20,13 @@ from scipy.sparse.csgraph import connected_components
 
 from carbench.core.errors import CarbenchError
 from carbench.statistics.confidence_intervals import Interval, share_interval
-from carbench.statistics.estimates import Score, estimate_together
+from carbench.statistics.estimates import Score, estimate_jointly
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.paired_comparisons import Comparison, compare
-from carbench.statistics.predictions import Answers
-from carbench.statistics.scores import part_scores
+from carbench.statistics.paired_comparisons import PairedComparison, compare_pairs
+from carbench.statistics.predictions import AlignedPredictions
+from carbench.statistics.scores import subset_scores
 
-Flags = NDArray[np.bool_]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,18 @@ class Experiment:
 
     name: str
     chosen: str
-    answers: Answers
+    predictions: AlignedPredictions
     content: pd.Series[str]
 
     @property
     def clean(self) -> pd.DataFrame:
         """The clean test images, by name."""
-        images = self.answers.images
+        images = self.predictions.images
         return images[images["leaked"] == 0]
 
 
 @dataclass(frozen=True)
-class Pair:
+class BackbonePair:
     """A backbone of the reference and one of another experiment, on the images of both.
 
     Attributes:
@@ -69,8 +69,8 @@ class Pair:
     other: str
     reference_accuracy: Interval
     other_accuracy: Interval
-    comparison: Comparison
-    knows_trainings: bool
+    comparison: PairedComparison
+    includes_training_variance: bool
     identical: bool
 
 
@@ -99,8 +99,8 @@ class ExperimentComparison:
     relabelled: int
     replaced: int
     tested_apart: int
-    chosen: Pair
-    backbones: list[Pair]
+    chosen: BackbonePair
+    backbones: list[BackbonePair]
     reference_only: list[str]
     other_only: list[str]
 
@@ -129,7 +129,7 @@ def compare_experiments(
     results = []
     for other, images in zip(others, shared, strict=True):
         pairs = [next(found) for _ in _pairs(reference, other)]
-        ours, theirs = list(reference.answers.predicted), list(other.answers.predicted)
+        ours, theirs = list(reference.predictions.predicted), list(other.predictions.predicted)
         common = reference.clean.index.intersection(other.clean.index)
         results.append(
             ExperimentComparison(
@@ -142,7 +142,9 @@ def compare_experiments(
                 relabelled=int((~_same_class(reference, other, common)).sum()),
                 replaced=int((~_same_content(reference, other, common)).sum()),
                 tested_apart=len(
-                    reference.answers.images.index.symmetric_difference(other.answers.images.index)
+                    reference.predictions.images.index.symmetric_difference(
+                        other.predictions.images.index
+                    )
                 ),
                 chosen=next(
                     pair
@@ -170,7 +172,7 @@ class _Family:
         self._images = pd.Index(sorted(set().union(*shared)), dtype=object)
         self._groups = Groups(
             merge_groups(
-                [each.answers.images["group"] for each in (reference, *others)], self._images
+                [each.predictions.images["group"] for each in (reference, *others)], self._images
             )
         )
         self._scores: dict[str, Score] = {}
@@ -186,7 +188,7 @@ class _Family:
     ) -> None:
         """Remember a pair: backbone ``first`` of ``one`` and ``second`` of ``two``."""
         identical = np.array_equal(
-            _named(one.answers, first, images), _named(two.answers, second, images)
+            _named(one.predictions, first, images), _named(two.predictions, second, images)
         )
         mine = self._score(one, first, images)
         # Trainings that gave the same answers throughout are the same trainings, as far as these
@@ -197,19 +199,20 @@ class _Family:
         self._pairs.append(pair)
         self._known.append((first, second, identical))
 
-    def compared(self, confidence: float, margin: float) -> list[Pair]:
+    def compared(self, confidence: float, margin: float) -> list[BackbonePair]:
         """Return all pairs in the order in which they were added."""
         # In alphabetic order, so that swapping two experiments swaps the sign and nothing else.
-        estimates = estimate_together(dict(sorted(self._scores.items())))
-        comparisons = compare(estimates, confidence, margin, self._pairs)
+        estimates = estimate_jointly(dict(sorted(self._scores.items())))
+        comparisons = compare_pairs(estimates, confidence, margin, self._pairs)
         return [
-            Pair(
+            BackbonePair(
                 first,
                 second,
                 share_interval(estimates[each.other], confidence),
                 share_interval(estimates[each.backbone], confidence),
                 each,
-                estimates[each.other].knows_trainings and estimates[each.backbone].knows_trainings,
+                estimates[each.other].includes_training_variance
+                and estimates[each.backbone].includes_training_variance,
                 identical,
             )
             for each, (first, second, identical) in zip(comparisons, self._known, strict=True)
@@ -217,15 +220,15 @@ class _Family:
 
     def _score(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
         """Score a backbone on some of the images, once; return what the score is called."""
-        right, tested = _on(experiment.answers, backbone, self._images)
+        correct, tested = _on(experiment.predictions, backbone, self._images)
         tested = tested & self._images.isin(images)
         # The same trainings on the same images are one score, for all pairs that it is in.
         name = f"{experiment.name}\0{backbone}\0{np.packbits(tested).tobytes().hex()}"
         if name not in self._scores:
-            (score,) = part_scores(self._groups, right, tested[None])
+            (score,) = subset_scores(self._groups, correct, tested[None])
             # Each image counts once, however many of the trainings were tested on it: folds.
             weights = (tested / np.maximum(tested.sum(axis=0), 1)).sum(axis=1)
-            splits = experiment.answers.splits
+            splits = experiment.predictions.splits
             self._scores[name] = replace(score, weights=weights, splits=splits)
         return name
 
@@ -258,7 +261,9 @@ def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> 
 def _pairs(reference: Experiment, other: Experiment) -> list[tuple[str, str]]:
     """Return the backbones of both, and the chosen of each if that is another pair."""
     pairs = [
-        (name, name) for name in reference.answers.predicted if name in other.answers.predicted
+        (name, name)
+        for name in reference.predictions.predicted
+        if name in other.predictions.predicted
     ]
     chosen = (reference.chosen, other.chosen)
     return pairs if chosen in pairs else [chosen, *pairs]
@@ -280,25 +285,31 @@ def _shared(reference: Experiment, other: Experiment) -> pd.Index[str]:
     return images
 
 
-def _same_class(one: Experiment, two: Experiment, images: pd.Index[str]) -> Flags:
-    first, second = (each.answers.images["class"].loc[images] for each in (one, two))
+def _same_class(one: Experiment, two: Experiment, images: pd.Index[str]) -> BoolArray:
+    first, second = (each.predictions.images["class"].loc[images] for each in (one, two))
     return np.asarray(first.to_numpy() == second.to_numpy(), bool)
 
 
-def _same_content(one: Experiment, two: Experiment, images: pd.Index[str]) -> Flags:
+def _same_content(one: Experiment, two: Experiment, images: pd.Index[str]) -> BoolArray:
     first, second = (each.content.reindex(images) for each in (one, two))
     return np.asarray(first.to_numpy() == second.to_numpy(), bool)
 
 
-def _on(answers: Answers, backbone: str, images: pd.Index[str]) -> tuple[Flags, Flags]:
+def _on(
+    predictions: AlignedPredictions, backbone: str, images: pd.Index[str]
+) -> tuple[BoolArray, BoolArray]:
     """Return (S, N) right and (S, N) tested of the named images, also of unknown ones."""
-    places = answers.images.index.get_indexer(images)
-    known = places >= 0
-    return answers.right(backbone)[:, places] & known, answers.tested(backbone)[:, places] & known
+    positions = predictions.images.index.get_indexer(images)
+    known = positions >= 0
+    return predictions.correct(backbone)[:, positions] & known, predictions.tested(backbone)[
+        :, positions
+    ] & known
 
 
-def _named(answers: Answers, backbone: str, images: pd.Index[str]) -> NDArray[np.object_]:
+def _named(
+    predictions: AlignedPredictions, backbone: str, images: pd.Index[str]
+) -> NDArray[np.object_]:
     """Return (S, N) the names of the predicted classes."""
-    names = np.array([*answers.classes, ""], object)  # the last: untested
-    places = answers.images.index.get_indexer(images)
-    return np.asarray(names[answers.predicted[backbone][:, places]], object)
+    names = np.array([*predictions.classes, ""], object)  # the last: untested
+    positions = predictions.images.index.get_indexer(images)
+    return np.asarray(names[predictions.predicted[backbone][:, positions]], object)

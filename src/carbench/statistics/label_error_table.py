@@ -9,14 +9,14 @@ import pandas as pd
 
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.models.temperature import temper
-from carbench.statistics.evaluated_runs import Runs
+from carbench.statistics.evaluated_runs import EvaluatedRuns
 from carbench.statistics.predictions import read_probabilities
 
 COLUMNS = ["rank", "image", "class", "suggested", "score", "suggested_score", "trainings", "part"]
 COLUMNS += ["group"]
 
 
-def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
+def label_error_table(runs: EvaluatedRuns, train: Path, backbone: str) -> pd.DataFrame:
     """Return label_errors.csv: images whose label is probably wrong, the surest first.
 
     Judged are the images that a training of the backbone did not learn from: those of val, and
@@ -29,7 +29,7 @@ def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
         backbone: whose probabilities are taken.
     """
     tables = []
-    classes = [f"p:{label}" for label in runs.answers.classes]
+    classes = [f"p:{label}" for label in runs.aligned.classes]
     for seed, tested, metrics in zip(
         runs.seeds, runs.predictions[backbone], runs.metrics[backbone], strict=True
     ):
@@ -45,11 +45,11 @@ def label_error_table(runs: Runs, train: Path, backbone: str) -> pd.DataFrame:
     images = every[["class", "group"]].first()
     images["part"] = every["part"].min()  # of folds every image is in both: test
     probabilities = every[classes].mean().to_numpy()
-    labels = pd.Index(runs.answers.classes).get_indexer(pd.Index(images["class"]))
+    labels = pd.Index(runs.aligned.classes).get_indexer(pd.Index(images["class"]))
     suggested = suggest_labels(probabilities, labels.astype(np.int64))
     rows = np.arange(len(labels))
     images = images.reset_index().assign(
-        suggested=np.array(runs.answers.classes)[suggested],
+        suggested=np.array(runs.aligned.classes)[suggested],
         score=probabilities[rows, labels],
         suggested_score=probabilities[rows, suggested],
         trainings=every.size().to_numpy(),

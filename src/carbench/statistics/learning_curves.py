@@ -19,8 +19,8 @@ import numpy as np
 from scipy.stats import chi2
 
 from carbench.statistics.confidence_intervals import Interval, share_interval, standard_error
-from carbench.statistics.estimates import Estimate, Score, estimate_together
-from carbench.statistics.jackknife import Numbers
+from carbench.statistics.estimates import Estimate, Score, estimate_jointly
+from carbench.statistics.jackknife import FloatArray
 from carbench.statistics.power_law import Laws, fit_law
 
 # The floor, as a part of the error on all images: the least and the most that are thought of, and
@@ -33,7 +33,7 @@ UNLIKELY = 0.05  # of points on the law to lie so far off
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """The accuracy after training on so many images; ``fitted`` is what the law says of it."""
 
     fraction: float
@@ -60,26 +60,26 @@ class Extrapolation:
     accuracy: Interval
     gain: Interval
     exponent: Interval
-    knows_trainings: bool
+    includes_training_variance: bool
     fits: bool
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """The points of one backbone, and where they lead; or in ``reason`` why no one can say."""
 
-    points: list[Point]
-    ahead: Extrapolation | None
+    points: list[CurvePoint]
+    extrapolation: Extrapolation | None
     reason: str
 
 
-def learning_curve(
+def fit_learning_curve(
     scores: Sequence[Score],
     fractions: Sequence[float],
     images: Sequence[float],
     factor: float,
     confidence: float,
-) -> Curve:
+) -> LearningCurve:
     """Return the curve of one backbone and its continuation.
 
     The points inform each other about how much trainings differ, as the backbones of a study do.
@@ -92,20 +92,20 @@ def learning_curve(
         confidence: of the intervals.
     """
     named = {str(number): score for number, score in enumerate(scores)}
-    estimates = list(estimate_together(named).values())
+    estimates = list(estimate_jointly(named).values())
     accuracies = [share_interval(each, confidence) for each in estimates]
     reason = _reason(scores)
-    ahead: Extrapolation | None = None
+    extrapolation: Extrapolation | None = None
     fitted: Sequence[float | None] = [None] * len(scores)
     if not reason:
         errors = _errors(scores)
         law = _Continued(estimates, errors, np.asarray(images), factor, confidence)
-        ahead, fitted = law.ahead(), law.fitted()
-    points = [Point(*each) for each in zip(fractions, images, accuracies, fitted, strict=True)]
-    return Curve(points, ahead, reason)
+        extrapolation, fitted = law.extrapolation(), law.fitted()
+    points = [CurvePoint(*each) for each in zip(fractions, images, accuracies, fitted, strict=True)]
+    return LearningCurve(points, extrapolation, reason)
 
 
-def _errors(scores: Sequence[Score]) -> Numbers:
+def _errors(scores: Sequence[Score]) -> FloatArray:
     """Return (M,) the mean errors, half an image away from none and from all."""
     return np.array(
         [
@@ -138,8 +138,8 @@ class _Continued:
     def __init__(
         self,
         estimates: Sequence[Estimate],
-        errors: Numbers,
-        images: Numbers,
+        errors: FloatArray,
+        images: FloatArray,
         factor: float,
         confidence: float,
     ) -> None:
@@ -158,16 +158,16 @@ class _Continued:
         covariance = self._changes.T @ self._changes * (groups - 1) / groups
         trainings = [max(each.training_variance, least) for each in self._estimates]
         distances = self._errors - (1 - np.array(self.fitted()))
-        freedom = len(distances) - CONSTANTS
+        dof = len(distances) - CONSTANTS
         squares = distances @ np.linalg.solve(covariance + np.diag(trainings), distances)
-        return float(squares / freedom) if chi2.sf(squares, freedom) < UNLIKELY else 1.0
+        return float(squares / dof) if chi2.sf(squares, dof) < UNLIKELY else 1.0
 
     def fitted(self) -> list[float]:
         """Return the law's accuracies at the M points."""
         law = self._law(self._errors[None], FLOOR)
         return [float(1 - law.error(count)[0]) for count in self._images]
 
-    def ahead(self) -> Extrapolation:
+    def extrapolation(self) -> Extrapolation:
         """Return what the law says of more images."""
         last = float(self._images[-1])
         return Extrapolation(
@@ -175,14 +175,14 @@ class _Continued:
             accuracy=self._interval(lambda law: 1 - law.error(self._more), 0.0, 1.0),
             gain=self._interval(lambda law: law.error(last) - law.error(self._more), -1.0, 1.0),
             exponent=self._interval(lambda law: law.exponent, -np.inf, np.inf),
-            knows_trainings=self._estimates[-1].knows_trainings,
+            includes_training_variance=self._estimates[-1].includes_training_variance,
             fits=self._misfit == 1,
         )
 
-    def _law(self, errors: Numbers, floor: float) -> Laws:
+    def _law(self, errors: FloatArray, floor: float) -> Laws:
         return fit_law(errors, self._images, self._weights, floor)
 
-    def _interval(self, read: Callable[[Laws], Numbers], low: float, high: float) -> Interval:
+    def _interval(self, read: Callable[[Laws], FloatArray], low: float, high: float) -> Interval:
         """Return what is read of the law; from the lowest end to the highest of the floors."""
         value = float(read(self._law(self._errors[None], FLOOR))[0])
         ends = [value]
@@ -193,14 +193,14 @@ class _Continued:
             ends += [estimate.value - half, estimate.value + half]
         return Interval(value, max(min(ends), low), min(max(ends), high))
 
-    def _estimate(self, read: Callable[[Laws], Numbers], floor: float) -> Estimate:
+    def _estimate(self, read: Callable[[Laws], FloatArray], floor: float) -> Estimate:
         """Return what is read with one floor, and how it depends on images and trainings.
 
         The images' part is found by fitting the law again without each duplicate group, that of
         the trainings, which are independent from point to point, by the slopes (delta method).
         """
 
-        def of(errors: Numbers) -> Numbers:
+        def of(errors: FloatArray) -> FloatArray:
             return read(self._law(np.maximum(errors, 0.1 * self._errors), floor))
 
         value = of(self._errors[None])
@@ -212,8 +212,10 @@ class _Continued:
             deviations=of(self._errors + self._changes) - value,
             groups=self._estimates[-1].groups,
             trainings=self._estimates[-1].trainings,
-            knows_trainings=self._estimates[-1].knows_trainings,
+            includes_training_variance=self._estimates[-1].includes_training_variance,
             training_variance=sum(each.training_variance * slope for each, slope in parts),
-            training_doubts=np.sum([each.training_doubts * slope for each, slope in parts], axis=0),
-            freedom=min(each.freedom for each in self._estimates),
+            training_variance_errors=np.sum(
+                [each.training_variance_errors * slope for each, slope in parts], axis=0
+            ),
+            dof=min(each.dof for each in self._estimates),
         )

@@ -24,18 +24,18 @@ import pandas as pd
 
 from carbench.models.temperature import LEAST
 from carbench.params.choose import ChooseParams
-from carbench.statistics.class_mix import shares_of
+from carbench.statistics.class_mix import class_shares
 from carbench.statistics.confidence_intervals import Interval, share_interval
-from carbench.statistics.estimates import EQUAL, Estimate, estimate_together
+from carbench.statistics.estimates import ROUNDING, Estimate, estimate_jointly
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.paired_comparisons import DRAWS, better_than, compare
+from carbench.statistics.paired_comparisons import DRAWS, compare_pairs, probability_above
 from carbench.statistics.prediction_costs import Cost
-from carbench.statistics.predictions import Answers
+from carbench.statistics.predictions import AlignedPredictions
 from carbench.statistics.scores import ClassScores
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RankedBackbone:
     """A backbone as val shows it.
 
     Attributes:
@@ -63,11 +63,11 @@ class Candidate:
 
 
 def choose(
-    answers: Answers,
+    predictions: AlignedPredictions,
     costs: dict[str, Cost],
     params: ChooseParams,
     draws: int = DRAWS,
-) -> list[Candidate]:
+) -> list[RankedBackbone]:
     """Return the backbones, the best on val first; exactly one is chosen.
 
     The order in which backbones are named decides nothing: of equally accurate ones the cheaper
@@ -82,41 +82,45 @@ def choose(
     Raises:
         CarbenchError: ``params.deployment_mix`` does not fit the classes.
     """
-    mix = shares_of(params.deployment_mix, answers.classes)
-    groups = Groups(answers.groups, answers.splits)
-    estimates = estimate_together(
+    mix = class_shares(params.deployment_mix, predictions.classes)
+    groups = Groups(predictions.groups, predictions.splits)
+    estimates = estimate_jointly(
         {
-            name: ClassScores(groups, answers.labels, predicted, len(answers.classes)).accuracy(mix)
-            for name, predicted in answers.predicted.items()
+            name: ClassScores(
+                groups, predictions.labels, predicted, len(predictions.classes)
+            ).accuracy(mix)
+            for name, predicted in predictions.predicted.items()
         }
     )
     price = {name: costs[name].price(params.cost) for name in estimates}
     order = sorted(
-        estimates, key=lambda name: (-round(estimates[name].value / EQUAL), price[name], name)
+        estimates, key=lambda name: (-round(estimates[name].value / ROUNDING), price[name], name)
     )
     ordered = {name: estimates[name] for name in order}
     best = order[0]
     versus = {
         comparison.other: comparison
-        for comparison in compare(ordered, params.confidence, params.margin, draws=draws)
+        for comparison in compare_pairs(ordered, params.confidence, params.margin, draws=draws)
         if comparison.backbone == best
     }
     tied = {best} | {name for name, comparison in versus.items() if not comparison.significant}
     within = {
-        name for name in order if ordered[best].value - ordered[name].value <= params.margin + EQUAL
+        name
+        for name in order
+        if ordered[best].value - ordered[name].value <= params.margin + ROUNDING
     }
     eligible = [name for name in order if name in tied & within]
     cheapest = costs[min(eligible, key=lambda name: price[name])]  # the first of equals
     cost_tied = {
         name
         for name in eligible
-        if not costs[name].is_dearer(cheapest, params.cost, params.confidence)
+        if not costs[name].is_more_expensive(cheapest, params.cost, params.confidence)
     }
     chosen = best
     if params.ties == "cheapest":
         chosen = next(name for name in order if name in cost_tied)
     return [
-        Candidate(
+        RankedBackbone(
             backbone=name,
             chosen=name == chosen,
             tied=name in tied,
@@ -144,13 +148,13 @@ def best_training(predictions: Sequence[pd.DataFrame]) -> int:
     def standing(table: pd.DataFrame) -> tuple[float, float]:
         columns = table.columns.get_indexer(pd.Index("p:" + table["class"]))
         true = table.to_numpy()[np.arange(len(table)), columns].astype(np.float64)
-        right = table["class"] == table["predicted"]
-        return float(right.mean()), float(np.log(true.clip(min=LEAST)).mean())
+        correct = table["class"] == table["predicted"]
+        return float(correct.mean()), float(np.log(true.clip(min=LEAST)).mean())
 
     return max(range(len(predictions)), key=lambda number: standing(predictions[number]))
 
 
-def explain(candidates: list[Candidate], params: ChooseParams) -> str:
+def describe_choice(candidates: list[RankedBackbone], params: ChooseParams) -> str:
     """Return in a sentence what was chosen and why."""
     best = candidates[0]
     (chosen,) = (candidate for candidate in candidates if candidate.chosen)
@@ -179,4 +183,4 @@ def explain(candidates: list[Candidate], params: ChooseParams) -> str:
 
 
 def _loses_margin(best: Estimate, other: Estimate, margin: float) -> float:
-    return 0.0 if other is best else better_than(best.minus(other), margin)
+    return 0.0 if other is best else probability_above(best.minus(other), margin)

@@ -24,7 +24,7 @@ from carbench.statistics.confidence_intervals import (
     difference_error,
 )
 from carbench.statistics.estimates import Estimate
-from carbench.statistics.jackknife import Numbers
+from carbench.statistics.jackknife import FloatArray
 
 # How probably a difference of the detectable size would be found.
 POWER = 0.8
@@ -34,7 +34,7 @@ DRAWS, CHUNK, SEED = 100_000, 2_000, 0
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """Two estimates, such as backbones, on the same images.
 
     Attributes:
@@ -64,13 +64,13 @@ class Comparison:
     training_part: float
 
 
-def compare(
+def compare_pairs(
     estimates: dict[str, Estimate],
     confidence: float,
     margin: float,
     pairs: Sequence[tuple[str, str]] | None = None,
     draws: int = DRAWS,
-) -> list[Comparison]:
+) -> list[PairedComparison]:
     """Return comparisons of pairs, corrected for the number of all of them.
 
     Args:
@@ -99,7 +99,7 @@ def compare(
         half = error.quantile(tail) * error.size
         interval = around(estimate.value, half)
         comparisons.append(
-            Comparison(
+            PairedComparison(
                 first,
                 second,
                 interval,
@@ -108,15 +108,15 @@ def compare(
                 interval.low > 0 or interval.high < 0,
                 detectable_difference(error, tail),
                 min(half, 1.0),
-                better_than(estimate, 0.0),
-                better_than(estimate, -margin) - better_than(estimate, margin),
+                probability_above(estimate, 0.0),
+                probability_above(estimate, -margin) - probability_above(estimate, margin),
                 error.training_part,
             )
         )
     return comparisons
 
 
-def better_than(difference: Estimate, margin: float) -> float:
+def probability_above(difference: Estimate, margin: float) -> float:
     """Return how probable it is that the true difference is above ``margin``.
 
     For one pair alone: the posterior probability without prior knowledge, which is Student's
@@ -136,7 +136,7 @@ def detectable_difference(error: StandardError, tail: float) -> float:
 
 def _largest_by_chance(
     estimates: dict[str, Estimate], pairs: Sequence[tuple[str, str]], draws: int
-) -> Numbers:
+) -> FloatArray:
     """Return (R,) the largest |standardised difference| of all pairs where none differ, sorted.
 
     Drawn from the normal distribution that has the covariances of the estimates: of all through

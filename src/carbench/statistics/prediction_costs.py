@@ -13,8 +13,8 @@ from carbench.cost.median_intervals import slower
 from carbench.statistics.confidence_intervals import Interval
 
 CostBy = Literal["macs", "parameters", "latency_ms"]
-ALONE = SERVED
-DECODED = SERVED | {"decoding": "1"}
+MODEL_ONLY = SERVED
+WITH_DECODING = SERVED | {"decoding": "1"}
 TORCH = SERVED | {"runtime": "torch"}
 
 
@@ -52,7 +52,7 @@ class Cost:
         """Return the one number that backbones are compared by."""
         return self.latency_ms.value if by == "latency_ms" else float(getattr(self, by))
 
-    def is_dearer(self, other: Cost, by: CostBy, confidence: float) -> bool:
+    def is_more_expensive(self, other: Cost, by: CostBy, confidence: float) -> bool:
         """Say whether it costs more: a measured cost by more than chance, paired by round."""
         if by == "latency_ms":
             return slower(self.by_round, other.by_round, confidence)
@@ -80,11 +80,11 @@ def read_costs(folder: Path, backbones: list[str]) -> dict[str, Cost]:
             parameters=int(row["parameters"]),
             macs=int(row["macs"]),
             onnx_bytes=int(row["onnx_bytes"]),
-            latency_ms=_median(measured, own | ALONE, folder / MEASURED),
-            end_to_end_ms=_median(measured, own | DECODED, folder / MEASURED),
+            latency_ms=_median(measured, own | MODEL_ONLY, folder / MEASURED),
+            end_to_end_ms=_median(measured, own | WITH_DECODING, folder / MEASURED),
             torch_ms=_median(measured, own | TORCH, folder / MEASURED),
             memory_mb=float(peak["peak_mb"]),
-            by_round=_times(rounds, own | ALONE, folder / ROUNDS),
+            by_round=_times(rounds, own | MODEL_ONLY, folder / ROUNDS),
             runtime=f"ONNX Runtime {conditions['versions']['onnxruntime']}, CPU, 1 thread",
             machine=conditions["hardware"]["processor"],
         )

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from carbench.evaluation.metrics import macro_f1
 from carbench.statistics.estimates import Score
-from carbench.statistics.jackknife import Groups, Numbers
+from carbench.statistics.jackknife import FloatArray, Groups
 from carbench.statistics.predictions import UNTESTED
 
-Flags = NDArray[np.bool_]
-Counts = tuple[Numbers, Numbers, Numbers]  # right, of this class, taken for it: each (..., K)
+BoolArray = NDArray[np.bool_]
+Counts = tuple[
+    FloatArray, FloatArray, FloatArray
+]  # right, of this class, taken for it: each (..., K)
 # Duplicate groups in work at once: bounds the memory for large test sets.
 CHUNK = 512
 
@@ -43,24 +45,26 @@ class ClassScores:
         self._groups, self._labels, self._predicted = groups, labels, predicted
         self._classes = classes
         self._tested = predicted != UNTESTED
-        self._rounds = rounds_of(self._tested, groups.splits)
+        self._rounds = training_rounds(self._tested, groups.splits)
 
-    def alone(self, training: int) -> ClassScores:
+    def of_training(self, training: int) -> ClassScores:
         """Return the scores of a single training."""
         own = self._predicted[training : training + 1]
         groups = Groups(self._groups.numbers)  # of one training, which is of one split
         return ClassScores(groups, self._labels, own, self._classes)
 
-    def accuracy(self, mix: Numbers | None = None) -> Score:
+    def accuracy(self, mix: FloatArray | None = None) -> Score:
         """Return right answers by tested images.
 
         Args:
             mix: (K,) the share of each class among the images that are meant; None: as tested.
         """
         if mix is None:
-            right = (self._predicted == self._labels) & self._tested
-            return part_scores(self._groups, right, self._tested[None])[0]
-        return self._score(lambda counts: mixed_accuracy(*counts[:2], mix), self._evidence(mix))
+            correct = (self._predicted == self._labels) & self._tested
+            return subset_scores(self._groups, correct, self._tested[None])[0]
+        return self._score(
+            lambda counts: reweighted_accuracy(*counts[:2], mix), self._evidence(mix)
+        )
 
     def balanced_accuracy(self) -> Score:
         """Return the mean recall of the classes that have images."""
@@ -73,10 +77,12 @@ class ClassScores:
 
     def recall(self, index: int) -> Score:
         """Return right answers by tested images of one class."""
-        right = (self._predicted == self._labels) & self._tested
-        return part_scores(self._groups, right, (self._tested & (self._labels == index))[None])[0]
+        correct = (self._predicted == self._labels) & self._tested
+        return subset_scores(self._groups, correct, (self._tested & (self._labels == index))[None])[
+            0
+        ]
 
-    def _evidence(self, mix: Numbers) -> int:
+    def _evidence(self, mix: FloatArray) -> int:
         """How many groups, all of equal weight, would tell as much as those of all classes."""
         by_class = np.array(
             [
@@ -88,7 +94,7 @@ class ClassScores:
         shares = mix[kept] / mix[kept].sum()
         return max(1, round(1 / float((shares**2 / by_class[kept]).sum())))
 
-    def _score(self, statistic: Callable[[Counts], Numbers], groups: int) -> Score:
+    def _score(self, statistic: Callable[[Counts], FloatArray], groups: int) -> Score:
         whole = self._count(self._groups.order).sum(axis=1)
         rounds = whole.shape[1]
         left_out = np.empty((len(self._groups), rounds))
@@ -108,7 +114,9 @@ class ClassScores:
             splits=self._groups.splits,
         )
 
-    def _count(self, images: NDArray[np.intp], sizes: NDArray[np.int64] | None = None) -> Numbers:
+    def _count(
+        self, images: NDArray[np.intp], sizes: NDArray[np.int64] | None = None
+    ) -> FloatArray:
         """Count (3, G, rounds, K): right, of this class, taken for it, by groups of ``sizes``."""
         sizes = np.array([len(images)]) if sizes is None else sizes
         group = np.repeat(np.arange(len(sizes)), sizes)
@@ -116,14 +124,14 @@ class ClassScores:
         labels = self._labels[images]
         for number, row in zip(self._rounds, self._predicted[:, images], strict=True):
             given = row != UNTESTED
-            right = given & (row == labels)
-            np.add.at(counts[0], (group[right], number, labels[right]), 1)
+            correct = given & (row == labels)
+            np.add.at(counts[0], (group[correct], number, labels[correct]), 1)
             np.add.at(counts[1], (group[given], number, labels[given]), 1)
             np.add.at(counts[2], (group[given], number, row[given]), 1)
         return counts
 
 
-def mixed_accuracy(hits: Numbers, true: Numbers, mix: Numbers) -> Numbers:
+def reweighted_accuracy(hits: FloatArray, true: FloatArray, mix: FloatArray) -> FloatArray:
     """Return the accuracy on images whose classes have the shares of ``mix``.
 
     Direct standardisation: the recalls of the classes, weighted by their shares. Classes without
@@ -140,7 +148,7 @@ def mixed_accuracy(hits: Numbers, true: Numbers, mix: Numbers) -> Numbers:
     return _ratio((recalls * weights).sum(axis=-1), total)
 
 
-def part_scores(groups: Groups, right: Flags, tested: Flags) -> list[Score]:
+def subset_scores(groups: Groups, correct: BoolArray, tested: BoolArray) -> list[Score]:
     """Return the accuracy on each of M parts of the images, such as slices.
 
     Args:
@@ -148,11 +156,15 @@ def part_scores(groups: Groups, right: Flags, tested: Flags) -> list[Score]:
         right: (M, S, N), or (S, N) if the same for all parts: is the answer right?
         tested: (M, S, N): does the image count in this part, for this training?
     """
-    return ratio_scores(groups, right & tested, tested, tested)
+    return ratio_scores(groups, correct & tested, tested, tested)
 
 
 def ratio_scores(
-    groups: Groups, part: Numbers | Flags, whole: Flags, tested: Flags, is_share: bool = True
+    groups: Groups,
+    part: FloatArray | BoolArray,
+    whole: BoolArray,
+    tested: BoolArray,
+    is_share: bool = True,
 ) -> list[Score]:
     """Return the sum of ``part`` by the number in ``whole``, of each of M statistics.
 
@@ -173,7 +185,7 @@ def ratio_scores(
             _ratio(sums[row], images[row]),
             left_out[:, row],
             images[row],
-            strata_of(tested[row]),
+            strata(tested[row]),
             groups.count(whole[row].any(axis=0)),
             is_share,
             groups.splits,
@@ -182,13 +194,15 @@ def ratio_scores(
     ]
 
 
-def strata_of(tested: Flags) -> NDArray[np.int64]:
+def strata(tested: BoolArray) -> NDArray[np.int64]:
     """Return (S,) numbers, equal for trainings that were tested on the same of (S, N) images."""
     known: dict[bytes, int] = {}
     return np.array([known.setdefault(row.tobytes(), len(known)) for row in tested])
 
 
-def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def training_rounds(
+    tested: BoolArray, splits: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return (S,) numbers, equal for trainings that tested all of the images between them.
 
     With several ``splits`` every training is a round. Else each training joins the first round that
@@ -197,7 +211,7 @@ def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray
     """
     if splits is not None:
         return np.arange(len(tested))
-    covered: list[Flags] = []
+    covered: list[BoolArray] = []
     numbers = []
     for row in tested:
         for number, images in enumerate(covered):
@@ -212,8 +226,8 @@ def rounds_of(tested: Flags, splits: NDArray[np.int64] | None = None) -> NDArray
     return np.array(numbers) if alike else np.zeros(len(tested), np.int64)
 
 
-def _ratio(part: Numbers, whole: Numbers) -> Numbers:
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
     """Return part by whole; nan where there is nothing."""
-    ratio: Numbers = np.full(whole.shape, np.nan)
+    ratio: FloatArray = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio

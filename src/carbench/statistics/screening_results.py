@@ -14,7 +14,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.tables import damaged, read_table
 from carbench.params.screen import SCREENED
 from carbench.params.shortlist import ShortlistParams
-from carbench.statistics.shortlist import rank
+from carbench.statistics.shortlist import rank_candidates
 
 COLUMNS = (
     *("rank", "model", "pool", "family", "start", "license", "parameters", "macs", "image_size"),
@@ -35,7 +35,7 @@ class ScreenedPools:
     """
 
     candidates: dict[str, dict[str, str]]
-    right: dict[str, NDArray[np.bool_]]
+    correct: dict[str, NDArray[np.bool_]]
     groups: NDArray[np.int64]
 
 
@@ -48,7 +48,7 @@ def read_screened(folder: Path, pools: Sequence[str]) -> ScreenedPools:
         CarbenchError: a table is missing or damaged, or pools were screened on different images.
     """
     candidates: dict[str, dict[str, str]] = {}
-    right: dict[str, NDArray[np.bool_]] = {}
+    correct: dict[str, NDArray[np.bool_]] = {}
     images: list[tuple[str, str]] = []
     groups: list[int] = []
     for pool in pools:
@@ -74,21 +74,21 @@ def read_screened(folder: Path, pools: Sequence[str]) -> ScreenedPools:
                 continue
             if answers and name not in answers[0]:
                 raise damaged(place, f"no column {name}")
-            right[name] = np.array([answer[name] == answer["class"] for answer in answers])
-    return ScreenedPools(candidates, right, np.array(groups, np.int64))
+            correct[name] = np.array([answer[name] == answer["class"] for answer in answers])
+    return ScreenedPools(candidates, correct, np.array(groups, np.int64))
 
 
 def shortlist_rows(screened: ScreenedPools, params: ShortlistParams) -> list[dict[str, Any]]:
     """Return the rows of shortlist.csv, the most accurate candidate first; none if none was
     screened."""
-    if not screened.right:
+    if not screened.correct:
         return []
     known = screened.candidates
-    ranked = rank(
-        screened.right,
+    ranked = rank_candidates(
+        screened.correct,
         screened.groups,
-        {name: known[name]["family"] for name in screened.right},
-        {name: int(known[name]["macs"]) for name in screened.right},
+        {name: known[name]["family"] for name in screened.correct},
+        {name: int(known[name]["macs"]) for name in screened.correct},
         params,
     )
     return [
@@ -112,7 +112,7 @@ def shortlist_rows(screened: ScreenedPools, params: ShortlistParams) -> list[dic
     ]
 
 
-def headline(screened: ScreenedPools, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def shortlist_metrics(screened: ScreenedPools, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what `dvc exp show` compares of two shortlists."""
     listed = [row for row in rows if row["shortlisted"]]
     return {

@@ -16,13 +16,13 @@ from carbench.core.tables import damaged, read_table
 from carbench.evaluation.conformal import prediction_sets
 from carbench.evaluation.selective_prediction import NEVER
 from carbench.statistics.confidence_intervals import Interval, share_interval, standard_error
-from carbench.statistics.estimates import Estimate, Score, estimate_together
+from carbench.statistics.estimates import Estimate, Score, estimate_jointly
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scores import Flags, part_scores, ratio_scores
+from carbench.statistics.scores import BoolArray, ratio_scores, subset_scores
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class FittedThresholds:
     """What stage calibrate found for one training; a threshold that was not asked for is None.
 
     Attributes:
@@ -35,13 +35,13 @@ class Thresholds:
 
     max_error: float | None
     confidence: float | None
-    answer: float | None
+    confidence_threshold: float | None
     set_coverage: float | None
-    member: float | None
+    set_threshold: float | None
 
 
 @dataclass(frozen=True)
-class Decisions:
+class SelectivePredictions:
     """How the trainings of one backbone decide about N images, by (S, N) arrays.
 
     Attributes:
@@ -53,17 +53,17 @@ class Decisions:
         covered: is the true class in the set?
     """
 
-    tested: Flags
-    right: Flags
-    answered: Flags | None
-    silent: bool
-    sizes: NDArray[np.float64] | None
-    covered: Flags
+    tested: BoolArray
+    correct: BoolArray
+    answered: BoolArray | None
+    always_abstains: bool
+    set_sizes: NDArray[np.float64] | None
+    covered: BoolArray
 
 
 def read_thresholds(
     path: Path, backbones: list[str], seeds: list[int]
-) -> dict[str, list[Thresholds]]:
+) -> dict[str, list[FittedThresholds]]:
     """Return thresholds.csv by backbone, one a seed.
 
     Raises:
@@ -71,24 +71,24 @@ def read_thresholds(
     """
     keys = ("max_error", "confidence", "threshold", "set_coverage", "set_threshold")
     rows = {(row["backbone"], row["seed"]): row for row in read_table(path, ("seed", *keys))}
-    found: dict[str, list[Thresholds]] = {}
+    found: dict[str, list[FittedThresholds]] = {}
     for name in backbones:
         for seed in seeds:
             if (name, str(seed)) not in rows:
                 raise damaged(path, f"no row of {name}, seed {seed}")
             values = [rows[name, str(seed)][key] for key in keys]
             found.setdefault(name, []).append(
-                Thresholds(*(float(value) if value else None for value in values))
+                FittedThresholds(*(float(value) if value else None for value in values))
             )
     return found
 
 
-def decide(
+def apply_thresholds(
     labels: NDArray[np.int64],
-    tested: Flags,
+    tested: BoolArray,
     trainings: Iterable[tuple[NDArray[np.intp], NDArray[np.float64]]],
-    thresholds: list[Thresholds],
-) -> Decisions:
+    thresholds: list[FittedThresholds],
+) -> SelectivePredictions:
     """Return what each training makes of each image.
 
     Args:
@@ -97,82 +97,89 @@ def decide(
         trainings: of each where its images stand and their calibrated probabilities.
         thresholds: of each.
     """
-    right, answered, covered = (np.zeros(tested.shape, np.bool_) for _ in range(3))
-    sizes = np.zeros(tested.shape)
-    for row, ((places, probabilities), own) in enumerate(zip(trainings, thresholds, strict=True)):
-        true = labels[places]
-        right[row, places] = probabilities.argmax(axis=1) == true
-        if own.answer is not None:
-            answered[row, places] = probabilities.max(axis=1) > own.answer
-        if own.member is not None:
-            sets = prediction_sets(probabilities, own.member)
-            covered[row, places] = sets[np.arange(len(places)), true]
-            sizes[row, places] = sets.sum(axis=1)
+    correct, answered, covered = (np.zeros(tested.shape, np.bool_) for _ in range(3))
+    set_sizes = np.zeros(tested.shape)
+    for row, ((positions, probabilities), own) in enumerate(
+        zip(trainings, thresholds, strict=True)
+    ):
+        true = labels[positions]
+        correct[row, positions] = probabilities.argmax(axis=1) == true
+        if own.confidence_threshold is not None:
+            answered[row, positions] = probabilities.max(axis=1) > own.confidence_threshold
+        if own.set_threshold is not None:
+            sets = prediction_sets(probabilities, own.set_threshold)
+            covered[row, positions] = sets[np.arange(len(positions)), true]
+            set_sizes[row, positions] = sets.sum(axis=1)
     first = thresholds[0]
-    return Decisions(
+    return SelectivePredictions(
         tested,
-        right & tested,
-        answered & tested if first.answer is not None else None,
-        all(own.answer is not None and own.answer >= NEVER for own in thresholds),
-        sizes * tested if first.member is not None else None,
+        correct & tested,
+        answered & tested if first.confidence_threshold is not None else None,
+        all(
+            own.confidence_threshold is not None and own.confidence_threshold >= NEVER
+            for own in thresholds
+        ),
+        set_sizes * tested if first.set_threshold is not None else None,
         covered & tested,
     )
 
 
-def judge_answers(
-    groups: Groups, decided: Mapping[str, Decisions], confidence: float
+def selective_metrics(
+    groups: Groups, decisions: Mapping[str, SelectivePredictions], confidence: float
 ) -> dict[str, tuple[Interval, Interval | None]]:
     """Return by backbone the part of the images that is answered, and what of that is wrong.
 
     The second is None where nothing is answered.
     """
-    shares, right = {}, {}
-    for name, own in decided.items():
+    shares, correct = {}, {}
+    for name, own in decisions.items():
         assert own.answered is not None
-        if own.silent:
+        if own.always_abstains:
             continue
         tested, answered = own.tested[None], own.answered[None]
-        (shares[name],) = part_scores(groups, answered, tested)
+        (shares[name],) = subset_scores(groups, answered, tested)
         if answered.any():
-            (right[name],) = ratio_scores(groups, own.right & answered, answered, tested)
-    wrong = errors_of(right, confidence)
-    estimates = estimate_together(shares)
+            (correct[name],) = ratio_scores(groups, own.correct & answered, answered, tested)
+    wrong = error_rate_intervals(correct, confidence)
+    estimates = estimate_jointly(shares)
     return {
         name: (share_interval(estimates[name], confidence), wrong.get(name))
         if name in estimates
         else (Interval(0.0, 0.0, 0.0), None)
-        for name in decided
+        for name in decisions
     }
 
 
-def judge_sets(
-    groups: Groups, decided: Mapping[str, Decisions], confidence: float
+def prediction_set_metrics(
+    groups: Groups, decisions: Mapping[str, SelectivePredictions], confidence: float
 ) -> dict[str, tuple[Interval, Interval]]:
     """Return by backbone the part of the sets that hold the true class, and their mean size."""
-    covered, sizes = {}, {}
-    for name, own in decided.items():
-        assert own.sizes is not None
+    covered, set_sizes = {}, {}
+    for name, own in decisions.items():
+        assert own.set_sizes is not None
         tested = own.tested[None]
-        (covered[name],) = part_scores(groups, own.covered, tested)
-        (sizes[name],) = ratio_scores(groups, own.sizes[None], tested, tested, is_share=False)
-    means = estimate_together(sizes)
+        (covered[name],) = subset_scores(groups, own.covered, tested)
+        (set_sizes[name],) = ratio_scores(
+            groups, own.set_sizes[None], tested, tested, is_share=False
+        )
+    means = estimate_jointly(set_sizes)
     return {
-        name: (share_interval(estimate, confidence), size_interval(means[name], confidence))
-        for name, estimate in estimate_together(covered).items()
+        name: (share_interval(estimate, confidence), set_size_interval(means[name], confidence))
+        for name, estimate in estimate_jointly(covered).items()
     }
 
 
-def size_interval(estimate: Estimate, confidence: float) -> Interval:
+def set_size_interval(estimate: Estimate, confidence: float) -> Interval:
     """Return the interval of a mean number of classes, which is at least one."""
     half = standard_error(estimate).half_width(confidence)
     return Interval(estimate.value, max(estimate.value - half, 1.0), estimate.value + half)
 
 
-def errors_of(right: Mapping[str, Score], confidence: float) -> dict[str, Interval]:
+def error_rate_intervals(correct: Mapping[str, Score], confidence: float) -> dict[str, Interval]:
     """Return by backbone the part that is wrong, from the score of what is right."""
     intervals = {
         name: share_interval(estimate, confidence)
-        for name, estimate in estimate_together(right).items()
+        for name, estimate in estimate_jointly(correct).items()
     }
     return {
         name: Interval(1 - own.value, 1 - own.high, 1 - own.low) for name, own in intervals.items()

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from carbench.params.shortlist import ShortlistParams
 from carbench.statistics.confidence_intervals import Interval, share_interval
-from carbench.statistics.estimates import EQUAL, Estimate, estimate_together
+from carbench.statistics.estimates import ROUNDING, Estimate, estimate_jointly
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.paired_comparisons import compare
-from carbench.statistics.scores import part_scores
+from carbench.statistics.paired_comparisons import compare_pairs
+from carbench.statistics.scores import subset_scores
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedCandidate:
     """A screened candidate among the others.
 
     Attributes:
@@ -43,13 +43,13 @@ class Ranked:
     shortlisted: bool
 
 
-def rank(
-    right: Mapping[str, NDArray[np.bool_]],
+def rank_candidates(
+    correct: Mapping[str, NDArray[np.bool_]],
     groups: NDArray[np.int64],
     families: Mapping[str, str],
     macs: Mapping[str, int],
     params: ShortlistParams,
-) -> list[Ranked]:
+) -> list[RankedCandidate]:
     """Return the candidates, the most accurate first; of equals the one with fewer MACs.
 
     Differences to the best are corrected for the number of candidates that are compared with it.
@@ -62,23 +62,23 @@ def rank(
         params: the rule.
     """
     known, everything = Groups(groups), np.ones((1, 1, len(groups)), np.bool_)
-    estimates = estimate_together(
-        {name: part_scores(known, own[None], everything)[0] for name, own in right.items()}
+    estimates = estimate_jointly(
+        {name: subset_scores(known, own[None], everything)[0] for name, own in correct.items()}
     )
     order = sorted(
-        estimates, key=lambda name: (-round(estimates[name].value / EQUAL), macs[name], name)
+        estimates, key=lambda name: (-round(estimates[name].value / ROUNDING), macs[name], name)
     )
     best, *others = order
     behind, tied = _behind(estimates, best, others, params)
     within = {
         name
         for name in order
-        if estimates[best].value - estimates[name].value <= params.margin + EQUAL
+        if estimates[best].value - estimates[name].value <= params.margin + ROUNDING
     }
     eligible = [name for name in order if name in tied | within]
     listed = _take(eligible, families, macs, params)
     return [
-        Ranked(
+        RankedCandidate(
             name,
             share_interval(estimates[name], params.confidence),
             behind[name],
@@ -98,7 +98,7 @@ def _behind(
     tied = {best}
     if others:
         pairs = [(best, other) for other in others]
-        for comparison in compare(estimates, params.confidence, params.margin, pairs):
+        for comparison in compare_pairs(estimates, params.confidence, params.margin, pairs):
             behind[comparison.other] = comparison.difference
             if not comparison.significant:
                 tied.add(comparison.other)

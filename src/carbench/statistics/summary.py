@@ -16,15 +16,15 @@ from carbench.statistics.confidence_intervals import (
     share_error,
     share_interval,
 )
-from carbench.statistics.estimates import Estimate, Score, estimate, estimate_together
-from carbench.statistics.evaluated_runs import Runs
-from carbench.statistics.jackknife import Groups, Numbers
-from carbench.statistics.paired_comparisons import Comparison, compare
+from carbench.statistics.estimates import Estimate, Score, estimate, estimate_jointly
+from carbench.statistics.evaluated_runs import EvaluatedRuns
+from carbench.statistics.jackknife import FloatArray, Groups
+from carbench.statistics.paired_comparisons import PairedComparison, compare_pairs
 from carbench.statistics.prediction_costs import Cost
-from carbench.statistics.scores import ClassScores, part_scores
+from carbench.statistics.scores import ClassScores, subset_scores
 
 # Columns of `dvc exp show` about the chosen backbone, and where summary.csv has them.
-HEADLINE = {
+METRICS = {
     "accuracy": "accuracy",
     "low": "accuracy_low",
     "high": "accuracy_high",
@@ -33,7 +33,7 @@ HEADLINE = {
     "macs": "macs",
 }
 # Columns that are empty where no image is leaked.
-LEAK = (
+LEAK_COLUMNS = (
     *("leaked_accuracy", "leaked_low", "leaked_high"),
     *("clean_as_published", "clean_as_published_low", "clean_as_published_high"),
     *("leak_gap", "leak_gap_low", "leak_gap_high"),
@@ -41,7 +41,7 @@ LEAK = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class BackboneScores:
     """How one backbone did: on the clean images, on the leaked and on all as published.
 
     The last two are None where no image is leaked.
@@ -53,7 +53,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SummaryOptions:
     """How the summary is made.
 
     Attributes:
@@ -65,37 +65,37 @@ class Rule:
 
     confidence: float
     margin: float
-    mix: Numbers | None
+    mix: FloatArray | None
     mix_name: str
 
 
-def judge(runs: Runs, groups: Groups) -> dict[str, Judged]:
+def score_backbones(runs: EvaluatedRuns, groups: Groups) -> dict[str, BackboneScores]:
     """Score every backbone."""
-    answers = runs.answers
+    aligned = runs.aligned
 
     def scored(predicted: NDArray[np.int64]) -> ClassScores:
-        return ClassScores(groups, answers.labels, predicted, len(answers.classes))
+        return ClassScores(groups, aligned.labels, predicted, len(aligned.classes))
 
-    judged = {}
+    scores_by_backbone = {}
     for name in runs.backbones:
-        clean = scored(runs.clean_answers(name))
+        clean = scored(runs.clean_predictions(name))
         if runs.clean.all():
-            judged[name] = Judged(clean, None, None)
+            scores_by_backbone[name] = BackboneScores(clean, None, None)
             continue
-        leaked = answers.tested(name) & ~runs.clean
-        (on_leaked,) = part_scores(groups, answers.right(name), leaked[None])
-        judged[name] = Judged(clean, on_leaked, scored(answers.predicted[name]))
-    return judged
+        leaked = aligned.tested(name) & ~runs.clean
+        (on_leaked,) = subset_scores(groups, aligned.correct(name), leaked[None])
+        scores_by_backbone[name] = BackboneScores(clean, on_leaked, scored(aligned.predicted[name]))
+    return scores_by_backbone
 
 
 def summarize(
-    runs: Runs,
-    judged: dict[str, Judged],
+    runs: EvaluatedRuns,
+    scores_by_backbone: dict[str, BackboneScores],
     calibration: dict[str, dict[str, Interval]],
     choice: list[dict[str, str]],
     costs: dict[str, Cost],
-    rule: Rule,
-) -> tuple[pd.DataFrame, list[Comparison]]:
+    options: SummaryOptions,
+) -> tuple[pd.DataFrame, list[PairedComparison]]:
     """Return the summary (a row a backbone, the chosen first) and the comparisons of all pairs.
 
     Args:
@@ -110,15 +110,15 @@ def summarize(
     order = [row["backbone"] for row in ranked]
     chosen = order[0]
 
-    def together(score: Callable[[Judged], Score]) -> dict[str, Estimate]:
-        return estimate_together({name: score(judged[name]) for name in order})
+    def together(score: Callable[[BackboneScores], Score]) -> dict[str, Estimate]:
+        return estimate_jointly({name: score(scores_by_backbone[name]) for name in order})
 
-    scores = {name: judged[name].clean.accuracy(rule.mix) for name in order}
-    accuracies = estimate_together(scores)
+    scores = {name: scores_by_backbone[name].clean.accuracy(options.mix) for name in order}
+    accuracies = estimate_jointly(scores)
     balanced = together(lambda each: each.clean.balanced_accuracy())
     f1 = together(lambda each: each.clean.macro_f1())
-    leak = _leak(runs, judged, order, rule.confidence)
-    comparisons = compare(accuracies, rule.confidence, rule.margin)
+    leak = _leak(runs, scores_by_backbone, order, options.confidence)
+    comparisons = compare_pairs(accuracies, options.confidence, options.margin)
     tied = {chosen} | {
         each.other for each in comparisons if each.backbone == chosen and not each.significant
     }
@@ -134,31 +134,31 @@ def summarize(
                 "tied": int(name in tied),
                 "seeds": " ".join(map(str, runs.seeds)),
                 **{key: float(row[key]) for key in ("val_accuracy", "val_low", "val_high")},
-                **_share("accuracy", accuracies[name], rule.confidence),
-                "confidence": rule.confidence,
-                "training_noise": int(accuracies[name].knows_trainings),
+                **_share("accuracy", accuracies[name], options.confidence),
+                "confidence": options.confidence,
+                "training_noise": int(accuracies[name].includes_training_variance),
                 "training_part": share_error(accuracies[name]).training_part,
-                "deployment_mix": rule.mix_name,
-                **_exported(judged[name].clean, runs.seeds, int(row["seed"]), rule),
+                "deployment_mix": options.mix_name,
+                **_exported(scores_by_backbone[name].clean, runs.seeds, int(row["seed"]), options),
                 "accuracy_by_seed": " ".join(f"{value:.6f}" for value in scores[name].by_training),
-                **_share("balanced_accuracy", balanced[name], rule.confidence),
-                **_share("macro_f1", f1[name], rule.confidence),
+                **_share("balanced_accuracy", balanced[name], options.confidence),
+                **_share("macro_f1", f1[name], options.confidence),
                 **{
                     column: value
                     for key, interval in calibration[name].items()
-                    for column, value in named(key, interval).items()
+                    for column, value in interval_columns(key, interval).items()
                 },
                 "temperature": float(np.mean([document["temperature"] for document in metrics])),
                 "test_images": int(runs.clean.sum()),
-                "test_groups": Groups(runs.answers.groups).count(runs.clean),
+                "test_groups": Groups(runs.aligned.groups).count(runs.clean),
                 **leak[name],
                 "parameters": cost.parameters,
                 "macs": cost.macs,
                 "onnx_bytes": cost.onnx_bytes,
-                **named("onnx_ms", cost.latency_ms),
-                **named("onnx_end_to_end_ms", cost.end_to_end_ms),
+                **interval_columns("onnx_ms", cost.latency_ms),
+                **interval_columns("onnx_end_to_end_ms", cost.end_to_end_ms),
                 "onnx_memory_mb": cost.memory_mb,
-                **named("torch_ms", cost.torch_ms),
+                **interval_columns("torch_ms", cost.torch_ms),
                 "runtime": cost.runtime,
                 "machine": cost.machine,
             }
@@ -166,14 +166,14 @@ def summarize(
     return pd.DataFrame(rows), comparisons
 
 
-def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
+def comparison_table(comparisons: list[PairedComparison]) -> pd.DataFrame:
     """Return a row a pair."""
-    columns = ["backbone", "other", *named("difference", Interval(0, 0, 0))]
+    columns = ["backbone", "other", *interval_columns("difference", Interval(0, 0, 0))]
     plain = ["p_value", "p_adjusted", "significant", "better", "equivalent"]
     plain += ["detectable", "detectable_half", "training_part"]
     rows = [
         {"backbone": each.backbone, "other": each.other}
-        | named("difference", each.difference)
+        | interval_columns("difference", each.difference)
         | {column: getattr(each, column) for column in plain}
         | {"significant": int(each.significant)}
         for each in comparisons
@@ -181,7 +181,7 @@ def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, *plain])
 
 
-def headline(summary: pd.DataFrame, comparisons: list[Comparison]) -> dict[str, Any]:
+def summary_metrics(summary: pd.DataFrame, comparisons: list[PairedComparison]) -> dict[str, Any]:
     """Return the columns of `dvc exp show`: the chosen backbone, then the accuracy of each.
 
     Accuracies, their interval, ``leak_gap`` and ``detectable`` are parts of one. ``tied`` names the
@@ -194,7 +194,7 @@ def headline(summary: pd.DataFrame, comparisons: list[Comparison]) -> dict[str, 
     tied = rivals[summary["tied"] == 1]
     return {
         "chosen": name,
-        **{key: _plain(chosen[column]) for key, column in HEADLINE.items()},
+        **{key: _plain(chosen[column]) for key, column in METRICS.items()},
         "tied": " ".join(tied) or "none",
         "detectable": _plain(_versus(comparisons, name, rivals.iloc[0]).detectable)
         if len(rivals)
@@ -205,32 +205,35 @@ def headline(summary: pd.DataFrame, comparisons: list[Comparison]) -> dict[str, 
     }
 
 
-def named(name: str, interval: Interval, short: bool = False) -> dict[str, float]:
+def interval_columns(name: str, interval: Interval, short: bool = False) -> dict[str, float]:
     """Return the three columns of an interval: x, x_low, x_high, or ``short``: x, low, high."""
     before = "" if short else f"{name}_"
     return {name: interval.value, f"{before}low": interval.low, f"{before}high": interval.high}
 
 
-def _versus(comparisons: list[Comparison], one: str, other: str) -> Comparison:
+def _versus(comparisons: list[PairedComparison], one: str, other: str) -> PairedComparison:
     return next(each for each in comparisons if {each.backbone, each.other} == {one, other})
 
 
 def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]:
-    return named(name, share_interval(estimate, confidence))
+    return interval_columns(name, share_interval(estimate, confidence))
 
 
 def _exported(
-    scores: ClassScores, seeds: list[int], seed: int, rule: Rule
+    scores: ClassScores, seeds: list[int], seed: int, options: SummaryOptions
 ) -> dict[str, float | int]:
     """The training that was best on val, alone: its interval is about other images."""
-    found = estimate(scores.alone(seeds.index(seed)).accuracy(rule.mix))
+    found = estimate(scores.of_training(seeds.index(seed)).accuracy(options.mix))
     return {"exported_seed": seed} | _columns(
-        "exported_accuracy", "exported", found, rule.confidence
+        "exported_accuracy", "exported", found, options.confidence
     )
 
 
 def _leak(
-    runs: Runs, judged: dict[str, Judged], order: list[str], confidence: float
+    runs: EvaluatedRuns,
+    scores_by_backbone: dict[str, BackboneScores],
+    order: list[str],
+    confidence: float,
 ) -> dict[str, dict[str, Any]]:
     """What the leaked images add; where there are none, published is clean, the rest empty.
 
@@ -239,30 +242,32 @@ def _leak(
     (direct standardisation).
     """
     leaked_images = {"leaked_images": int((~runs.clean).sum())}
-    published = {name: judged[name].published or judged[name].clean for name in order}
-    as_published = estimate_together({name: published[name].accuracy() for name in order})
+    published = {
+        name: scores_by_backbone[name].published or scores_by_backbone[name].clean for name in order
+    }
+    as_published = estimate_jointly({name: published[name].accuracy() for name in order})
     found: dict[str, dict[str, Any]] = {
         name: leaked_images
         | _columns("published_accuracy", "published", as_published[name], confidence)
         for name in order
     }
-    leaked_scores = {name: judged[name].leaked for name in order}
-    leaked = estimate_together(
+    leaked_scores = {name: scores_by_backbone[name].leaked for name in order}
+    leaked = estimate_jointly(
         {name: score for name, score in leaked_scores.items() if score is not None}
     )
     if not leaked:
-        return {name: columns | dict.fromkeys(LEAK) for name, columns in found.items()}
-    counts = np.bincount(runs.answers.labels, minlength=len(runs.answers.classes))
+        return {name: columns | dict.fromkeys(LEAK_COLUMNS) for name, columns in found.items()}
+    counts = np.bincount(runs.aligned.labels, minlength=len(runs.aligned.classes))
     mix = counts / counts.sum()
-    clean = {name: judged[name].clean.accuracy(mix) for name in order}
-    alike = estimate_together(clean)
-    gaps = estimate_together(
+    clean = {name: scores_by_backbone[name].clean.accuracy(mix) for name in order}
+    alike = estimate_jointly(clean)
+    gaps = estimate_jointly(
         {name: published[name].accuracy(mix).minus(clean[name]) for name in order}
     )
     for name, columns in found.items():
         columns |= _columns("leaked_accuracy", "leaked", leaked[name], confidence)
         columns |= _share("clean_as_published", alike[name], confidence)
-        columns |= named("leak_gap", difference_interval(gaps[name], confidence))
+        columns |= interval_columns("leak_gap", difference_interval(gaps[name], confidence))
     return found
 
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, f
 
 from carbench.statistics.estimates import Score
-from carbench.statistics.jackknife import Numbers, jackknife_variance
+from carbench.statistics.jackknife import FloatArray, jackknife_variance
 from carbench.statistics.scores import ClassScores
 
 
 @dataclass(frozen=True)
-class Part:
+class VarianceComponent:
     """A part of the variance of one training's accuracy.
 
     Attributes:
@@ -37,24 +37,24 @@ class Part:
     variance: float | None = None
     low: float | None = None
     high: float | None = None
-    freedom: int = 0
+    dof: int = 0
     note: str = ""
 
 
 @dataclass(frozen=True)
-class _Square:
+class _MeanSquare:
     """A mean square, and how much of it the test images make."""
 
     size: float
     noise: float
-    freedom: int
+    dof: int
 
 
 def variance_table(scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
     """Return variance_parts.csv: a row a backbone and part, as standard deviations."""
     rows = []
     for name, score in scores.items():
-        for part in variance_parts(score.accuracy(), confidence):
+        for part in variance_components(score.accuracy(), confidence):
             values = (part.variance, part.low, part.high)
             deviation, low, high = (None if value is None else sqrt(value) for value in values)
             rows.append(
@@ -64,7 +64,7 @@ def variance_table(scores: dict[str, ClassScores], confidence: float) -> pd.Data
                     "deviation": deviation,
                     "low": low,
                     "high": high,
-                    "degrees_of_freedom": part.freedom or None,
+                    "degrees_of_freedom": part.dof or None,
                     "note": part.note,
                 }
             )
@@ -72,7 +72,7 @@ def variance_table(scores: dict[str, ClassScores], confidence: float) -> pd.Data
     return table.astype({"degrees_of_freedom": "Int64"})
 
 
-def variance_parts(score: Score, confidence: float) -> list[Part]:
+def variance_components(score: Score, confidence: float) -> list[VarianceComponent]:
     """Return the parts of the variance of one training's accuracy.
 
     Args:
@@ -90,75 +90,87 @@ def variance_parts(score: Score, confidence: float) -> list[Part]:
     within = _within(values, deviations, score.groups, cells)
     count = len(np.unique(splits))
     if count == 1:
-        if within.freedom:
-            seed = _free(within, tail, "seed")
+        if within.dof:
+            seed = _without_image_part(within, tail, "seed")
         else:
             why = (
                 "only one seed"
                 if len(values) == 1
                 else "no two seeds were tested on the same images"
             )
-            seed = Part("seed", note=f"not measured ({why})")
-        return [*parts, seed, Part("split", note="not measured (only one split)")]
+            seed = VarianceComponent("seed", note=f"not measured ({why})")
+        return [*parts, seed, VarianceComponent("split", note="not measured (only one split)")]
     between = _between(values, deviations, score.groups, splits)
-    if not within.freedom:
-        together = _free(between, tail, "seed and split", "not separable with one seed per split")
+    if not within.dof:
+        together = _without_image_part(
+            between, tail, "seed and split", "not separable with one seed per split"
+        )
         return [*parts, together]
     each = len(values) / count
-    return [*parts, _free(within, tail, "seed"), _difference(between, within, each, tail)]
+    return [
+        *parts,
+        _without_image_part(within, tail, "seed"),
+        _split_component(between, within, each, tail),
+    ]
 
 
-def _images(deviations: Numbers, groups: int, tail: float) -> Part:
-    variance, freedom = float(jackknife_variance(deviations, groups).mean()), groups - 1
-    low, high = (freedom * variance / chi2.ppf([1 - tail, tail], freedom)).tolist()
-    return Part("images", variance, low, high, freedom)
+def _images(deviations: FloatArray, groups: int, tail: float) -> VarianceComponent:
+    variance, dof = float(jackknife_variance(deviations, groups).mean()), groups - 1
+    low, high = (dof * variance / chi2.ppf([1 - tail, tail], dof)).tolist()
+    return VarianceComponent("images", variance, low, high, dof)
 
 
-def _within(values: Numbers, deviations: Numbers, groups: int, cells: NDArray[np.int64]) -> _Square:
+def _within(
+    values: FloatArray, deviations: FloatArray, groups: int, cells: NDArray[np.int64]
+) -> _MeanSquare:
     """Return the mean square of the trainings around the mean of their split, or fold."""
-    freedom = len(values) - len(np.unique(cells))
-    if not freedom:
-        return _Square(0.0, 0.0, 0)
+    dof = len(values) - len(np.unique(cells))
+    if not dof:
+        return _MeanSquare(0.0, 0.0, 0)
     inner = np.zeros((len(values), len(values)))
     for cell in np.unique(cells):
         own = cells == cell
         inner[np.ix_(own, own)] = 1 / own.sum()
     away = np.eye(len(values)) - inner
-    noise = float(jackknife_variance(deviations @ away, groups).sum()) / freedom
-    return _Square(float(((away @ values) ** 2).sum() / freedom), noise, freedom)
+    noise = float(jackknife_variance(deviations @ away, groups).sum()) / dof
+    return _MeanSquare(float(((away @ values) ** 2).sum() / dof), noise, dof)
 
 
 def _between(
-    values: Numbers, deviations: Numbers, groups: int, splits: NDArray[np.int64]
-) -> _Square:
+    values: FloatArray, deviations: FloatArray, groups: int, splits: NDArray[np.int64]
+) -> _MeanSquare:
     """Return the mean square of the splits' means, in units of one training."""
     names = np.unique(splits)
     shares = (splits == names[:, None]).astype(np.float64)
     each = shares.sum(axis=1).mean()
     shares /= shares.sum(axis=1, keepdims=True)
     means, changes = shares @ values, deviations @ shares.T
-    freedom = len(names) - 1
+    dof = len(names) - 1
     away = changes - changes.mean(axis=1, keepdims=True)
-    noise = float(each * jackknife_variance(away, groups).sum()) / freedom
-    return _Square(float(each * means.var(ddof=1)), noise, freedom)
+    noise = float(each * jackknife_variance(away, groups).sum()) / dof
+    return _MeanSquare(float(each * means.var(ddof=1)), noise, dof)
 
 
-def _free(square: _Square, tail: float, name: str, note: str = "") -> Part:
+def _without_image_part(
+    square: _MeanSquare, tail: float, name: str, note: str = ""
+) -> VarianceComponent:
     """Return a mean square without the images' part; its chi-squared interval moves along."""
     # What is expected of a mean square is at least the images' part, however small it came out.
     sizes = np.array([square.size, max(square.size, square.noise)])
-    low, high = square.freedom * sizes / chi2.ppf([1 - tail, tail], square.freedom)
-    return Part(
+    low, high = square.dof * sizes / chi2.ppf([1 - tail, tail], square.dof)
+    return VarianceComponent(
         name,
         max(square.size - square.noise, 0.0),
         max(float(low) - square.noise, 0.0),
         max(float(high) - square.noise, 0.0),
-        square.freedom,
+        square.dof,
         note,
     )
 
 
-def _difference(between: _Square, within: _Square, each: float, tail: float) -> Part:
+def _split_component(
+    between: _MeanSquare, within: _MeanSquare, each: float, tail: float
+) -> VarianceComponent:
     """Return the part of the splits: what their means vary more than their seeds make them.
 
     The interval is that of Ting, Burdick, Graybill, Jeyaratnam and Lu (Journal of Statistical
@@ -167,7 +179,7 @@ def _difference(between: _Square, within: _Square, each: float, tail: float) -> 
     """
     first, second = between.size, within.size
     most = max(first, between.noise)  # as in _free
-    n1, n2 = between.freedom, within.freedom
+    n1, n2 = between.dof, within.dof
     shift = between.noise - within.noise
     g1, h1 = _reach(n1, tail)
     g2, h2 = _reach(n2, tail)
@@ -177,7 +189,7 @@ def _difference(between: _Square, within: _Square, each: float, tail: float) -> 
     down = g1**2 * first**2 + h2**2 * second**2 + g12 * first * second
     up = h1**2 * most**2 + g2**2 * second**2 + h12 * most * second
     value = first - second - shift
-    return Part(
+    return VarianceComponent(
         "split",
         max(value, 0.0) / each,
         max(value - sqrt(max(down, 0.0)), 0.0) / each,
@@ -186,7 +198,7 @@ def _difference(between: _Square, within: _Square, each: float, tail: float) -> 
     )
 
 
-def _reach(freedom: int, tail: float) -> tuple[float, float]:
+def _reach(dof: int, tail: float) -> tuple[float, float]:
     """Return how far, as parts of a mean square, its expectation may lie below and above it."""
-    high, low = chi2.ppf([1 - tail, tail], freedom) / freedom
+    high, low = chi2.ppf([1 - tail, tail], dof) / dof
     return float(1 - 1 / high), float(1 / low - 1)

@@ -77,8 +77,8 @@ def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
     content = manifest.drop_duplicates("image").set_index("image")["sha256"]
     split = params.get("split")
     repeats = split.get("repeats", 1) if isinstance(split, dict) else 1
-    answers = align(tables, files, splits_of(seeds, repeats))
-    return Experiment(revision.name, chosen[0], answers, content)
+    predictions = align(tables, files, splits_of(seeds, repeats))
+    return Experiment(revision.name, chosen[0], predictions, content)
 
 
 def _read_table(revision: Revision, path: str, columns: tuple[str, ...]) -> pd.DataFrame:
