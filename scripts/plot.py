@@ -25,7 +25,7 @@ from carbench.report.figures import (
     screening,
 )
 from carbench.report.figures import learning_curve as learning
-from carbench.report.plotting.style import Style, save
+from carbench.report.plotting.style import Style, save_figure
 
 DRAWINGS = {
     "accuracy": accuracy.draw,
@@ -47,13 +47,13 @@ DRAWINGS = {
 
 def plot(stage: Stage) -> None:
     args = stage.args
-    looks = stage.params("plot.style", StyleParams)
+    style_params = stage.params("plot.style", StyleParams)
     own = PlotParams.model_fields[args.figure].annotation
     params = stage.params("plot.{figure}", own)
     with stage.outputs(args.output) as folder:
         for narrow, name in ((False, args.figure), (True, f"{args.figure}-narrow")):
-            figure = DRAWINGS[args.figure](args.table, Style(looks, narrow), params)
-            save(figure, folder / name, None if narrow else looks.dpi)
+            figure = DRAWINGS[args.figure](args.table, Style(style_params, narrow), params)
+            save_figure(figure, folder / name, None if narrow else style_params.dpi)
     log.info("%s", args.output / f"{args.figure}.svg")
 
 

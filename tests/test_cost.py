@@ -16,9 +16,9 @@ from scipy.stats import binom
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json, read_table, write_table
-from carbench.cost.example_image import ordinary_image
+from carbench.cost.example_image import median_image
 from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
-from carbench.cost.median_intervals import median_interval, slower
+from carbench.cost.median_intervals import is_slower, median_interval
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.timing import Configuration, take_turns
 from carbench.params.study import check
@@ -52,7 +52,7 @@ def test_the_interval_of_a_median_is_the_narrowest_pair_of_order_statistics(
 
 def test_of_too_few_rounds_nothing_is_known() -> None:
     assert median_interval([1.0, 2.0, 3.0], 0.95) == (2.0, 0.0, float("inf"))
-    assert not slower([2.0] * 3, [1.0] * 3, 0.95)
+    assert not is_slower([2.0] * 3, [1.0] * 3, 0.95)
 
 
 def test_backbones_are_compared_within_rounds() -> None:
@@ -61,9 +61,9 @@ def test_backbones_are_compared_within_rounds() -> None:
     disturbed = rng.lognormal(0, 1, 20)
     ours, theirs = 1.1 * disturbed, disturbed * rng.uniform(0.99, 1.01, 20)
     assert median_interval(ours.tolist(), 0.95)[1] < np.median(theirs)  # apart they overlap
-    assert slower(ours.tolist(), theirs.tolist(), 0.95)
-    assert not slower(theirs.tolist(), ours.tolist(), 0.95)
-    assert not slower(disturbed.tolist(), rng.permutation(disturbed).tolist(), 0.95)
+    assert is_slower(ours.tolist(), theirs.tolist(), 0.95)
+    assert not is_slower(theirs.tolist(), ours.tolist(), 0.95)
+    assert not is_slower(disturbed.tolist(), rng.permutation(disturbed).tolist(), 0.95)
 
 
 def test_all_take_a_turn_in_each_round_in_an_order_of_the_seed() -> None:
@@ -116,7 +116,7 @@ def test_the_image_that_is_decoded_is_the_median_of_the_training_part(tmp_path: 
         for name in sizes
     ]
     write_table(tmp_path / "split.csv", list(split[0]), split)
-    example = ordinary_image(tmp_path / "manifest.csv", tmp_path / "split.csv")
+    example = median_image(tmp_path / "manifest.csv", tmp_path / "split.csv")
     assert (example.image, example.width, example.height) == ("d", 20, 40)
 
 
@@ -138,7 +138,7 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
 
     results = smoke_run.root / "results"
     about = read_json(results / "export/model.json")
-    shape = onnx_export.Shape(about["input"]["size"], 32, tuple(about["classes"]))
+    shape = onnx_export.GraphShape(about["input"]["size"], 32, tuple(about["classes"]))
     onnx_export.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
     made = onnx_export.onnx_path(tmp_path, about["backbone"], int8=False)
     served = results / "export/model.onnx"
@@ -151,7 +151,7 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
 
     checkpoint = results / f"train/{about['backbone']}/{about['seed']}/model.safetensors"
     trained, card = load_trained(checkpoint, torch.device("cpu"))
-    deployable = onnx_export.make_deployable(about["backbone"], about["timm"], shape)
+    deployable = onnx_export.build_deployable(about["backbone"], about["timm"], shape)
     deployable.model.load_state_dict(trained.state_dict())
     write_onnx(deployable, shape.side, card.classes, tmp_path / "trained.onnx")
     pixels = shape.random_images(5)

@@ -21,7 +21,7 @@ from carbench.data.split.table import SplitRow
 from carbench.evaluation.conformal import fit_set_threshold, prediction_sets
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.evaluation.metrics import calibration_error
-from carbench.evaluation.selective_prediction import NEVER, fit_threshold, nominal_level
+from carbench.evaluation.selective_prediction import ABSTAIN, fit_threshold, nominal_level
 from carbench.models.checkpoints import save_checkpoint
 from carbench.models.prediction_table import prediction_rows
 from carbench.models.temperature import temper
@@ -85,7 +85,7 @@ def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) ->
     above = sure > found.value
     assert (found.images, found.answered) == (count, above.sum())
     assert found.wrong == (~right[above]).sum()
-    assert found.bound <= WANTED or found.value == NEVER
+    assert found.bound <= WANTED or found.value == ABSTAIN
     order = np.random.default_rng(seed).permutation(count)
     assert fit_threshold(sure[order], right[order], WANTED, 0.9) == found
 
@@ -93,7 +93,7 @@ def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) ->
 def test_where_all_is_right_all_is_answered_if_there_is_enough() -> None:
     sure = np.linspace(0.5, 0.9, 100)
     assert fit_threshold(sure, np.ones(100, np.bool_), WANTED, 0.95).value == 0
-    assert fit_threshold(sure[:20], np.ones(20, np.bool_), WANTED, 0.95).value == NEVER
+    assert fit_threshold(sure[:20], np.ones(20, np.bool_), WANTED, 0.95).value == ABSTAIN
     one_early = np.arange(100) != 99  # the surest is wrong: a label may be
     assert fit_threshold(sure, one_early, WANTED, 0.95).answered > 90
 

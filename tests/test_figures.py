@@ -20,9 +20,9 @@ from carbench.core.params import read_section
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.plot import PlotParams
 from carbench.report.figures import accuracy, differences, pareto
-from carbench.report.plotting.attribution_overlay import overlay
+from carbench.report.plotting.attribution_overlay import overlay_attribution
 from carbench.report.plotting.colours import contrast, legible
-from carbench.report.plotting.style import Style, save
+from carbench.report.plotting.style import Style, save_figure
 from carbench.report.tables.result_tables import read_summary
 
 ROOT = Path(__file__).parents[1]
@@ -272,7 +272,7 @@ def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
     params = getattr(PLOT, figure).model_copy(update=changes)
     for narrow, name in ((False, figure), (True, f"{figure}-narrow")):
         drawn = DRAWINGS[figure](tables / TABLES[figure], Style(PLOT.style, narrow), params)
-        save(drawn, output / name, None if narrow else 50)
+        save_figure(drawn, output / name, None if narrow else 50)
     return b"".join((output / file).read_bytes() for file in files(figure))
 
 
@@ -371,9 +371,9 @@ def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
     backbones = read_summary(tmp_path / "summary.csv")
     accuracies = {each.backbone: each.accuracy for each in backbones}
     costs = {each.backbone: each.onnx_ms for each in backbones}
-    assert pareto.frontier(accuracies, costs) == ["gamma", "beta", "alpha"]
-    assert pareto.frontier(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
-    assert pareto.frontier(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
+    assert pareto.pareto_front(accuracies, costs) == ["gamma", "beta", "alpha"]
+    assert pareto.pareto_front(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
+    assert pareto.pareto_front(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_a_colour_becomes_legible_and_no_more(paper, colour):
 
 def test_a_map_warms_the_image_where_it_is_high():
     image = np.full((1, 3, 3), 100, np.uint8)
-    cold, mild, hot = overlay(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+    cold, mild, hot = overlay_attribution(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
     assert cold.tolist() == [100, 100, 100]
     assert hot[0] > mild[0] > 100 and hot[2] < mild[2] < 100
 

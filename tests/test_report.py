@@ -18,10 +18,10 @@ from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.report import ReportParams
 from carbench.report.html.jinja import THEME
 from carbench.report.inline_svg import DARK
-from carbench.report.page import render
+from carbench.report.page import render_report
 from carbench.report.plotting.colours import contrast
 from carbench.report.sections import SECTIONS
-from carbench.report.study_results import Sources
+from carbench.report.study_results import ResultPaths
 from carbench.report.tables.result_tables import read_summary
 from costs import HARDWARE, write_costs
 from test_figures import CLASSES, ODD, TABLES, draw, write_tables
@@ -145,7 +145,7 @@ def figures(tmp_path_factory) -> Path:
 
 
 def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
-    sources = Sources(
+    sources = ResultPaths(
         data=folder / "data",
         audit=folder / "audit",
         split=folder / "split.csv",
@@ -160,7 +160,7 @@ def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
         figures=figures,
         learning_curve=folder,
     )
-    return render(sources, params)
+    return render_report(sources, params)
 
 
 def text_of(folder: Path, figures: Path) -> str:

@@ -10,7 +10,7 @@ from carbench.data.split.table import read_split
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleImage:
     """An image file, its pixels and its bytes; ``format`` as Pillow names it."""
 
     image: str
@@ -20,7 +20,7 @@ class Example:
     bytes: int
 
 
-def ordinary_image(manifest: Path, split: Path) -> Example:
+def median_image(manifest: Path, split: Path) -> ExampleImage:
     """Return the median of the training images, ordered by pixels and then by bytes.
 
     Args:
@@ -30,7 +30,7 @@ def ordinary_image(manifest: Path, split: Path) -> Example:
     learned = {row.image for row in read_split(split, 0) if row.split == "train"}
     columns = ("image", "format", "width", "height", "bytes")
     known = [
-        Example(
+        ExampleImage(
             row["image"],
             row["format"],
             *(int(row[column]) for column in ("width", "height", "bytes")),

@@ -10,8 +10,8 @@ import torch
 
 from carbench.core.parallel import available_cores
 from carbench.core.progress import progress
-from carbench.cost.onnx_export import Shape, make_deployable
-from carbench.cost.runtimes import Runs, onnx_runs, torch_runs
+from carbench.cost.onnx_export import GraphShape, build_deployable
+from carbench.cost.runtimes import TimedCalls, onnx_calls, torch_calls
 from carbench.data.images.decoding import Fit
 from carbench.models.devices import prepare
 from carbench.models.timing import Turn, take_turns
@@ -20,8 +20,13 @@ from carbench.params.cost import CostParams
 log = logging.getLogger("carbench")
 
 
-def time_all(
-    models: dict[str, str], graphs: Path, shape: Shape, file: Path, fit: Fit, params: CostParams
+def time_backbones(
+    models: dict[str, str],
+    graphs: Path,
+    shape: GraphShape,
+    file: Path,
+    fit: Fit,
+    params: CostParams,
 ) -> list[Turn]:
     """Return the turns of all backbones in all runtimes; all of them are in memory at a time.
 
@@ -44,15 +49,15 @@ def time_all(
     threads = usable_threads(params.threads)
     images = sorted({1, params.batch_size})
     content = file.read_bytes()
-    places = list(dict.fromkeys([torch.device("cpu"), device]))
-    runs: Runs = {}
+    devices = list(dict.fromkeys([torch.device("cpu"), device]))
+    calls: TimedCalls = {}
     for backbone, model in models.items():
         for int8 in [False, True] if params.int8 else [False]:
-            runs |= onnx_runs(backbone, graphs, shape, content, fit, threads, images, int8)
-        for place in places:
-            deployable = make_deployable(backbone, model, shape).to(place)
-            runs |= torch_runs(backbone, deployable, shape, images, place)
-    return take_turns(runs, params.rounds, params.seed, partial(progress, what="rounds"))
+            calls |= onnx_calls(backbone, graphs, shape, content, fit, threads, images, int8)
+        for cost_device in devices:
+            deployable = build_deployable(backbone, model, shape).to(cost_device)
+            calls |= torch_calls(backbone, deployable, shape, images, cost_device)
+    return take_turns(calls, params.rounds, params.seed, partial(progress, what="rounds"))
 
 
 def usable_threads(wanted: int) -> list[int]:

@@ -13,7 +13,7 @@ from carbench.cost.median_intervals import median_interval
 from carbench.models.timing import Configuration, Turn
 
 
-def write_measured(folder: Path, turns: list[Turn], confidence: float) -> list[dict[str, Any]]:
+def write_latencies(folder: Path, turns: list[Turn], confidence: float) -> list[dict[str, Any]]:
     """Write every turn, and a row a configuration: return the latter.
 
     Args:

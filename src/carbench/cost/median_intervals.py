@@ -22,7 +22,7 @@ def median_interval(values: Sequence[float], confidence: float) -> tuple[float, 
     return float(np.median(values)), low if known else 0.0, high if known else float("inf")
 
 
-def slower(ours: Sequence[float], theirs: Sequence[float], confidence: float) -> bool:
+def is_slower(ours: Sequence[float], theirs: Sequence[float], confidence: float) -> bool:
     """Say whether the first of two configurations takes longer, by more than chance.
 
     Ratios are taken within each round, in which both were disturbed by the same; it is slower where

@@ -25,11 +25,11 @@ from carbench.models.refusing import refused
 # Like a fitted one it is not 1: a division by 1 would be left out of the graph.
 TEMPERATURE = 1.5
 # Random images that tell the ranges of 8-bit numbers; the ranges do not change the time.
-CALIBRATION = 16
+CALIBRATION_IMAGES = 16
 
 
 @dataclass(frozen=True)
-class Shape:
+class GraphShape:
     """What all backbones of a study see and answer.
 
     Attributes:
@@ -48,7 +48,7 @@ class Shape:
         return rng.integers(0, 256, (count, self.side, self.side, 3), np.uint8)
 
 
-def make_deployable(backbone: str, model: str, shape: Shape) -> Deployable:
+def build_deployable(backbone: str, model: str, shape: GraphShape) -> Deployable:
     """Return what would be exported of a backbone, with random weights: the same on every call.
 
     Raises:
@@ -76,18 +76,18 @@ def _make_uneven(model: nn.Module) -> None:
             tensor.add_(torch.rand_like(tensor), alpha=0.1)
 
 
-def write_graphs(backbone: str, model: str, shape: Shape, folder: Path, int8: bool) -> None:
+def write_graphs(backbone: str, model: str, shape: GraphShape, folder: Path, int8: bool) -> None:
     """Write ``BACKBONE.onnx`` and, if asked for, ``BACKBONE.int8.onnx`` as stage export would.
 
     Raises:
         CarbenchError: the model cannot be exported.
     """
     path = onnx_path(folder, backbone, int8=False)
-    deployable = make_deployable(backbone, model, shape)
+    deployable = build_deployable(backbone, model, shape)
     with refused(model, shape.image_size, f"backbones.{backbone}.model", "exported"):
         write_onnx(deployable, shape.side, list(shape.classes), path)
         if int8:
-            some = shape.random_images(CALIBRATION)
+            some = shape.random_images(CALIBRATION_IMAGES)
             write_int8(path, onnx_path(folder, backbone, int8=True), [some])
 
 

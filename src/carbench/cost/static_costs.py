@@ -10,23 +10,23 @@ from typing import Any
 import torch
 
 from carbench.core.parallel import in_order_by_processes
-from carbench.cost.onnx_export import Shape, make_deployable, onnx_path, write_graphs
-from carbench.cost.serving import peak_memory_mb
+from carbench.cost.onnx_export import GraphShape, build_deployable, onnx_path, write_graphs
+from carbench.cost.serving import serving_peak_memory_mb
 from carbench.data.images.decoding import Fit
 from carbench.models.macs import count_macs, count_parameters
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StaticCosts:
     """A row of exact.csv, and the rows of memory.csv, of one backbone."""
 
     exact: dict[str, Any]
     memory: list[dict[str, Any]]
 
 
-def prepare_all(
-    models: dict[str, str], shape: Shape, folder: Path, file: Path, fit: Fit, int8: bool
-) -> list[Prepared]:
+def measure_static_costs(
+    models: dict[str, str], shape: GraphShape, folder: Path, file: Path, fit: Fit, int8: bool
+) -> list[StaticCosts]:
     """Write the graphs of all backbones into a folder, and return what can be told of them.
 
     To be called before torch has started threads or a GPU in this process, which is forked.
@@ -47,15 +47,15 @@ def prepare_all(
 
 
 def _prepare(
-    item: tuple[str, str], shape: Shape, folder: Path, file: Path, fit: Fit, int8: bool
-) -> Prepared:
+    item: tuple[str, str], shape: GraphShape, folder: Path, file: Path, fit: Fit, int8: bool
+) -> StaticCosts:
     backbone, model = item
     torch.set_num_threads(1)
     write_graphs(backbone, model, shape, folder, int8)
     forms = {"onnx": onnx_path(folder, backbone, int8=False)}
     if int8:
         forms["onnx-int8"] = onnx_path(folder, backbone, int8=True)
-    net = make_deployable(backbone, model, shape).model
+    net = build_deployable(backbone, model, shape).model
     one = torch.rand(1, 3, shape.image_size, shape.image_size)
     exact = {
         "backbone": backbone,
@@ -65,9 +65,11 @@ def _prepare(
         "onnx_bytes": forms["onnx"].stat().st_size,
         "int8_bytes": forms["onnx-int8"].stat().st_size if int8 else "",
     }
-    peaks = {name: peak_memory_mb(path, file, shape.side, fit) for name, path in forms.items()}
+    peaks = {
+        name: serving_peak_memory_mb(path, file, shape.side, fit) for name, path in forms.items()
+    }
     memory = [
         {"backbone": backbone, "runtime": name, "peak_mb": f"{peak:.6g}"}
         for name, peak in peaks.items()
     ]
-    return Prepared(exact, memory)
+    return StaticCosts(exact, memory)

@@ -29,7 +29,7 @@ MIN_CELLS = 5
 SQUARES = 14
 
 
-def explain(
+def attribution_maps(
     model: nn.Module, inputs: Tensor, classes: Tensor, batch_size: int
 ) -> tuple[NDArray[np.uint8], str]:
     """Return what speaks for a class in each image, and how that was found.
@@ -45,7 +45,7 @@ def explain(
         method, for a person.
     """
     attribute: Callable[[Tensor, Tensor], Tensor]
-    if (stage := mapped_stage(model, inputs[:1])) is None:
+    if (stage := feature_map_stage(model, inputs[:1])) is None:
         method = "pixels times gradients"
         attribute = partial(_by_pixels, InputXGradient(model))
     else:
@@ -61,7 +61,7 @@ def explain(
 
 
 @torch.inference_mode()
-def mapped_stage(model: nn.Module, image: Tensor) -> tuple[str, int] | None:
+def feature_map_stage(model: nn.Module, image: Tensor) -> tuple[str, int] | None:
     """Return the last stage if its output is a feature map of at least ``MIN_CELLS`` a side.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
-def most_confident(rows: Iterable[Row], at_most: int) -> list[Row]:
+def most_confident_errors(rows: Iterable[Row], at_most: int) -> list[Row]:
     """Return the wrong predictions, the most confident first, one a duplicate group.
 
     Args:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtri, bdtrik
 
 # No confidence is above it: nothing is answered.
-NEVER = 1.0
+ABSTAIN = 1.0
 HALVINGS = 20
 
 
@@ -70,7 +70,7 @@ def fit_threshold(
     # Equally confident images are answered together.
     passed = (bdtr(wrong, answered, max_error) <= nominal) & (sure > below)
     if not passed.any():
-        return Threshold(NEVER, len(sure), 0, 0, 1.0)
+        return Threshold(ABSTAIN, len(sure), 0, 0, 1.0)
     last = int(np.flatnonzero(passed)[-1])
     bound = float(bdtri(float(wrong[last]), last + 1, nominal))
     return Threshold(float(below[last]), len(sure), last + 1, int(wrong[last]), bound)

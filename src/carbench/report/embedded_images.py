@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from carbench.data.images.decoding import read
-from carbench.report.plotting.attribution_overlay import Pixels, overlay
+from carbench.report.plotting.attribution_overlay import Pixels, overlay_attribution
 
 # Twice the size that they are shown at, for sharp screens.
 BOX = (336, 252)
@@ -25,7 +25,7 @@ def thumbnail(path: Path) -> str:
 
 def explanation(image: Pixels, heat: Pixels) -> str:
     """Return what a model saw, and where it looked, as a data URI."""
-    return _jpeg(Image.fromarray(overlay(image, heat)), BOX)
+    return _jpeg(Image.fromarray(overlay_attribution(image, heat)), BOX)
 
 
 def sheet(path: Path) -> str:
@@ -46,7 +46,7 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def pick_pairs(
+def select_duplicate_pairs(
     examples: list[dict[str, Any]], published: dict[str, str], most: int
 ) -> list[dict[str, Any]]:
     """Return pairs worth showing: of each kind in turn, those across published parts first.

@@ -12,11 +12,11 @@ from carbench.core.tables import read_json, read_table
 from carbench.cost.file_names import CONDITIONS, MEASURED
 from carbench.data.split.table import FOLD, count_splits, split_column
 from carbench.report.tables.result_tables import (
-    Backbone,
-    Choice,
-    Comparison,
-    Measured,
-    Recall,
+    BackboneRow,
+    ChoiceRow,
+    ComparisonRow,
+    LatencyRow,
+    RecallRow,
     read_rows,
     read_summary,
 )
@@ -28,36 +28,36 @@ PARTS = {"train": "Training", "val": "Validation", "test": "Clean test"}
 class Rival:
     """Another backbone; a positive difference in ``versus`` favours the chosen one."""
 
-    backbone: Backbone
-    versus: Comparison
+    backbone: BackboneRow
+    versus: ComparisonRow
 
 
 @dataclass(frozen=True)
-class Costs:
+class CostResults:
     """What stage cost measured, and on what: its conditions.json."""
 
-    rows: list[Measured]
+    rows: list[LatencyRow]
     conditions: dict[str, Any]
 
     @property
-    def configurations(self) -> list[Measured]:
+    def configurations(self) -> list[LatencyRow]:
         """Runtimes, threads and so on, as one backbone has them: as all have them."""
         return [row for row in self.rows if row.backbone == self.rows[0].backbone]
 
-    def of(self, backbone: Backbone, like: Measured) -> Measured:
+    def of(self, backbone: BackboneRow, like: LatencyRow) -> LatencyRow:
         """Return the time of a backbone in the configuration of another row."""
         wanted = like.model_copy(update={"backbone": backbone.backbone}).configuration
         return next(row for row in self.rows if row.configuration == wanted)
 
     @property
-    def batched(self) -> Measured:
+    def batched(self) -> LatencyRow:
         """The configuration whose throughput is shown: the served runtime, many images a time."""
         served = [row for row in self.configurations if row.runtime == "onnx" and row.threads == 1]
         return max(served, key=lambda row: row.images)
 
 
 @dataclass(frozen=True)
-class Sources:
+class ResultPaths:
     """What the stages wrote that the fields are named after; ``tables``: what aggregate wrote."""
 
     data: Path
@@ -76,25 +76,25 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyResults:
     """The outputs of a study. Backbones stand in one order: the chosen first, then by val."""
 
-    sources: Sources
+    sources: ResultPaths
 
     @cached_property
-    def backbones(self) -> list[Backbone]:
+    def backbones(self) -> list[BackboneRow]:
         """The rows of summary.csv."""
         return read_summary(self.sources.tables / "summary.csv")
 
     @property
-    def chosen(self) -> Backbone:
+    def chosen(self) -> BackboneRow:
         """The backbone to deploy."""
         return self.backbones[0]
 
     @cached_property
     def rivals(self) -> list[Rival]:
         """The other backbones, each compared with the chosen one."""
-        comparisons = read_rows(self.sources.tables / "comparisons.csv", Comparison)
+        comparisons = read_rows(self.sources.tables / "comparisons.csv", ComparisonRow)
         pairs = [*comparisons, *(each.reversed for each in comparisons)]
         versus = {each.other: each for each in pairs if each.backbone == self.chosen.backbone}
         return [Rival(other, versus[other.backbone]) for other in self.backbones[1:]]
@@ -119,19 +119,19 @@ class Study:
         ]
 
     @cached_property
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[ChoiceRow]:
         """The rows of choice.csv, the best on val first."""
-        return read_rows(self.sources.choice, Choice)
+        return read_rows(self.sources.choice, ChoiceRow)
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> ChoiceRow:
         """The chosen backbone on the validation images."""
         return next(each for each in self.choices if each.chosen)
 
     @cached_property
-    def recalls(self) -> list[Recall]:
+    def recalls(self) -> list[RecallRow]:
         """How the chosen backbone does on each class, the weakest first."""
-        rows = read_rows(self.sources.tables / "recall.csv", Recall)
+        rows = read_rows(self.sources.tables / "recall.csv", RecallRow)
         own = [row for row in rows if row.backbone == self.chosen.backbone]
         return sorted(own, key=lambda row: row.recall)
 
@@ -142,10 +142,10 @@ class Study:
         return found
 
     @cached_property
-    def cost(self) -> Costs:
+    def cost(self) -> CostResults:
         """What stage cost measured."""
         folder = self.sources.cost
-        return Costs(read_rows(folder / MEASURED, Measured), read_json(folder / CONDITIONS))
+        return CostResults(read_rows(folder / MEASURED, LatencyRow), read_json(folder / CONDITIONS))
 
     @cached_property
     def _dealt(self) -> list[dict[str, str]]:
@@ -191,7 +191,7 @@ class Study:
         others = {"leaked": "Leaked test", "excluded": "Excluded"}
         return names | {part: name for part, name in others.items() if self.totals[part]}
 
-    def run(self, folder: Path, backbone: Backbone, seed: int) -> Path:
+    def run(self, folder: Path, backbone: BackboneRow, seed: int) -> Path:
         """Where a stage wrote of one training."""
         return folder / backbone.backbone / str(seed)
 

@@ -7,45 +7,45 @@ from typing import Any
 
 from markupsafe import Markup
 
-from carbench.report.sections.label_errors import LabelError
-from carbench.report.sections.learning_curve import Extrapolation
-from carbench.report.sections.selective_prediction import Decision, SetCoverage
-from carbench.report.sections.variance_parts import VariancePart
+from carbench.report.sections.label_errors import LabelErrorRow
+from carbench.report.sections.learning_curve import ExtrapolationRow
+from carbench.report.sections.selective_prediction import DecisionRow, SetCoverageRow
+from carbench.report.sections.variance_parts import VariancePartRow
 from carbench.report.tables.result_tables import (
-    Backbone,
-    Choice,
-    Comparison,
-    CurvePoint,
-    Measured,
-    Mistake,
-    Recall,
-    Robustness,
-    Row,
-    Screened,
-    Slice,
+    BackboneRow,
+    ChoiceRow,
+    ComparisonRow,
+    LatencyRow,
+    LearningCurveRow,
+    MistakeRow,
+    RecallRow,
+    RobustnessRow,
+    ShortlistRow,
+    SliceRow,
+    TableRow,
 )
 
 # The table that a row is from, and the fields by which it is found there.
-SOURCES = {
-    Backbone: ("summary", ("backbone",)),
-    Comparison: ("comparisons", ("backbone", "other")),
-    Choice: ("choice", ("backbone",)),
-    Measured: ("measured", ("backbone", "runtime", "threads", "images", "decoding")),
-    Screened: ("shortlist", ("model",)),
-    Recall: ("recall", ("backbone", "label")),
-    Robustness: ("robustness", ("backbone", "corruption")),
-    Slice: ("slices", ("backbone", "slice", "value")),
-    Mistake: ("mistakes", ("image",)),
-    Decision: ("decisions", ("backbone",)),
-    SetCoverage: ("sets", ("backbone", "label")),
-    LabelError: ("label_errors", ("image",)),
-    VariancePart: ("variance_parts", ("backbone", "part")),
-    CurvePoint: ("learning_curve", ("backbone", "place")),
-    Extrapolation: ("extrapolation", ("backbone",)),
+ROW_SOURCES = {
+    BackboneRow: ("summary", ("backbone",)),
+    ComparisonRow: ("comparisons", ("backbone", "other")),
+    ChoiceRow: ("choice", ("backbone",)),
+    LatencyRow: ("measured", ("backbone", "runtime", "threads", "images", "decoding")),
+    ShortlistRow: ("shortlist", ("model",)),
+    RecallRow: ("recall", ("backbone", "label")),
+    RobustnessRow: ("robustness", ("backbone", "corruption")),
+    SliceRow: ("slices", ("backbone", "slice", "value")),
+    MistakeRow: ("mistakes", ("image",)),
+    DecisionRow: ("decisions", ("backbone",)),
+    SetCoverageRow: ("sets", ("backbone", "label")),
+    LabelErrorRow: ("label_errors", ("image",)),
+    VariancePartRow: ("variance_parts", ("backbone", "part")),
+    LearningCurveRow: ("learning_curve", ("backbone", "place")),
+    ExtrapolationRow: ("extrapolation", ("backbone",)),
 }
 
 
-def cell(row: Row, column: str, form: Callable[..., str], *args: Any) -> Markup:
+def cell(row: TableRow, column: str, form: Callable[..., str], *args: Any) -> Markup:
     """Return a number of a table formatted for the page, with its full value and its origin.
 
     Args:
@@ -54,7 +54,7 @@ def cell(row: Row, column: str, form: Callable[..., str], *args: Any) -> Markup:
         form: how to write the number.
         args: further arguments of ``form``.
     """
-    table, keys = SOURCES[type(row)]
+    table, keys = ROW_SOURCES[type(row)]
     value = getattr(row, column)
     place = "\t".join(_text(getattr(row, key)) for key in keys)
     return Markup(
@@ -111,7 +111,7 @@ def thousandths(value: float) -> str:
     return f"{value:.3f}"
 
 
-def listed(names: list[str]) -> str:
+def join_names(names: list[str]) -> str:
     """Return "a, b and c"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
@@ -130,4 +130,4 @@ def breakable(name: str) -> Markup:
 
 
 # What templates may call and filter by, under these names.
-FORMS = (percent, points, count, short, compact, number, thousandths, listed, breakable)
+FILTERS = (percent, points, count, short, compact, number, thousandths, join_names, breakable)

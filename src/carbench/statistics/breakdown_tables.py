@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from carbench.evaluation.slices import sliced
+from carbench.evaluation.slices import group_by_slice
 from carbench.statistics.confidence_intervals import (
     Interval,
     difference_interval,
@@ -46,7 +46,9 @@ def slice_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.Da
     clean = np.flatnonzero(runs.clean)
     images = runs.aligned.images.iloc[clean]
     records = images[["class", "width", "height"]].to_dict("records")
-    parts = sliced([{str(key): value for key, value in row.items()} for row in records], "size")
+    parts = group_by_slice(
+        [{str(key): value for key, value in row.items()} for row in records], "size"
+    )
     members = np.zeros((len(parts), len(runs.clean)), np.bool_)
     for row, own in zip(members, parts.values(), strict=True):
         row[clean[own]] = True

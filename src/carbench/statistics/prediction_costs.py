@@ -9,7 +9,7 @@ from typing import Literal
 
 from carbench.core.tables import damaged, read_json, read_table
 from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS, SERVED
-from carbench.cost.median_intervals import slower
+from carbench.cost.median_intervals import is_slower
 from carbench.statistics.confidence_intervals import Interval
 
 CostBy = Literal["macs", "parameters", "latency_ms"]
@@ -55,7 +55,7 @@ class Cost:
     def is_more_expensive(self, other: Cost, by: CostBy, confidence: float) -> bool:
         """Say whether it costs more: a measured cost by more than chance, paired by round."""
         if by == "latency_ms":
-            return slower(self.by_round, other.by_round, confidence)
+            return is_slower(self.by_round, other.by_round, confidence)
         return self.price(by) > other.price(by)
 
 

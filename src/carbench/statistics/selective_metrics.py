@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from carbench.core.tables import damaged, read_table
 from carbench.evaluation.conformal import prediction_sets
-from carbench.evaluation.selective_prediction import NEVER
+from carbench.evaluation.selective_prediction import ABSTAIN
 from carbench.statistics.confidence_intervals import Interval, share_interval, standard_error
 from carbench.statistics.estimates import Estimate, Score, estimate_jointly
 from carbench.statistics.jackknife import Groups
@@ -116,7 +116,7 @@ def apply_thresholds(
         correct & tested,
         answered & tested if first.confidence_threshold is not None else None,
         all(
-            own.confidence_threshold is not None and own.confidence_threshold >= NEVER
+            own.confidence_threshold is not None and own.confidence_threshold >= ABSTAIN
             for own in thresholds
         ),
         set_sizes * tested if first.set_threshold is not None else None,

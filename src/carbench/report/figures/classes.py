@@ -13,7 +13,7 @@ from carbench.core.tables import read_json
 from carbench.params.plot import ClassesParams
 from carbench.report.plotting.colours import INK, MUTED
 from carbench.report.plotting.layout import MOST_ROWS
-from carbench.report.plotting.row_layout import Row, line_of, name_rows
+from carbench.report.plotting.row_layout import PlotRow, label_rows, marker_offset
 from carbench.report.plotting.style import Style, percent_axis
 
 
@@ -34,16 +34,16 @@ def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
         if style.narrow
         else figure.subplots(1, panels, squeeze=False, width_ratios=[3, 2][:panels]).ravel()
     )
-    rows = [Row(label, ()) for label in shown]
+    rows = [PlotRow(label, ()) for label in shown]
     _sizes(grid[0], [classes[label] for label in shown], style)
-    name_rows(grid[0], rows, style)
+    label_rows(grid[0], rows, style)
     grid[0].xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     grid[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     more = "" if len(shown) == len(order) else f" (the first {len(shown)} of {len(order)} classes)"
     grid[0].set_xlabel(f"images{more}", color=MUTED)
     if leaks:
         _leaks(grid[1], [leaks.get(label) for label in shown], style)
-        name_rows(grid[1], rows, style, named=False)
+        label_rows(grid[1], rows, style, named=False)
         grid[1].set_xlim(0, 1)
         grid[1].xaxis.set_major_locator(MaxNLocator(nbins=4))
         grid[1].xaxis.set_major_formatter(percent_axis())
@@ -60,7 +60,7 @@ def _bar(style: Style) -> float:
 
 def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
     """Images that are a group of their own or the first of one, then their duplicates."""
-    rows = [place + line_of(style) for place in range(len(classes))]
+    rows = [place + marker_offset(style) for place in range(len(classes))]
     groups = [each["groups"] for each in classes]
     near = [each["unique"] - each["groups"] for each in classes]
     exact = [each["images"] - each["unique"] for each in classes]
@@ -80,7 +80,7 @@ def _leaks(axes: Axes, leaks: list[dict[str, int] | None], style: Style) -> None
         if counts is None or not counts["test_images"]:
             continue
         part = counts["near_or_exact"] / counts["test_images"]
-        height = row + line_of(style)
+        height = row + marker_offset(style)
         axes.barh(height, part, _bar(style), color=style.warning, alpha=0.85)
         axes.annotate(
             f"{100 * part:.0f} %",

@@ -32,7 +32,7 @@ def read_explanations(path: Path) -> tuple[Pixels, Pixels]:
         raise damaged(path, str(error)) from None
 
 
-def overlay(image: Pixels, heat: Pixels) -> Pixels:
+def overlay_attribution(image: Pixels, heat: Pixels) -> Pixels:
     """Return an image with its map laid over it.
 
     Args:

@@ -16,7 +16,7 @@ def contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def mix(colour: str, other: str, share: float) -> str:
+def blend(colour: str, other: str, share: float) -> str:
     """Return ``colour`` with a ``share`` (0 to 1) of ``other`` in it."""
     parts = zip(_channels(colour), _channels(other), strict=True)
     return "#" + "".join(f"{round((1 - share) * one + share * two):02x}" for one, two in parts)
@@ -31,7 +31,7 @@ def legible(colour: str, paper: str, ratio: float) -> str:
         ratio: the least contrast: 3 for marks, 4.5 for letters (WCAG 2.2, 1.4.3 and 1.4.11).
     """
     goal = max(("#000000", "#ffffff"), key=lambda end: contrast(end, paper))
-    steps = [mix(colour, goal, step / 20) for step in range(21)]
+    steps = [blend(colour, goal, step / 20) for step in range(21)]
     return next((one for one in steps if contrast(one, paper) >= ratio), goal)
 
 

@@ -11,8 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from carbench.report.plotting.colours import MUTED, PAPER
-from carbench.report.plotting.layout import caption, wrapped
-from carbench.report.plotting.row_layout import Point, Row, line_of, name_rows, number_rows
+from carbench.report.plotting.layout import caption, wrap_text
+from carbench.report.plotting.row_layout import (
+    PlotPoint,
+    PlotRow,
+    annotate_values,
+    label_rows,
+    marker_offset,
+)
 from carbench.report.plotting.style import Mark, Style, percent_axis, points_axis, shorten
 
 # An interval wider than this is hardly informative, and is drawn dotted.
@@ -31,7 +37,7 @@ class Panel:
         share: of the width that the panels have together.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[PlotRow]
     label: str
     points: bool = False
     reference: float | None = None
@@ -39,7 +45,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Key:
+class LegendEntry:
     """What a mark means."""
 
     text: str
@@ -48,12 +54,14 @@ class Key:
     size: float = 6.0
 
 
-def forest(style: Style, panels: Sequence[Panel], title: str, key: Sequence[Key] = ()) -> Figure:
+def forest_plot(
+    style: Style, panels: Sequence[Panel], title: str, key: Sequence[LegendEntry] = ()
+) -> Figure:
     """Draw panels that have the same rows: side by side, or one below the other if narrow."""
     count = len(panels[0].rows)
     if any(_very_wide(point) for panel in panels for row in panel.rows for point in row.points):
         title += f"; {DOTTED}"
-    lines = len(wrapped(title, style).split("\n")) + len(key) / (2 if style.narrow else 3)
+    lines = len(wrap_text(title, style).split("\n")) + len(key) / (2 if style.narrow else 3)
     each = (3.9 * count + 4) if style.narrow else 2.4 * count
     height = style.row_height((len(panels) * each if style.narrow else each + 4) + 1.3 * lines + 1)
     figure = Figure(figsize=(style.width, height))
@@ -77,10 +85,10 @@ def _panel(axes: Axes, panel: Panel, style: Style, named: bool) -> None:
         axes.axvline(panel.reference, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     for place, row in enumerate(panel.rows):
         for point in row.points:
-            _draw(axes, place + line_of(style) - point.rise, point)
-    name_rows(axes, panel.rows, style, named)
+            _draw(axes, place + marker_offset(style) - point.rise, point)
+    label_rows(axes, panel.rows, style, named)
     if not style.narrow:
-        number_rows(axes, panel.rows, style)
+        annotate_values(axes, panel.rows, style)
     axes.margins(x=0.04)
     axes.grid(axis="x")
     bins = (4 if style.narrow else 7) if panel.share >= 1 else 4
@@ -89,7 +97,7 @@ def _panel(axes: Axes, panel: Panel, style: Style, named: bool) -> None:
     axes.set_xlabel(panel.label, color=MUTED)
 
 
-def _draw(axes: Axes, height: float, point: Point) -> None:
+def _draw(axes: Axes, height: float, point: PlotPoint) -> None:
     if point.interval:
         axes.plot(
             point.interval,
@@ -110,13 +118,13 @@ def _draw(axes: Axes, height: float, point: Point) -> None:
     )
 
 
-def _very_wide(point: Point) -> bool:
+def _very_wide(point: PlotPoint) -> bool:
     return point.interval is not None and point.interval[1] - point.interval[0] > VERY_WIDE
 
 
-def _key(figure: Figure, key: Sequence[Key], style: Style) -> None:
+def _key(figure: Figure, key: Sequence[LegendEntry], style: Style) -> None:
     longest = max(len(each.text) for each in key)
-    most = style.letters(size=0.9)
+    most = style.max_characters(size=0.9)
     columns = max(1, min(len(key), most // (longest + 6)))
     handles = [
         Line2D(

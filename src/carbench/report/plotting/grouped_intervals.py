@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from carbench.report.plotting.forest import Key, Panel, forest
-from carbench.report.plotting.row_layout import Point, Row
+from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
+from carbench.report.plotting.row_layout import PlotPoint, PlotRow
 from carbench.report.plotting.style import Style
 from carbench.report.tables.formatting import percent, percents, point_interval
 from carbench.report.tables.formatting import points as in_points
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A part of one, with its interval."""
 
     value: float
@@ -23,9 +23,9 @@ class Estimate:
     high: float
 
 
-def compared(
+def draw_grouped_intervals(
     style: Style,
-    estimates: Mapping[str, Mapping[str, Estimate]],
+    estimates: Mapping[str, Mapping[str, IntervalEstimate]],
     labels: Mapping[str, str],
     title: str,
     axis: str,
@@ -51,21 +51,21 @@ def compared(
         value = in_points(chosen.value) if points else percent(chosen.value, 0)
         interval = point_interval if points else percents
         # The chosen one last: nothing covers it.
-        rows.append(Row(name, drawn[::-1], value, interval(chosen.low, chosen.high)))
+        rows.append(PlotRow(name, drawn[::-1], value, interval(chosen.low, chosen.high)))
     if left_out := len(estimates) - len(shown):
         title += f"\n{left_out} more backbone{' is' if left_out == 1 else 's are'} in the table"
     key = [
-        Key(name, style.mark(place), hollow=place > 0, size=5 if place else 7)
+        LegendEntry(name, style.mark(place), hollow=place > 0, size=5 if place else 7)
         for place, name in enumerate(shown)
     ]
     panel = Panel(rows, axis, points, reference)
-    return forest(style, [panel], title, key if len(key) > 1 else ())
+    return forest_plot(style, [panel], title, key if len(key) > 1 else ())
 
 
-def _point(style: Style, place: int, estimate: Estimate) -> Point:
+def _point(style: Style, place: int, estimate: IntervalEstimate) -> PlotPoint:
     mark = style.mark(place)
     if place:
         # Below the chosen one's line: they often lie close together.
-        return Point(estimate.value, mark.colour, mark.shape, hollow=True, size=4.5, rise=-0.25)
+        return PlotPoint(estimate.value, mark.colour, mark.shape, hollow=True, size=4.5, rise=-0.25)
     interval = estimate.low, estimate.high
-    return Point(estimate.value, mark.colour, mark.shape, interval=interval)
+    return PlotPoint(estimate.value, mark.colour, mark.shape, interval=interval)

@@ -19,7 +19,7 @@ RIGHT = 0.28  # inches right of a panel, for the half of its last label
 Box = tuple[float, float, float, float]
 
 
-def panels(
+def panel_grid(
     style: Style, names: Sequence[str], height: float, extra: float = 3
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with a titled panel for each name, all with the same axes.
@@ -30,11 +30,11 @@ def panels(
         height: of a panel, in inches.
         extra: lines of text above and below the panels.
     """
-    columns = columns_of(len(names), style)
+    columns = column_count(len(names), style)
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(style.width, rows * height + style.row_height(extra)))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    room = style.letters(style.width / columns - 0.3, 1.15)
+    room = style.max_characters(style.width / columns - 0.3, 1.15)
     for axes, name in zip(grid, names, strict=False):
         axes.set_title(shorten(name, room), color=INK)
     for axes in grid[len(names) :]:
@@ -45,33 +45,33 @@ def panels(
     return figure, list(grid[: len(names)])
 
 
-def columns_of(count: int, style: Style) -> int:
+def column_count(count: int, style: Style) -> int:
     """Return how many panels stand side by side."""
     return min(count, 2 if style.narrow else 4 if count == 4 or count > 6 else 3)
 
 
 def caption(figure: Figure, text: str, style: Style) -> None:
     """Say above a figure what it shows."""
-    text = wrapped(text, style)
+    text = wrap_text(text, style)
     figure.suptitle(text, x=0.01, ha="left", fontsize=style.font_size * 0.9, color=MUTED)
 
 
-def wrapped(text: str, style: Style) -> str:
+def wrap_text(text: str, style: Style) -> str:
     """Return a text in lines that fit the figure's width."""
-    room = style.letters(size=0.9)
+    room = style.max_characters(size=0.9)
     return "\n".join(textwrap.fill(line, room) for line in text.split("\n"))
 
 
-def nothing(style: Style, text: str) -> Figure:
+def message_figure(style: Style, text: str) -> Figure:
     """Return a figure that says why there is nothing to draw."""
-    text = wrapped(text, style)
+    text = wrap_text(text, style)
     figure = Figure(figsize=(style.width, style.row_height(2 + 1.3 * len(text.split("\n")))))
     figure.text(0.01, 0.5, text, va="center", color=MUTED)
     return figure
 
 
 @dataclass(frozen=True)
-class Hero:
+class MainPanelLayout:
     """Square panels: a large one for the chosen backbone and small ones for the others.
 
     Attributes:
@@ -89,7 +89,7 @@ class Hero:
     @classmethod
     def fitting(
         cls, style: Style, others: int, head: float, left: float, bottom: float, low: float = 1.6
-    ) -> Hero:
+    ) -> MainPanelLayout:
         """Lay panels out: small ones right of the large one; below it in a narrow figure.
 
         Args:

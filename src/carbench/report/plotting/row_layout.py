@@ -16,7 +16,7 @@ from carbench.report.plotting.style import Style, shorten
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A mark in a row, with its interval if it has one.
 
     Attributes:
@@ -34,17 +34,17 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlotRow:
     """A name, what is drawn beside it, and the value and interval in words."""
 
     name: str
-    points: Sequence[Point]
+    points: Sequence[PlotPoint]
     value: str = ""
     interval: str = ""
     bold: bool = False
 
 
-def name_rows(axes: Axes, rows: Sequence[Row], style: Style, named: bool = True) -> None:
+def label_rows(axes: Axes, rows: Sequence[PlotRow], style: Style, named: bool = True) -> None:
     """Give axes a row for each name, from top to bottom, and thin rules between them."""
     axes.set_ylim(len(rows) - 0.5, -0.55)
     axes.tick_params(length=0)
@@ -58,7 +58,7 @@ def name_rows(axes: Axes, rows: Sequence[Row], style: Style, named: bool = True)
             axes.axhspan(place - 0.49, place - 0.06, color=PAPER, linewidth=0, zorder=1.2)
             _above(axes, place, row, style)
         return
-    room = max(24, style.letters(0.3 * style.width))
+    room = max(24, style.max_characters(0.3 * style.width))
     names = [shorten(row.name, room) if named else "" for row in rows]
     axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", labelsize=style.font_size * 0.95, labelcolor=INK)
@@ -66,12 +66,12 @@ def name_rows(axes: Axes, rows: Sequence[Row], style: Style, named: bool = True)
         label.set_fontweight("bold" if row.bold else "normal")
 
 
-def line_of(style: Style) -> float:
+def marker_offset(style: Style) -> float:
     """How far below the middle of a row its marks stand, in rows."""
     return 0.12 if style.narrow else 0.0
 
 
-def number_rows(axes: Axes, rows: Sequence[Row], style: Style) -> None:
+def annotate_values(axes: Axes, rows: Sequence[PlotRow], style: Style) -> None:
     """Write the numbers of rows right of their intervals."""
     size = style.font_size
     for place, row in enumerate(rows):
@@ -79,12 +79,12 @@ def number_rows(axes: Axes, rows: Sequence[Row], style: Style) -> None:
         _write(axes, row.interval, (1, place), 6.5 * size, color=MUTED, fontsize=0.9 * size)
 
 
-def _above(axes: Axes, place: int, row: Row, style: Style) -> None:
+def _above(axes: Axes, place: int, row: PlotRow, style: Style) -> None:
     """Write a row's name and numbers over its interval."""
     small = 0.85 * style.font_size
     interval = 0.62 * small * len(row.interval) + (6 if row.interval else 0)
     written = interval + 0.62 * style.font_size * len(row.value)
-    room = max(6, style.letters(style.width - written / 72 - 0.25))
+    room = max(6, style.max_characters(style.width - written / 72 - 0.25))
     height = place - 0.26
     weight = "bold" if row.bold else "normal"
     _write(axes, shorten(row.name, room), (0, height), fontweight=weight)
@@ -93,7 +93,7 @@ def _above(axes: Axes, place: int, row: Row, style: Style) -> None:
 
 
 def _write(
-    axes: Axes, text: str, place: tuple[float, float], right: float = 0, **looks: Any
+    axes: Axes, text: str, place: tuple[float, float], right: float = 0, **text_options: Any
 ) -> None:
     """Write at a part of the width and a row, so many points further right."""
     axes.annotate(
@@ -103,5 +103,5 @@ def _write(
         xycoords=axes.get_yaxis_transform(),
         textcoords="offset points",
         va="center",
-        **({"color": INK} | looks),
+        **({"color": INK} | text_options),
     )

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from carbench.params.plot import StyleParams
-from carbench.report.plotting.colours import INK, MUTED, PAPER, RULE, contrast, legible, mix
+from carbench.report.plotting.colours import INK, MUTED, PAPER, RULE, blend, contrast, legible
 
 # So many times its letters' height is a narrow figure wide: letters of 13 pixels at 320.
 NARROW = 24.5
@@ -77,7 +77,7 @@ class Style:
         """Height in inches of so many lines of text."""
         return lines * self.font_size / 72
 
-    def letters(self, width: float | None = None, size: float = 1.0) -> int:
+    def max_characters(self, width: float | None = None, size: float = 1.0) -> int:
         """How many letters fit beside each other.
 
         Args:
@@ -92,7 +92,7 @@ class Style:
         return self.marks[place] if place < len(self.marks) else Mark(MUTED, "o")
 
 
-def save(figure: Figure, stem: Path, dpi: int | None = None) -> None:
+def save_figure(figure: Figure, stem: Path, dpi: int | None = None) -> None:
     """Write a figure as ``<stem>.svg`` and perhaps ``<stem>.png``, without dates or random ids.
 
     Args:
@@ -100,9 +100,9 @@ def save(figure: Figure, stem: Path, dpi: int | None = None) -> None:
         stem: where to write; its name makes the ids inside differ from those of other figures.
         dpi: dots per inch of the PNG; without it there is none.
     """
-    nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    no_metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": stem.name}):
-        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata=nothing)
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata=no_metadata)
     if dpi:
         figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=dpi, metadata={"Software": None})
 
@@ -146,7 +146,7 @@ def _shades(colour: str) -> LinearSegmentedColormap:
     The paper shines through: on a dark page, where ink is light, the scale turns with it.
     """
     strengths = [step / 20 for step in range(14, 0, -1)]
-    enough = (one for one in strengths if contrast(INK, mix(PAPER, colour, one)) >= 4.5)
+    enough = (one for one in strengths if contrast(INK, blend(PAPER, colour, one)) >= 4.5)
     strongest = next(enough, strengths[-1])
     ends = [to_rgba(colour, 0.04), to_rgba(colour, strongest)]
     return LinearSegmentedColormap.from_list("shades", ends)

@@ -19,9 +19,9 @@ from carbench.report.sections import (
     selective_prediction,
     variance_parts,
 )
-from carbench.report.sections.section import Section
+from carbench.report.sections.section import ReportSection
 
-SECTIONS: tuple[Section, ...] = (
+SECTIONS: tuple[ReportSection, ...] = (
     recommendation.SECTION,
     screening.SECTION,
     backbones.SECTION,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from carbench.params.report import ReportParams
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
 
 
-def gather(study: Study, params: ReportParams) -> dict[str, Any]:
+def load(study: StudyResults, params: ReportParams) -> dict[str, Any]:
     """The section needs only the shared tables."""
     return {}
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "calibration",
     "Calibration",
-    gather,
+    load,
     {"reliability": "Accuracy versus stated confidence, before and after temperature scaling"},
     ("reliability",),
 )

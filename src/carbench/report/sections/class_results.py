@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from carbench.core.tables import read_json, read_table
 from carbench.params.report import ReportParams
 from carbench.report.plotting.attribution_overlay import Pixels, read_explanations
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
-from carbench.report.tables.result_tables import Mistake, Recall, read_rows
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import MistakeRow, RecallRow, read_rows
 
 
 @dataclass(frozen=True)
 class ClassResult:
     """Recall of the chosen backbone on one class, and its most frequent confusion."""
 
-    recall: Recall
+    recall: RecallRow
     taken_for: str | None
     taken_share: float
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassResults:
     """Results by class, the weakest first, and the most confident mistakes.
 
     Attributes:
@@ -32,24 +32,24 @@ class Classes:
     """
 
     results: list[ClassResult]
-    mistakes: list[tuple[Mistake, Pixels, Pixels]]
+    mistakes: list[tuple[MistakeRow, Pixels, Pixels]]
     explained_by: str | None
 
 
-def gather(study: Study, params: ReportParams) -> Classes:
+def load(study: StudyResults, params: ReportParams) -> ClassResults:
     """Read what the section needs."""
     tables = study.sources.tables
     images, maps = read_explanations(tables / "mistakes.npz")
-    mistakes = read_rows(tables / "mistakes.csv", Mistake)[: params.mistakes]
+    mistakes = read_rows(tables / "mistakes.csv", MistakeRow)[: params.mistakes]
     run = study.run(study.sources.evaluate, study.chosen, study.chosen.seeds[0])
-    return Classes(
+    return ClassResults(
         _results(study),
         [(each, images[each.row], maps[each.row]) for each in mistakes],
         read_json(run / "metrics.json")["explained_by"],
     )
 
 
-def _results(study: Study) -> list[ClassResult]:
+def _results(study: StudyResults) -> list[ClassResult]:
     columns = ("backbone", "class", "predicted", "count")
     said: dict[str, Counter[str]] = defaultdict(Counter)
     for row in read_table(study.sources.tables / "confusion.csv", columns):
@@ -64,10 +64,10 @@ def _results(study: Study) -> list[ClassResult]:
     return results
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "class_results",
     "Results by class",
-    gather,
+    load,
     {
         "recall": "Recall of each class by the chosen backbone, with its interval",
         "confusion": "Confusion matrix of each backbone: true classes versus predicted classes",

@@ -7,33 +7,33 @@ from typing import Any
 
 from carbench.core.tables import read_json, read_table
 from carbench.params.report import ReportParams
-from carbench.report.embedded_images import pick_pairs
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
+from carbench.report.embedded_images import select_duplicate_pairs
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
 
 
 @dataclass(frozen=True)
-class Images:
+class DuplicateExamples:
     """Pairs of duplicates to show, and what split says of duplicates that may have been missed."""
 
     pairs: list[dict[str, Any]]
     residual: dict[str, Any]
 
 
-def gather(study: Study, params: ReportParams) -> Images:
+def load(study: StudyResults, params: ReportParams) -> DuplicateExamples:
     """Read what the section needs."""
     manifest = read_table(study.sources.data / "manifest.csv")
     published = {row["image"]: row["published"] for row in manifest}
-    return Images(
-        pick_pairs(study.audit["examples"], published, params.duplicate_pairs),
+    return DuplicateExamples(
+        select_duplicate_pairs(study.audit["examples"], published, params.duplicate_pairs),
         read_json(study.sources.residual),
     )
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "data_audit",
     "Data audit",
-    gather,
+    load,
     {
         "leak": "Clean, published and leaked accuracy of each backbone, and its leak gap",
         "classes": "Images and duplicates of each class, and its leakage",

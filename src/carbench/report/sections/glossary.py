@@ -8,8 +8,8 @@ from pathlib import Path
 from carbench.core.tables import read_table
 from carbench.params.report import ReportParams
 from carbench.report.sections.screening import read_screening
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
 
 # Written by benchmarks/coverage.py: by number of seeds, how often 95 % intervals held the truth.
 COVERAGE = Path(__file__).parents[1] / "coverage.csv"
@@ -25,23 +25,25 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class GlossaryData:
     """Which terms occur, and what is known about the intervals of such a study, if anything."""
 
     screened: bool
     covered: Coverage | None
 
 
-def gather(study: Study, params: ReportParams) -> Vocabulary:
+def load(study: StudyResults, params: ReportParams) -> GlossaryData:
     """Read what the section needs."""
-    known = {
+    simulated_coverage = {
         int(row["seeds"]): Coverage(int(row["seeds"]), float(row["lowest"]), float(row["highest"]))
         for row in read_table(COVERAGE, ("seeds", "lowest", "highest"))
     }
     seeds = len(study.chosen.seeds)
     # Only for what was simulated: this many training runs of each backbone on the same images.
     simulated = not study.folds and study.splits == 1 and study.chosen.confidence == 0.95
-    return Vocabulary(read_screening(study) is not None, known.get(seeds) if simulated else None)
+    return GlossaryData(
+        read_screening(study) is not None, simulated_coverage.get(seeds) if simulated else None
+    )
 
 
-SECTION = Section("glossary", "Glossary", gather)
+SECTION = ReportSection("glossary", "Glossary", load)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carbench.params.report import ReportParams
-from carbench.report.sections.screening import Screening, read_screening
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
-from carbench.report.tables.result_tables import Choice, Comparison
+from carbench.report.sections.screening import ScreeningResults, read_screening
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import ChoiceRow, ComparisonRow
 
 
 @dataclass(frozen=True)
-class Answer:
+class Recommendation:
     """What the first section says beside the shared tables.
 
     Attributes:
@@ -22,17 +22,17 @@ class Answer:
         cheaper: backbones that the rule for ties allowed and that cost less than the chosen one.
     """
 
-    closest: Comparison | None
+    closest: ComparisonRow | None
     guess: tuple[str, float]
-    cheaper: list[Choice]
-    screening: Screening | None
+    cheaper: list[ChoiceRow]
+    screening: ScreeningResults | None
 
 
-def gather(study: Study, params: ReportParams) -> Answer:
+def load(study: StudyResults, params: ReportParams) -> Recommendation:
     """Read what the section needs."""
     most = max(study.recalls, key=lambda each: (each.images, each.label))
     share = most.images / sum(each.images for each in study.recalls)
-    return Answer(
+    return Recommendation(
         study.rivals[0].versus if study.rivals else None,
         (most.label, share),
         _cheaper(study),
@@ -40,16 +40,16 @@ def gather(study: Study, params: ReportParams) -> Answer:
     )
 
 
-def _cheaper(study: Study) -> list[Choice]:
+def _cheaper(study: StudyResults) -> list[ChoiceRow]:
     chosen = study.choice
     if chosen.cost_tied:
         return []
     return [each for each in study.choices if each.eligible and each.cost < chosen.cost]
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "recommendation",
     "Recommendation",
-    gather,
+    load,
     {"accuracy": "Accuracy of each backbone on the clean test images, with its interval"},
 )

@@ -6,15 +6,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from carbench.params.report import ReportParams
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
-from carbench.report.tables.result_tables import Robustness, Slice, read_rows
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import RobustnessRow, SliceRow, read_rows
 
 COMPARED = 5  # backbones side by side in the tables of slices: the chosen one and the next
 
 
 @dataclass(frozen=True)
-class Conditions:
+class RobustnessResults:
     """Accuracy under corruptions and on slices.
 
     Attributes:
@@ -24,31 +24,31 @@ class Conditions:
     """
 
     corruptions: list[str]
-    robustness: dict[str, list[Robustness]]
-    slices: dict[str, dict[str, list[Slice]]]
+    robustness: dict[str, list[RobustnessRow]]
+    slices: dict[str, dict[str, list[SliceRow]]]
 
 
-def gather(study: Study, params: ReportParams) -> Conditions:
+def load(study: StudyResults, params: ReportParams) -> RobustnessResults:
     """Read what the section needs."""
-    robustness: dict[str, list[Robustness]] = defaultdict(list)
-    for row in read_rows(study.sources.tables / "robustness.csv", Robustness):
+    robustness: dict[str, list[RobustnessRow]] = defaultdict(list)
+    for row in read_rows(study.sources.tables / "robustness.csv", RobustnessRow):
         robustness[row.backbone].append(row)
     tried = [row.corruption for row in robustness[study.chosen.backbone]]
     compared = [each.backbone for each in study.backbones[:COMPARED]]
-    slices: dict[str, dict[str, list[Slice]]] = {}
-    for part in read_rows(study.sources.tables / "slices.csv", Slice):
+    slices: dict[str, dict[str, list[SliceRow]]] = {}
+    for part in read_rows(study.sources.tables / "slices.csv", SliceRow):
         if part.backbone in compared:
             slices.setdefault(part.slice, {}).setdefault(part.value, []).append(part)
     for values in slices.values():
         for rows in values.values():
             rows.sort(key=lambda row: compared.index(row.backbone))
-    return Conditions(tried if len(tried) > 1 else [], dict(robustness), slices)
+    return RobustnessResults(tried if len(tried) > 1 else [], dict(robustness), slices)
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "robustness",
     "Robustness",
-    gather,
+    load,
     {"robustness": "Accuracy of the chosen backbone on corrupted images, with its interval"},
     ("robustness", "slices"),
 )

@@ -8,12 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from carbench.params.report import ReportParams
-from carbench.report.sections.section import Section
-from carbench.report.study_results import Study
-from carbench.report.tables.result_tables import Optional, Row, Words, read_rows
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import OptionalNumber, SpaceSeparated, TableRow, read_rows
 
 
-class Decision(Row):
+class DecisionRow(TableRow):
     """A row of decisions.csv: results of a backbone's thresholds from val on the clean test.
 
     ``max_error`` and ``set_coverage`` are None where they were not asked for; ``error`` is None
@@ -21,23 +21,23 @@ class Decision(Row):
     """
 
     backbone: str
-    max_error: Optional
-    guaranteed: Optional
-    thresholds: Annotated[list[float], Words]
-    answered: Optional
-    answered_low: Optional
-    answered_high: Optional
-    error: Optional
-    error_low: Optional
-    error_high: Optional
-    set_coverage: Optional
-    covered: Optional
-    covered_low: Optional
-    covered_high: Optional
-    set_size: Optional
-    set_size_low: Optional
-    set_size_high: Optional
-    single: Optional
+    max_error: OptionalNumber
+    guaranteed: OptionalNumber
+    thresholds: Annotated[list[float], SpaceSeparated]
+    answered: OptionalNumber
+    answered_low: OptionalNumber
+    answered_high: OptionalNumber
+    error: OptionalNumber
+    error_low: OptionalNumber
+    error_high: OptionalNumber
+    set_coverage: OptionalNumber
+    covered: OptionalNumber
+    covered_low: OptionalNumber
+    covered_high: OptionalNumber
+    set_size: OptionalNumber
+    set_size_low: OptionalNumber
+    set_size_high: OptionalNumber
+    single: OptionalNumber
 
     @property
     def fitted(self) -> list[float]:
@@ -45,7 +45,7 @@ class Decision(Row):
         return sorted(each for each in self.thresholds if each < 1)
 
 
-class SetCoverage(Row):
+class SetCoverageRow(TableRow):
     """A row of sets.csv: the fraction of a class's clean test images whose set contains it."""
 
     backbone: str
@@ -58,31 +58,31 @@ class SetCoverage(Row):
 
 
 @dataclass(frozen=True)
-class Sureness:
+class SelectivePrediction:
     """What the section says.
 
     ``decisions``: of each backbone, the chosen one first; ``sets``: of the chosen one by class, the
     class least often held first.
     """
 
-    decisions: list[Decision]
-    sets: list[SetCoverage]
+    decisions: list[DecisionRow]
+    sets: list[SetCoverageRow]
 
 
-def gather(study: Study, params: ReportParams) -> Sureness:
+def load(study: StudyResults, params: ReportParams) -> SelectivePrediction:
     """Read what the section needs."""
     tables = study.sources.tables
-    rows = read_rows(tables / "sets.csv", SetCoverage)
+    rows = read_rows(tables / "sets.csv", SetCoverageRow)
     own = [row for row in rows if row.backbone == study.chosen.backbone]
-    return Sureness(
-        read_rows(tables / "decisions.csv", Decision), sorted(own, key=lambda row: row.covered)
+    return SelectivePrediction(
+        read_rows(tables / "decisions.csv", DecisionRow), sorted(own, key=lambda row: row.covered)
     )
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "selective_prediction",
     "Selective prediction",
-    gather,
+    load,
     {"risk_coverage": "Error rate among the answered images versus the fraction answered"},
     ("decisions", "risk_coverage", "sets"),
 )

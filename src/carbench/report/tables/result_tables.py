@@ -12,19 +12,19 @@ from carbench.core.tables import read_table
 from carbench.cost.file_names import RUNTIMES
 from carbench.models.timing import Runtime
 
-Optional = Annotated[float | None, BeforeValidator(lambda text: text or None)]
-Words = BeforeValidator(str.split)
+OptionalNumber = Annotated[float | None, BeforeValidator(lambda text: text or None)]
+SpaceSeparated = BeforeValidator(str.split)
 # An interval of a share that is wider leaves much open.
-WIDE = 0.2
+WIDE_INTERVAL = 0.2
 
 
-class Row(BaseModel):
+class TableRow(BaseModel):
     """A row of a table; values are parsed from text, further columns are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Backbone(Row):
+class BackboneRow(TableRow):
     """A row of summary.csv: the results of one backbone. Accuracies lie between 0 and 1.
 
     ``training_noise``: whether the intervals hold how much trainings differ; ``training_part``: how
@@ -39,14 +39,14 @@ class Backbone(Row):
     model: str
     chosen: bool
     tied: bool
-    seeds: Annotated[list[int], Words]
+    seeds: Annotated[list[int], SpaceSeparated]
     val_accuracy: float
     val_low: float
     val_high: float
     accuracy: float
     accuracy_low: float
     accuracy_high: float
-    accuracy_by_seed: Annotated[list[float], Words]
+    accuracy_by_seed: Annotated[list[float], SpaceSeparated]
     exported_seed: int
     exported_accuracy: float
     exported_low: float
@@ -75,18 +75,18 @@ class Backbone(Row):
     test_images: int
     test_groups: int
     leaked_images: int
-    leaked_accuracy: Optional
-    leaked_low: Optional
-    leaked_high: Optional
-    published_accuracy: Optional
-    published_low: Optional
-    published_high: Optional
-    clean_as_published: Optional
-    clean_as_published_low: Optional
-    clean_as_published_high: Optional
-    leak_gap: Optional
-    leak_gap_low: Optional
-    leak_gap_high: Optional
+    leaked_accuracy: OptionalNumber
+    leaked_low: OptionalNumber
+    leaked_high: OptionalNumber
+    published_accuracy: OptionalNumber
+    published_low: OptionalNumber
+    published_high: OptionalNumber
+    clean_as_published: OptionalNumber
+    clean_as_published_low: OptionalNumber
+    clean_as_published_high: OptionalNumber
+    leak_gap: OptionalNumber
+    leak_gap_low: OptionalNumber
+    leak_gap_high: OptionalNumber
     parameters: float
     macs: float
     onnx_bytes: float
@@ -111,7 +111,7 @@ class Backbone(Row):
         return min(self.accuracy_by_seed), max(self.accuracy_by_seed)
 
 
-class Comparison(Row):
+class ComparisonRow(TableRow):
     """A row of comparisons.csv: the accuracy of ``backbone`` minus that of ``other``, paired.
 
     The interval and ``significant`` are corrected for the number of comparisons; ``better`` and
@@ -133,7 +133,7 @@ class Comparison(Row):
     detectable_half: float
 
     @property
-    def reversed(self) -> Comparison:
+    def reversed(self) -> ComparisonRow:
         """The same comparison seen from the other backbone."""
         return self.model_copy(
             update={
@@ -147,7 +147,7 @@ class Comparison(Row):
         )
 
 
-class Choice(Row):
+class ChoiceRow(TableRow):
     """A row of choice.csv: a backbone on the validation images, the best first.
 
     ``tied``: not significantly different from the best; ``eligible``: may be chosen by the rule for
@@ -172,7 +172,7 @@ class Choice(Row):
     cost_by: str
 
 
-class Measured(Row):
+class LatencyRow(TableRow):
     """A row of measured.csv: the time of a backbone in one runtime, and images per second.
 
     ``images`` is how many are given at a time; ``decoding`` whether a file is decoded first.
@@ -206,7 +206,7 @@ class Measured(Row):
         return ", ".join(parts) + " with decoding" * self.decoding
 
 
-class Screened(Row):
+class ShortlistRow(TableRow):
     """A row of shortlist.csv: a screened candidate, the most accurate first.
 
     ``accuracy`` is that of a linear probe on frozen features, by cross-validation on training
@@ -239,7 +239,7 @@ class Screened(Row):
         return self.start != "random"
 
 
-class Recall(Row):
+class RecallRow(TableRow):
     """A row of recall.csv: the fraction of a class's clean test images that is recognised."""
 
     backbone: str
@@ -253,12 +253,12 @@ class Recall(Row):
     @property
     def doubt(self) -> str:
         """Why the interval is wide; empty if it is not."""
-        if self.high - self.low < WIDE:
+        if self.high - self.low < WIDE_INTERVAL:
             return ""
         return "few training runs" if self.training_part > 0.5 else "few images"
 
 
-class Robustness(Row):
+class RobustnessRow(TableRow):
     """A row of robustness.csv; ``drop`` is the accuracy that a corruption costs."""
 
     backbone: str
@@ -266,12 +266,12 @@ class Robustness(Row):
     accuracy: float
     low: float
     high: float
-    drop: Optional
-    drop_low: Optional
-    drop_high: Optional
+    drop: OptionalNumber
+    drop_low: OptionalNumber
+    drop_high: OptionalNumber
 
 
-class Slice(Row):
+class SliceRow(TableRow):
     """A row of slices.csv: accuracy on one subset of the clean test images."""
 
     backbone: str
@@ -283,7 +283,7 @@ class Slice(Row):
     high: float
 
 
-class CurvePoint(Row):
+class LearningCurveRow(TableRow):
     """A row of learning_curve.csv: a fraction that was trained on, or one that is extrapolated.
 
     ``images`` is the mean of the seeds; ``fitted`` what the law says of the accuracy.
@@ -296,9 +296,9 @@ class CurvePoint(Row):
     accuracy: float
     low: float
     high: float
-    fitted: Optional
-    accuracy_by_seed: Annotated[list[float], Words]
-    seeds: Annotated[list[int], Words]
+    fitted: OptionalNumber
+    accuracy_by_seed: Annotated[list[float], SpaceSeparated]
+    seeds: Annotated[list[int], SpaceSeparated]
     steps: int
     val_images: int
     confidence: float
@@ -314,7 +314,7 @@ class CurvePoint(Row):
         return f"{self.fraction:g}"
 
 
-class Mistake(Row):
+class MistakeRow(TableRow):
     """A row of mistakes.csv: a clean test image that the chosen backbone got wrong."""
 
     seed: int
@@ -326,25 +326,25 @@ class Mistake(Row):
     row: int
 
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+RowType = TypeVar("RowType", bound=TableRow)
 
 
-def known(*numbers: float | None) -> list[float]:
+def not_none(*numbers: float | None) -> list[float]:
     """Return numbers that the table leaves empty only together, where they are not."""
     return [number for number in numbers if number is not None]
 
 
-def read_summary(path: Path) -> list[Backbone]:
+def read_summary(path: Path) -> list[BackboneRow]:
     """Return the backbones in the order of summary.csv: the chosen one first, then by val."""
-    return read_rows(path, Backbone)
+    return read_rows(path, BackboneRow)
 
 
-def read_rows(path: Path, kind: type[AnyRow]) -> list[AnyRow]:
+def read_rows(path: Path, kind: type[RowType]) -> list[RowType]:
     """Return the rows of a table as ``kind``; :class:`CarbenchError` if it is another table."""
     return [_parse(path, number, row, kind) for number, row in enumerate(read_table(path), 2)]
 
 
-def _parse(path: Path, line: int, row: dict[str, Any], kind: type[AnyRow]) -> AnyRow:
+def _parse(path: Path, line: int, row: dict[str, Any], kind: type[RowType]) -> RowType:
     try:
         return kind.model_validate(row)
     except ValidationError as error:
