@@ -158,7 +158,7 @@ def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
         screen=folder / "screen",
         shortlist=folder / "shortlist",
         figures=figures,
-        learning_curve=folder,
+        learning_curve=folder / "learning_curve",
     )
     return render_report(sources, params)
 
@@ -177,7 +177,7 @@ def test_the_script_writes_the_same_page_twice(figures, tmp_path):
             command += [f"--{option}", folder / option]
         command += [
             "--learning-curve",
-            folder,
+            folder / "learning_curve",
             "--figures",
             figures,
             "--choice",
@@ -308,7 +308,7 @@ def test_more_images_are_discussed_where_there_is_a_learning_curve(figures, tmp_
     )
     assert "( +0.5 to +6.0 ), if the curve continues as it has so far." in text
     folder = study(tmp_path / "few")
-    change(folder / "extrapolation.csv", reason="it needs 3 fractions")
+    change(folder / "learning_curve/extrapolation.csv", reason="it needs 3 fractions")
     text = text_of(folder, figures)
     assert "This cannot be estimated: it needs 3 fractions." in text
     assert "more training images" not in text_of(study(tmp_path / "without", curve=False), figures)
