@@ -14,7 +14,6 @@ duplicate group share all but a fortieth.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 from collections.abc import Iterable
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from simulating import timed
 
+from carbench.core.tables import write_table
 from carbench.params.choose import ChooseParams
 from carbench.statistics.confidence_intervals import Interval, difference_interval, share_interval
 from carbench.statistics.estimates import PRIOR_DOF, estimate_jointly
@@ -342,17 +342,17 @@ def _lose(task: tuple[int, int, int]) -> list[tuple[float, float]]:
 
 def write_cited(path: Path, equal: dict[Scenario, list[Found]]) -> None:
     """Write what the report says of its intervals: by seeds, the lowest and highest coverage."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("seeds", "lowest", "highest"))
-        for seeds in sorted({each.seeds for each in equal}):
-            means = [
-                _mean(studies, "accuracies")
-                for each, studies in equal.items()
-                if each.seeds == seeds and each.folds == 1
-            ]
-            if means:
-                writer.writerow((seeds, f"{min(means):.3f}", f"{max(means):.3f}"))
+    rows = []
+    for seeds in sorted({each.seeds for each in equal}):
+        means = [
+            _mean(studies, "accuracies")
+            for each, studies in equal.items()
+            if each.seeds == seeds and each.folds == 1
+        ]
+        if means:
+            lowest, highest = f"{min(means):.3f}", f"{max(means):.3f}"
+            rows.append({"seeds": seeds, "lowest": lowest, "highest": highest})
+    write_table(path, ("seeds", "lowest", "highest"), rows)
 
 
 @timed()

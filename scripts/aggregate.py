@@ -31,6 +31,7 @@ from carbench.statistics.evaluated_runs import read_runs
 from carbench.statistics.jackknife import Groups
 from carbench.statistics.label_error_table import label_error_table
 from carbench.statistics.prediction_costs import read_costs
+from carbench.statistics.predictions import parse_csv
 from carbench.statistics.reliability import reliability_table
 from carbench.statistics.selective_metrics import read_thresholds
 from carbench.statistics.selective_tables import (
@@ -80,7 +81,7 @@ def aggregate(stage: Stage) -> None:
     chosen = summary.iloc[0]  # stands first
     classes = {name: each.clean for name, each in scores_by_backbone.items()}
     curves = pd.concat(
-        pd.read_csv(args.train / name / str(seed) / "history.csv").assign(backbone=name, seed=seed)
+        read_history(args.train / name / str(seed)).assign(backbone=name, seed=seed)
         for name in backbones
         for seed in seeds
     )
@@ -127,6 +128,12 @@ def aggregate(stage: Stage) -> None:
         chosen["test_images"],
         f"tied with {tied}" if tied else "no other backbone is tied with it",
     )
+
+
+def read_history(run: Path) -> pd.DataFrame:
+    """Return history.csv of one training run."""
+    path = run / "history.csv"
+    return parse_csv(path, path, ("epoch",), {})
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
 def in_sentences(found: FalseAlarms, alpha: float) -> str:
     """Return what is printed of false alarms."""
-    from carbench.deploy.drift.page import percent
+    from carbench.report.tables.formatting import percent
 
     few, many = (percent(found.quantile(share)) for share in (0.1, 0.9))
     return (

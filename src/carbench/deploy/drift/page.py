@@ -11,6 +11,7 @@ import numpy as np
 
 from carbench.deploy.drift.testing import FEWEST, Drift, Numbers, Outcome, distance_from_centre
 from carbench.report.html.jinja import html_environment, stylesheet
+from carbench.report.tables.formatting import percent
 
 HERE = Path(__file__).parent
 # The same look as the report.
@@ -144,11 +145,6 @@ def in_words(test: Outcome) -> tuple[str, str]:
     (before,), (after,) = test.before.values(), test.after.values()
     form = percent if test.family == "confidence" else decimals
     return form(before), form(after)
-
-
-def percent(share: float) -> str:
-    """Return "54.1 %" for 0.541."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def decimals(number: float) -> str:

@@ -11,7 +11,7 @@ from carbench.report.plotting.colours import MUTED
 from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
 from carbench.report.plotting.row_layout import PlotPoint, PlotRow
 from carbench.report.plotting.style import Mark, Style
-from carbench.report.tables.formatting import percent, percents
+from carbench.report.tables.formatting import percent, percent_interval
 from carbench.report.tables.result_tables import BackboneRow, read_summary
 
 SEED = Mark(MUTED, "o")
@@ -41,7 +41,7 @@ def _row(place: int, backbone: BackboneRow, style: Style, params: AccuracyParams
     return PlotRow(
         backbone.backbone,
         points,
-        percent(backbone.accuracy),
-        percents(*interval),
+        percent(backbone.accuracy, space=" "),
+        percent_interval(*interval),
         bold=backbone.chosen,
     )

@@ -15,6 +15,7 @@ from carbench.report.plotting.colours import INK, MUTED
 from carbench.report.plotting.layout import MOST_ROWS
 from carbench.report.plotting.row_layout import PlotRow, label_rows, marker_offset
 from carbench.report.plotting.style import Style, percent_axis
+from carbench.report.tables.formatting import percent
 
 
 def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
@@ -83,7 +84,7 @@ def _leaks(axes: Axes, leaks: list[dict[str, int] | None], style: Style) -> None
         height = row + marker_offset(style)
         axes.barh(height, part, _bar(style), color=style.warning, alpha=0.85)
         axes.annotate(
-            f"{100 * part:.0f} %",
+            percent(part, 0, " "),
             (part, height),
             (4, 0) if part < 0.8 else (-4, 0),
             textcoords="offset points",

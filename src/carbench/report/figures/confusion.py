@@ -14,6 +14,7 @@ from carbench.params.plot import ConfusionParams
 from carbench.report.plotting.colours import INK, RULE
 from carbench.report.plotting.layout import MainPanelLayout, caption, wrap_text
 from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.formatting import percent
 from carbench.report.tables.result_tables import TableRow, read_rows
 
 UPRIGHT = 10  # with more classes the names below stand upright: slanted, they would touch
@@ -70,7 +71,7 @@ def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
 
 def _title(axes: Axes, name: str, right: float, style: Style, side: float, small: bool) -> None:
     size = 0.8 if small else 1.0
-    ending = "" if small else f" – {100 * right:.1f} %"
+    ending = "" if small else f" – {percent(right, space=' ')}"
     room = style.max_characters(side, size * 1.2) - len(ending)
     text = shorten(name, max(room, 6)) + ending
     axes.set_title(text, color=INK, fontsize=size * style.font_size)

@@ -12,7 +12,7 @@ from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
 from carbench.report.plotting.layout import message_figure
 from carbench.report.plotting.row_layout import PlotPoint, PlotRow
 from carbench.report.plotting.style import Mark, Style
-from carbench.report.tables.formatting import point_interval, points
+from carbench.report.tables.formatting import points, points_interval
 from carbench.report.tables.result_tables import ComparisonRow, read_rows
 
 # With more pairs only those of the chosen backbone are drawn; the table has all.
@@ -32,8 +32,8 @@ def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
         PlotRow(
             pair.other if single else f"{pair.backbone} − {pair.other}",
             [_point(pair, style)],
-            points(pair.difference),
-            point_interval(pair.difference_low, pair.difference_high) if params.intervals else "",
+            points(pair.difference, sign=True),
+            points_interval(pair.difference_low, pair.difference_high) if params.intervals else "",
             bold=not single and pair.backbone == chosen,
         )
         for pair in shown

@@ -12,7 +12,7 @@ from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
 from carbench.report.plotting.layout import message_figure
 from carbench.report.plotting.row_layout import PlotPoint, PlotRow
 from carbench.report.plotting.style import Mark, Style
-from carbench.report.tables.formatting import point_interval, points
+from carbench.report.tables.formatting import points, points_interval
 from carbench.report.tables.result_tables import BackboneRow, not_none, read_summary
 
 
@@ -55,5 +55,5 @@ def _accuracies(backbone: BackboneRow, key: list[LegendEntry]) -> list[PlotPoint
 def _gap(backbone: BackboneRow, style: Style) -> PlotRow:
     gap, low, high = not_none(backbone.leak_gap, backbone.leak_gap_low, backbone.leak_gap_high)
     point = PlotPoint(gap, style.warning, interval=(low, high))
-    words = point_interval(low, high) if style.narrow else ""
-    return PlotRow(backbone.backbone, [point], points(gap), words, backbone.chosen)
+    interval = points_interval(low, high) if style.narrow else ""
+    return PlotRow(backbone.backbone, [point], points(gap, sign=True), interval, backbone.chosen)

@@ -15,6 +15,7 @@ from carbench.report.plotting.attribution_overlay import (
 from carbench.report.plotting.colours import INK, MUTED
 from carbench.report.plotting.layout import message_figure, wrap_text
 from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.formatting import percent
 from carbench.report.tables.result_tables import MistakeRow, read_rows
 
 GAP = 0.12  # inches between mistakes
@@ -48,7 +49,7 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
             left / width,
             1 - (top + side + 0.04) / height,
             f"{shorten(mistake.label, room)}\n"
-            f"→ {shorten(mistake.predicted, room - 8)}, {100 * mistake.confidence:.0f} %",
+            f"→ {shorten(mistake.predicted, room - 8)}, {percent(mistake.confidence, 0, ' ')}",
             va="top",
             fontsize=letters,
             color=INK,

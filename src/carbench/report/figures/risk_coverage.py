@@ -11,6 +11,7 @@ from carbench.params.plot import RiskCoverageParams
 from carbench.report.plotting.colours import INK, MUTED, RULE
 from carbench.report.plotting.layout import wrap_text
 from carbench.report.plotting.style import Style, percent_axis, shorten
+from carbench.report.tables.formatting import percent
 from carbench.report.tables.result_tables import OptionalNumber, TableRow, read_rows
 
 # The first points have few images: one more error among them makes a large step.
@@ -82,8 +83,8 @@ def _fitted(axes: Axes, point: RiskCoverageRow, style: Style) -> None:
     axes.plot([point.coverage] * 2, [point.low, point.high], color=INK, linewidth=1.6)
     gap = "\n" if style.narrow else " "
     label = (
-        f"threshold from validation:{gap}{100 * point.coverage:.0f} % answered, "
-        f"{100 * point.error:.1f} % of them wrong"
+        f"threshold from validation:{gap}{percent(point.coverage, 0, ' ')} answered, "
+        f"{percent(point.error, space=' ')} of them wrong"
     )
     axes.plot(point.coverage, point.error, "o", color=INK, markersize=7, label=label)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
 from carbench.report.plotting.row_layout import PlotPoint, PlotRow
 from carbench.report.plotting.style import Style
-from carbench.report.tables.formatting import percent, percents, point_interval
+from carbench.report.tables.formatting import percent, percent_interval, points_interval
 from carbench.report.tables.formatting import points as in_points
 
 
@@ -48,8 +48,8 @@ def draw_grouped_intervals(
     for label, name in labels.items():
         drawn = [_point(style, place, own[label]) for place, own in enumerate(shown.values())]
         chosen = next(iter(shown.values()))[label]
-        value = in_points(chosen.value) if points else percent(chosen.value, 0)
-        interval = point_interval if points else percents
+        value = in_points(chosen.value, sign=True) if points else percent(chosen.value, 0, " ")
+        interval = points_interval if points else percent_interval
         # The chosen one last: nothing covers it.
         rows.append(PlotRow(name, drawn[::-1], value, interval(chosen.low, chosen.high)))
     if left_out := len(estimates) - len(shown):
