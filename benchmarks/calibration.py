@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 from simulating import timed
 
-from carbench.statistics.calibration import (
+from carbench.statistics.calibration_intervals import (
     calibration_error_interval,
     calibration_error_score,
     loss_interval,
 )
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import ratio_scores
+from carbench.statistics.scores import ratio_scores
 
 BINS = 10
 HARDNESS = 2.0  # spread over images of the logit of being right

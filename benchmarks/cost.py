@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 
 from carbench.core.provenance import hardware
-from carbench.cost.graphs import Shape, onnx_path, write_graphs
-from carbench.cost.medians import median_interval, slower
+from carbench.cost.median_intervals import is_slower, median_interval
+from carbench.cost.onnx_export import GraphShape, onnx_path, write_graphs
 from carbench.models.onnx_classifier import OnnxModel
 from carbench.models.timing import Configuration, time_interleaved
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
     arguments = parser.parse_args()
-    shape = Shape(arguments.size, arguments.size, tuple("abcdef"))
+    shape = GraphShape(arguments.size, arguments.size, tuple("abcdef"))
     pixels = shape.random_images(1)
     in_turns = apart = 0
     widths = []
@@ -67,7 +67,7 @@ def times_of(runs: dict[Configuration, object], rounds: int, seed: int) -> list[
 
 def differ(ours: list[float], theirs: list[float]) -> bool:
     """Say whether one of the two is told to be slower."""
-    return slower(ours, theirs, CONFIDENCE) or slower(theirs, ours, CONFIDENCE)
+    return is_slower(ours, theirs, CONFIDENCE) or is_slower(theirs, ours, CONFIDENCE)
 
 
 def width(ours: list[float], theirs: list[float]) -> float:

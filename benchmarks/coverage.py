@@ -14,7 +14,6 @@ duplicate group share all but a fortieth.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 from collections.abc import Iterable
@@ -29,15 +28,16 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from simulating import timed
 
+from carbench.core.tables import write_table
 from carbench.params.choose import ChooseParams
-from carbench.statistics.choosing import choose
-from carbench.statistics.comparing import compare
-from carbench.statistics.costs import Cost
-from carbench.statistics.estimates import PRIOR_FREEDOM, estimate_together
-from carbench.statistics.intervals import Interval, difference_interval, share_interval
+from carbench.statistics.confidence_intervals import Interval, difference_interval, share_interval
+from carbench.statistics.estimates import PRIOR_DOF, estimate_jointly
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.predictions import Answers
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.model_selection import choose
+from carbench.statistics.paired_comparisons import compare_pairs
+from carbench.statistics.prediction_costs import Cost
+from carbench.statistics.predictions import AlignedPredictions
+from carbench.statistics.scores import subset_scores
 
 SHARED, OWN, CHANCE, CHANCE_APART = 2.0, 1.0, 0.9, 0.1
 WITHIN = SHARED + OWN + CHANCE + CHANCE_APART
@@ -148,12 +148,12 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> Study:
     return Study(right, tested, groups, alone if seeds == 1 else accuracies)
 
 
-def judge(study: Study, prior_freedom: float = PRIOR_FREEDOM, draws: int = DRAWS) -> Found:
+def judge(study: Study, prior_dof: float = PRIOR_DOF, draws: int = DRAWS) -> Found:
     """Evaluate a study as stage aggregate does."""
     names = [str(number) for number in range(len(study.truth))]
     tested = np.broadcast_to(study.tested, study.right.shape)
-    scores = part_scores(Groups(study.groups), study.right, tested)
-    estimates = estimate_together(dict(zip(names, scores, strict=True)), prior_freedom)
+    scores = subset_scores(Groups(study.groups), study.right, tested)
+    estimates = estimate_jointly(dict(zip(names, scores, strict=True)), prior_dof)
     intervals = [share_interval(estimate, CONFIDENCE) for estimate in estimates.values()]
     truths = {
         pair: study.truth[int(pair[0])] - study.truth[int(pair[1])]
@@ -165,7 +165,7 @@ def judge(study: Study, prior_freedom: float = PRIOR_FREEDOM, draws: int = DRAWS
     }
     compared = {
         (each.backbone, each.other): each
-        for each in compare(estimates, CONFIDENCE, MARGIN, draws=draws)
+        for each in compare_pairs(estimates, CONFIDENCE, MARGIN, draws=draws)
     }
     telling = [each.significant for pair, each in compared.items() if abs(truths[pair]) > TELLING]
     order = sorted(names, key=lambda name: -estimates[name].value)
@@ -197,11 +197,11 @@ def judge(study: Study, prior_freedom: float = PRIOR_FREEDOM, draws: int = DRAWS
 
 
 def coverage(
-    scenario: Scenario, studies: int, prior_freedom: float = PRIOR_FREEDOM, seed: int = 0
+    scenario: Scenario, studies: int, prior_dof: float = PRIOR_DOF, seed: int = 0
 ) -> list[Found]:
     """Judge many studies of a scenario."""
     rng = np.random.default_rng([seed, *map(int, os.fsencode(repr(scenario)))])
-    return [judge(simulate(scenario, rng), prior_freedom) for _ in range(studies)]
+    return [judge(simulate(scenario, rng), prior_dof) for _ in range(studies)]
 
 
 def scenarios() -> list[Scenario]:
@@ -251,7 +251,7 @@ def losses(
         study = simulate(scenario, rng)
         count = len(study.groups)
         images = pd.DataFrame({"class": ["a"] * count})
-        answers = Answers(
+        answers = AlignedPredictions(
             images,
             ["a", "b"],
             np.zeros(count, np.int64),
@@ -342,17 +342,17 @@ def _lose(task: tuple[int, int, int]) -> list[tuple[float, float]]:
 
 def write_cited(path: Path, equal: dict[Scenario, list[Found]]) -> None:
     """Write what the report says of its intervals: by seeds, the lowest and highest coverage."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("seeds", "lowest", "highest"))
-        for seeds in sorted({each.seeds for each in equal}):
-            means = [
-                _mean(studies, "accuracies")
-                for each, studies in equal.items()
-                if each.seeds == seeds and each.folds == 1
-            ]
-            if means:
-                writer.writerow((seeds, f"{min(means):.3f}", f"{max(means):.3f}"))
+    rows = []
+    for seeds in sorted({each.seeds for each in equal}):
+        means = [
+            _mean(studies, "accuracies")
+            for each, studies in equal.items()
+            if each.seeds == seeds and each.folds == 1
+        ]
+        if means:
+            lowest, highest = f"{min(means):.3f}", f"{max(means):.3f}"
+            rows.append({"seeds": seeds, "lowest": lowest, "highest": highest})
+    write_table(path, ("seeds", "lowest", "highest"), rows)
 
 
 @timed()
@@ -364,11 +364,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with Pool() as pool:
 
-        def run(chosen: list[Scenario], prior_freedom: float) -> dict[Scenario, list[Found]]:
-            tasks = [(each, arguments.studies, prior_freedom) for each in chosen]
+        def run(chosen: list[Scenario], prior_dof: float) -> dict[Scenario, list[Found]]:
+            tasks = [(each, arguments.studies, prior_dof) for each in chosen]
             return dict(zip(chosen, pool.map(_work, tasks, chunksize=1), strict=True))
 
-        equal, unequal = run(scenarios(), PRIOR_FREEDOM), run(unequal_scenarios(), PRIOR_FREEDOM)
+        equal, unequal = run(scenarios(), PRIOR_DOF), run(unequal_scenarios(), PRIOR_DOF)
         print(table(equal), "", sep="\n")
         print(
             "| spreads, variance between trainings | accuracies | worst backbone | single pairs "
@@ -376,7 +376,7 @@ def main() -> None:
             "| width, 2 seeds: median, 95 % | width of a pair: median, 95 % | power | paradox, % |"
         )
         print("|---|---|--:|---|---|---|---|--:|--:|")
-        methods = {"own": 0.0, "moderated": PRIOR_FREEDOM, "pooled": math.inf}
+        methods = {"own": 0.0, "moderated": PRIOR_DOF, "pooled": math.inf}
         for kind, known in (("equal", equal), ("unequal", unequal)):
             for name, freedom in methods.items():
                 found = known if name == "moderated" else run(list(known), freedom)

@@ -25,7 +25,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 from carbench.core.params import lookup, read_yaml
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.split.table import read_split
-from carbench.evaluation.explaining import mapped_stage
+from carbench.evaluation.attribution import feature_map_stage
 from carbench.models.backbones import load_trained_model
 
 RESULTS = Path("results")
@@ -39,7 +39,7 @@ def ways(model: nn.Module, inputs: Tensor, classes: Tensor) -> Iterator[tuple[st
     yield "random", torch.rand(count, SQUARES, SQUARES)
     line = torch.linspace(-1, 1, SQUARES)
     yield "centre", (2 - line[:, None] ** 2 - line**2).expand(count, SQUARES, SQUARES)
-    used = mapped_stage(model, inputs[:1])
+    used = feature_map_stage(model, inputs[:1])
     last = model.feature_info[-1]["module"]
     for name in dict.fromkeys([last, used[0]] if used else []):
         layer = model.get_submodule(name)

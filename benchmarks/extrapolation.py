@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 from simulating import simulate_and_print
 
-from carbench.statistics.learning import learning_curve
+from carbench.statistics.learning_curves import fit_learning_curve
 from carbench.statistics.subset_runs import SubsetRuns
 
 FRACTIONS = (0.25, 0.5, 1.0)
@@ -58,9 +58,9 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> SubsetRuns:
 
 def judge(scenario: Scenario, runs: SubsetRuns) -> list[float]:
     """Return the gain that was found, its interval's width, and whether it holds the true one."""
-    curve = learning_curve(runs.scores(), runs.fractions, runs.images, FACTOR, CONFIDENCE)
-    assert curve.ahead
-    gain, accuracy = curve.ahead.gain, curve.ahead.accuracy
+    curve = fit_learning_curve(runs.scores(), runs.fractions, runs.images, FACTOR, CONFIDENCE)
+    assert curve.extrapolation
+    gain, accuracy = curve.extrapolation.gain, curve.extrapolation.accuracy
     after = scenario.error(FACTOR * IMAGES)
     return [
         gain.value,

@@ -18,13 +18,15 @@ import numpy as np
 
 from carbench.core.params import lookup, read_yaml
 from carbench.core.tables import read_table
-from carbench.statistics.runs import Runs, read_runs
-from carbench.statistics.suspects import label_error_table
+from carbench.statistics.evaluated_runs import EvaluatedRuns, read_runs
+from carbench.statistics.label_error_table import label_error_table
 
 Labels = dict[str, str]
 
 
-def with_labels(runs: Runs, train: Path, backbone: str, labels: Labels, folder: Path) -> Runs:
+def with_labels(
+    runs: EvaluatedRuns, train: Path, backbone: str, labels: Labels, folder: Path
+) -> EvaluatedRuns:
     """Return the runs with other labels; val predictions with them are written to a folder."""
     for seed in runs.seeds:
         place = folder / backbone / str(seed)
@@ -58,9 +60,9 @@ def main() -> None:
         given |= dict(zip(table["image"], table["class"], strict=True))
         val = read_table(results / "train" / backbone / str(seed) / "val.csv")
         given |= {row["image"]: row["class"] for row in val}
-    leaked = runs.answers.images["leaked"]
+    leaked = runs.aligned.images["leaked"]
     judged = [image for image in given if not leaked.get(image, 0)]
-    classes = runs.answers.classes
+    classes = runs.aligned.classes
     rng = np.random.default_rng(0)
     print(f"{backbone}, {len(judged)} judged images, {len(classes)} classes\n")
     print("| labels changed | listed | of these changed | of the changed, listed | first ten |")

@@ -7,7 +7,6 @@ and prints a table. Users and service share the cores.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import tempfile
 from pathlib import Path
 
 from serving import CORES, URL, collect, serving
+
+from carbench.core.tables import read_table
 
 
 def main() -> None:
@@ -58,8 +59,8 @@ def ask(images: Path, prefix: Path, users: int, seconds: int) -> dict[str, str]:
     )
     if done.returncode:
         sys.exit(done.stderr[-4000:])
-    with Path(f"{prefix}_stats.csv").open(newline="") as file:
-        return next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+    rows = read_table(Path(f"{prefix}_stats.csv"), ["Name"])
+    return next(row for row in rows if row["Name"] == "Aggregated")
 
 
 if __name__ == "__main__":

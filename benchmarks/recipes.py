@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.params import read_yaml
+from carbench.core.tables import read_table
 from carbench.params.train import TrainParams, recipe_of
 
 STUDY = Path("results")
@@ -90,10 +91,7 @@ def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
 
 def read(path: Path) -> list[dict[str, str]]:
     """Return the rows of earlier runs."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(path) if path.exists() else []
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:

@@ -1,8 +1,9 @@
 """How much is answered, and how often the wanted error is kept, by ways to find the threshold.
 
 Run by hand: `python benchmarks/thresholds.py` prints the table of docs/decisions.md as markdown;
-`--samples` of each row (default 500). Simulated images are right as often as the model says, but
-for a part whose label is wrong. Compared with :func:`carbench.evaluation.selective.fit_threshold`:
+`--samples` of each row (default 500). Simulated images are right as often as the model says, except
+for a part with wrong labels. Compared with ``fit_threshold`` of
+:mod:`carbench.evaluation.selective_prediction`:
 
 - fixed sequence (Angelopoulos et al., "Learn then test"): from the surest images on, each test at
   the whole level, the first that fails ends the search;
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtri
 from simulating import timed
 
-from carbench.evaluation.selective import fit_threshold
+from carbench.evaluation.selective_prediction import fit_threshold
 
 LEVEL = 0.95
 SPREAD = 2.2  # of the logit of the confidence

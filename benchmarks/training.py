@@ -46,6 +46,7 @@ from study import (
 from training_table import Run, table
 
 from carbench.core.provenance import PACKAGES, hardware
+from carbench.core.tables import read_table
 from carbench.engines.engine_jobs import dvc_jobs
 from conftest import Project, active_environment
 
@@ -121,8 +122,7 @@ def by_carbench(project: Project, model: str, seed: int) -> Run:
         sys.exit(f"carbench {model} {seed}: {''.join(said)[-2000:]}")
     project.run(*shlex.split(jobs[f"evaluate@{model}-{seed}"].command))
     predictions = project.root / f"results/evaluate/{model}/{seed}/predictions.csv"
-    with predictions.open(newline="") as file:
-        clean = [row for row in csv.DictReader(file) if row["leaked"] == "0"]
+    clean = [row for row in read_table(predictions) if row["leaked"] == "0"]
     right = sum(row["predicted"] == row["class"] for row in clean)
     cpu = usage.ru_utime + usage.ru_stime
     return {"wall": wall, "cpu": cpu, "accuracy": right / len(clean), "epochs": epochs}

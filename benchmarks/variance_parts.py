@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from simulating import simulate_and_print
 
+from carbench.statistics.confidence_intervals import share_interval
 from carbench.statistics.estimates import estimate
-from carbench.statistics.intervals import share_interval
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import part_scores
-from carbench.statistics.variance_parts import variance_parts
+from carbench.statistics.scores import subset_scores
+from carbench.statistics.variance_components import variance_components
 
 CONFIDENCE = 0.95
 TESTED = 0.25  # of the groups, by each split of `grouped`
@@ -86,12 +86,12 @@ def judge(scenario: Scenario, study: Study) -> list[float]:
     held = []
     for splits in (study.splits, None):
         groups = Groups(study.groups, splits)
-        (score,) = part_scores(groups, study.right, study.tested[None])
+        (score,) = subset_scores(groups, study.right, study.tested[None])
         interval = share_interval(estimate(score), CONFIDENCE)
         held.append(float(interval.low <= scenario.accuracy <= interval.high))
         if splits is None:
             continue
-        parts = {part.name: part for part in variance_parts(score, CONFIDENCE)}
+        parts = {part.name: part for part in variance_components(score, CONFIDENCE)}
         for name, truth in (("seed", scenario.seed_spread), ("split", scenario.split_spread)):
             part = parts[name]
             assert part.variance is not None and part.low is not None and part.high is not None

@@ -19,29 +19,36 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json
 from carbench.params.aggregate import AggregateParams
 from carbench.params.choose import DeploymentMix
-from carbench.statistics.breakdowns import (
+from carbench.statistics.breakdown_tables import (
     confusion_table,
     recall_table,
     robustness_table,
     slice_table,
 )
-from carbench.statistics.calibration import calibration_intervals
-from carbench.statistics.costs import read_costs
-from carbench.statistics.deciding import read_thresholds
-from carbench.statistics.decisions import (
+from carbench.statistics.calibration_intervals import calibration_intervals
+from carbench.statistics.class_mix import class_shares, describe_mix
+from carbench.statistics.evaluated_runs import read_runs
+from carbench.statistics.jackknife import Groups
+from carbench.statistics.label_error_table import label_error_table
+from carbench.statistics.prediction_costs import read_costs
+from carbench.statistics.predictions import parse_csv
+from carbench.statistics.reliability import reliability_table
+from carbench.statistics.selective_metrics import read_thresholds
+from carbench.statistics.selective_tables import (
     decision_table,
-    decisions_of,
+    decisions_on_clean_images,
     risk_coverage_table,
     set_table,
 )
-from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import describe, shares_of
-from carbench.statistics.reliability import reliability_table
-from carbench.statistics.runs import read_runs
-from carbench.statistics.summarizing import Rule, comparison_table, headline, judge, summarize
-from carbench.statistics.suspects import label_error_table
-from carbench.statistics.top_errors import gather_mistakes
-from carbench.statistics.variance_parts import variance_table
+from carbench.statistics.summary import (
+    SummaryOptions,
+    comparison_table,
+    score_backbones,
+    summarize,
+    summary_metrics,
+)
+from carbench.statistics.top_errors import collect_mistakes
+from carbench.statistics.variance_components import variance_table
 
 
 def aggregate(stage: Stage) -> None:
@@ -59,17 +66,22 @@ def aggregate(stage: Stage) -> None:
         args.choice, ("backbone", "chosen", "seed", "val_accuracy", "val_low", "val_high")
     )
     costs = read_costs(args.cost, backbones)
-    groups = Groups(runs.answers.groups, runs.answers.splits)
-    judged = judge(runs, groups)
-    rule = Rule(params.confidence, margin, shares_of(mix, runs.answers.classes), describe(mix))
+    groups = Groups(runs.aligned.groups, runs.aligned.splits)
+    scores_by_backbone = score_backbones(runs, groups)
+    options = SummaryOptions(
+        params.confidence, margin, class_shares(mix, runs.aligned.classes), describe_mix(mix)
+    )
     calibration = calibration_intervals(runs, groups, bins, params.confidence)
-    summary, comparisons = summarize(runs, judged, calibration, choice, costs, rule)
+    summary, comparisons = summarize(runs, scores_by_backbone, calibration, choice, costs, options)
     thresholds = read_thresholds(args.thresholds, backbones, seeds)
-    decided = {name: decisions_of(runs, name, thresholds[name]) for name in summary["backbone"]}
+    decisions = {
+        name: decisions_on_clean_images(runs, name, thresholds[name])
+        for name in summary["backbone"]
+    }
     chosen = summary.iloc[0]  # stands first
-    classes = {name: each.clean for name, each in judged.items()}
+    classes = {name: each.clean for name, each in scores_by_backbone.items()}
     curves = pd.concat(
-        pd.read_csv(args.train / name / str(seed) / "history.csv").assign(backbone=name, seed=seed)
+        read_history(args.train / name / str(seed)).assign(backbone=name, seed=seed)
         for name in backbones
         for seed in seeds
     )
@@ -77,7 +89,7 @@ def aggregate(stage: Stage) -> None:
         table[table["leaked"] == 0].assign(seed=seed)
         for seed, table in zip(seeds, runs.predictions[chosen["backbone"]], strict=True)
     )
-    mistakes, explanations = gather_mistakes(runs, chosen["backbone"])
+    mistakes, explanations = collect_mistakes(runs, chosen["backbone"])
     tables = {
         "summary": summary,
         "comparisons": comparison_table(comparisons),
@@ -86,9 +98,11 @@ def aggregate(stage: Stage) -> None:
         "slices": slice_table(runs, groups, params.confidence),
         "robustness": robustness_table(runs, groups, params.confidence),
         "reliability": reliability_table(runs, groups, bins, params.confidence),
-        "risk_coverage": risk_coverage_table(runs, groups, decided, thresholds, params.confidence),
-        "decisions": decision_table(groups, decided, thresholds, params.confidence),
-        "sets": set_table(runs, groups, decided, params.confidence),
+        "risk_coverage": risk_coverage_table(
+            runs, groups, decisions, thresholds, params.confidence
+        ),
+        "decisions": decision_table(groups, decisions, thresholds, params.confidence),
+        "sets": set_table(runs, groups, decisions, params.confidence),
         "label_errors": label_error_table(runs, args.train, chosen["backbone"]),
         "curves": curves[["backbone", "seed", *curves.columns[:-2]]],
         "confusion": confusion_table(runs),
@@ -105,7 +119,7 @@ def aggregate(stage: Stage) -> None:
                 )
             table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
         np.savez_compressed(out / "mistakes.npz", **explanations)
-        write_json(out / "metrics.json", headline(summary, comparisons))
+        write_json(out / "metrics.json", summary_metrics(summary, comparisons))
     tied = ", ".join(summary["backbone"][1:][summary["tied"] == 1])
     log.info(
         "%s, chosen on val, has an accuracy of %.1f %% (%.1f to %.1f) on %d clean test images; %s",
@@ -114,6 +128,12 @@ def aggregate(stage: Stage) -> None:
         chosen["test_images"],
         f"tied with {tied}" if tied else "no other backbone is tied with it",
     )
+
+
+def read_history(run: Path) -> pd.DataFrame:
+    """Return history.csv of one training run."""
+    path = run / "history.csv"
+    return parse_csv(path, path, ("epoch",), {})
 
 
 if __name__ == "__main__":

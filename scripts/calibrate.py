@@ -9,7 +9,7 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.evaluation.conformal import fit_set_threshold
-from carbench.evaluation.selective import NEVER, fit_threshold
+from carbench.evaluation.selective_prediction import ABSTAIN, fit_threshold
 from carbench.models.model_file import read_metadata
 from carbench.models.temperature import apply_temperature
 from carbench.params.calibrate import CalibrateParams
@@ -29,7 +29,7 @@ def calibrate(stage: Stage) -> None:
             rows.append({"backbone": backbone, "seed": seed} | fit(folder, params))
     with stage.output(args.output) as path:
         write_table(path, COLUMNS, rows)
-    never = [row for row in rows if row["threshold"] == f"{NEVER:g}"]
+    never = [row for row in rows if row["threshold"] == f"{ABSTAIN:g}"]
     if never:
         log.warning(
             "%d of %d training runs always abstain: on %d independent val images, no threshold "

@@ -9,8 +9,8 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.params.choose import ChooseParams
-from carbench.statistics.choosing import best_training, choose, explain
-from carbench.statistics.costs import read_costs
+from carbench.statistics.model_selection import best_training, choose, describe_choice
+from carbench.statistics.prediction_costs import read_costs
 from carbench.statistics.predictions import align, read_tables, splits_of
 
 
@@ -51,7 +51,7 @@ def choose_backbone(stage: Stage) -> None:
     ]
     with stage.output(args.output) as path:
         write_table(path, list(rows[0]), rows)
-    log.info("%s", explain(candidates, params))
+    log.info("%s", describe_choice(candidates, params))
 
 
 if __name__ == "__main__":

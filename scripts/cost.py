@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from carbench.core.provenance import hardware, versions
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.cost.example import ordinary_image
-from carbench.cost.files import CONDITIONS, EXACT, MEMORY, SERVED
+from carbench.cost.example_image import median_image
+from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY, SERVED
 from carbench.data.split.table import read_classes
 from carbench.models.model_file import read_metadata
 from carbench.params.cost import CostParams
@@ -31,26 +31,26 @@ def cost(stage: Stage) -> None:
     image_size: int = stage.value("train.image_size")
     starts = {name: args.weights / f"{name}.safetensors" for name in stage.value("backbones")}
     models = {name: read_metadata(path)["model"] for name, path in starts.items()}
-    example = ordinary_image(args.data / "manifest.csv", args.split)
+    example = median_image(args.data / "manifest.csv", args.split)
     file = args.data / "images" / example.image
 
     # Loaded after the parameters were checked: torch and timm take seconds.
-    from carbench.cost.graphs import Shape
-    from carbench.cost.measuring import time_all
-    from carbench.cost.preparing import prepare_all
-    from carbench.cost.results import write_measured
+    from carbench.cost.latency import time_backbones
+    from carbench.cost.latency_tables import write_latencies
+    from carbench.cost.onnx_export import GraphShape
+    from carbench.cost.static_costs import measure_static_costs
 
-    shape = Shape(pack.size, image_size, tuple(read_classes(args.split)))
+    shape = GraphShape(pack.size, image_size, tuple(read_classes(args.split)))
     with TemporaryDirectory() as folder:
         graphs = Path(folder)
-        prepared = prepare_all(models, shape, graphs, file, pack.fit, params.int8)
-        turns = time_all(models, graphs, shape, file, pack.fit, params)
+        prepared = measure_static_costs(models, shape, graphs, file, pack.fit, params.int8)
+        turns = time_backbones(models, graphs, shape, file, pack.fit, params)
     with stage.outputs(args.output) as out:
         exact = [each.exact for each in prepared]
         memory = [row for each in prepared for row in each.memory]
         for name, rows in ((EXACT, exact), (MEMORY, memory)):
             write_table(out / name, list(rows[0]), rows)
-        measured = write_measured(out, turns, params.confidence)
+        measured = write_latencies(out, turns, params.confidence)
         write_json(
             out / CONDITIONS,
             {

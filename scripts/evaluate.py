@@ -17,9 +17,9 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.data.pack.reading import image_sizes
 from carbench.data.split.table import read_split
+from carbench.evaluation.confident_errors import most_confident_errors
 from carbench.evaluation.metrics import measure, measure_calibration
-from carbench.evaluation.mistakes import most_confident
-from carbench.evaluation.slices import sliced
+from carbench.evaluation.slices import group_by_slice
 from carbench.models.model_file import read_metadata
 from carbench.models.prediction_table import prediction_columns, prediction_rows
 from carbench.params.evaluate import EvaluateParams
@@ -89,19 +89,21 @@ def evaluate(stage: Stage) -> None:
             ]
 
     # The most confident errors on clean images.
-    mistakes = most_confident(clean, params.explanations)
+    mistakes = most_confident_errors(clean, params.explanations)
     size = card.image_size
     shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
     method = None
     if mistakes:
-        from carbench.evaluation.explaining import explain
+        from carbench.evaluation.attribution import attribution_maps
 
         (upright,) = packed([row["image"] for row in mistakes]).whole_images(
             [torch.arange(len(mistakes))], size
         )
         shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         claimed = torch.tensor([card.classes.index(row["predicted"]) for row in mistakes])
-        maps, method = explain(model, normalize(upright), claimed.to(device), params.batch_size)
+        maps, method = attribution_maps(
+            model, normalize(upright), claimed.to(device), params.batch_size
+        )
 
     labels = np.array([card.classes.index(row.label) for row in rows])
     leaked = np.array([row.leaked for row in rows])
@@ -132,7 +134,7 @@ def evaluate(stage: Stage) -> None:
         "slices": {
             by: {
                 value: {"images": len(own), "accuracy": accuracy([clean[row] for row in own])}
-                for value, own in sliced(clean, by).items()
+                for value, own in group_by_slice(clean, by).items()
             }
             for by in params.slices
         },

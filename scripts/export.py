@@ -64,9 +64,9 @@ def export(stage: Stage) -> None:
     from carbench.models.onnx_export import ExportableModel, write_onnx
     from carbench.models.onnx_int8 import write_int8
     from carbench.models.predict import predict_logits
-    from carbench.statistics.deciding import read_thresholds
-    from carbench.statistics.mixing import describe
+    from carbench.statistics.class_mix import describe_mix
     from carbench.statistics.predictions import COLUMNS, parse_predictions
+    from carbench.statistics.selective_metrics import read_thresholds
 
     run, judged = (folder / backbone / str(seed) for folder in (args.train, args.evaluate))
     checkpoint, predictions = run / "model.safetensors", judged / "predictions.csv"
@@ -139,7 +139,7 @@ def export(stage: Stage) -> None:
             "input": {"size": pack.size, "fit": pack.fit},
             "temperature": temperature,
             "accuracy": vars(model_accuracy(table, card.classes, mix, confidence)),
-            "deployment_mix": describe(mix),
+            "deployment_mix": describe_mix(mix),
             "backbone_accuracy": backbone_accuracy(summary),
             "confidence": confidence,
             "decision": decision_metrics(predictions, temperature, thresholds, confidence),

@@ -13,14 +13,14 @@ from carbench.core.tables import write_table
 from carbench.params.learning_curve import LearningCurveParams
 
 if TYPE_CHECKING:
-    from carbench.statistics.learning import Curve
+    from carbench.statistics.learning_curves import LearningCurve
     from carbench.statistics.subset_runs import SubsetRuns
 
-POINTS = (
+POINT_COLUMNS = (
     *("backbone", "fraction", "kind", "images", "accuracy", "low", "high", "fitted"),
     *("accuracy_by_seed", "seeds", "steps", "val_images", "confidence"),
 )
-AHEAD = (
+EXTRAPOLATION_COLUMNS = (
     *("backbone", "factor", "images", "accuracy", "accuracy_low", "accuracy_high"),
     *("gain", "gain_low", "gain_high", "exponent", "exponent_low", "exponent_high"),
     *("training_noise", "fits", "reason"),
@@ -30,30 +30,32 @@ AHEAD = (
 def learning_curve(stage: Stage) -> None:
     params = stage.params("learning_curve", LearningCurveParams)
     points: list[dict[str, Any]] = []
-    ahead: list[dict[str, Any]] = []
+    extrapolations: list[dict[str, Any]] = []
     backbones = list(stage.value("backbones"))
     for backbone in backbones if params.fractions else []:
         # Loaded only where there is a curve.
-        from carbench.statistics.learning import learning_curve as judge
+        from carbench.statistics.learning_curves import fit_learning_curve
         from carbench.statistics.subset_runs import read_subsets
 
         runs = read_subsets(stage.args.subset, backbone, params.fractions, params.seeds)
         scores = runs.scores()
-        curve = judge(scores, runs.fractions, runs.images, params.factor, params.confidence)
+        curve = fit_learning_curve(
+            scores, runs.fractions, runs.images, params.factor, params.confidence
+        )
         by_seed = [" ".join(f"{value:.6f}" for value in each.by_training) for each in scores]
         points += point_rows(backbone, curve, runs, by_seed, params)
-        ahead.append(ahead_row(backbone, curve, params))
+        extrapolations.append(extrapolation_row(backbone, curve, params))
         log.info("%s: %s", backbone, sentence(curve, params.factor))
     with stage.outputs(stage.args.output) as out:
-        write_table(out / "learning_curve.csv", POINTS, points)
-        write_table(out / "extrapolation.csv", AHEAD, ahead)
+        write_table(out / "learning_curve.csv", POINT_COLUMNS, points)
+        write_table(out / "extrapolation.csv", EXTRAPOLATION_COLUMNS, extrapolations)
     if not points:
         log.info("no fractions of the training set were trained on")
 
 
 def point_rows(
     backbone: str,
-    curve: "Curve",
+    curve: "LearningCurve",
     runs: "SubsetRuns",
     by_seed: list[str],
     params: LearningCurveParams,
@@ -80,14 +82,14 @@ def point_rows(
         }
         for point, values in zip(curve.points, by_seed, strict=True)
     ]
-    if curve.ahead:
-        accuracy = curve.ahead.accuracy
+    if curve.extrapolation:
+        accuracy = curve.extrapolation.accuracy
         rows.append(
             shared
             | {
                 "fraction": f"{params.factor:g}",
                 "kind": "extrapolated",
-                "images": f"{curve.ahead.images:.10g}",
+                "images": f"{curve.extrapolation.images:.10g}",
                 "accuracy": f"{accuracy.value:.6g}",
                 "low": f"{accuracy.low:.6g}",
                 "high": f"{accuracy.high:.6g}",
@@ -98,27 +100,29 @@ def point_rows(
     return rows
 
 
-def ahead_row(backbone: str, curve: "Curve", params: LearningCurveParams) -> dict[str, Any]:
+def extrapolation_row(
+    backbone: str, curve: "LearningCurve", params: LearningCurveParams
+) -> dict[str, Any]:
     """Return a row of extrapolation.csv; without numbers where there is a reason."""
-    row: dict[str, Any] = dict.fromkeys(AHEAD, "")
+    row: dict[str, Any] = dict.fromkeys(EXTRAPOLATION_COLUMNS, "")
     row |= {"backbone": backbone, "factor": f"{params.factor:g}", "reason": curve.reason}
-    if curve.ahead:
+    if curve.extrapolation:
         for name in ("accuracy", "gain", "exponent"):
-            interval = getattr(curve.ahead, name)
+            interval = getattr(curve.extrapolation, name)
             row[name] = f"{interval.value:.6g}"
             row[f"{name}_low"] = f"{interval.low:.6g}"
             row[f"{name}_high"] = f"{interval.high:.6g}"
-        row["images"] = f"{curve.ahead.images:.10g}"
-        row["training_noise"] = int(curve.ahead.knows_trainings)
-        row["fits"] = int(curve.ahead.fits)
+        row["images"] = f"{curve.extrapolation.images:.10g}"
+        row["training_noise"] = int(curve.extrapolation.includes_training_variance)
+        row["fits"] = int(curve.extrapolation.fits)
     return row
 
 
-def sentence(curve: "Curve", factor: float) -> str:
+def sentence(curve: "LearningCurve", factor: float) -> str:
     """Return a sentence about the gain from more images."""
-    if curve.ahead is None:
+    if curve.extrapolation is None:
         return f"no extrapolation: {curve.reason}"
-    gain = curve.ahead.gain
+    gain = curve.extrapolation.gain
     return (
         f"{factor:g} times as many images would change accuracy by {100 * gain.value:+.1f} points "
         f"({100 * gain.low:.1f} to {100 * gain.high:.1f}), if the curve continues as it has so far"

@@ -1,70 +1,41 @@
 """plot: draw one figure from one table.
 
-Writes ``<figure>.svg``, ``<figure>-narrow.svg`` for a phone and, for slides and print,
-``<figure>.png``, byte-identical on every run. Reads the style that all figures share and the
-figure's own section, so that a change of one figure's parameters redraws only this figure.
+Imports the module of the figure's name in ``carbench.report.figures`` and calls its ``draw``.
+Writes ``<figure>.svg``, ``<figure>-narrow.svg`` for phones and, for slides, ``<figure>.png``,
+byte-identical on every run. Reads the style shared by all figures and the figure's own parameters,
+so that a change to one figure's parameters redraws only this figure.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.params.plot import PlotParams, StyleParams
-from carbench.report.figures import (
-    accuracy,
-    classes,
-    confusion,
-    curves,
-    differences,
-    leak,
-    mistakes,
-    pareto,
-    recall,
-    reliability,
-    risk_coverage,
-    robustness,
-    screening,
-)
-from carbench.report.figures import learning_curve as learning
-from carbench.report.figures.style import Style, save
+from carbench.report.plotting.style import Style, save_figure
 
-DRAWINGS = {
-    "accuracy": accuracy.draw,
-    "pareto": pareto.draw,
-    "differences": differences.draw,
-    "confusion": confusion.draw,
-    "recall": recall.draw,
-    "curves": curves.draw,
-    "reliability": reliability.draw,
-    "risk_coverage": risk_coverage.draw,
-    "leak": leak.draw,
-    "robustness": robustness.draw,
-    "classes": classes.draw,
-    "mistakes": mistakes.draw,
-    "screening": screening.draw,
-    "learning_curve": learning.draw,
-}
+FIGURES = [name for name in PlotParams.model_fields if name != "style"]
 
 
 def plot(stage: Stage) -> None:
     args = stage.args
-    looks = stage.params("plot.style", StyleParams)
-    own = PlotParams.model_fields[args.figure].annotation
-    params = stage.params("plot.{figure}", own)
+    style = stage.params("plot.style", StyleParams)
+    params = stage.params("plot.{figure}", PlotParams.model_fields[args.figure].annotation)
+    draw = import_module(f"carbench.report.figures.{args.figure}").draw
     with stage.outputs(args.output) as folder:
         for narrow, name in ((False, args.figure), (True, f"{args.figure}-narrow")):
-            figure = DRAWINGS[args.figure](args.table, Style(looks, narrow), params)
-            save(figure, folder / name, None if narrow else looks.dpi)
+            figure = draw(args.table, Style(style, narrow), params)
+            save_figure(figure, folder / name, None if narrow else style.dpi)
     log.info("%s", args.output / f"{args.figure}.svg")
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--figure", choices=DRAWINGS, required=True, help="figure to draw")
+    parser.add_argument("--figure", choices=FIGURES, required=True, help="figure to draw")
     parser.add_argument(
         "--table",
         type=Path,
         required=True,
-        help="CSV or JSON file to draw from; mistakes.npz must be beside mistakes.csv",
+        help="CSV or JSON file to draw from; for mistakes, mistakes.npz must be in the same folder",
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, plot)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.params.report import ReportParams
-from carbench.report.page import render
-from carbench.report.study import Sources
+from carbench.report.page import render_report
+from carbench.report.study_results import ResultPaths
 
 
 def report(stage: Stage) -> None:
     args = stage.args
     params = stage.params("report", ReportParams)
-    sources = Sources(
+    sources = ResultPaths(
         data=args.data,
         audit=args.audit,
         split=args.split,
@@ -29,7 +29,7 @@ def report(stage: Stage) -> None:
         learning_curve=args.learning_curve,
         figures=args.figures,
     )
-    page = render(sources, params)
+    page = render_report(sources, params)
     with stage.output(args.output) as path:
         path.write_text(page, encoding="utf-8", newline="\n")
     log.info("%s, %.1f MB", args.output, len(page) / 1e6)

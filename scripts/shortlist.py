@@ -11,7 +11,12 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.params.shortlist import ShortlistParams
-from carbench.statistics.screened import COLUMNS, headline, read_screened, shortlist_rows
+from carbench.statistics.screening_results import (
+    COLUMNS,
+    read_screened,
+    shortlist_metrics,
+    shortlist_rows,
+)
 
 
 def shortlist(stage: Stage) -> None:
@@ -19,7 +24,7 @@ def shortlist(stage: Stage) -> None:
     pools = list(stage.value("screen.candidates"))
     screened = read_screened(stage.args.screen, pools)
     rows = shortlist_rows(screened, params)
-    metrics = headline(screened, rows)
+    metrics = shortlist_metrics(screened, rows)
     with stage.outputs(stage.args.output) as out:
         write_table(out / "shortlist.csv", COLUMNS, rows)
         write_json(out / "metrics.json", metrics)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.tables import write_json, write_table
-from carbench.cost.files import CONDITIONS, EXACT, MEMORY
-from carbench.cost.results import write_measured
+from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY
+from carbench.cost.latency_tables import write_latencies
 from carbench.models.timing import Configuration, TimedRun
 
 HARDWARE = {"processor": "Abacus", "cores": 2, "memory_gb": 1.0, "gpus": [], "system": "Linux"}
@@ -30,7 +30,7 @@ def write_costs(folder: Path, latencies: dict[str, Sequence[float]]) -> None:
         for number, ms in enumerate(by_round)
     ]
     folder.mkdir()
-    write_measured(folder, turns, 0.95)
+    write_latencies(folder, turns, 0.95)
     exact = {"model": "m", "parameters": 1, "macs": 2, "onnx_bytes": 3}
     memory = {"runtime": "onnx", "peak_mb": 5}
     for name, row in ((EXACT, exact), (MEMORY, memory)):

@@ -19,7 +19,7 @@ from carbench.cli.commands import compare
 from carbench.cli.experiments.formatting import changed_params, remarks, text, verdict
 from carbench.core.errors import CarbenchError
 from carbench.engines.revisions import open_revision
-from carbench.statistics.experiments import Experiment, compare_experiments, merge_groups
+from carbench.statistics.experiment_comparison import Experiment, compare_experiments, merge_groups
 from carbench.statistics.predictions import align
 from conftest import Project
 

@@ -16,13 +16,13 @@ from scipy.stats import binom
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json, read_table, write_table
-from carbench.cost.example import ordinary_image
-from carbench.cost.files import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
-from carbench.cost.medians import median_interval, slower
+from carbench.cost.example_image import median_image
+from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
+from carbench.cost.median_intervals import is_slower, median_interval
 from carbench.models.model_file import save_model
 from carbench.models.timing import Configuration, time_interleaved
 from carbench.params.study import check
-from carbench.statistics.costs import read_costs
+from carbench.statistics.prediction_costs import read_costs
 from conftest import Project, run_script
 from costs import write_costs
 
@@ -52,7 +52,7 @@ def test_the_interval_of_a_median_is_the_narrowest_pair_of_order_statistics(
 
 def test_of_too_few_rounds_nothing_is_known() -> None:
     assert median_interval([1.0, 2.0, 3.0], 0.95) == (2.0, 0.0, float("inf"))
-    assert not slower([2.0] * 3, [1.0] * 3, 0.95)
+    assert not is_slower([2.0] * 3, [1.0] * 3, 0.95)
 
 
 def test_backbones_are_compared_within_rounds() -> None:
@@ -61,9 +61,9 @@ def test_backbones_are_compared_within_rounds() -> None:
     disturbed = rng.lognormal(0, 1, 20)
     ours, theirs = 1.1 * disturbed, disturbed * rng.uniform(0.99, 1.01, 20)
     assert median_interval(ours.tolist(), 0.95)[1] < np.median(theirs)  # apart they overlap
-    assert slower(ours.tolist(), theirs.tolist(), 0.95)
-    assert not slower(theirs.tolist(), ours.tolist(), 0.95)
-    assert not slower(disturbed.tolist(), rng.permutation(disturbed).tolist(), 0.95)
+    assert is_slower(ours.tolist(), theirs.tolist(), 0.95)
+    assert not is_slower(theirs.tolist(), ours.tolist(), 0.95)
+    assert not is_slower(disturbed.tolist(), rng.permutation(disturbed).tolist(), 0.95)
 
 
 def test_all_take_a_turn_in_each_round_in_an_order_of_the_seed() -> None:
@@ -116,7 +116,7 @@ def test_the_image_that_is_decoded_is_the_median_of_the_training_part(tmp_path: 
         for name in sizes
     ]
     write_table(tmp_path / "split.csv", list(split[0]), split)
-    example = ordinary_image(tmp_path / "manifest.csv", tmp_path / "split.csv")
+    example = median_image(tmp_path / "manifest.csv", tmp_path / "split.csv")
     assert (example.image, example.width, example.height) == ("d", 20, 40)
 
 
@@ -131,16 +131,16 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     same shapes, and the same answers once it has the trained weights."""
     import torch
 
-    from carbench.cost import graphs
+    from carbench.cost import onnx_export
     from carbench.models.backbones import load_trained_model
     from carbench.models.onnx_classifier import OnnxModel
     from carbench.models.onnx_export import write_onnx
 
     results = smoke_run.root / "results"
     about = read_json(results / "export/model.json")
-    shape = graphs.Shape(about["input"]["size"], 32, tuple(about["classes"]))
-    graphs.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
-    made = graphs.onnx_path(tmp_path, about["backbone"], int8=False)
+    shape = onnx_export.GraphShape(about["input"]["size"], 32, tuple(about["classes"]))
+    onnx_export.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
+    made = onnx_export.onnx_path(tmp_path, about["backbone"], int8=False)
     served = results / "export/model.onnx"
     assert operations(made) == operations(served)
     (row,) = (
@@ -151,14 +151,14 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
 
     checkpoint = results / f"train/{about['backbone']}/{about['seed']}/model.safetensors"
     trained, card = load_trained_model(checkpoint, torch.device("cpu"))
-    deployable = graphs.make_deployable(about["backbone"], about["timm"], shape)
+    deployable = onnx_export.build_deployable(about["backbone"], about["timm"], shape)
     deployable.model.load_state_dict(trained.state_dict())
     write_onnx(deployable, shape.side, card.classes, tmp_path / "trained.onnx")
     pixels = shape.random_images(5)
     ours, _ = OnnxModel(tmp_path / "trained.onnx", 1).predict(pixels)
     theirs, _ = OnnxModel(served, 1).predict(pixels)
     # All but the temperature, which is fitted after the training.
-    tempered = theirs ** (about["temperature"] / graphs.TEMPERATURE)
+    tempered = theirs ** (about["temperature"] / onnx_export.TEMPERATURE)
     tempered /= tempered.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(ours, tempered, atol=1e-5)
 
@@ -218,7 +218,7 @@ def test_the_stage_measures_all_runtimes_and_refuses_what_cannot_be_exported(
 
 def test_of_alike_latencies_the_best_on_val_is_chosen(tmp_path: Path) -> None:
     from carbench.params.choose import ChooseParams
-    from carbench.statistics.choosing import choose, explain
+    from carbench.statistics.model_selection import choose, describe_choice
     from test_statistics import answers_of, said
 
     wrong = {"best": 0, "fast": 1, "faster": 2}
@@ -240,6 +240,7 @@ def test_of_alike_latencies_the_best_on_val_is_chosen(tmp_path: Path) -> None:
     (chosen,) = (each.backbone for each in candidates if each.chosen)
     assert chosen == "fast"
     assert {each.backbone for each in candidates if each.cost_tied} == {"fast", "faster"}
-    assert "the best on val of fast, faster, whose costs do not differ significantly" in explain(
-        candidates, params
+    assert (
+        "the best on val of fast, faster, whose costs do not differ significantly"
+        in describe_choice(candidates, params)
     )

@@ -21,14 +21,19 @@ from carbench.data.split.table import SplitRow
 from carbench.evaluation.conformal import fit_set_threshold, prediction_sets
 from carbench.evaluation.label_errors import suggest_labels
 from carbench.evaluation.metrics import calibration_error
-from carbench.evaluation.selective import NEVER, fit_threshold, nominal_level
+from carbench.evaluation.selective_prediction import ABSTAIN, fit_threshold, nominal_level
 from carbench.models.model_file import save_model
 from carbench.models.prediction_table import prediction_rows
 from carbench.models.temperature import apply_temperature
-from carbench.statistics.calibration import calibration_error_score
-from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
+from carbench.statistics.calibration_intervals import calibration_error_score
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import rounds_of
+from carbench.statistics.scores import training_rounds
+from carbench.statistics.selective_metrics import (
+    FittedThresholds,
+    apply_thresholds,
+    prediction_set_metrics,
+    selective_metrics,
+)
 from conftest import run_script
 
 WANTED = 0.1
@@ -80,7 +85,7 @@ def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) ->
     above = sure > found.value
     assert (found.images, found.answered) == (count, above.sum())
     assert found.wrong == (~right[above]).sum()
-    assert found.bound <= WANTED or found.value == NEVER
+    assert found.bound <= WANTED or found.value == ABSTAIN
     order = np.random.default_rng(seed).permutation(count)
     assert fit_threshold(sure[order], right[order], WANTED, 0.9) == found
 
@@ -88,7 +93,7 @@ def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) ->
 def test_where_all_is_right_all_is_answered_if_there_is_enough() -> None:
     sure = np.linspace(0.5, 0.9, 100)
     assert fit_threshold(sure, np.ones(100, np.bool_), WANTED, 0.95).value == 0
-    assert fit_threshold(sure[:20], np.ones(20, np.bool_), WANTED, 0.95).value == NEVER
+    assert fit_threshold(sure[:20], np.ones(20, np.bool_), WANTED, 0.95).value == ABSTAIN
     one_early = np.arange(100) != 99  # the surest is wrong: a label may be
     assert fit_threshold(sure, one_early, WANTED, 0.95).answered > 90
 
@@ -178,7 +183,7 @@ def folds(count: int, seed: int, number: int) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("number", [1, 4])
 def test_the_calibration_error_is_that_of_whole_rounds(number: int) -> None:
     right, sure, tested = folds(240, 3, number)
-    rounds = [rounds_of(tested) == each for each in range(2)]
+    rounds = [training_rounds(tested) == each for each in range(2)]
     assert [own.sum() for own in rounds] == [number, number]
     score, noise = calibration_error_score(Groups(np.arange(240)), right, sure, tested, bins=8)
     for value, own in zip(score.by_training, rounds, strict=True):
@@ -198,9 +203,11 @@ def test_intervals_of_loss_and_calibration_error_hold_the_truth(stretch: float) 
     assert found[5] < 0.12
 
 
-def thresholds(answer: float | None, member: float | None) -> Thresholds:
+def thresholds(answer: float | None, member: float | None) -> FittedThresholds:
     wanted = None if answer is None else 0.1
-    return Thresholds(wanted, wanted and 0.95, answer, None if member is None else 0.9, member)
+    return FittedThresholds(
+        wanted, wanted and 0.95, answer, None if member is None else 0.9, member
+    )
 
 
 def test_decisions_are_counted_by_hand() -> None:
@@ -210,20 +217,22 @@ def test_decisions_are_counted_by_hand() -> None:
     tested = np.ones((2, 8), np.bool_)
     tested[:, 7] = False  # leaked
     both = [(np.arange(8), probabilities), (np.arange(8), probabilities[:, ::-1])]
-    decided = decide(labels, tested, both, [thresholds(0.65, 0.42), thresholds(1.0, 0.42)])
+    decided = apply_thresholds(
+        labels, tested, both, [thresholds(0.65, 0.42), thresholds(1.0, 0.42)]
+    )
     groups = Groups(np.arange(8))
-    answered, error = judge_answers(groups, {"one": decided}, 0.95)["one"]
+    answered, error = selective_metrics(groups, {"one": decided}, 0.95)["one"]
     assert answered.value == pytest.approx(5 / 14)  # the second training never answers
     assert error is not None
     assert error.value == pytest.approx(1 / 5)
     assert error.low < 1 / 5 < error.high
-    covered, size = judge_sets(groups, {"one": decided}, 0.95)["one"]
+    covered, size = prediction_set_metrics(groups, {"one": decided}, 0.95)["one"]
     assert covered.value == pytest.approx((6 + 2) / 14)
     assert size.value == pytest.approx((6 + 2) / 7)  # 0.45 and 0.55 are both in the set
-    never = decide(labels, tested, both, [thresholds(1.0, None)] * 2)
-    share, error = judge_answers(groups, {"one": never}, 0.95)["one"]
+    never = apply_thresholds(labels, tested, both, [thresholds(1.0, None)] * 2)
+    share, error = selective_metrics(groups, {"one": never}, 0.95)["one"]
     assert (share.value, share.high, error) == (0, 0, None)
-    assert decide(labels, tested, both, [thresholds(None, None)] * 2).answered is None
+    assert apply_thresholds(labels, tested, both, [thresholds(None, None)] * 2).answered is None
 
 
 def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -> None:

@@ -137,6 +137,10 @@ def code_of(stage: str) -> set[str]:
             direct |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             direct |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.JoinedStr) and ast.unparse(node).startswith("f'carbench."):
+            # Imported by name: any module of this package.
+            package = node.values[0].value.rstrip(".")
+            direct |= {package, *GRAPH.find_children(package)}
     modules: set[str] = set()
     waiting = direct & GRAPH.modules
     while waiting:

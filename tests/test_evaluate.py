@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from carbench.evaluation.attribution import MIN_CELLS, attribution_maps, feature_map_stage
+from carbench.evaluation.confident_errors import most_confident_errors
 from carbench.evaluation.corruptions import CORRUPTIONS, CROP, DARKNESS
-from carbench.evaluation.explaining import MIN_CELLS, explain, mapped_stage
-from carbench.evaluation.mistakes import most_confident
-from carbench.evaluation.slices import TERCILES, sliced, terciles
+from carbench.evaluation.slices import TERCILES, group_by_slice, terciles
 from carbench.models.model_file import read_metadata
 from carbench.params.evaluate import Corruption
 from conftest import Project, run_script
@@ -146,12 +146,12 @@ def test_slices_hold_every_image_once() -> None:
         {"class": "AB"[number % 2], "width": str(10 + number), "height": "10"}
         for number in range(9)
     ]
-    assert {name: len(own) for name, own in sliced(rows, "size").items()} == {
+    assert {name: len(own) for name, own in group_by_slice(rows, "size").items()} == {
         "small (100 to 120 pixels)": 3,
         "medium (130 to 150 pixels)": 3,
         "large (160 to 180 pixels)": 3,
     }
-    assert sliced(rows, "class") == {"A": [0, 2, 4, 6, 8], "B": [1, 3, 5, 7]}
+    assert group_by_slice(rows, "class") == {"A": [0, 2, 4, 6, 8], "B": [1, 3, 5, 7]}
 
 
 def test_the_surest_mistake_of_each_group_is_shown() -> None:
@@ -166,13 +166,13 @@ def test_the_surest_mistake_of_each_group_is_shown() -> None:
         row("a.jpg", 2, "Coupe", "0.90"),
         row("sure.jpg", 3, "Coupe", "0.95"),
     ]
-    assert [each["image"] for each in most_confident(rows, 9)] == [
+    assert [each["image"] for each in most_confident_errors(rows, 9)] == [
         "sure.jpg",
         "a.jpg",
         "unsure.jpg",
     ]
-    assert [each["image"] for each in most_confident(reversed(rows), 1)] == ["sure.jpg"]
-    assert most_confident(rows, 0) == []
+    assert [each["image"] for each in most_confident_errors(reversed(rows), 1)] == ["sure.jpg"]
+    assert most_confident_errors(rows, 0) == []
 
 
 class BrightPatch(nn.Module):
@@ -206,7 +206,7 @@ def test_the_map_is_hot_where_the_class_is_decided(model: nn.Module) -> None:
     images = torch.zeros(3, 3, 32, 32)
     images[:, :, 20:28, 4:12] = 1  # light, lower left
     images[:, :, 4:12, 16:24] = -1  # dark, upper right
-    maps, _ = explain(model, images, torch.tensor([1, 0, 1]), batch_size=2)
+    maps, _ = attribution_maps(model, images, torch.tensor([1, 0, 1]), batch_size=2)
     assert maps.shape == (3, 32, 32)
     assert maps.dtype == np.uint8
     light, dark = (slice(20, 28), slice(4, 12)), (slice(4, 12), slice(16, 24))
@@ -218,7 +218,7 @@ def test_the_map_is_hot_where_the_class_is_decided(model: nn.Module) -> None:
 
 
 def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
-    maps, _ = explain(BrightPatch(), torch.ones(1, 3, 32, 32), torch.tensor([0]), 8)
+    maps, _ = attribution_maps(BrightPatch(), torch.ones(1, 3, 32, 32), torch.tensor([0]), 8)
     assert maps.max() == 0
 
 
@@ -239,8 +239,8 @@ def test_every_family_is_explained(name: str, size: int, method: str) -> None:
     model = timm.create_model(name, num_classes=3).eval()
     images = torch.randn(3, 3, size, size)
     classes = model(images).argmax(dim=1)
-    maps, said = explain(model, images, classes, batch_size=2)
-    again, _ = explain(model, images, classes, batch_size=2)
+    maps, said = attribution_maps(model, images, classes, batch_size=2)
+    again, _ = attribution_maps(model, images, classes, batch_size=2)
     assert said == method
     assert maps.shape == (3, size, size)
     assert np.array_equal(maps, again)
@@ -252,7 +252,7 @@ def test_before_average_pooling_the_map_is_grad_cams() -> None:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=3).eval()
     image, label = torch.randn(1, 3, 224, 224), torch.tensor([2])
-    maps, _ = explain(model, image, label, batch_size=1)
+    maps, _ = attribution_maps(model, image, label, batch_size=1)
     reference = LayerGradCam(model, model.layer4).attribute(
         image, target=label, relu_attributions=True
     )
@@ -264,8 +264,8 @@ def test_before_average_pooling_the_map_is_grad_cams() -> None:
 def test_a_map_too_coarse_to_tell_places_apart_is_not_used() -> None:
     model = timm.create_model("test_resnet").eval()
     side = 32 * MIN_CELLS
-    assert mapped_stage(model, torch.zeros(1, 3, side, side)) == ("layer4", 1)
-    assert mapped_stage(model, torch.zeros(1, 3, side, side - 32)) is None
+    assert feature_map_stage(model, torch.zeros(1, 3, side, side)) == ("layer4", 1)
+    assert feature_map_stage(model, torch.zeros(1, 3, side, side - 32)) is None
 
 
 def evaluated(smoke: Project, tmp_path: Path, **changes: object) -> Path:
@@ -304,7 +304,7 @@ def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
         assert list(metrics["robustness"]) == smoke_run.params["evaluate"]["corruptions"]
 
         for by, parts in metrics["slices"].items():
-            own = sliced(clean.to_dict("records"), by)
+            own = group_by_slice(clean.to_dict("records"), by)
             assert list(parts) == list(own)
             for value, rows in own.items():
                 assert parts[value]["images"] == len(rows)
@@ -324,7 +324,7 @@ def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
         assert -np.log(own).mean() == pytest.approx(metrics["clean"]["nll_calibrated"], abs=1e-3)
 
         mistakes = pd.read_csv(run / "mistakes.csv", keep_default_na=False, dtype=str)
-        expected = most_confident(
+        expected = most_confident_errors(
             clean.astype(str).to_dict("records"), smoke_run.params["evaluate"]["explanations"]
         )
         assert list(mistakes["image"]) == [row["image"] for row in expected]

@@ -24,7 +24,7 @@ from carbench.deploy.export.evaluation import decision_metrics
 from carbench.deploy.export.model_card import render_model_card
 from carbench.deploy.export.parity import measure_parity, require_parity
 from carbench.params.study import check
-from carbench.statistics.deciding import Thresholds
+from carbench.statistics.selective_metrics import FittedThresholds
 from conftest import Project, copy_project, set_key
 
 
@@ -152,13 +152,13 @@ def test_decision_metrics_are_computed_on_clean_images(tmp_path: Path) -> None:
     ]
     path = tmp_path / "predictions.csv"
     path.write_text("\n".join(["image,class,group,predicted,p:a,p:b,leaked", *lines]) + "\n")
-    found = decision_metrics(path, 1.0, Thresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
+    found = decision_metrics(path, 1.0, FittedThresholds(0.1, 0.95, 0.8, 0.9, 0.35), 0.95)
     assert found["threshold"] == 0.8
     assert found["answered"]["value"] == 0.5  # of four clean images, two
     assert found["error"]["value"] == 0.5
     assert found["covered"]["value"] == 0.75
     assert found["set_size"]["value"] == 1.25  # 0.6 and 0.4
-    off = decision_metrics(path, 1.0, Thresholds(None, None, None, None, None), 0.95)
+    off = decision_metrics(path, 1.0, FittedThresholds(None, None, None, None, None), 0.95)
     assert set(off.values()) == {None}
 
 

@@ -1,4 +1,4 @@
-"""The example stages of docs/extending.md work in both engines."""
+"""docs/extending.md: the stages and the figure that it shows work in both engines."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.M | re.S)
 
 
 def follow(project: Project, page: str) -> None:
-    """Write the files of a page and run its commands; the output has to contain what it shows."""
+    """Write the files that a page shows and run its commands; what they print has to be there."""
     for kind, name, text in BLOCK.findall(page):
         file = project.root / name
         if kind == "console":
-            output = ""
+            printed = ""
             for line in text.splitlines():
                 if line.startswith("$ "):
-                    words = line[2:]
-                    done = project.run("bash", "-c", words)
-                    output = done.stdout + done.stderr
-                    if "--dry-run" in words:
-                        assert "Nothing to be done" in output, words
+                    command = line[2:]
+                    done = project.run("bash", "-c", command)
+                    printed = done.stdout + done.stderr
+                    if "--dry-run" in command:
+                        assert "Nothing to be done" in printed, command
                 else:
-                    assert line in output
+                    assert line in printed
+        elif kind == "diff":
+            insert(file, text)
         elif name == "dvc.yaml":
             content = file.read_text()
             file.write_text(content.replace("\nstages:\n", f"\nstages:\n{text}\n", 1))
@@ -39,9 +41,27 @@ def follow(project: Project, page: str) -> None:
             file.write_text(f"{before}\n\n{text}" if before else text)
 
 
-def test_the_example_stages_work_in_both_engines(smoke_run: Project, tmp_path: Path) -> None:
+def insert(file: Path, diff: str) -> None:
+    """Insert the added lines of a diff; its unchanged lines have to be in the file, once."""
+    lines = diff.splitlines(keepends=True)
+    unchanged = "".join(line[1:] for line in lines if line[0] == " ")
+    content = file.read_text()
+    assert content.count(unchanged) == 1, f"{file}: not exactly one {unchanged!r}"
+    file.write_text(content.replace(unchanged, "".join(line[1:] for line in lines)))
+
+
+def section(heading: str) -> tuple[str, str]:
+    """Return the page before a heading, and from it on."""
+    before, found, after = (ROOT / "docs/extending.md").read_text().partition(f"\n## {heading}\n")
+    assert found
+    return before, after
+
+
+def test_the_stages_that_the_page_shows_run_in_both_engines(
+    smoke_run: Project, tmp_path: Path
+) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
-    follow(project, (ROOT / "docs/extending.md").read_text())
+    follow(project, section("Adding a figure")[0])
     own = project.root / "results/own"
     assert int((own / "count.txt").read_text()) > 10
     assert (own / "largest.txt").read_text().strip() in {
@@ -51,5 +71,17 @@ def test_the_example_stages_work_in_both_engines(smoke_run: Project, tmp_path: P
     # Snakemake detects an edit of a rule that dvc.yaml does not have.
     rules = project.root / "workflow/rules/own.smk"
     rules.write_text(rules.read_text().replace("wc -l", "wc -c"))
-    output = project.run("snakemake", "results/own/count.txt", "--dry-run").stdout
-    assert "Code has changed since last execution" in output
+    printed = project.run("snakemake", "results/own/count.txt", "--dry-run").stdout
+    assert "Code has changed since last execution" in printed
+
+
+def test_the_figure_that_the_page_shows_is_drawn_and_reported(
+    smoke_run: Project, tmp_path: Path
+) -> None:
+    project = copy_project(smoke_run, tmp_path / "study")
+    follow(project, section("Adding a figure")[1])
+    figure = (project.root / "results/figures/weakest_class.svg").read_text()
+    assert ">resnet (" in figure
+    report = (project.root / "results/report.html").read_text()
+    assert report.count('<figure class="chart weakest_class">') == 1
+    assert (snakemake_plan(project.root), dvc_plan(project.root)) == (set(), set())

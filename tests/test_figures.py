@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import runpy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,34 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbench.core.errors import CarbenchError
-from carbench.core.params import read_section
+from carbench.core.params import read_section, read_yaml
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.plot import PlotParams
 from carbench.report.figures import accuracy, differences, pareto
-from carbench.report.figures.colours import contrast, legible
-from carbench.report.figures.explanations import overlay
-from carbench.report.figures.style import Style, save
-from carbench.report.figures.summary import read_summary
+from carbench.report.plotting.attribution_overlay import overlay_attribution
+from carbench.report.plotting.colours import contrast, legible
+from carbench.report.plotting.style import Style, save_figure
+from carbench.report.tables.result_tables import read_summary
 
 ROOT = Path(__file__).parents[1]
-DRAWINGS = runpy.run_path(str(ROOT / "scripts/plot.py"))["DRAWINGS"]
 PLOT = read_section(ROOT / "presets/sample.yaml", "plot", PlotParams)
-TABLES = {
-    "accuracy": "summary.csv",
-    "pareto": "summary.csv",
-    "differences": "comparisons.csv",
-    "confusion": "confusion.csv",
-    "recall": "recall.csv",
-    "curves": "curves.csv",
-    "reliability": "reliability.csv",
-    "risk_coverage": "risk_coverage.csv",
-    "leak": "summary.csv",
-    "robustness": "robustness.csv",
-    "classes": "audit/audit.json",
-    "mistakes": "mistakes.csv",
-    "screening": "shortlist/shortlist.csv",
-    "learning_curve": "learning_curve.csv",
-}
+FIGURES = read_yaml(ROOT / "dvc.yaml")["stages"]["plot"]["foreach"]
+TABLES = {name: figure["table"].removeprefix("results/") for name, figure in FIGURES.items()}
 ODD = '<b>&"x'
 CLASSES = [ODD, "$1 $2", "Škoda"]
 CORRUPTIONS = ["none", "blur", "jpeg", "dark", "crop", "mirror"]
@@ -220,7 +205,10 @@ def write_tables(
     empty["robustness"] += around("drop", "drop", 0)
     empty |= {name: ["backbone"] for name in ("learning_curve", "extrapolation")}
     for name, rows in tables.items():
-        write_table(folder / f"{name}.csv", list(rows[0]) if rows else empty[name], rows)
+        subfolder = "learning_curve" if name in ("learning_curve", "extrapolation") else ""
+        path = folder / subfolder / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        write_table(path, list(rows[0]) if rows else empty[name], rows)
     (folder / "shortlist").mkdir(exist_ok=True)
     screened = [candidate(n) for n in range(candidates)]
     write_table(folder / "shortlist/shortlist.csv", list(candidate(0)), screened)
@@ -271,8 +259,9 @@ def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
     """Draw with the study's parameters, some of them changed, and return all files as one."""
     params = getattr(PLOT, figure).model_copy(update=changes)
     for narrow, name in ((False, figure), (True, f"{figure}-narrow")):
-        drawn = DRAWINGS[figure](tables / TABLES[figure], Style(PLOT.style, narrow), params)
-        save(drawn, output / name, None if narrow else 50)
+        module = import_module(f"carbench.report.figures.{figure}")
+        drawn = module.draw(tables / TABLES[figure], Style(PLOT.style, narrow), params)
+        save_figure(drawn, output / name, None if narrow else 50)
     return b"".join((output / file).read_bytes() for file in files(figure))
 
 
@@ -371,9 +360,9 @@ def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
     backbones = read_summary(tmp_path / "summary.csv")
     accuracies = {each.backbone: each.accuracy for each in backbones}
     costs = {each.backbone: each.onnx_ms for each in backbones}
-    assert pareto.frontier(accuracies, costs) == ["gamma", "beta", "alpha"]
-    assert pareto.frontier(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
-    assert pareto.frontier(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
+    assert pareto.pareto_front(accuracies, costs) == ["gamma", "beta", "alpha"]
+    assert pareto.pareto_front(accuracies, costs | {"beta": 5.0}) == ["gamma", "alpha"]
+    assert pareto.pareto_front(accuracies, dict.fromkeys(costs, 1.0)) == ["alpha"]
 
 
 @pytest.mark.parametrize(
@@ -469,7 +458,7 @@ def test_a_colour_becomes_legible_and_no_more(paper, colour):
 
 def test_a_map_warms_the_image_where_it_is_high():
     image = np.full((1, 3, 3), 100, np.uint8)
-    cold, mild, hot = overlay(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
+    cold, mild, hot = overlay_attribution(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
     assert cold.tolist() == [100, 100, 100]
     assert hot[0] > mild[0] > 100 and hot[2] < mild[2] < 100
 

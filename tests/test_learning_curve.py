@@ -21,11 +21,11 @@ from carbench.data.split.subsets import draw_positions, select_subset
 from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.learning import learning_curve
+from carbench.statistics.learning_curves import fit_learning_curve
 from carbench.statistics.power_law import fit_law
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import subset_scores
 from carbench.statistics.subset_runs import read_subsets
-from carbench.statistics.variance_parts import variance_parts
+from carbench.statistics.variance_components import variance_components
 from carbench.training.loop import draw_epoch_order
 from carbench.training.run import load_data, train_backbone
 from conftest import Project
@@ -131,12 +131,12 @@ def test_a_known_power_law_is_recovered(exponent: float, share: float, count: in
 def test_too_few_fractions_are_not_extrapolated() -> None:
     rng = np.random.default_rng(0)
     right = rng.random((3, 2, 80)) < np.array([0.6, 0.7, 0.8])[:, None, None]
-    scores = part_scores(Groups(np.arange(80)), right, np.ones((3, 2, 80), bool))
-    curve = learning_curve(scores[1:], [0.5, 1.0], [50, 100], 2.0, 0.95)
-    assert curve.ahead is None
+    scores = subset_scores(Groups(np.arange(80)), right, np.ones((3, 2, 80), bool))
+    curve = fit_learning_curve(scores[1:], [0.5, 1.0], [50, 100], 2.0, 0.95)
+    assert curve.extrapolation is None
     assert "3 fractions" in curve.reason
     assert [point.fitted for point in curve.points] == [None, None]
-    ahead = learning_curve(scores, [0.25, 0.5, 1.0], [25, 50, 100], 2.0, 0.95).ahead
+    ahead = fit_learning_curve(scores, [0.25, 0.5, 1.0], [25, 50, 100], 2.0, 0.95).extrapolation
     assert ahead and ahead.gain.low <= ahead.gain.value <= ahead.gain.high
     assert ahead.images == 200
 
@@ -165,10 +165,10 @@ def test_variance_components_equal_those_of_an_anova() -> None:
     splits = np.array([0, 0, 1, 1, 2, 2])
     groups = np.arange(50)
     right = np.arange(50) < np.round(50 * values)[:, None]
-    (score,) = part_scores(Groups(groups, splits), right, np.ones((1, 6, 50), bool))
+    (score,) = subset_scores(Groups(groups, splits), right, np.ones((1, 6, 50), bool))
     still = score.left_out * 0 + score.by_training
     exact = replace(score, left_out=still)
-    images, seed, split = variance_parts(exact, 0.95)
+    images, seed, split = variance_components(exact, 0.95)
     table = values.reshape(3, 2)
     within = table.var(axis=1, ddof=1).mean()
     between = 2 * table.mean(axis=1).var(ddof=1)
@@ -196,8 +196,8 @@ def test_missing_measurements_are_stated(
 ) -> None:
     right = np.random.default_rng(1).random((trainings, 60)) < 0.8
     groups = Groups(np.arange(60), None if splits is None else np.array(splits))
-    (score,) = part_scores(groups, right, np.ones((1, trainings, 60), bool))
-    parts = variance_parts(score, 0.95)
+    (score,) = subset_scores(groups, right, np.ones((1, trainings, 60), bool))
+    parts = variance_components(score, 0.95)
     assert {part.name: part.note for part in parts} == {"images": ""} | said
     for part in parts:
         assert (part.variance is None) == part.note.startswith("not measured")
@@ -218,6 +218,6 @@ def test_the_smoke_study_has_a_learning_curve(smoke_run: Project) -> None:
     # The last point is stage train's.
     runs = read_subsets(results / "subset", "resnet", [0.5], [0])
     val = read_table(results / "train/resnet/0/val.csv")
-    assert runs.right[-1].sum() == sum(row["predicted"] == row["class"] for row in val)
+    assert runs.correct[-1].sum() == sum(row["predicted"] == row["class"] for row in val)
     reason = read_table(results / "learning_curve/extrapolation.csv")[0]["reason"]
     assert "3 fractions" in reason

@@ -72,7 +72,7 @@ def test_a_stage_reads_mappings_in_sorted_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cost", ["macs", "latency_ms"])
 def test_ties_between_equal_backbones_are_broken_by_name(cost: str) -> None:
     from carbench.params.choose import ChooseParams
-    from carbench.statistics.choosing import choose
+    from carbench.statistics.model_selection import choose
     from test_statistics import COST, answers_of, said
 
     params = ChooseParams(

@@ -16,13 +16,13 @@ from PIL import Image
 
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.params.report import ReportParams
-from carbench.report.figures.colours import contrast
-from carbench.report.figures.summary import read_summary
-from carbench.report.inline import DARK
-from carbench.report.page import render
-from carbench.report.pages.templates import THEME
+from carbench.report.html.jinja import THEME
+from carbench.report.inline_svg import DARK
+from carbench.report.page import render_report
+from carbench.report.plotting.colours import contrast
 from carbench.report.sections import SECTIONS
-from carbench.report.study import Sources
+from carbench.report.study_results import ResultPaths
+from carbench.report.tables.result_tables import read_summary
 from costs import HARDWARE, write_costs
 from test_figures import CLASSES, ODD, TABLES, draw, write_tables
 
@@ -145,7 +145,7 @@ def figures(tmp_path_factory) -> Path:
 
 
 def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
-    sources = Sources(
+    sources = ResultPaths(
         data=folder / "data",
         audit=folder / "audit",
         split=folder / "split.csv",
@@ -158,9 +158,9 @@ def page_of(folder: Path, figures: Path, params: ReportParams = PARAMS) -> str:
         screen=folder / "screen",
         shortlist=folder / "shortlist",
         figures=figures,
-        learning_curve=folder,
+        learning_curve=folder / "learning_curve",
     )
-    return render(sources, params)
+    return render_report(sources, params)
 
 
 def text_of(folder: Path, figures: Path) -> str:
@@ -177,7 +177,7 @@ def test_the_script_writes_the_same_page_twice(figures, tmp_path):
             command += [f"--{option}", folder / option]
         command += [
             "--learning-curve",
-            folder,
+            folder / "learning_curve",
             "--figures",
             figures,
             "--choice",
@@ -308,7 +308,7 @@ def test_more_images_are_discussed_where_there_is_a_learning_curve(figures, tmp_
     )
     assert "( +0.5 to +6.0 ), if the curve continues as it has so far." in text
     folder = study(tmp_path / "few")
-    change(folder / "extrapolation.csv", reason="it needs 3 fractions")
+    change(folder / "learning_curve/extrapolation.csv", reason="it needs 3 fractions")
     text = text_of(folder, figures)
     assert "This cannot be estimated: it needs 3 fractions." in text
     assert "more training images" not in text_of(study(tmp_path / "without", curve=False), figures)
@@ -466,9 +466,9 @@ def test_every_section_is_in_the_contents_and_every_word_explained(figures, tmp_
     for section in SECTIONS:
         assert html.count(f'<li><a href="#{section.name}">') == 2
         assert section.name in ids
-    words = {name for name in ids if name.startswith("word-")}
-    assert {"word-clean", "word-leaked", "word-seed", "word-tied", "word-interval"} <= words
-    used = {link.removeprefix("#") for link in Page(html).loads if link.startswith("#word-")}
+    words = {name for name in ids if name.startswith("term-")}
+    assert {"term-clean", "term-leaked", "term-seed", "term-tied", "term-interval"} <= words
+    used = {link.removeprefix("#") for link in Page(html).loads if link.startswith("#term-")}
     assert words == used
 
 

@@ -28,7 +28,7 @@ from carbench.params.study import check
 from carbench.screening.candidates import find_candidates, read_weights_table
 from carbench.screening.probes import PENALTIES, neighbour_probe, ridge_probe
 from carbench.screening.write_backbones import write_backbones
-from carbench.statistics.shortlisting import rank
+from carbench.statistics.shortlist import rank_candidates
 from conftest import ROOT, SMOKE, Project, active_environment, copy_repository
 
 SHA = "ab" * 32
@@ -164,7 +164,7 @@ def test_the_shortlist_follows_the_rule(
     families = {f"m{n}": family for n, (_, family) in enumerate(candidates)}
     macs = {name: 1 + n for n, name in enumerate(right)}
     params = shortlist_params(size=size, per_family=per_family, prefer=prefer)
-    ranked = rank(right, np.arange(60) // 2, families, macs, params)
+    ranked = rank_candidates(right, np.arange(60) // 2, families, macs, params)
     assert [each.accuracy.value for each in ranked] == sorted(
         (own.mean() for own in right.values()), reverse=True
     )
@@ -178,7 +178,9 @@ def test_the_shortlist_follows_the_rule(
     eligible = [each.model for each in ranked if each.eligible]
     assert len(listed) == size or per_family or len(listed) == len(eligible)
     # The order in which candidates are named decides nothing.
-    turned = rank(dict(reversed(right.items())), np.arange(60) // 2, families, macs, params)
+    turned = rank_candidates(
+        dict(reversed(right.items())), np.arange(60) // 2, families, macs, params
+    )
     assert [each.model for each in turned if each.shortlisted] == [each.model for each in listed]
 
 
@@ -186,7 +188,9 @@ def test_significantly_worse_candidates_are_not_shortlisted() -> None:
     right = {"good": np.ones(300, bool), "near": np.arange(300) % 50 > 0}
     right["bad"] = np.arange(300) % 3 > 0
     families = dict.fromkeys(right, "a")
-    ranked = rank(right, np.arange(300), families, dict.fromkeys(right, 1), shortlist_params())
+    ranked = rank_candidates(
+        right, np.arange(300), families, dict.fromkeys(right, 1), shortlist_params()
+    )
     assert [each.model for each in ranked if each.shortlisted] == ["good", "near"]
 
 

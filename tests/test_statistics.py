@@ -20,26 +20,32 @@ from carbench.evaluation.metrics import calibration_error, measure, measure_cali
 from carbench.models.model_file import save_model
 from carbench.models.temperature import apply_temperature
 from carbench.params.choose import ChooseParams
-from carbench.statistics.breakdowns import recall_table, robustness_table, slice_table
-from carbench.statistics.calibration import calibration_intervals
-from carbench.statistics.choosing import choose, explain
-from carbench.statistics.comparing import compare
-from carbench.statistics.costs import Cost
-from carbench.statistics.estimates import Estimate, Score, estimate, estimate_together
-from carbench.statistics.intervals import Interval, share_interval
+from carbench.statistics.breakdown_tables import recall_table, robustness_table, slice_table
+from carbench.statistics.calibration_intervals import calibration_intervals
+from carbench.statistics.class_mix import class_shares
+from carbench.statistics.confidence_intervals import Interval, share_interval
+from carbench.statistics.estimates import Estimate, Score, estimate, estimate_jointly
+from carbench.statistics.evaluated_runs import EvaluatedRuns, read_runs
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import shares_of
-from carbench.statistics.predictions import UNTESTED, Answers, align, read_tables
-from carbench.statistics.reliability import equal_mass, reliability_table
-from carbench.statistics.runs import Runs, read_runs
-from carbench.statistics.scoring import ClassScores, part_scores
-from carbench.statistics.summarizing import Rule, comparison_table, headline, judge, summarize
-from carbench.statistics.suspects import label_error_table
-from carbench.statistics.top_errors import gather_mistakes
+from carbench.statistics.label_error_table import label_error_table
+from carbench.statistics.model_selection import choose, describe_choice
+from carbench.statistics.paired_comparisons import compare_pairs
+from carbench.statistics.prediction_costs import Cost
+from carbench.statistics.predictions import UNTESTED, AlignedPredictions, align, read_tables
+from carbench.statistics.reliability import equal_mass_bins, reliability_table
+from carbench.statistics.scores import ClassScores, subset_scores
+from carbench.statistics.summary import (
+    SummaryOptions,
+    comparison_table,
+    score_backbones,
+    summarize,
+    summary_metrics,
+)
+from carbench.statistics.top_errors import collect_mistakes
 from conftest import ROOT, run_script
 from costs import write_costs
 
-RULE = Rule(confidence=0.95, margin=0.01, mix=None, mix_name="as tested")
+RULE = SummaryOptions(confidence=0.95, margin=0.01, mix=None, mix_name="as tested")
 CHOOSE = ChooseParams(
     deployment_mix="tested", ties="cheapest", cost="macs", margin=0.01, confidence=0.95
 )
@@ -99,7 +105,7 @@ def score_of(right: Any, groups: Any = None, tested: Any = None) -> Score:
     right = np.asarray(right, bool)
     groups = np.arange(right.shape[1]) if groups is None else np.asarray(groups)
     tested = np.ones_like(right) if tested is None else tested
-    return part_scores(Groups(groups), right, tested[None])[0]
+    return subset_scores(Groups(groups), right, tested[None])[0]
 
 
 def accuracy_of(right: Any, groups: Any = None, tested: Any = None) -> Estimate:
@@ -129,7 +135,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(scenario: Scenario) -> No
 def test_backbones_that_inform_each_other_need_narrower_intervals_and_find_more() -> None:
     """Two seeds: each backbone's own variance has one degree of freedom."""
     scenario = Scenario(groups=800, seeds=2, accuracy=0.8, spreads=(0.02,) * 4)
-    own = coverage(scenario, studies=60, prior_freedom=0)
+    own = coverage(scenario, studies=60, prior_dof=0)
     moderated = coverage(scenario, studies=60)
 
     def widest(found: list[Found]) -> float:
@@ -149,7 +155,7 @@ def test_a_difference_of_shares_lies_between_minus_1_and_1_however_little_is_kno
     scores = {
         str(number): score_of(rng.uniform(size=(seeds, groups)) < accuracy) for number in range(3)
     }
-    comparisons = compare(estimate_together(scores), 0.95, 0.01, draws=500)
+    comparisons = compare_pairs(estimate_jointly(scores), 0.95, 0.01, draws=500)
     for each in comparisons:
         assert -1 <= each.difference.low <= each.difference.value <= each.difference.high <= 1
         assert 0 <= each.detectable_half <= each.detectable <= 1
@@ -161,7 +167,7 @@ def test_the_probability_of_being_better_is_that_of_the_same_normal_posterior() 
     from scipy.stats import t
 
     one, two = accuracy_of([np.arange(400) < 330]), accuracy_of([np.arange(400) < 320])
-    (found,) = compare({"one": one, "two": two}, 0.95, 0.02)
+    (found,) = compare_pairs({"one": one, "two": two}, 0.95, 0.02)
     spread = np.sqrt((10 / 400**2 * (1 - 10 / 400) * 400 / 399 * 400**2 + 1) / 402**2)
     assert found.better == pytest.approx(t.cdf(0.025 / spread, 399), abs=1e-3)
     within = t.cdf(0.045 / spread, 399) - t.cdf(0.005 / spread, 399)
@@ -215,8 +221,8 @@ def test_the_variance_of_a_mean_is_estimated_without_bias() -> None:
     for _ in range(250):
         study = simulate(scenario, rng)
         tested = np.broadcast_to(study.tested, study.right.shape)
-        scores = part_scores(Groups(study.groups), study.right, tested)
-        estimates = estimate_together({str(n): score for n, score in enumerate(scores)})
+        scores = subset_scores(Groups(study.groups), study.right, tested)
+        estimates = estimate_jointly({str(n): score for n, score in enumerate(scores)})
         for each, truth in zip(estimates.values(), study.truth, strict=True):
             errors.append((each.value - truth) ** 2)
             found.append(each.image_variance + each.training_variance)
@@ -232,7 +238,7 @@ def test_a_backbone_whose_seeds_agree_by_chance_is_not_taken_for_steady() -> Non
         for number in range(3)
     }
     alone = share_interval(estimate(steady), 0.95)
-    known = share_interval(estimate_together({"steady": steady} | others)["steady"], 0.95)
+    known = share_interval(estimate_jointly({"steady": steady} | others)["steady"], 0.95)
     assert known.high - known.low > 1.3 * (alone.high - alone.low)
 
 
@@ -245,10 +251,10 @@ def test_trainings_that_differ_by_their_images_only_add_no_variance() -> None:
     folds = accuracy_of(right, tested=tested)
     assert folds.value == 0.5
     assert folds.training_variance == 0
-    assert folds.freedom == np.inf
-    assert not folds.knows_trainings
+    assert folds.dof == np.inf
+    assert not folds.includes_training_variance
     both = accuracy_of([right[0], ~right[0]])
-    assert both.knows_trainings
+    assert both.includes_training_variance
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -284,7 +290,9 @@ def test_an_interval_of_a_share_lies_between_0_and_1_and_holds_it(
 def test_two_backbones_that_answer_alike_may_still_differ() -> None:
     """No discordant image of 60: differences up to about 3 of 60 could have gone unnoticed."""
     same = accuracy_of([np.arange(60) % 3 > 0])
-    (comparison,) = compare({"one": same, "two": accuracy_of([np.arange(60) % 3 > 0])}, 0.95, 0.01)
+    (comparison,) = compare_pairs(
+        {"one": same, "two": accuracy_of([np.arange(60) % 3 > 0])}, 0.95, 0.01
+    )
     assert comparison.difference.value == 0
     assert 0.01 < comparison.difference.high < 3 / 60
     assert comparison.p_value == 1
@@ -298,16 +306,16 @@ def test_a_single_pair_agrees_with_mcnemar() -> None:
     table = [[np.sum(one & two), np.sum(one & ~two)], [np.sum(~one & two), np.sum(~one & ~two)]]
     reference = mcnemar(table, exact=False, correction=False).pvalue
     estimates = {name: accuracy_of([right]) for name, right in (("one", one), ("two", two))}
-    assert compare(estimates, 0.95, 0.01)[0].p_value == pytest.approx(reference, abs=0.003)
+    assert compare_pairs(estimates, 0.95, 0.01)[0].p_value == pytest.approx(reference, abs=0.003)
 
 
 def family(rng: np.random.Generator, backbones: int = 5) -> dict[str, Estimate]:
     hard = rng.normal(size=150)
     rows = hard + rng.normal(size=(backbones, 150)) + rng.uniform(0.3, 1.3, (backbones, 1))
-    scores = part_scores(
+    scores = subset_scores(
         Groups(np.arange(150)), rows[:, None] > 0, np.ones((backbones, 1, 150), bool)
     )
-    return estimate_together({str(number): score for number, score in enumerate(scores)})
+    return estimate_jointly({str(number): score for number, score in enumerate(scores)})
 
 
 def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bonferroni() -> None:
@@ -316,7 +324,7 @@ def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bo
     rng = np.random.default_rng(6)
     decided = 0
     for _ in range(20):
-        comparisons = compare(family(rng), 0.95, 0.01)
+        comparisons = compare_pairs(family(rng), 0.95, 0.01)
         single = np.array([each.p_value for each in comparisons])
         corrected = np.array([each.p_adjusted for each in comparisons])
         assert len(comparisons) == 10
@@ -336,7 +344,7 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
         which = rng.uniform(size=400)
         one = which < 0.75 + difference / 2
         two = (which < 0.6) | (which > 0.75 + difference / 2) & (which < 0.9)
-        return compare({"one": accuracy_of([one]), "two": accuracy_of([two])}, 0.95, 0.01)[0]
+        return compare_pairs({"one": accuracy_of([one]), "two": accuracy_of([two])}, 0.95, 0.01)[0]
 
     detectable = float(np.median([study(0.0).detectable for _ in range(30)]))
     half = float(np.median([study(0.0).detectable_half for _ in range(30)]))
@@ -411,9 +419,9 @@ def test_an_accuracy_for_another_mix_is_that_of_reweighted_images() -> None:
 
 
 def test_a_mix_that_does_not_fit_the_classes_is_told(tmp_path: Path) -> None:
-    assert shares_of("tested", ["a", "b"]) is None
+    assert class_shares("tested", ["a", "b"]) is None
     with pytest.raises(CarbenchError, match=r"no class 'c'; no share for 'b'"):
-        shares_of({"a": 0.5, "c": 0.5}, ["a", "b"])
+        class_shares({"a": 0.5, "c": 0.5}, ["a", "b"])
     with pytest.raises(ValueError, match=r"sum to 0\.9, not to 1"):
         ChooseParams(**CHOOSE.model_dump() | {"deployment_mix": {"a": 0.5, "b": 0.4}})
 
@@ -436,7 +444,7 @@ def test_bins_of_equal_mass_are_scikit_learns() -> None:
     rng = np.random.default_rng(11)
     sure = rng.uniform(size=(1, 500))
     right = rng.uniform(size=(1, 500)) < sure
-    members = equal_mass(sure, np.ones_like(right), 10)
+    members = equal_mass_bins(sure, np.ones_like(right), 10)
     share, confidence = calibration_curve(right[0], sure[0], n_bins=10, strategy="quantile")
     assert [right[member].mean() for member in members] == pytest.approx(share)
     assert [sure[member].mean() for member in members] == pytest.approx(confidence)
@@ -466,7 +474,7 @@ def said(right: Any) -> pd.DataFrame:
     )
 
 
-def answers_of(tables: dict[str, list[pd.DataFrame]]) -> Answers:
+def answers_of(tables: dict[str, list[pd.DataFrame]]) -> AlignedPredictions:
     return align(tables, {name: [Path(name)] * len(own) for name, own in tables.items()})
 
 
@@ -506,7 +514,7 @@ def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
     assert bad.p_adjusted < 0.01
     assert bad.accuracy.low < 0.5 < bad.accuracy.high
     why = "chose good, the best on val; val accuracy 80.0 %"
-    assert explain(candidates, CHOOSE).startswith(why)
+    assert describe_choice(candidates, CHOOSE).startswith(why)
 
 
 def test_backbones_that_were_tested_on_other_images_are_refused() -> None:
@@ -533,7 +541,7 @@ def test_answers_of_folds_stand_side_by_side() -> None:
     assert answers.tested("one").sum(axis=1).tolist() == [8, 12]
     assert (answers.predicted["one"] == answers.predicted["two"]).all()
     assert (answers.predicted["one"][0, 8:] == UNTESTED).all()
-    assert answers.right("one").sum() == 10
+    assert answers.correct("one").sum() == 10
 
 
 def write_runs(folder: Path, right: dict[str, list[Any]], leaked: int = 0) -> None:
@@ -571,8 +579,8 @@ def choice_of(*names: str) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Callable[..., Runs]:
-    def make(right: dict[str, list[Any]], leaked: int = 0) -> Runs:
+def runs(tmp_path: Path) -> Callable[..., EvaluatedRuns]:
+    def make(right: dict[str, list[Any]], leaked: int = 0) -> EvaluatedRuns:
         write_runs(tmp_path, right, leaked)
         return read_runs(tmp_path, list(right), list(range(len(next(iter(right.values()))))))
 
@@ -580,14 +588,14 @@ def runs(tmp_path: Path) -> Callable[..., Runs]:
 
 
 def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
-    runs: Callable[..., Runs],
+    runs: Callable[..., EvaluatedRuns],
 ) -> None:
     found = runs({"luck": [[True] * 60], "best": [[True, False, False] * 20]})
-    groups = Groups(found.answers.groups)
+    groups = Groups(found.aligned.groups)
     costs = {"luck": COST, "best": COST}
     summary, comparisons = summarize(
         found,
-        judge(found, groups),
+        score_backbones(found, groups),
         calibration_intervals(found, groups, 4, 0.95),
         choice_of("best", "luck"),
         costs,
@@ -598,18 +606,18 @@ def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
     assert summary["training_noise"].tolist() == [0, 0]
     assert comparisons[0].difference.value == pytest.approx(-2 / 3)
     assert comparisons[0].difference.high < 0
-    numbers = headline(summary, comparisons)
+    numbers = summary_metrics(summary, comparisons)
     assert numbers["chosen"] == "best"
     assert numbers["tied"] == "none"
     assert numbers["detectable"] == round(comparisons[0].detectable, 4)
 
 
-def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., Runs]) -> None:
+def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., EvaluatedRuns]) -> None:
     found = runs({"one": [[True] * 20 + [True, False, False, True] * 10] * 2}, leaked=20)
-    groups = Groups(found.answers.groups)
+    groups = Groups(found.aligned.groups)
     summary, comparisons = summarize(
         found,
-        judge(found, groups),
+        score_backbones(found, groups),
         calibration_intervals(found, groups, 4, 0.95),
         choice_of("one"),
         {"one": COST},
@@ -625,19 +633,19 @@ def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., Runs]) -> No
     # Half of the leaked and half of the clean images are of either class: the mix is the same.
     assert row["clean_as_published"] == pytest.approx(0.5)
     assert comparison_table(comparisons).empty
-    assert headline(summary, comparisons)["detectable"] is None
+    assert summary_metrics(summary, comparisons)["detectable"] is None
 
 
-def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., Runs]) -> None:
+def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., EvaluatedRuns]) -> None:
     """Leaked images are right no more often, but they are of the easy class: no gap."""
     right = np.arange(60) % 2 == 0  # class a, the even images, always; class b never
     found = runs({"one": [right] * 2})
-    table = found.answers.images
+    table = found.aligned.images
     table["leaked"] = ((np.arange(60) < 40) & (np.arange(60) % 2 == 0)).astype(int)
     summary, _ = summarize(
         found,
-        judge(found, Groups(found.answers.groups)),
-        calibration_intervals(found, Groups(found.answers.groups), 4, 0.95),
+        score_backbones(found, Groups(found.aligned.groups)),
+        calibration_intervals(found, Groups(found.aligned.groups), 4, 0.95),
         choice_of("one"),
         {"one": COST},
         RULE,
@@ -649,11 +657,11 @@ def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., Runs]) -> 
     assert row["leak_gap"] == pytest.approx(0)
 
 
-def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Runs]) -> None:
+def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., EvaluatedRuns]) -> None:
     # Class a (even images) all right, class b never; blur makes all of them an a.
     found = runs({"one": [[True, False] * 30] * 2}, leaked=6)
-    groups = Groups(found.answers.groups)
-    judged = judge(found, groups)
+    groups = Groups(found.aligned.groups)
+    judged = score_backbones(found, groups)
     recall = recall_table(found, {"one": judged["one"].clean}, 0.95)
     assert recall[["class", "images", "recall"]].values.tolist() == [["a", 27, 1.0], ["b", 27, 0.0]]
     exact = binomtest(27, 27).proportion_ci(0.95, "exact").low
@@ -673,9 +681,11 @@ def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Runs]
     assert (reliability["low"] <= reliability["accuracy"]).all()
 
 
-def test_loss_and_calibration_error_are_those_of_the_predictions(runs: Callable[..., Runs]) -> None:
+def test_loss_and_calibration_error_are_those_of_the_predictions(
+    runs: Callable[..., EvaluatedRuns],
+) -> None:
     found = runs({"one": [np.arange(60) % 5 > 0, np.arange(60) % 4 > 0]}, leaked=10)
-    intervals = calibration_intervals(found, Groups(found.answers.groups), 4, 0.95)["one"]
+    intervals = calibration_intervals(found, Groups(found.aligned.groups), 4, 0.95)["one"]
     expected: dict[str, list[float]] = {"": [], "_calibrated": []}
     for table in found.predictions["one"]:
         clean = table[table["leaked"] == 0]
@@ -695,7 +705,7 @@ def test_loss_and_calibration_error_are_those_of_the_predictions(runs: Callable[
 
 
 def test_only_images_that_were_not_learned_from_are_suspects(
-    runs: Callable[..., Runs], tmp_path: Path
+    runs: Callable[..., EvaluatedRuns], tmp_path: Path
 ) -> None:
     """Leaked images are not judged, val ones are; several trainings are averaged."""
     surest = [*[True] * 20, False, False, *[True] * 37, False]
@@ -719,9 +729,11 @@ def test_only_images_that_were_not_learned_from_are_suspects(
     )
 
 
-def test_the_gallery_shows_a_group_once_with_its_own_image(runs: Callable[..., Runs]) -> None:
+def test_the_gallery_shows_a_group_once_with_its_own_image(
+    runs: Callable[..., EvaluatedRuns],
+) -> None:
     found = runs({"one": [[True, False] * 10, [True, False, False, False] * 5]})
-    table, arrays = gather_mistakes(found, "one")
+    table, arrays = collect_mistakes(found, "one")
     assert table["image"].is_unique
     assert table["confidence"].is_monotonic_decreasing
     assert table["row"].tolist() == list(range(len(table)))

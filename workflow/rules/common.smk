@@ -67,23 +67,8 @@ os.environ.update(CARBENCH_PROGRESS="plain")
 BACKBONES = list(config["backbones"])
 SEEDS = config["seeds"]
 POOLS = list(config["screen"]["candidates"])
-# For each figure its table and its images (presets/none: no images).
-FIGURES = {
-    "accuracy": ("results/summary.csv", "presets/none"),
-    "pareto": ("results/summary.csv", "presets/none"),
-    "differences": ("results/comparisons.csv", "presets/none"),
-    "confusion": ("results/confusion.csv", "presets/none"),
-    "recall": ("results/recall.csv", "presets/none"),
-    "curves": ("results/curves.csv", "presets/none"),
-    "reliability": ("results/reliability.csv", "presets/none"),
-    "risk_coverage": ("results/risk_coverage.csv", "presets/none"),
-    "leak": ("results/summary.csv", "presets/none"),
-    "robustness": ("results/robustness.csv", "presets/none"),
-    "classes": ("results/audit/audit.json", "presets/none"),
-    "screening": ("results/shortlist/shortlist.csv", "presets/none"),
-    "mistakes": ("results/mistakes.csv", "results/mistakes.npz"),
-    "learning_curve": ("results/learning_curve/learning_curve.csv", "presets/none"),
-}
+# Figures by name, each with its table and images; listed in dvc.yaml only.
+FIGURES = read_yaml(Path("dvc.yaml"))["stages"]["plot"]["foreach"]
 
 
 wildcard_constraints:

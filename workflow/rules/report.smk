@@ -110,8 +110,8 @@ rule aggregate:
 
 rule plot:
     input:
-        table=lambda wildcards: FIGURES[wildcards.figure][0],
-        images=lambda wildcards: FIGURES[wildcards.figure][1],
+        table=lambda wildcards: FIGURES[wildcards.figure]["table"],
+        images=lambda wildcards: FIGURES[wildcards.figure]["images"],
     output:
         svg=report(
             "results/figures/{figure}.svg",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carbench.cost.graphs import Shape, onnx_path
+from carbench.cost.onnx_export import GraphShape, onnx_path
 from carbench.cost.serving import decode_and_predict
 from carbench.data.images.decoding import Fit
 from carbench.models.onnx_classifier import OnnxModel
@@ -18,19 +18,19 @@ from carbench.models.onnx_export import ExportableModel
 from carbench.models.timing import Configuration, Runtime
 
 Pixels = NDArray[np.uint8]
-Runs = dict[Configuration, Callable[[], object]]
+TimedCalls = dict[Configuration, Callable[[], object]]
 
 
-def onnx_runs(
+def onnx_calls(
     backbone: str,
     folder: Path,
-    shape: Shape,
+    shape: GraphShape,
     file: bytes,
     fit: Fit,
     threads: list[int],
     images: list[int],
     int8: bool,
-) -> Runs:
+) -> TimedCalls:
     """Return what the service does with a backbone: ONNX Runtime, alone and after decoding.
 
     Args:
@@ -44,21 +44,25 @@ def onnx_runs(
         int8: the 8-bit form.
     """
     runtime: Runtime = "onnx-int8" if int8 else "onnx"
-    runs: Runs = {}
+    calls: TimedCalls = {}
     for count in threads:
         model = OnnxModel(onnx_path(folder, backbone, int8), count)
         for many in images:
             pixels = shape.random_images(many)
             alone = Configuration(backbone, runtime, count, many, decoding=False)
-            runs[alone] = partial(model.predict, pixels)
+            calls[alone] = partial(model.predict, pixels)
         whole = Configuration(backbone, runtime, count, 1, decoding=True)
-        runs[whole] = partial(decode_and_predict, model, file, shape.side, fit)
-    return runs
+        calls[whole] = partial(decode_and_predict, model, file, shape.side, fit)
+    return calls
 
 
-def torch_runs(
-    backbone: str, model: ExportableModel, shape: Shape, images: list[int], device: torch.device
-) -> Runs:
+def torch_calls(
+    backbone: str,
+    model: ExportableModel,
+    shape: GraphShape,
+    images: list[int],
+    device: torch.device,
+) -> TimedCalls:
     """Return the same computation in torch, eager: on the CPU, or on a GPU, there and back.
 
     Args:

@@ -29,7 +29,7 @@ def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> ob
     return model.predict(np.asarray(image)[None])
 
 
-def peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:
+def serving_peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:
     """Return the peak memory of a process that loads a model and answers a file, in MB.
 
     It is that of the whole process: Python, NumPy, Pillow, ONNX Runtime with one thread, the model.

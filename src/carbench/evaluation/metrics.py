@@ -30,12 +30,12 @@ def measure(
     predicted = probabilities.argmax(axis=1)
     counts = np.zeros((len(classes), len(classes)))
     np.add.at(counts, (labels, predicted), 1)
-    hits, true, claimed = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    hits, true, predicted_counts = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     recalls = np.divide(hits, true, out=np.full(len(classes), np.nan), where=true > 0)
     return {
         "accuracy": float((predicted == labels).mean()),
         "balanced_accuracy": float(balanced_accuracy(hits, true)),
-        "macro_f1": float(macro_f1(hits, true, claimed)),
+        "macro_f1": float(macro_f1(hits, true, predicted_counts)),
         **measure_calibration(probabilities, labels, bins),
         "recall": {
             name: None if np.isnan(recall) else float(recall)
@@ -69,14 +69,14 @@ def balanced_accuracy(hits: Counts, true: Counts) -> Counts:
     return _mean_where(recalls, true > 0)
 
 
-def macro_f1(hits: Counts, true: Counts, claimed: Counts) -> Counts:
+def macro_f1(hits: Counts, true: Counts, predicted_counts: Counts) -> Counts:
     """Return the mean F1 of the classes that have images or predictions.
 
     Args:
         hits, true: as for :func:`balanced_accuracy`.
         claimed: (..., K) predictions by class.
     """
-    both = true + claimed
+    both = true + predicted_counts
     return _mean_where(
         np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0), both > 0
     )

@@ -10,7 +10,7 @@ from carbench.params.evaluate import Slice
 TERCILES = ("small", "medium", "large")
 
 
-def sliced(rows: Sequence[Mapping[str, Any]], by: Slice) -> dict[str, list[int]]:
+def group_by_slice(rows: Sequence[Mapping[str, Any]], by: Slice) -> dict[str, list[int]]:
     """Return the parts of a slice in their natural order, each with the indices of its rows.
 
     Args:

@@ -8,30 +8,30 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from carbench.cost.files import MEASURED
+from carbench.cost.file_names import MEASURED
 from carbench.params.report import ReportParams
-from carbench.report.forms import FORMS, cell, machine
-from carbench.report.images import data_uri, explanation, sheet, thumbnail
-from carbench.report.inline import dark_colours, inline_figure
-from carbench.report.pages.templates import html_environment, stylesheet
+from carbench.report.embedded_images import data_uri, explanation, sheet, thumbnail
+from carbench.report.html.jinja import html_environment, stylesheet
+from carbench.report.inline_svg import dark_colours, inline_figure
 from carbench.report.sections import SECTIONS
-from carbench.report.study import Sources, Study
+from carbench.report.study_results import ResultPaths, StudyResults
+from carbench.report.table_cells import FILTERS, cell, machine
 
 HERE = Path(__file__).parent
 
 
-def render(sources: Sources, params: ReportParams) -> str:
+def render_report(sources: ResultPaths, params: ReportParams) -> str:
     """Return the whole page.
 
     Args:
         sources: what the other stages wrote.
         params: title and counts.
     """
-    study = Study(sources)
+    study = StudyResults(sources)
     images = sources.data / "images"
     environment = html_environment(HERE)
-    environment.filters |= {form.__name__: form for form in FORMS}
-    environment.globals |= {form.__name__: form for form in (*FORMS, cell, machine)}
+    environment.filters |= {form.__name__: form for form in FILTERS}
+    environment.globals |= {form.__name__: form for form in (*FILTERS, cell, machine)}
     environment.globals |= {
         "study": study,
         "chosen": study.chosen,
@@ -41,22 +41,22 @@ def render(sources: Sources, params: ReportParams) -> str:
         "explanation": explanation,
         "sheet": lambda: sheet(sources.audit / "groups.jpg"),
     }
-    told = []
+    rendered = []
     for section in SECTIONS:
-        if (own := section.gather(study, params)) is not None:
+        if (content := section.load(study, params)) is not None:
             template = environment.get_template(f"sections/{section.name}.html")
-            told.append((section, Markup(template.render(own=own, section=section))))
+            rendered.append((section, Markup(template.render(content=content, section=section))))
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         title=params.title,
-        css=stylesheet(HERE / "page.css") + dark_colours("".join(text for _, text in told)),
+        css=stylesheet(HERE / "page.css") + dark_colours("".join(text for _, text in rendered)),
         script=Markup(script),
         script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
-        sections=told,
+        sections=rendered,
     )
 
 
-def _table(sources: Sources, name: str) -> bytes:
+def _table(sources: ResultPaths, name: str) -> bytes:
     """The content of a table that is offered for download."""
     others = {
         "choice": sources.choice,

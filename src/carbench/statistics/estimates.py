@@ -9,7 +9,7 @@ Statistics 2007).
 
 Two or three trainings tell very little about how much trainings differ. So the backbones of a study
 inform each other, as genes do in limma (Smyth, Statistical Applications in Genetics and Molecular
-Biology 2004): each variance is drawn towards the common one, with the weight of ``PRIOR_FREEDOM``
+Biology 2004): each variance is drawn towards the common one, with the weight of ``PRIOR_DOF``
 degrees of freedom. limma estimates this weight from thousands of genes; a handful of backbones
 cannot tell it, and to estimate it all the same makes intervals too short (docs/statistics.md has
 the simulation that chose it). Variances are common in parts of p (1 - p), as a binomial variance
@@ -24,17 +24,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.statistics.jackknife import Numbers, jackknife_variance
+from carbench.statistics.jackknife import FloatArray, jackknife_variance
 
 # How much a backbone's own variance between trainings is worth beside the common one, in degrees
 # of freedom of the common one.
-PRIOR_FREEDOM = 2.0
+PRIOR_DOF = 2.0
 # Trainings that happen to lie together are held to differ by at least this part of what their luck
 # with the images alone would make them differ.
 LEAST_SPREAD = 0.25
 
 # Accuracies are sums of shares: two that differ by less are equal, but for rounding.
-EQUAL = 1e-9
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Estimate:
     """
 
     value: float
-    deviations: Numbers
+    deviations: FloatArray
     groups: int
     trainings: int
-    knows_trainings: bool
+    includes_training_variance: bool
     training_variance: float
-    training_doubts: Numbers
-    freedom: float
+    training_variance_errors: FloatArray
+    dof: float
 
     @property
     def image_variance(self) -> float:
@@ -79,10 +79,11 @@ class Estimate:
             self.deviations - other.deviations,
             min(self.groups, other.groups),
             min(self.trainings, other.trainings),
-            self.knows_trainings and other.knows_trainings,
+            self.includes_training_variance and other.includes_training_variance,
             0.0 if same else self.training_variance + other.training_variance,
-            (0.0 if same else 1.0) * (self.training_doubts + other.training_doubts),
-            np.inf if same else min(self.freedom, other.freedom),
+            (0.0 if same else 1.0)
+            * (self.training_variance_errors + other.training_variance_errors),
+            np.inf if same else min(self.dof, other.dof),
         )
 
 
@@ -102,15 +103,15 @@ class Score:
         splits: (S,) which split each training was made on; None if all were made on one.
     """
 
-    by_training: Numbers
-    left_out: Numbers
-    weights: Numbers
+    by_training: FloatArray
+    left_out: FloatArray
+    weights: FloatArray
     strata: NDArray[np.int64]
     groups: int
     is_share: bool = True
     splits: NDArray[np.int64] | None = None
 
-    def deviations(self) -> Numbers:
+    def deviations(self) -> FloatArray:
         """Return (G, S) the changes of the trainings that count, where each group is left out."""
         kept = self.weights > 0
         return np.nan_to_num(self.left_out[:, kept] - self.by_training[kept])
@@ -162,7 +163,7 @@ class _Spread:
         scale: by what it enters the variance of the mean.
     """
 
-    freedom: int
+    dof: int
     found: float
     by_images: float
     unit: float
@@ -171,11 +172,11 @@ class _Spread:
 
 def estimate(score: Score) -> Estimate:
     """Return the mean over the trainings of a backbone that stands alone."""
-    return estimate_together({"": score})[""]
+    return estimate_jointly({"": score})[""]
 
 
-def estimate_together(
-    scores: Mapping[str, Score], prior_freedom: float = PRIOR_FREEDOM
+def estimate_jointly(
+    scores: Mapping[str, Score], prior_dof: float = PRIOR_DOF
 ) -> dict[str, Estimate]:
     """Return the mean over the trainings of each of a family of backbones.
 
@@ -186,29 +187,29 @@ def estimate_together(
     scores = {name: score.by_split() for name, score in scores.items()}
     means = {name: _mean(score) for name, score in scores.items()}
     spreads = {name: _spread(score, means[name][0]) for name, score in scores.items()}
-    known = [name for name, spread in spreads.items() if spread.freedom]
-    freedom = np.array([spreads[name].freedom for name in known], float)
+    known = [name for name, spread in spreads.items() if spread.dof]
+    dof = np.array([spreads[name].dof for name in known], float)
     common = 0.0
     if known:
         above = [spreads[name].found - spreads[name].by_images for name in known]
         units = [spreads[name].unit for name in known]
-        common = float(freedom @ above / (freedom @ units))
+        common = float(dof @ above / (dof @ units))
     estimates = {}
     for name, score in scores.items():
         value, deviations = means[name]
         spread = spreads[name]
         variance, doubts, own_freedom = 0.0, np.zeros(2 * len(known)), np.inf
-        if spread.freedom:
-            own_part = spread.freedom / (prior_freedom + spread.freedom)
-            weights = freedom / freedom.sum() * (1 - own_part)
+        if spread.dof:
+            own_part = spread.dof / (prior_dof + spread.dof)
+            weights = dof / dof.sum() * (1 - own_part)
             weights[known.index(name)] += own_part
             least = LEAST_SPREAD * spread.by_images
             expected = max(common * spread.unit + spread.by_images, least)
             drawn = max((1 - own_part) * expected + own_part * spread.found, least)
-            own_freedom = min(prior_freedom + spread.freedom, freedom.sum())
+            own_freedom = min(prior_dof + spread.dof, dof.sum())
             # Shared with other backbones as far as their trainings are in both variances; the rest
             # is that this backbone may differ from what is common.
-            shared = weights / np.sqrt(freedom)
+            shared = weights / np.sqrt(dof)
             rest = np.zeros(len(known))
             rest[known.index(name)] = np.sqrt(max(1 / own_freedom - shared @ shared, 0.0))
             variance = (drawn - spread.by_images) * spread.scale
@@ -218,15 +219,15 @@ def estimate_together(
             deviations=deviations,
             groups=score.groups,
             trainings=int((score.weights > 0).sum()),
-            knows_trainings=spread.freedom > 0,
+            includes_training_variance=spread.dof > 0,
             training_variance=variance,
-            training_doubts=doubts,
-            freedom=float(own_freedom),
+            training_variance_errors=doubts,
+            dof=float(own_freedom),
         )
     return estimates
 
 
-def _mean(score: Score) -> tuple[float, Numbers]:
+def _mean(score: Score) -> tuple[float, FloatArray]:
     """Return the mean over trainings, and (G,) its change without each group."""
     kept = score.weights > 0
     shares = score.weights[kept] / score.weights.sum()
@@ -237,8 +238,8 @@ def _spread(score: Score, value: float) -> _Spread:
     kept = score.weights > 0
     values, strata = score.by_training[kept], score.strata[kept]
     shares = score.weights[kept] / score.weights.sum()
-    freedom = len(values) - len(np.unique(strata))
-    if not freedom:
+    dof = len(values) - len(np.unique(strata))
+    if not dof:
         return _Spread(0, 0.0, 0.0, 1.0, 0.0)
     unit = 1.0
     if score.is_share:
@@ -247,15 +248,15 @@ def _spread(score: Score, value: float) -> _Spread:
         unit = share * (1 - share)
     by_images = _within(score.deviations(), strata).sum() * (score.groups - 1) / score.groups
     return _Spread(
-        freedom,
-        found=float(_within(values[None], strata)[0]) / freedom,
-        by_images=float(by_images) / freedom,
+        dof,
+        found=float(_within(values[None], strata)[0]) / dof,
+        by_images=float(by_images) / dof,
         unit=unit,
         scale=float((shares**2).sum()),
     )
 
 
-def _within(rows: Numbers, strata: NDArray[np.int64]) -> Numbers:
+def _within(rows: FloatArray, strata: NDArray[np.int64]) -> FloatArray:
     """Return the sum of squares around the mean of each stratum, of every row of (R, S)."""
     squares = np.zeros(len(rows))
     for name in np.unique(strata):

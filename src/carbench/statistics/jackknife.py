@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 
 
 class Groups:
@@ -40,7 +40,7 @@ class Groups:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def sums(self, columns: NDArray[np.bool_] | Numbers) -> Numbers:
+    def sums(self, columns: NDArray[np.bool_] | FloatArray) -> FloatArray:
         """Return (G, ...) the sum over the images of each group, from (N, ...) columns."""
         ordered = columns[self.order].astype(np.float64)
         return np.asarray(np.add.reduceat(ordered, self.starts, axis=0), np.float64)
@@ -50,7 +50,7 @@ class Groups:
         return len(np.unique(self.numbers[images]))
 
 
-def jackknife_variance(deviations: Numbers, groups: int) -> Numbers:
+def jackknife_variance(deviations: FloatArray, groups: int) -> FloatArray:
     """Return the variance of a statistic, from its changes where a group is left out.
 
     Args:

@@ -6,24 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from carbench.statistics.jackknife import Numbers
+from carbench.statistics.jackknife import FloatArray
 
 
 @dataclass(frozen=True)
 class Laws:
     """R laws error(n) = floor + exp(intercept) * n ** -exponent; each attribute is (R,)."""
 
-    floor: Numbers
-    intercept: Numbers
-    exponent: Numbers
+    floor: FloatArray
+    intercept: FloatArray
+    exponent: FloatArray
 
-    def error(self, images: float) -> Numbers:
+    def error(self, images: float) -> FloatArray:
         """Return (R,) the errors with so many images."""
-        errors: Numbers = self.floor + np.exp(self.intercept - self.exponent * np.log(images))
+        errors: FloatArray = self.floor + np.exp(self.intercept - self.exponent * np.log(images))
         return errors
 
 
-def fit_law(errors: Numbers, images: Numbers, weights: Numbers, floor_share: float) -> Laws:
+def fit_law(
+    errors: FloatArray, images: FloatArray, weights: FloatArray, floor_share: float
+) -> Laws:
     """Fit the law by weighted least squares of the logarithms.
 
     Args:

@@ -19,11 +19,11 @@ from carbench.core.errors import CarbenchError
 from carbench.core.tables import damaged, missing
 
 UNTESTED = -1
-Files = dict[str, list[Path]]  # by backbone, a file a seed
+PredictionFiles = dict[str, list[Path]]  # by backbone, a file a seed
 
 
 @dataclass(frozen=True)
-class Answers:
+class AlignedPredictions:
     """The answers of all trainings to N images.
 
     Attributes:
@@ -44,7 +44,7 @@ class Answers:
     predicted: dict[str, NDArray[np.int64]]
     splits: NDArray[np.int64] | None = None
 
-    def right(self, backbone: str) -> NDArray[np.bool_]:
+    def correct(self, backbone: str) -> NDArray[np.bool_]:
         """Return (S, N): was the training tested on the image, and right?"""
         return np.equal(self.predicted[backbone], self.labels)
 
@@ -52,7 +52,7 @@ class Answers:
         """Return (S, N): was the training tested on the image?"""
         return np.not_equal(self.predicted[backbone], UNTESTED)
 
-    def places(self, images: pd.Series[str]) -> NDArray[np.intp]:
+    def positions(self, images: pd.Series[str]) -> NDArray[np.intp]:
         """Return where the named images stand."""
         return self.images.index.get_indexer(pd.Index(images))
 
@@ -61,7 +61,9 @@ class Answers:
 COLUMNS = ("image", "class", "group", "predicted")
 
 
-def read_tables(files: Files, columns: Sequence[str] = COLUMNS) -> dict[str, list[pd.DataFrame]]:
+def read_tables(
+    files: PredictionFiles, columns: Sequence[str] = COLUMNS
+) -> dict[str, list[pd.DataFrame]]:
     """Read the CSV files of all trainings; class names stay text even if they look like numbers.
 
     Raises:
@@ -135,9 +137,9 @@ def splits_of(seeds: Sequence[int], repeats: int) -> NDArray[np.int64] | None:
 
 def align(
     tables: dict[str, list[pd.DataFrame]],
-    files: Files,
+    files: PredictionFiles,
     splits: NDArray[np.int64] | None = None,
-) -> Answers:
+) -> AlignedPredictions:
     """Put predictions side by side.
 
     Args:
@@ -166,9 +168,9 @@ def align(
     for name, own in tables.items():
         answers[name] = np.full((len(own), len(images)), UNTESTED, np.int64)
         for row, table in zip(answers[name], own, strict=True):
-            places = images.index.get_indexer(pd.Index(table["image"]))
-            row[places] = codes.get_indexer(pd.Index(table["predicted"]))
-    return Answers(
+            positions = images.index.get_indexer(pd.Index(table["image"]))
+            row[positions] = codes.get_indexer(pd.Index(table["predicted"]))
+    return AlignedPredictions(
         images,
         classes,
         codes.get_indexer(pd.Index(images["class"])).astype(np.int64),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from carbench.core.tables import damaged, read_json, read_table
 from carbench.statistics.estimates import Score
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.scoring import part_scores
+from carbench.statistics.scores import subset_scores
 
 COLUMNS = ("image", "group", "class", "predicted", "full")
 
@@ -33,7 +33,7 @@ class SubsetRuns:
     images: list[float]
     steps: int
     groups: NDArray[np.int64]
-    right: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     tested: NDArray[np.bool_]
 
     def scores(self) -> list[Score]:
@@ -43,8 +43,8 @@ class SubsetRuns:
         several splits, their val part; the last is told apart by the jackknife.
         """
         groups = Groups(self.groups, np.arange(len(self.tested)))
-        tested = np.broadcast_to(self.tested, self.right.shape)
-        return [score.by_split() for score in part_scores(groups, self.right, tested)]
+        tested = np.broadcast_to(self.tested, self.correct.shape)
+        return [score.by_split() for score in subset_scores(groups, self.correct, tested)]
 
 
 def read_subsets(
@@ -75,17 +75,17 @@ def read_subsets(
             counts[-1, column] = record["all_images"]
             steps = max(steps, record["steps"])
     place = {image: number for number, image in enumerate(images)}
-    right = np.zeros((len(fractions) + 1, len(seeds), len(images)), np.bool_)
-    tested = np.zeros(right.shape[1:], np.bool_)
+    correct = np.zeros((len(fractions) + 1, len(seeds), len(images)), np.bool_)
+    tested = np.zeros(correct.shape[1:], np.bool_)
     for (row, column), given in answers.items():
         own = [place[image] for image in given]
-        right[row, column, own] = list(given.values())
+        correct[row, column, own] = list(given.values())
         tested[column, own] = True
     return SubsetRuns(
         [*fractions, 1.0],
         [float(mean) for mean in counts.mean(axis=1)],
         steps,
         np.array(list(images.values()), np.int64),
-        right,
+        correct,
         tested,
     )

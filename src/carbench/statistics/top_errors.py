@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from carbench.statistics.evaluated_runs import EvaluatedRuns
 from carbench.statistics.predictions import COLUMNS, read_tables
-from carbench.statistics.runs import Runs
 
 
-def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, NDArray[np.uint8]]]:
+def collect_mistakes(
+    runs: EvaluatedRuns, backbone: str
+) -> tuple[pd.DataFrame, dict[str, NDArray[np.uint8]]]:
     """Return mistakes.csv and the arrays of mistakes.npz, the most confident mistake first.
 
     Of a duplicate group only its most confident mistake is shown. Column ``row`` is the place in
@@ -22,15 +24,15 @@ def gather_mistakes(runs: Runs, backbone: str) -> tuple[pd.DataFrame, dict[str, 
     folders = runs.folders[backbone]
     files = {backbone: [folder / "mistakes.csv" for folder in folders]}
     tables = read_tables(files, (*COLUMNS, "confidence"))[backbone]
-    answers = runs.answers
-    wrong = (answers.tested(backbone) & ~answers.right(backbone)).sum(axis=0)
+    aligned = runs.aligned
+    wrong = (aligned.tested(backbone) & ~aligned.correct(backbone)).sum(axis=0)
     every = pd.concat(
         table.assign(seed=seed, run=run, place=range(len(table)))
         for run, (seed, table) in enumerate(zip(runs.seeds, tables, strict=True))
     )
     every = every.sort_values(["confidence", "image"], ascending=[False, True], kind="stable")
     shown = every.drop_duplicates("group").reset_index(drop=True)
-    shown["seeds_wrong"] = wrong[answers.places(shown["image"])]
+    shown["seeds_wrong"] = wrong[aligned.positions(shown["image"])]
     shown["row"] = shown.index
     arrays = _pick([folder / "explanations.npz" for folder in folders], shown)
     columns = ["seed", "image", "class", "predicted", "confidence", "seeds_wrong", "row"]
@@ -44,8 +46,8 @@ def _pick(paths: list[Path], shown: pd.DataFrame) -> dict[str, NDArray[np.uint8]
         with np.load(path) as file:
             loaded.append({name: file[name] for name in ("images", "maps")})
     starts = np.cumsum([0, *(len(arrays["maps"]) for arrays in loaded[:-1])])
-    places = starts[shown["run"].to_numpy(np.int64)] + shown["place"].to_numpy(np.int64)
+    positions = starts[shown["run"].to_numpy(np.int64)] + shown["place"].to_numpy(np.int64)
     return {
-        name: np.concatenate([arrays[name] for arrays in loaded])[places]
+        name: np.concatenate([arrays[name] for arrays in loaded])[positions]
         for name in ("images", "maps")
     }

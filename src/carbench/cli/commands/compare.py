@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from carbench.engines.staleness import require_up_to_date
     from carbench.engines.sync import job_statuses, open_workspace
     from carbench.params.aggregate import AggregateParams
-    from carbench.statistics.experiments import compare_experiments
+    from carbench.statistics.experiment_comparison import compare_experiments
 
     names = args.experiments if len(args.experiments) > 1 else [WORKSPACE, *args.experiments]
     _refuse_repeated(names)

@@ -136,13 +136,13 @@ def run(args: argparse.Namespace) -> int:
 
 def format_false_alarms(rates: FalseAlarmRates, alpha: float) -> str:
     """Return the false-alarm rates as text."""
-    from carbench.deploy.drift.report import format_percent
+    from carbench.report.tables.formatting import percent
 
-    low, high = (format_percent(rates.quantile(share)) for share in (0.1, 0.9))
+    low, high = (percent(rates.quantile(share)) for share in (0.1, 0.9))
     return (
         f"False-alarm rate for windows of {rates.images} images, by resampling the reference: "
-        f"{format_percent(rates.mean)} on average "
-        f"(--alpha: at most {format_percent(alpha)}),\n"
+        f"{percent(rates.mean)} on average "
+        f"(--alpha: at most {percent(alpha)}),\n"
         f"{low} to {high} for 80 % of references like this one ({len(rates.rates)} halves, "
         f"{rates.windows} windows each).\n"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from carbench.statistics.experiments import ExperimentComparison, Pair
-from carbench.statistics.intervals import Interval
+from carbench.statistics.confidence_intervals import Interval
+from carbench.statistics.experiment_comparison import BackbonePair, ExperimentComparison
 
 # Shown for a key that one of the two lacks.
 ABSENT = "(not set)"
@@ -79,7 +79,7 @@ def remarks(comparison: ExperimentComparison, confidence: float) -> list[str]:
         count = _count("image", comparison.replaced)
         lines.append(f"Excluded: {count} with the same name but different content.")
     pairs = [comparison.chosen, *comparison.backbones]
-    if not all(pair.knows_trainings for pair in pairs):
+    if not all(pair.includes_training_variance for pair in pairs):
         lines.append(
             "One seed does not show how much training runs vary: the result is about these "
             "training runs, not about the parameters. Add seeds to find out."
@@ -108,7 +108,7 @@ def table(comparison: ExperimentComparison) -> str:
     return "\n".join(lines)
 
 
-def rows_of(comparison: ExperimentComparison) -> list[Pair]:
+def rows_of(comparison: ExperimentComparison) -> list[BackbonePair]:
     """Return the pairs of the table: the chosen ones first, if they are two backbones."""
     first = [] if comparison.chosen in comparison.backbones else [comparison.chosen]
     return [*first, *comparison.backbones]
@@ -162,7 +162,7 @@ def document(
     }
 
 
-def _row(pair: Pair) -> tuple[str, ...]:
+def _row(pair: BackbonePair) -> tuple[str, ...]:
     found = pair.comparison
     if found.significant:
         verdict_text = "better" if found.difference.value > 0 else "worse"
@@ -180,7 +180,7 @@ def _row(pair: Pair) -> tuple[str, ...]:
     )
 
 
-def _numbers(pair: Pair) -> dict[str, Any]:
+def _numbers(pair: BackbonePair) -> dict[str, Any]:
     found = pair.comparison
     return {
         "reference_backbone": pair.reference,
@@ -195,7 +195,7 @@ def _numbers(pair: Pair) -> dict[str, Any]:
         "probability_equivalent": found.equivalent,
         "detectable": round(100 * found.detectable, 6),
         "detectable_half": round(100 * found.detectable_half, 6),
-        "knows_trainings": pair.knows_trainings,
+        "knows_trainings": pair.includes_training_variance,
         "identical": pair.identical,
     }
 

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.revisions import Revision
-from carbench.statistics.experiments import Experiment
+from carbench.statistics.experiment_comparison import Experiment
 from carbench.statistics.predictions import COLUMNS, align, parse_csv, parse_predictions, splits_of
 
 CHOICE = "results/choose/choice.csv"
@@ -79,8 +79,8 @@ def read_experiment(revision: Revision, params: dict[str, Any]) -> Experiment:
     content = manifest.drop_duplicates("image").set_index("image")["sha256"]
     split = params.get("split")
     repeats = split.get("repeats", 1) if isinstance(split, dict) else 1
-    answers = align(tables, files, splits_of(seeds, repeats))
-    return Experiment(revision.name, chosen[0], answers, content)
+    aligned = align(tables, files, splits_of(seeds, repeats))
+    return Experiment(revision.name, chosen[0], aligned, content)
 
 
 def _read_table(revision: Revision, path: str, columns: tuple[str, ...]) -> pd.DataFrame:

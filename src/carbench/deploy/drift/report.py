@@ -16,7 +16,8 @@ from carbench.deploy.drift.two_sample_tests import (
     TwoSampleResult,
     distance_from_centre,
 )
-from carbench.report.pages.templates import html_environment, stylesheet
+from carbench.report.html.jinja import html_environment, stylesheet
+from carbench.report.tables.formatting import percent
 
 HERE = Path(__file__).parent
 # The style sheet of the study report.
@@ -131,7 +132,7 @@ def render_report(drift: DriftResult, version: str) -> str:
     """
     environment = html_environment(HERE)
     environment.filters |= {
-        "percent": format_percent,
+        "percent": percent,
         "p_value": format_p_value,
         "decimals": format_decimal,
     }
@@ -159,17 +160,12 @@ def typical_values(test: TwoSampleResult) -> tuple[str, str]:
     if test.family == "classes":
         name = max(test.before, key=lambda name: abs(test.after[name] - test.before[name]))
         return (
-            f"{format_percent(test.before[name])} {name}",
-            f"{format_percent(test.after[name])} {name}",
+            f"{percent(test.before[name])} {name}",
+            f"{percent(test.after[name])} {name}",
         )
     (before,), (after,) = test.before.values(), test.after.values()
-    format_value = format_percent if test.family == "confidence" else format_decimal
+    format_value = percent if test.family == "confidence" else format_decimal
     return format_value(before), format_value(after)
-
-
-def format_percent(share: float) -> str:
-    """Format a fraction: 0.541 as "54.1 %"."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def format_decimal(number: float) -> str:
@@ -199,9 +195,7 @@ def _histograms(drift: DriftResult) -> list[Histogram]:
     before, after = (distance_from_centre(reference, each) for each in (reference, window))
     return [
         *drawn,
-        _histogram(
-            "confidence", confidence_unit, reference.confidence, window.confidence, format_percent
-        ),
+        _histogram("confidence", confidence_unit, reference.confidence, window.confidence, percent),
         _histogram("embedding", embedding_unit, before, after, format_decimal),
     ]
 

@@ -11,13 +11,18 @@ import pandas as pd
 
 from carbench.models.temperature import apply_temperature
 from carbench.params.choose import DeploymentMix
-from carbench.statistics.deciding import Thresholds, decide, judge_answers, judge_sets
+from carbench.statistics.class_mix import class_shares
+from carbench.statistics.confidence_intervals import Interval, difference_interval, share_interval
 from carbench.statistics.estimates import Score, estimate
-from carbench.statistics.intervals import Interval, difference_interval, share_interval
 from carbench.statistics.jackknife import Groups
-from carbench.statistics.mixing import shares_of
 from carbench.statistics.predictions import read_probabilities
-from carbench.statistics.scoring import ClassScores, part_scores
+from carbench.statistics.scores import ClassScores, subset_scores
+from carbench.statistics.selective_metrics import (
+    FittedThresholds,
+    apply_thresholds,
+    prediction_set_metrics,
+    selective_metrics,
+)
 
 
 def model_accuracy(
@@ -38,7 +43,7 @@ def model_accuracy(
     )
     groups = Groups(clean["group"].to_numpy(np.int64))
     scores = ClassScores(groups, labels, predicted[None], len(classes))
-    return share_interval(estimate(scores.accuracy(shares_of(mix, classes))), confidence)
+    return share_interval(estimate(scores.accuracy(class_shares(mix, classes))), confidence)
 
 
 def backbone_accuracy(summary: dict[str, str]) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def int8_metrics(
 
 
 def decision_metrics(
-    predictions: Path, temperature: float, thresholds: Thresholds, confidence: float
+    predictions: Path, temperature: float, thresholds: FittedThresholds, confidence: float
 ) -> dict[str, Any]:
     """Return the thresholds, and how they perform on the clean test images.
 
@@ -89,23 +94,23 @@ def decision_metrics(
     """
     table, probabilities, labels = read_probabilities(predictions)
     clean = (table["leaked"] == 0).to_numpy()[None]
-    rows = np.arange(len(table))
-    decided = decide(
-        labels, clean, [(rows, apply_temperature(probabilities, temperature))], [thresholds]
+    positions = np.arange(len(table))
+    decisions = apply_thresholds(
+        labels, clean, [(positions, apply_temperature(probabilities, temperature))], [thresholds]
     )
     groups = Groups(table["group"].to_numpy(np.int64))
     metrics: dict[str, Any] = {
         "max_error": thresholds.max_error,
         "guaranteed": thresholds.confidence,
-        "threshold": thresholds.answer,
+        "threshold": thresholds.confidence_threshold,
         "set_coverage": thresholds.set_coverage,
-        "set_threshold": thresholds.member,
+        "set_threshold": thresholds.set_threshold,
     }
-    if decided.answered is not None:
-        ((answered, error),) = judge_answers(groups, {"": decided}, confidence).values()
+    if decisions.answered is not None:
+        ((answered, error),) = selective_metrics(groups, {"": decisions}, confidence).values()
         metrics |= {"answered": vars(answered), "error": error and vars(error)}
-    if decided.sizes is not None:
-        ((covered, size),) = judge_sets(groups, {"": decided}, confidence).values()
+    if decisions.set_sizes is not None:
+        ((covered, size),) = prediction_set_metrics(groups, {"": decisions}, confidence).values()
         metrics |= {"covered": vars(covered), "set_size": vars(size)}
     return metrics
 
@@ -114,4 +119,4 @@ def _scores(table: pd.DataFrame, correct: list[Any]) -> list[Score]:
     groups = Groups(table["group"].to_numpy(np.int64))
     stacked = np.stack(correct)[:, None, :]
     clean = (table["leaked"] == 0).to_numpy()
-    return part_scores(groups, stacked, np.broadcast_to(clean, stacked.shape))
+    return subset_scores(groups, stacked, np.broadcast_to(clean, stacked.shape))

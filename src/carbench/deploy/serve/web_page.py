@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
-from carbench.report.pages.templates import THEME
+from carbench.report.html.jinja import THEME
 
 HERE = Path(__file__).parent
 # The page loads only its own files, and sends images only to this service.

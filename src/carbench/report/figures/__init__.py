@@ -1,1 +1,1 @@
-"""The figures: a module each, each drawn from tables, without torch or pandas."""
+"""The figures, one module each: ``draw(table, style, params)`` returns a Matplotlib figure."""

@@ -11,10 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from carbench.core.tables import read_json
 from carbench.params.plot import ClassesParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.layout import MOST_ROWS
-from carbench.report.figures.rows import Row, line_of, name_rows
-from carbench.report.figures.style import Style, percent_axis
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import MOST_ROWS
+from carbench.report.plotting.row_layout import PlotRow, label_rows, marker_offset
+from carbench.report.plotting.style import Style, percent_axis
+from carbench.report.tables.formatting import percent
 
 
 def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
@@ -34,16 +35,16 @@ def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
         if style.narrow
         else figure.subplots(1, panels, squeeze=False, width_ratios=[3, 2][:panels]).ravel()
     )
-    rows = [Row(label, ()) for label in shown]
+    rows = [PlotRow(label, ()) for label in shown]
     _sizes(grid[0], [classes[label] for label in shown], style)
-    name_rows(grid[0], rows, style)
+    label_rows(grid[0], rows, style)
     grid[0].xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     grid[0].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     more = "" if len(shown) == len(order) else f" (the first {len(shown)} of {len(order)} classes)"
     grid[0].set_xlabel(f"images{more}", color=MUTED)
     if leaks:
         _leaks(grid[1], [leaks.get(label) for label in shown], style)
-        name_rows(grid[1], rows, style, named=False)
+        label_rows(grid[1], rows, style, named=False)
         grid[1].set_xlim(0, 1)
         grid[1].xaxis.set_major_locator(MaxNLocator(nbins=4))
         grid[1].xaxis.set_major_formatter(percent_axis())
@@ -60,7 +61,7 @@ def _bar(style: Style) -> float:
 
 def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
     """Images that are a group of their own or the first of one, then their duplicates."""
-    rows = [place + line_of(style) for place in range(len(classes))]
+    rows = [place + marker_offset(style) for place in range(len(classes))]
     groups = [each["groups"] for each in classes]
     near = [each["unique"] - each["groups"] for each in classes]
     exact = [each["images"] - each["unique"] for each in classes]
@@ -80,10 +81,10 @@ def _leaks(axes: Axes, leaks: list[dict[str, int] | None], style: Style) -> None
         if counts is None or not counts["test_images"]:
             continue
         part = counts["near_or_exact"] / counts["test_images"]
-        height = row + line_of(style)
+        height = row + marker_offset(style)
         axes.barh(height, part, _bar(style), color=style.warning, alpha=0.85)
         axes.annotate(
-            f"{100 * part:.0f} %",
+            percent(part, 0, " "),
             (part, height),
             (4, 0) if part < 0.8 else (-4, 0),
             textcoords="offset points",

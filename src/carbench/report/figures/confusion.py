@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from carbench.params.plot import ConfusionParams
-from carbench.report.figures.colours import INK, RULE
-from carbench.report.figures.layout import Hero, caption, wrapped
-from carbench.report.figures.style import Style, shorten
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import INK, RULE
+from carbench.report.plotting.layout import MainPanelLayout, caption, wrap_text
+from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.formatting import percent
+from carbench.report.tables.result_tables import TableRow, read_rows
 
 UPRIGHT = 10  # with more classes the names below stand upright: slanted, they would touch
 SMALLEST = 5.5  # points; smaller letters cannot be read, and no more classes are drawn than fit
@@ -23,7 +24,7 @@ MOST_OTHERS = 8
 Matrix = NDArray[np.float64]
 
 
-class Cell(Row):
+class ConfusionRow(TableRow):
     """A row of confusion.csv."""
 
     backbone: str
@@ -34,7 +35,7 @@ class Cell(Row):
 
 def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
     """Draw confusion.csv, in which the chosen backbone stands first."""
-    cells = read_rows(table, Cell)
+    cells = read_rows(table, ConfusionRow)
     classes = list(dict.fromkeys(cell.true for cell in cells))
     counts = dict(list(_matrices(cells, classes).items())[: MOST_OTHERS + 1])
     right = {name: matrix.trace() / matrix.sum() for name, matrix in counts.items()}
@@ -45,12 +46,12 @@ def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
     unit = "percent of each true class" if params.normalize else "images, all seeds together"
     title = f"rows: true class; columns: predicted class; {unit}"
     others = len(counts) - 1
-    side = Hero.fitting(style, others, 0, margin, bottom, 0.4).side
+    side = MainPanelLayout.fitting(style, others, 0, margin, bottom, 0.4).side
     kept = _most_confused(next(iter(counts.values())), int(72 * side * 0.66 / SMALLEST))
     if len(kept) < len(classes):
         title += f"\nthe {len(kept)} of {len(classes)} classes with the most errors"
-    head = style.row_height(1.25 * len(wrapped(title, style).split("\n")) + 0.4)
-    hero = Hero.fitting(style, others, head, margin, bottom, 0.4)
+    head = style.row_height(1.25 * len(wrap_text(title, style).split("\n")) + 0.4)
+    hero = MainPanelLayout.fitting(style, others, head, margin, bottom, 0.4)
     figure = Figure(figsize=(style.width, hero.height))
     figure.set_layout_engine("none")
     highest = max(matrix.max() for matrix in counts.values())
@@ -70,8 +71,8 @@ def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
 
 def _title(axes: Axes, name: str, right: float, style: Style, side: float, small: bool) -> None:
     size = 0.8 if small else 1.0
-    ending = "" if small else f" – {100 * right:.1f} %"
-    room = style.letters(side, size * 1.2) - len(ending)
+    ending = "" if small else f" – {percent(right, space=' ')}"
+    room = style.max_characters(side, size * 1.2) - len(ending)
     text = shorten(name, max(room, 6)) + ending
     axes.set_title(text, color=INK, fontsize=size * style.font_size)
 
@@ -83,7 +84,7 @@ def _most_confused(matrix: Matrix, most: int) -> list[int]:
     return sorted(np.argsort(-wrong, kind="stable")[:most].tolist())
 
 
-def _matrices(cells: list[Cell], classes: list[str]) -> dict[str, Matrix]:
+def _matrices(cells: list[ConfusionRow], classes: list[str]) -> dict[str, Matrix]:
     """Return (classes, classes) counts of each backbone."""
     position = {name: index for index, name in enumerate(classes)}
     matrices: dict[str, Matrix] = {}

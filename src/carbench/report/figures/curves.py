@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import CurvesParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.layout import caption, columns_of, panels
-from carbench.report.figures.style import Mark, Style, log_ticks, percent_axis
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.layout import caption, column_count, panel_grid
+from carbench.report.plotting.style import Mark, Style, log_ticks, percent_axis
+from carbench.report.tables.result_tables import TableRow, read_rows
 
 TITLES = {
     "val_accuracy": "validation accuracy",
@@ -22,7 +22,7 @@ TITLES = {
 }
 
 
-class Epoch(Row):
+class EpochRow(TableRow):
     """A row of curves.csv."""
 
     backbone: str
@@ -36,11 +36,11 @@ class Epoch(Row):
 
 def draw(table: Path, style: Style, params: CurvesParams) -> Figure:
     """Draw curves.csv, in which the chosen backbone stands first."""
-    epochs = read_rows(table, Epoch)
+    epochs = read_rows(table, EpochRow)
     names = list(dict.fromkeys(epoch.backbone for epoch in epochs))
-    columns = columns_of(len(names), style)
+    columns = column_count(len(names), style)
     height = min(max(0.8 * style.width / columns, 0.26 * style.width), 2.9)
-    figure, grid = panels(style, names, height, extra=6)
+    figure, grid = panel_grid(style, names, height, extra=6)
     runs = {name: _runs(epochs, name, params.metric) for name in names}
     for place, (axes, name) in enumerate(zip(grid, names, strict=True)):
         _axes(axes, params.metric)
@@ -68,7 +68,7 @@ class _Run:
     kept: tuple[int, float]
 
 
-def _runs(epochs: list[Epoch], name: str, metric: str) -> list[_Run]:
+def _runs(epochs: list[EpochRow], name: str, metric: str) -> list[_Run]:
     own = [epoch for epoch in epochs if epoch.backbone == name]
     result = []
     for seed in dict.fromkeys(epoch.seed for epoch in own):
@@ -86,9 +86,9 @@ def _lines(axes: Axes, runs: list[_Run], style: Style, mark: Mark) -> None:
     for run in runs:
         axes.plot(*run.kept, mark.shape, color=mark.colour, markersize=6)
     kept = sorted({run.kept[0] for run in runs})
-    listed = ", ".join(map(str, kept[:4])) + (", …" if len(kept) > 4 else "")
+    epochs_text = ", ".join(map(str, kept[:4])) + (", …" if len(kept) > 4 else "")
     axes.annotate(
-        f"kept: epoch{'s' if len(kept) > 1 else ''} {listed}",
+        f"kept: epoch{'s' if len(kept) > 1 else ''} {epochs_text}",
         (0, 1),
         (0, -1),
         xycoords="axes fraction",

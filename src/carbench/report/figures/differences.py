@@ -7,13 +7,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import DifferencesParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.forest import Key, Panel, forest
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.rows import Point, Row
-from carbench.report.figures.style import Mark, Style
-from carbench.report.figures.summary import Comparison, read_rows
-from carbench.report.figures.words import point_interval, points
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
+from carbench.report.plotting.layout import message_figure
+from carbench.report.plotting.row_layout import PlotPoint, PlotRow
+from carbench.report.plotting.style import Mark, Style
+from carbench.report.tables.formatting import points, points_interval
+from carbench.report.tables.result_tables import ComparisonRow, read_rows
 
 # With more pairs only those of the chosen backbone are drawn; the table has all.
 MOST_PAIRS = 6
@@ -21,19 +21,19 @@ MOST_PAIRS = 6
 
 def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
     """Draw comparisons.csv, in which the first row's backbone is the chosen one."""
-    pairs = read_rows(table, Comparison)
+    pairs = read_rows(table, ComparisonRow)
     if not pairs:
-        return nothing(style, "there is only one backbone, and nothing to compare it with")
+        return message_figure(style, "there is only one backbone, and nothing to compare it with")
     chosen = pairs[0].backbone
     shown = pairs if len(pairs) <= MOST_PAIRS else with_chosen(pairs)
     # Where all rows are of the chosen backbone, each is named after the other one.
     single = all(pair.backbone == chosen for pair in shown)
     rows = [
-        Row(
+        PlotRow(
             pair.other if single else f"{pair.backbone} − {pair.other}",
             [_point(pair, style)],
-            points(pair.difference),
-            point_interval(pair.difference_low, pair.difference_high) if params.intervals else "",
+            points(pair.difference, sign=True),
+            points_interval(pair.difference_low, pair.difference_high) if params.intervals else "",
             bold=not single and pair.backbone == chosen,
         )
         for pair in shown
@@ -44,31 +44,31 @@ def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
     if not times:
         title = f"{what}, on the same clean test images"
     key = [
-        Key("first is better", Mark(style.focus, "o")),
-        Key("first is worse", Mark(style.warning, "D")),
-        Key("not significant", Mark(MUTED, "o"), hollow=True),
+        LegendEntry("first is better", Mark(style.focus, "o")),
+        LegendEntry("first is worse", Mark(style.warning, "D")),
+        LegendEntry("not significant", Mark(MUTED, "o"), hollow=True),
     ]
     kinds = {_kind(pair) for pair in shown}
     label = "difference in accuracy, percentage points"
     key = [each for kind, each in enumerate(key) if kind in kinds]
     if single:
-        key = [Key(k.text.replace("first", chosen), k.mark, k.hollow) for k in key]
-    return forest(style, [Panel(rows, label, points=True)], title, key)
+        key = [LegendEntry(k.text.replace("first", chosen), k.mark, k.hollow) for k in key]
+    return forest_plot(style, [Panel(rows, label, points=True)], title, key)
 
 
-def with_chosen(pairs: list[Comparison]) -> list[Comparison]:
+def with_chosen(pairs: list[ComparisonRow]) -> list[ComparisonRow]:
     """Return the pairs that hold the first row's backbone, seen from it, in the table's order."""
     chosen = pairs[0].backbone
     own = [pair for pair in pairs if chosen in (pair.backbone, pair.other)]
     return [pair if pair.backbone == chosen else pair.reversed for pair in own]
 
 
-def _kind(pair: Comparison) -> int:
+def _kind(pair: ComparisonRow) -> int:
     """0: the first is better, 1: worse, 2: not significantly different."""
     return 2 if not pair.significant else 0 if pair.difference > 0 else 1
 
 
-def _point(pair: Comparison, style: Style) -> Point:
+def _point(pair: ComparisonRow, style: Style) -> PlotPoint:
     colour, shape = ((style.focus, "o"), (style.warning, "D"), (MUTED, "o"))[_kind(pair)]
     interval = pair.difference_low, pair.difference_high
-    return Point(pair.difference, colour, shape, not pair.significant, interval)
+    return PlotPoint(pair.difference, colour, shape, not pair.significant, interval)

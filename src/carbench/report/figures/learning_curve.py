@@ -9,21 +9,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import LearningCurveFigureParams
-from carbench.report.figures.colours import MUTED
-from carbench.report.figures.layout import caption, columns_of, nothing, panels
-from carbench.report.figures.style import Mark, Style, percent_axis
-from carbench.report.figures.summary import CurvePoint, read_rows
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.layout import caption, column_count, message_figure, panel_grid
+from carbench.report.plotting.style import Mark, Style, percent_axis
+from carbench.report.tables.result_tables import LearningCurveRow, read_rows
 
 
 def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure:
     """Draw learning_curve.csv."""
-    points = read_rows(table, CurvePoint)
+    points = read_rows(table, LearningCurveRow)
     if not points:
-        return nothing(style, "no learning curve was requested: learning_curve.fractions is empty")
+        return message_figure(
+            style, "no learning curve was requested: learning_curve.fractions is empty"
+        )
     names = list(dict.fromkeys(point.backbone for point in points))
-    columns = columns_of(len(names), style)
+    columns = column_count(len(names), style)
     height = min(max(0.8 * style.width / columns, 0.3 * style.width), 2.9)
-    figure, grid = panels(style, names, height, extra=6)
+    figure, grid = panel_grid(style, names, height, extra=6)
     for place, (axes, name) in enumerate(zip(grid, names, strict=True)):
         own = [point for point in points if point.backbone == name]
         _law(axes, own, style.mark(place))
@@ -37,7 +39,7 @@ def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure
     return figure
 
 
-def _point(axes: Axes, point: CurvePoint, mark: Mark) -> None:
+def _point(axes: Axes, point: LearningCurveRow, mark: Mark) -> None:
     """A trained point is filled; an extrapolated one is open, its interval dashed."""
     axes.plot(
         [point.images] * 2,
@@ -56,7 +58,7 @@ def _point(axes: Axes, point: CurvePoint, mark: Mark) -> None:
     )
 
 
-def _law(axes: Axes, points: list[CurvePoint], mark: Mark) -> None:
+def _law(axes: Axes, points: list[LearningCurveRow], mark: Mark) -> None:
     """Draw the law through the points, dashed where it is extrapolated."""
     fitted = [(point.images, point.fitted, point.measured) for point in points]
     line = [(x, y) for x, y, measured in fitted if y is not None and measured]

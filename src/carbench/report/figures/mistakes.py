@@ -7,20 +7,27 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import MistakesParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.explanations import Pixels, overlay, read_explanations
-from carbench.report.figures.layout import nothing, wrapped
-from carbench.report.figures.style import Style, shorten
-from carbench.report.figures.summary import Mistake, read_rows
+from carbench.report.plotting.attribution_overlay import (
+    Pixels,
+    overlay_attribution,
+    read_explanations,
+)
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import message_figure, wrap_text
+from carbench.report.plotting.style import Style, shorten
+from carbench.report.tables.formatting import percent
+from carbench.report.tables.result_tables import MistakeRow, read_rows
 
 GAP = 0.12  # inches between mistakes
 
 
 def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
     """Draw mistakes.csv and, beside it, mistakes.npz."""
-    mistakes = read_rows(table, Mistake)[: params.count]
+    mistakes = read_rows(table, MistakeRow)[: params.count]
     if not mistakes:
-        return nothing(style, "no errors to show: none were made, or evaluate.explanations is 0")
+        return message_figure(
+            style, "no errors to show: none were made, or evaluate.explanations is 0"
+        )
     images, maps = read_explanations(table.with_suffix(".npz"))
     columns = 1 if style.narrow else min(3, max(2, len(mistakes)))
     side = (style.width - GAP * (columns - 1)) / columns / 2
@@ -35,14 +42,14 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
         row, column = divmod(mistakes.index(mistake), columns)
         left, top = column * (2 * side + GAP), head + row * (side + text)
         image, heat = images[mistake.row], maps[mistake.row]
-        for place, pixels in ((left, image), (left + side, overlay(image, heat))):
+        for place, pixels in ((left, image), (left + side, overlay_attribution(image, heat))):
             box = (place / width, 1 - (top + side) / height, side / width, side / height)
             _show(figure, box, pixels)
         figure.text(
             left / width,
             1 - (top + side + 0.04) / height,
             f"{shorten(mistake.label, room)}\n"
-            f"→ {shorten(mistake.predicted, room - 8)}, {100 * mistake.confidence:.0f} %",
+            f"→ {shorten(mistake.predicted, room - 8)}, {percent(mistake.confidence, 0, ' ')}",
             va="top",
             fontsize=letters,
             color=INK,
@@ -50,7 +57,7 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
     figure.text(
         0,
         1,
-        wrapped(
+        wrap_text(
             "true class → predicted class, confidence; warm: evidence for the prediction", style
         ),
         va="top",

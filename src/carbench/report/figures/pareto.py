@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullLocator
 
 from carbench.params.plot import ParetoParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.labels import Label, place_labels
-from carbench.report.figures.layout import wrapped
-from carbench.report.figures.style import Style, log_ticks, percent_axis
-from carbench.report.figures.summary import read_summary
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import wrap_text
+from carbench.report.plotting.point_labels import Label, place_labels
+from carbench.report.plotting.style import Style, log_ticks, percent_axis
+from carbench.report.tables.result_tables import read_summary
 
 # Of summary.csv.
 COLUMNS = {"latency_ms": "onnx_ms", "macs": "macs", "parameters": "parameters"}
@@ -29,7 +29,7 @@ def draw(table: Path, style: Style, params: ParetoParams) -> Figure:
     column = COLUMNS[params.cost]
     costs = {each.backbone: float(getattr(each, column)) for each in backbones}
     accuracies = {each.backbone: each.accuracy for each in backbones}
-    best = frontier(accuracies, costs)
+    best = pareto_front(accuracies, costs)
     for place, each in enumerate(backbones):
         mark, x = style.mark(place), costs[each.backbone]
         axes.plot([x, x], [each.accuracy_low, each.accuracy_high], color=mark.colour, linewidth=1.2)
@@ -40,8 +40,8 @@ def draw(table: Path, style: Style, params: ParetoParams) -> Figure:
         axes.plot(x, each.accuracy, mark.shape, color=mark.colour, markersize=size)
     axes.margins(x=0.12, y=0.08)
     title = "accuracy on clean test images"
-    cost_axes(axes, title, params.cost, params.log_scale, style, backbones[0].runtime)
-    frontier_line(axes, [(costs[name], accuracies[name]) for name in best])
+    format_cost_axes(axes, title, params.cost, params.log_scale, style, backbones[0].runtime)
+    draw_pareto_front(axes, [(costs[name], accuracies[name]) for name in best])
     labels = [
         Label(
             each.backbone,
@@ -55,7 +55,7 @@ def draw(table: Path, style: Style, params: ParetoParams) -> Figure:
     return figure
 
 
-def frontier(accuracies: dict[str, float], costs: dict[str, float]) -> list[str]:
+def pareto_front(accuracies: dict[str, float], costs: dict[str, float]) -> list[str]:
     """Return the names, cheapest first, that are more accurate than all cheaper ones."""
     names: list[str] = []
     highest = -1.0
@@ -66,7 +66,7 @@ def frontier(accuracies: dict[str, float], costs: dict[str, float]) -> list[str]
     return names
 
 
-def cost_axes(
+def format_cost_axes(
     axes: Axes, title: str, cost: str, log_scale: bool, style: Style, runtime: str = ""
 ) -> None:
     """Give axes of accuracy against cost their grid, labels and ticks.
@@ -77,7 +77,7 @@ def cost_axes(
     axes.tick_params(length=0, which="both")
     axes.spines[:].set_visible(False)
     axes.yaxis.set_major_formatter(percent_axis())
-    title = wrapped(title, style)
+    title = wrap_text(title, style)
     axes.set_title(title, color=MUTED, fontweight="normal", fontsize=style.font_size * 0.9)
     if cost == "latency_ms":
         axes.set_xlabel(f"milliseconds per image, model only\n{runtime}")
@@ -93,12 +93,12 @@ def cost_axes(
         axes.set_xticks(log_ticks(*axes.get_xlim()))
 
 
-def frontier_line(axes: Axes, steps: list[tuple[float, float]]) -> None:
+def draw_pareto_front(axes: Axes, steps: list[tuple[float, float]]) -> None:
     """Draw the accuracy that can be had for each cost, to the edge of the figure.
 
     Args:
         axes: with their final limits.
-        steps: cost and accuracy of the names of :func:`frontier`, cheapest first.
+        steps: cost and accuracy of the names of :func:`pareto_front`, cheapest first.
     """
     limits = axes.get_xlim(), axes.get_ylim()
     x, y = zip(*steps, (limits[0][1], steps[-1][1]), strict=True)

@@ -7,27 +7,29 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RecallParams
-from carbench.report.figures.compared import Estimate, compared
-from carbench.report.figures.layout import MOST_ROWS
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Recall, read_rows
+from carbench.report.plotting.grouped_intervals import IntervalEstimate, draw_grouped_intervals
+from carbench.report.plotting.layout import MOST_ROWS
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import RecallRow, read_rows
 
 
 def draw(table: Path, style: Style, params: RecallParams) -> Figure:
     """Draw recall.csv, in which the chosen backbone stands first."""
-    results = read_rows(table, Recall)
+    results = read_rows(table, RecallRow)
     chosen = results[0].backbone
     own = {each.label: each for each in results if each.backbone == chosen}
     order = list(own)
     if params.order == "weakest":
         order.sort(key=lambda label: own[label].recall)
     shown = order[:MOST_ROWS]
-    estimates: dict[str, dict[str, Estimate]] = {}
+    estimates: dict[str, dict[str, IntervalEstimate]] = {}
     for each in results:
-        estimate = Estimate(each.recall, each.low, each.high)
+        estimate = IntervalEstimate(each.recall, each.low, each.high)
         estimates.setdefault(each.backbone, {})[each.label] = estimate
     title = f"recall of {chosen} by class, on clean test images, with interval"
     if len(shown) < len(order):
         title += f"\nthe first {len(shown)} of {len(order)} classes"
     labels = {label: f"{label} ({own[label].images})" for label in shown}
-    return compared(style, estimates, labels, title, "recall (in parentheses: number of images)")
+    return draw_grouped_intervals(
+        style, estimates, labels, title, "recall (in parentheses: number of images)"
+    )

@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from carbench.params.plot import ReliabilityParams
-from carbench.report.figures.colours import INK, MUTED, PAPER
-from carbench.report.figures.layout import Hero, caption, wrapped
-from carbench.report.figures.style import Style, percent_axis, shorten
-from carbench.report.figures.summary import Row, read_rows
+from carbench.report.plotting.colours import INK, MUTED, PAPER
+from carbench.report.plotting.layout import MainPanelLayout, caption, wrap_text
+from carbench.report.plotting.style import Style, percent_axis, shorten
+from carbench.report.tables.result_tables import TableRow, read_rows
 
 MOST_OTHERS = 8
 
 
-class Bin(Row):
+class ReliabilityRow(TableRow):
     """A row of reliability.csv: the images of one bin of confidence, seeds pooled."""
 
     backbone: str
@@ -32,15 +32,15 @@ class Bin(Row):
 
 def draw(table: Path, style: Style, params: ReliabilityParams) -> Figure:
     """Draw reliability.csv, in which the chosen backbone stands first."""
-    bins = read_rows(table, Bin)
+    bins = read_rows(table, ReliabilityRow)
     shown = {"before": (False,), "after": (True,), "both": (False, True)}[params.show]
     bins = [each for each in bins if each.calibrated in shown]
     names = list(dict.fromkeys(each.backbone for each in bins))[: MOST_OTHERS + 1]
     title = "accuracy (y) versus stated confidence (x)"
     title += "\ndashed line: perfect calibration"
-    head = style.row_height(1.25 * len(wrapped(title, style).split("\n")) + 2.2)
+    head = style.row_height(1.25 * len(wrap_text(title, style).split("\n")) + 2.2)
     bottom = style.row_height(2.4)
-    hero = Hero.fitting(style, len(names) - 1, head, style.row_height(4.6), bottom)
+    hero = MainPanelLayout.fitting(style, len(names) - 1, head, style.row_height(4.6), bottom)
     figure = Figure(figsize=(style.width, hero.height))
     figure.set_layout_engine("none")
     lows = [_lowest([each for each in bins if each.backbone == name]) for name in names]
@@ -52,7 +52,9 @@ def draw(table: Path, style: Style, params: ReliabilityParams) -> Figure:
             _line(axes, part, style, small=place > 0)
         _axes(axes, min(lows[1:]) if place else lows[0], style, small=place > 0)
         size = style.font_size * (0.8 if place else 1)
-        room = style.letters(hero.small if place else hero.side, size / style.font_size * 1.2)
+        room = style.max_characters(
+            hero.small if place else hero.side, size / style.font_size * 1.2
+        )
         axes.set_title(shorten(name, max(room, 6)), color=INK, fontsize=size)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     caption(figure, title, style)
@@ -67,7 +69,7 @@ def draw(table: Path, style: Style, params: ReliabilityParams) -> Figure:
     return figure
 
 
-def _lowest(bins: list[Bin]) -> float:
+def _lowest(bins: list[ReliabilityRow]) -> float:
     """Where the axes of some bins begin: a tenth at or below everything in them."""
     least = min(min(each.low, each.confidence) for each in bins)
     return max(0.0, int(10 * least) / 10)
@@ -93,7 +95,7 @@ def _axes(axes: Axes, low: float, style: Style, small: bool) -> None:
         right.set_horizontalalignment("right")
 
 
-def _line(axes: Axes, bins: list[Bin], style: Style, small: bool) -> None:
+def _line(axes: Axes, bins: list[ReliabilityRow], style: Style, small: bool) -> None:
     """A line through the bins, with their intervals; hollow before temperature."""
     after = bool(bins) and bins[0].calibrated
     colour = style.focus if after else style.warning

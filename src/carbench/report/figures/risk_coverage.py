@@ -8,16 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RiskCoverageParams
-from carbench.report.figures.colours import INK, MUTED, RULE
-from carbench.report.figures.layout import wrapped
-from carbench.report.figures.style import Style, percent_axis, shorten
-from carbench.report.figures.summary import Optional, Row, read_rows
+from carbench.report.plotting.colours import INK, MUTED, RULE
+from carbench.report.plotting.layout import wrap_text
+from carbench.report.plotting.style import Style, percent_axis, shorten
+from carbench.report.tables.formatting import percent
+from carbench.report.tables.result_tables import OptionalNumber, TableRow, read_rows
 
 # The first points have few images: one more error among them makes a large step.
 LEAST_SHARE = 0.1
 
 
-class Point(Row):
+class RiskCoverageRow(TableRow):
     """A row of risk_coverage.csv; ``fitted``: the result of the thresholds from val."""
 
     backbone: str
@@ -26,14 +27,14 @@ class Point(Row):
     error: float
     low: float
     high: float
-    max_error: Optional
+    max_error: OptionalNumber
     fitted: bool
 
 
 def draw(table: Path, style: Style, params: RiskCoverageParams) -> Figure:
     """Draw risk_coverage.csv; the chosen backbone stands first in it."""
-    points = read_rows(table, Point)
-    curves: dict[str, list[Point]] = {}
+    points = read_rows(table, RiskCoverageRow)
+    curves: dict[str, list[RiskCoverageRow]] = {}
     for point in points:
         if not point.fitted and point.coverage >= LEAST_SHARE:
             curves.setdefault(point.backbone, []).append(point)
@@ -73,17 +74,17 @@ def draw(table: Path, style: Style, params: RiskCoverageParams) -> Figure:
     return figure
 
 
-def _line(points: list[Point]) -> tuple[list[float], list[float]]:
+def _line(points: list[RiskCoverageRow]) -> tuple[list[float], list[float]]:
     return [each.coverage for each in points], [each.error for each in points]
 
 
-def _fitted(axes: Axes, point: Point, style: Style) -> None:
+def _fitted(axes: Axes, point: RiskCoverageRow, style: Style) -> None:
     """Mark the result of the thresholds from val on the test set."""
     axes.plot([point.coverage] * 2, [point.low, point.high], color=INK, linewidth=1.6)
     gap = "\n" if style.narrow else " "
     label = (
-        f"threshold from validation:{gap}{100 * point.coverage:.0f} % answered, "
-        f"{100 * point.error:.1f} % of them wrong"
+        f"threshold from validation:{gap}{percent(point.coverage, 0, ' ')} answered, "
+        f"{percent(point.error, space=' ')} of them wrong"
     )
     axes.plot(point.coverage, point.error, "o", color=INK, markersize=7, label=label)
 
@@ -95,7 +96,7 @@ def _axes(axes: Axes, top: float, style: Style) -> None:
     axes.spines[:].set_visible(False)
     axes.xaxis.set_major_formatter(percent_axis())
     axes.yaxis.set_major_formatter(percent_axis())
-    axes.set_xlabel(wrapped("clean test images answered, most confident first", style))
+    axes.set_xlabel(wrap_text("clean test images answered, most confident first", style))
     axes.set_ylabel("error rate among these")
 
 

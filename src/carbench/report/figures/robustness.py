@@ -7,33 +7,37 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import RobustnessParams
-from carbench.report.figures.compared import Estimate, compared
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Robustness, read_rows
+from carbench.report.plotting.grouped_intervals import IntervalEstimate, draw_grouped_intervals
+from carbench.report.plotting.layout import message_figure
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import RobustnessRow, read_rows
 
 CLEAN = "none"
 
 
 def draw(table: Path, style: Style, params: RobustnessParams) -> Figure:
     """Draw robustness.csv, in which the chosen backbone stands first."""
-    results = read_rows(table, Robustness)
+    results = read_rows(table, RobustnessRow)
     if all(each.corruption == CLEAN for each in results):
-        return nothing(style, "no corruptions were tested: evaluate.corruptions is empty")
+        return message_figure(style, "no corruptions were tested: evaluate.corruptions is empty")
     dropping = params.show == "drop"
-    estimates: dict[str, dict[str, Estimate]] = {}
+    estimates: dict[str, dict[str, IntervalEstimate]] = {}
     for each in results:
         own = estimates.setdefault(each.backbone, {})
         if not dropping:
-            own[each.corruption] = Estimate(each.accuracy, each.low, each.high)
+            own[each.corruption] = IntervalEstimate(each.accuracy, each.low, each.high)
         elif each.corruption != CLEAN:
-            own[each.corruption] = Estimate(
+            own[each.corruption] = IntervalEstimate(
                 each.drop or 0.0, each.drop_low or 0.0, each.drop_high or 0.0
             )
     chosen, first = next(iter(estimates.items()))
     labels = {row: "uncorrupted" if row == CLEAN else row for row in first}
     if dropping:
         title = f"accuracy that {chosen} loses when clean test images are corrupted"
-        return compared(style, estimates, labels, title, "accuracy lost, points", points=True)
+        return draw_grouped_intervals(
+            style, estimates, labels, title, "accuracy lost, points", points=True
+        )
     title = f"accuracy of {chosen} on corrupted clean test images; dashed: uncorrupted"
-    return compared(style, estimates, labels, title, "accuracy", reference=first[CLEAN].value)
+    return draw_grouped_intervals(
+        style, estimates, labels, title, "accuracy", reference=first[CLEAN].value
+    )

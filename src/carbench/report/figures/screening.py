@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from carbench.params.plot import ScreeningParams
-from carbench.report.figures.colours import INK, MUTED
-from carbench.report.figures.labels import Label, place_labels
-from carbench.report.figures.layout import nothing
-from carbench.report.figures.pareto import cost_axes, frontier, frontier_line
-from carbench.report.figures.style import Style
-from carbench.report.figures.summary import Screened, read_rows
+from carbench.report.figures.pareto import draw_pareto_front, format_cost_axes, pareto_front
+from carbench.report.plotting.colours import INK, MUTED
+from carbench.report.plotting.layout import message_figure
+from carbench.report.plotting.point_labels import Label, place_labels
+from carbench.report.plotting.style import Style
+from carbench.report.tables.result_tables import ShortlistRow, read_rows
 
 # Names beside points, at most: those of the shortlist first, then the best for their cost.
 NAMED = 12
@@ -20,9 +20,9 @@ NAMED = 12
 
 def draw(table: Path, style: Style, params: ScreeningParams) -> Figure:
     """Draw shortlist.csv."""
-    candidates = read_rows(table, Screened)
+    candidates = read_rows(table, ShortlistRow)
     if not candidates:
-        return nothing(style, "no candidates were screened: screen.candidates is empty")
+        return message_figure(style, "no candidates were screened: screen.candidates is empty")
     figure = Figure(figsize=(style.width, style.width * (1.05 if style.narrow else 0.56)))
     axes = figure.subplots()
     if params.log_scale:
@@ -44,9 +44,9 @@ def draw(table: Path, style: Style, params: ScreeningParams) -> Figure:
         )
     axes.margins(x=0.08, y=0.08)
     title = "accuracy of a linear probe on training images (open: random weights)"
-    cost_axes(axes, title, params.cost, params.log_scale, style)
-    best = frontier(accuracies, costs)
-    frontier_line(axes, [(costs[name], accuracies[name]) for name in best])
+    format_cost_axes(axes, title, params.cost, params.log_scale, style)
+    best = pareto_front(accuracies, costs)
+    draw_pareto_front(axes, [(costs[name], accuracies[name]) for name in best])
     named = sorted(candidates, key=lambda one: (not one.shortlisted, one.model not in best))
     labels = [
         Label(

@@ -1,37 +1,38 @@
 """The sections of the report, in reading order.
 
-To add one: a module with a ``SECTION``, a template of its name beside it, and its place here.
+To add a section, write a module that defines ``SECTION`` and a template of the same name, and list
+it here.
 """
 
 from carbench.report.sections import (
-    answer,
     backbones,
-    classes,
-    conditions,
-    confidence,
-    images,
+    calibration,
+    class_results,
+    data_audit,
+    glossary,
     label_errors,
     learning_curve,
     provenance,
+    recommendation,
+    robustness,
     screening,
-    sure,
+    selective_prediction,
     variance_parts,
-    words,
 )
-from carbench.report.sections.section import Section
+from carbench.report.sections.section import ReportSection
 
-SECTIONS: tuple[Section, ...] = (
-    answer.SECTION,
+SECTIONS: tuple[ReportSection, ...] = (
+    recommendation.SECTION,
     screening.SECTION,
     backbones.SECTION,
     variance_parts.SECTION,
     learning_curve.SECTION,
-    classes.SECTION,
-    confidence.SECTION,
-    sure.SECTION,
-    conditions.SECTION,
+    class_results.SECTION,
+    calibration.SECTION,
+    selective_prediction.SECTION,
+    robustness.SECTION,
     label_errors.SECTION,
-    images.SECTION,
-    words.SECTION,
+    data_audit.SECTION,
+    glossary.SECTION,
     provenance.SECTION,
 )

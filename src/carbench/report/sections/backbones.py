@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from carbench.params.report import ReportParams
-from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
 
 
-def gather(study: Study, params: ReportParams) -> dict[str, Any]:
+def load(study: StudyResults, params: ReportParams) -> dict[str, Any]:
     """What the section needs beside the shared tables: what an hour of one core costs."""
     return {"core_hour": params.price_per_core_hour}
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "backbones",
     "Comparison of the backbones",
-    gather,
+    load,
     {
         "differences": "Differences in accuracy between pairs of backbones, with intervals",
         "pareto": "Accuracy of each backbone versus its cost, with the Pareto front",

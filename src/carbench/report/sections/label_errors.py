@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import Row, read_rows
-from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import TableRow, read_rows
 
 
-class LabelError(Row):
+class LabelErrorRow(TableRow):
     """A row of label_errors.csv: an image whose label is probably wrong, the most certain first."""
 
     rank: int
@@ -27,19 +27,19 @@ class LabelError(Row):
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class LabelErrors:
     """The labels that are shown, one per duplicate group, and how many images are listed."""
 
-    shown: list[LabelError]
-    listed: int
+    shown: list[LabelErrorRow]
+    total: int
 
 
-def gather(study: Study, params: ReportParams) -> Doubtful | None:
+def load(study: StudyResults, params: ReportParams) -> LabelErrors | None:
     """Read what the section needs; None if no label is doubtful or none is to be shown."""
-    listed = read_rows(study.sources.tables / "label_errors.csv", LabelError)
-    first = {each.group: each for each in reversed(listed)}
+    rows = read_rows(study.sources.tables / "label_errors.csv", LabelErrorRow)
+    first = {each.group: each for each in reversed(rows)}
     shown = sorted(first.values(), key=lambda row: row.rank)[: params.label_errors]
-    return Doubtful(shown, len(listed)) if shown else None
+    return LabelErrors(shown, len(rows)) if shown else None
 
 
-SECTION = Section("label_errors", "Probable label errors", gather, tables=("label_errors",))
+SECTION = ReportSection("label_errors", "Probable label errors", load, tables=("label_errors",))

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import CurvePoint, Optional, Row, read_rows
-from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import (
+    LearningCurveRow,
+    OptionalNumber,
+    TableRow,
+    read_rows,
+)
 
 
-class Extrapolation(Row):
+class ExtrapolationRow(TableRow):
     """A row of extrapolation.csv: numbers, or in ``reason`` why there are none."""
 
     backbone: str
     factor: float
-    gain: Optional
-    gain_low: Optional
-    gain_high: Optional
+    gain: OptionalNumber
+    gain_low: OptionalNumber
+    gain_high: OptionalNumber
     training_noise: str
     fits: str
     reason: str
@@ -29,7 +34,7 @@ class Extrapolation(Row):
         return low is not None and high is not None and (low > 0 or high < 0)
 
     @property
-    def knows_trainings(self) -> bool:
+    def includes_training_variance(self) -> bool:
         """Whether the interval holds how much trainings differ."""
         return self.training_noise == "1"
 
@@ -50,22 +55,22 @@ class LearningCurves:
     """
 
     counts: dict[float, float]
-    points: dict[str, list[CurvePoint]]
-    ahead: dict[str, Extrapolation]
+    points: dict[str, list[LearningCurveRow]]
+    ahead: dict[str, ExtrapolationRow]
 
     @property
-    def all_images(self) -> CurvePoint:
+    def all_images(self) -> LearningCurveRow:
         """The first backbone, trained on all images."""
         return next(iter(self.points.values()))[-1]
 
 
-def gather(study: Study, params: ReportParams) -> LearningCurves | None:
+def load(study: StudyResults, params: ReportParams) -> LearningCurves | None:
     """Read what the section needs; None if no fractions were trained on."""
     folder = study.sources.learning_curve
-    rows = read_rows(folder / "learning_curve.csv", CurvePoint)
+    rows = read_rows(folder / "learning_curve.csv", LearningCurveRow)
     if not rows:
         return None
-    ahead = {row.backbone: row for row in read_rows(folder / "extrapolation.csv", Extrapolation)}
+    ahead = {row.backbone: row for row in read_rows(folder / "extrapolation.csv", ExtrapolationRow)}
     names = [each.backbone for each in study.backbones]
     measured = [row for row in rows if row.measured]
     return LearningCurves(
@@ -75,10 +80,10 @@ def gather(study: Study, params: ReportParams) -> LearningCurves | None:
     )
 
 
-SECTION = Section(
+SECTION = ReportSection(
     "learning_curve",
     "Learning curve",
-    gather,
+    load,
     {"learning_curve": "Validation accuracy of each backbone versus the number of training images"},
     ("learning_curve", "extrapolation"),
 )

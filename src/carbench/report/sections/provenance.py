@@ -7,8 +7,8 @@ from typing import Any
 
 from carbench.core.tables import read_json
 from carbench.params.report import ReportParams
-from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Training:
     record: dict[str, Any]
 
 
-def gather(study: Study, params: ReportParams) -> list[Training]:
+def load(study: StudyResults, params: ReportParams) -> list[Training]:
     """Return all training runs."""
     return [
         Training(
@@ -33,4 +33,4 @@ def gather(study: Study, params: ReportParams) -> list[Training]:
     ]
 
 
-SECTION = Section("provenance", "Reproducibility", gather)
+SECTION = ReportSection("provenance", "Reproducibility", load)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carbench.params.report import ReportParams
-from carbench.report.study import Study
+from carbench.report.study_results import StudyResults
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the page: a module and, beside it, a template of the same name.
 
     Attributes:
@@ -25,6 +25,6 @@ class Section:
 
     name: str
     title: str
-    gather: Callable[[Study, ReportParams], Any]
+    load: Callable[[StudyResults, ReportParams], Any]
     figures: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[str, ...] = ()

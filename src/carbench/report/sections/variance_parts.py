@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from carbench.params.report import ReportParams
-from carbench.report.figures.summary import Optional, Row, read_rows
-from carbench.report.sections.section import Section
-from carbench.report.study import Study
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+from carbench.report.tables.result_tables import OptionalNumber, TableRow, read_rows
 
 
-class VariancePart(Row):
+class VariancePartRow(TableRow):
     """A row of variance_parts.csv: a standard deviation, or in ``note`` why there is none."""
 
     backbone: str
     part: str
-    deviation: Optional
-    low: Optional
-    high: Optional
-    degrees_of_freedom: Optional
+    deviation: OptionalNumber
+    low: OptionalNumber
+    high: OptionalNumber
+    degrees_of_freedom: OptionalNumber
     note: str
 
 
-def gather(study: Study, params: ReportParams) -> list[VariancePart]:
+def load(study: StudyResults, params: ReportParams) -> list[VariancePartRow]:
     """Read the parts of the chosen backbone."""
-    rows = read_rows(study.sources.tables / "variance_parts.csv", VariancePart)
+    rows = read_rows(study.sources.tables / "variance_parts.csv", VariancePartRow)
     return [row for row in rows if row.backbone == study.chosen.backbone]
 
 
-SECTION = Section(
-    "variance_parts", "Variance between seeds and splits", gather, {}, ("variance_parts",)
+SECTION = ReportSection(
+    "variance_parts", "Variance between seeds and splits", load, {}, ("variance_parts",)
 )

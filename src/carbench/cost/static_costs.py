@@ -1,0 +1,75 @@
+"""Exports and counts the backbones of a study, side by side, before any of them is timed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from carbench.core.parallel import process_map
+from carbench.cost.onnx_export import GraphShape, build_deployable, onnx_path, write_graphs
+from carbench.cost.serving import serving_peak_memory_mb
+from carbench.data.images.decoding import Fit
+from carbench.models.macs import count_macs, count_parameters
+
+
+@dataclass(frozen=True)
+class StaticCosts:
+    """A row of exact.csv, and the rows of memory.csv, of one backbone."""
+
+    exact: dict[str, Any]
+    memory: list[dict[str, Any]]
+
+
+def measure_static_costs(
+    models: dict[str, str], shape: GraphShape, folder: Path, file: Path, fit: Fit, int8: bool
+) -> list[StaticCosts]:
+    """Write the graphs of all backbones into a folder, and return what can be told of them.
+
+    To be called before torch has started threads or a GPU in this process, which is forked.
+
+    Args:
+        models: timm's name of each backbone.
+        shape: of the study.
+        folder: for :func:`carbench.cost.onnx_export.write_graphs`.
+        file: the image that is decoded.
+        fit: how it is brought to the graph's shape.
+        int8: also the 8-bit form.
+
+    Raises:
+        CarbenchError: a backbone cannot be exported.
+    """
+    prepare = partial(_prepare, shape=shape, folder=folder, file=file, fit=fit, int8=int8)
+    return list(process_map(prepare, models.items(), max_pending=len(models)))
+
+
+def _prepare(
+    item: tuple[str, str], shape: GraphShape, folder: Path, file: Path, fit: Fit, int8: bool
+) -> StaticCosts:
+    backbone, model = item
+    torch.set_num_threads(1)
+    write_graphs(backbone, model, shape, folder, int8)
+    forms = {"onnx": onnx_path(folder, backbone, int8=False)}
+    if int8:
+        forms["onnx-int8"] = onnx_path(folder, backbone, int8=True)
+    net = build_deployable(backbone, model, shape).model
+    one = torch.rand(1, 3, shape.image_size, shape.image_size)
+    exact = {
+        "backbone": backbone,
+        "model": model,
+        "parameters": count_parameters(net),
+        "macs": count_macs(net, one),
+        "onnx_bytes": forms["onnx"].stat().st_size,
+        "int8_bytes": forms["onnx-int8"].stat().st_size if int8 else "",
+    }
+    peaks = {
+        name: serving_peak_memory_mb(path, file, shape.side, fit) for name, path in forms.items()
+    }
+    memory = [
+        {"backbone": backbone, "runtime": name, "peak_mb": f"{peak:.6g}"}
+        for name, peak in peaks.items()
+    ]
+    return StaticCosts(exact, memory)

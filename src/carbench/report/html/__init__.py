@@ -1,0 +1,1 @@
+"""Jinja environment and style sheet shared by all HTML pages."""

@@ -1,0 +1,64 @@
+"""Figures inside the page: as inline SVG, for wide and narrow screens, light and dark."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from markupsafe import Markup
+
+from carbench.core.tables import missing
+from carbench.report.plotting.colours import INK, MUTED, PAPER, RULE, legible
+
+# The colours of a figure become those of the page, light or dark; theme.css defines them.
+VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
+DARK = "#15171a"  # --page of theme.css where it is dark
+COLOUR = re.compile(r": (#[0-9a-f]{6})\b")
+
+
+def inline_figure(folder: Path, name: str, alt: str) -> Markup:
+    """Return a figure that plot drew to stand in the page: a wide and a narrow one.
+
+    The page's style shows the one that fits.
+
+    Args:
+        folder: of the figures.
+        name: of the figure.
+        alt: what it shows, for those who cannot see it.
+    """
+    return Markup("").join(
+        Markup('<div class="{}">{}</div>').format(kind, _inline(folder / f"{file}.svg", alt))
+        for kind, file in (("wide", name), ("narrow", f"{name}-narrow"))
+    )
+
+
+def dark_colours(page: str) -> Markup:
+    """Return the style that gives each colour of a page's figures its counterpart for the dark."""
+    used = sorted(set(re.findall(r"var\(--c-([0-9a-f]{6}),", page)))
+    lines = [f"--c-{colour}: {legible(f'#{colour}', DARK, 4.5)};" for colour in used]
+    return Markup("@media screen and (prefers-color-scheme: dark) {{ :root {{ {} }} }}").format(
+        Markup(" ".join(lines))
+    )
+
+
+def _inline(path: Path, alt: str) -> Markup:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise missing(path) from None
+    head, _, body = text.partition("<svg ")[2].partition(">")
+    box = re.search(r'viewBox="[^"]*"', head)
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+    # Figures on one page must not share ids.
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", body)
+    body = COLOUR.sub(_variable, body)
+    opening = Markup('<svg role="img" aria-label="{}" {}>').format(
+        alt, Markup(box.group() if box else "")
+    )
+    return opening + Markup(body)
+
+
+def _variable(match: re.Match[str]) -> str:
+    colour = match[1]
+    named = VARIABLES.get(colour)
+    return f": var({named})" if named else f": var(--c-{colour[1:]}, {colour})"

@@ -1,1 +1,0 @@
-"""What all pages share: templates, colours and type."""

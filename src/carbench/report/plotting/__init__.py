@@ -1,0 +1,1 @@
+"""Shared plotting code of the figures: style, colours, layouts and labels."""

@@ -1,0 +1,71 @@
+"""The chosen backbone with intervals, one row per kind of image, and a few others beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from carbench.report.plotting.forest import LegendEntry, Panel, forest_plot
+from carbench.report.plotting.row_layout import PlotPoint, PlotRow
+from carbench.report.plotting.style import Style
+from carbench.report.tables.formatting import percent, percent_interval, points_interval
+from carbench.report.tables.formatting import points as in_points
+
+
+@dataclass(frozen=True)
+class IntervalEstimate:
+    """A part of one, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def draw_grouped_intervals(
+    style: Style,
+    estimates: Mapping[str, Mapping[str, IntervalEstimate]],
+    labels: Mapping[str, str],
+    title: str,
+    axis: str,
+    points: bool = False,
+    reference: float | None = None,
+) -> Figure:
+    """Draw the first backbone's intervals in rows, and those that follow it as marks of their own.
+
+    Args:
+        style: colours and sizes; has marks for so many backbones.
+        estimates: by backbone and row, the chosen backbone first; all have the same rows.
+        labels: the rows to draw, and what to call them.
+        title: what the figure shows.
+        axis: what the axis shows.
+        points: whether values are differences, in percentage points.
+        reference: where a dashed line stands.
+    """
+    shown = dict(list(estimates.items())[: len(style.marks)])
+    rows = []
+    for label, name in labels.items():
+        drawn = [_point(style, place, own[label]) for place, own in enumerate(shown.values())]
+        chosen = next(iter(shown.values()))[label]
+        value = in_points(chosen.value, sign=True) if points else percent(chosen.value, 0, " ")
+        interval = points_interval if points else percent_interval
+        # The chosen one last: nothing covers it.
+        rows.append(PlotRow(name, drawn[::-1], value, interval(chosen.low, chosen.high)))
+    if left_out := len(estimates) - len(shown):
+        title += f"\n{left_out} more backbone{' is' if left_out == 1 else 's are'} in the table"
+    key = [
+        LegendEntry(name, style.mark(place), hollow=place > 0, size=5 if place else 7)
+        for place, name in enumerate(shown)
+    ]
+    panel = Panel(rows, axis, points, reference)
+    return forest_plot(style, [panel], title, key if len(key) > 1 else ())
+
+
+def _point(style: Style, place: int, estimate: IntervalEstimate) -> PlotPoint:
+    mark = style.mark(place)
+    if place:
+        # Below the chosen one's line: they often lie close together.
+        return PlotPoint(estimate.value, mark.colour, mark.shape, hollow=True, size=4.5, rise=-0.25)
+    interval = estimate.low, estimate.high
+    return PlotPoint(estimate.value, mark.colour, mark.shape, interval=interval)

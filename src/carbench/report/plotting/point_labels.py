@@ -1,0 +1,104 @@
+"""Names beside points, each where it hides least of what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from carbench.report.plotting.colours import MUTED
+from carbench.report.plotting.style import Style, shorten
+
+Point = Sequence[float]
+
+# Where a label may stand: offset in points from its point, and the corner that stands there.
+NEAR = 4
+PLACES = [
+    ((x, y), "left" if x > 0 else "right", "center" if not y else "bottom" if y > 0 else "top")
+    for far in (0, 12, 24)
+    for y in (NEAR + far, -NEAR - far, 0)
+    for x in (7 + far / 2, -7 - far / 2)
+]
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name, the point that it belongs to in data coordinates, and how it is written."""
+
+    text: str
+    point: tuple[float, float]
+    colour: str
+    bold: bool = False
+
+
+def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], style: Style) -> None:
+    """Write labels, in their order, beside their points on axes with their final limits."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # labels must not move what they stand beside
+    taken = _drawn(axes)
+    for each in labels:
+        candidates = [
+            axes.annotate(
+                shorten(each.text, 20 if style.narrow else 28),
+                each.point,
+                xytext=offset,
+                textcoords="offset points",
+                ha=across,
+                va=upwards,
+                color=each.colour,
+                fontsize=style.font_size * 0.9,
+                fontweight="bold" if each.bold else "normal",
+                # A label that stands far off is tied to its point.
+                arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5}
+                if abs(offset[1]) > NEAR
+                else None,
+            )
+            for offset, across, upwards in PLACES
+        ]
+        label = min(candidates, key=lambda one: _hidden(one, taken, axes.bbox))
+        for candidate in candidates:
+            if candidate is not label:
+                candidate.remove()
+        taken.append(_letters(label))
+
+
+def _drawn(axes: Axes) -> list[Bbox]:
+    """Boxes, in pixels, around the lines and points of a figure, and a little air."""
+    boxes = []
+    for line in axes.lines:
+        corners = axes.transData.transform(line.get_xydata())
+        if line.get_drawstyle() == "steps-post":
+            turns = [(after[0], before[1]) for before, after in pairwise(corners)]
+            path = [point for pair in zip(corners, turns, strict=False) for point in pair]
+            boxes += [_around(first, second, 2) for first, second in pairwise([*path, corners[-1]])]
+        elif len(corners) > 1:
+            boxes.append(_around(corners[0], corners[-1], 2))
+        else:
+            boxes.append(_around(corners[0], corners[0], 6))
+    return boxes
+
+
+def _around(first: Point, second: Point, air: float) -> Bbox:
+    left, right = sorted((first[0], second[0]))
+    low, high = sorted((first[1], second[1]))
+    return Bbox([[left - air, low - air], [right + air, high + air]])
+
+
+def _hidden(label: Annotation, taken: list[Bbox], room: Bbox) -> float:
+    """How much area a label would share with what stands there, or lose outside the figure."""
+    box = _letters(label)
+    shared = [Bbox.intersection(box, other) for other in taken]
+    inside = Bbox.intersection(box, room)
+    lost = box.width * box.height - (inside.width * inside.height if inside else 0)
+    return float(sum(part.width * part.height for part in shared if part) + 2 * lost)
+
+
+def _letters(label: Annotation) -> Bbox:
+    """The box of a label without the line that ties it to its point."""
+    label.get_window_extent()  # moves it to where it belongs
+    return Text.get_window_extent(label)

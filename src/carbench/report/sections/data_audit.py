@@ -1,0 +1,41 @@
+"""Data audit: what the audit found in the images, and the training, validation and test sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from carbench.core.tables import read_json, read_table
+from carbench.params.report import ReportParams
+from carbench.report.embedded_images import select_duplicate_pairs
+from carbench.report.sections.section import ReportSection
+from carbench.report.study_results import StudyResults
+
+
+@dataclass(frozen=True)
+class DuplicateExamples:
+    """Pairs of duplicates to show, and what split says of duplicates that may have been missed."""
+
+    pairs: list[dict[str, Any]]
+    residual: dict[str, Any]
+
+
+def load(study: StudyResults, params: ReportParams) -> DuplicateExamples:
+    """Read what the section needs."""
+    manifest = read_table(study.sources.data / "manifest.csv")
+    published = {row["image"]: row["published"] for row in manifest}
+    return DuplicateExamples(
+        select_duplicate_pairs(study.audit["examples"], published, params.duplicate_pairs),
+        read_json(study.sources.residual),
+    )
+
+
+SECTION = ReportSection(
+    "data_audit",
+    "Data audit",
+    load,
+    {
+        "leak": "Clean, published and leaked accuracy of each backbone, and its leak gap",
+        "classes": "Images and duplicates of each class, and its leakage",
+    },
+)

@@ -1,0 +1,200 @@
+"""What several sections of the report read of the other stages' files, once and when needed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from carbench.core.tables import read_json, read_table
+from carbench.cost.file_names import CONDITIONS, MEASURED
+from carbench.data.split.table import FOLD, count_splits, split_column
+from carbench.report.tables.result_tables import (
+    BackboneRow,
+    ChoiceRow,
+    ComparisonRow,
+    LatencyRow,
+    RecallRow,
+    read_rows,
+    read_summary,
+)
+
+PARTS = {"train": "Training", "val": "Validation", "test": "Clean test"}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another backbone; a positive difference in ``versus`` favours the chosen one."""
+
+    backbone: BackboneRow
+    versus: ComparisonRow
+
+
+@dataclass(frozen=True)
+class CostResults:
+    """What stage cost measured, and on what: its conditions.json."""
+
+    rows: list[LatencyRow]
+    conditions: dict[str, Any]
+
+    @property
+    def configurations(self) -> list[LatencyRow]:
+        """Runtimes, threads and so on, as one backbone has them: as all have them."""
+        return [row for row in self.rows if row.backbone == self.rows[0].backbone]
+
+    def of(self, backbone: BackboneRow, like: LatencyRow) -> LatencyRow:
+        """Return the time of a backbone in the configuration of another row."""
+        wanted = like.model_copy(update={"backbone": backbone.backbone}).configuration
+        return next(row for row in self.rows if row.configuration == wanted)
+
+    @property
+    def batched(self) -> LatencyRow:
+        """The configuration whose throughput is shown: the served runtime, many images a time."""
+        served = [row for row in self.configurations if row.runtime == "onnx" and row.threads == 1]
+        return max(served, key=lambda row: row.images)
+
+
+@dataclass(frozen=True)
+class ResultPaths:
+    """What the stages wrote that the fields are named after; ``tables``: what aggregate wrote."""
+
+    data: Path
+    audit: Path
+    split: Path
+    residual: Path
+    train: Path
+    choice: Path
+    evaluate: Path
+    cost: Path
+    tables: Path
+    screen: Path
+    shortlist: Path
+    learning_curve: Path
+    figures: Path
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """The outputs of a study. Backbones stand in one order: the chosen first, then by val."""
+
+    sources: ResultPaths
+
+    @cached_property
+    def backbones(self) -> list[BackboneRow]:
+        """The rows of summary.csv."""
+        return read_summary(self.sources.tables / "summary.csv")
+
+    @property
+    def chosen(self) -> BackboneRow:
+        """The backbone to deploy."""
+        return self.backbones[0]
+
+    @cached_property
+    def rivals(self) -> list[Rival]:
+        """The other backbones, each compared with the chosen one."""
+        comparisons = read_rows(self.sources.tables / "comparisons.csv", ComparisonRow)
+        pairs = [*comparisons, *(each.reversed for each in comparisons)]
+        versus = {each.other: each for each in pairs if each.backbone == self.chosen.backbone}
+        return [Rival(other, versus[other.backbone]) for other in self.backbones[1:]]
+
+    @property
+    def tied(self) -> list[Rival]:
+        """Backbones that the test images cannot tell from the chosen one."""
+        return [rival for rival in self.rivals if rival.backbone.tied]
+
+    @property
+    def better(self) -> list[Rival]:
+        """Backbones that are better on test, by more than chance."""
+        return [
+            each for each in self.rivals if not each.backbone.tied and each.versus.difference < 0
+        ]
+
+    @property
+    def worse(self) -> list[Rival]:
+        """Backbones that are worse on test, by more than chance."""
+        return [
+            each for each in self.rivals if not each.backbone.tied and each.versus.difference > 0
+        ]
+
+    @cached_property
+    def choices(self) -> list[ChoiceRow]:
+        """The rows of choice.csv, the best on val first."""
+        return read_rows(self.sources.choice, ChoiceRow)
+
+    @property
+    def choice(self) -> ChoiceRow:
+        """The chosen backbone on the validation images."""
+        return next(each for each in self.choices if each.chosen)
+
+    @cached_property
+    def recalls(self) -> list[RecallRow]:
+        """How the chosen backbone does on each class, the weakest first."""
+        rows = read_rows(self.sources.tables / "recall.csv", RecallRow)
+        own = [row for row in rows if row.backbone == self.chosen.backbone]
+        return sorted(own, key=lambda row: row.recall)
+
+    @cached_property
+    def audit(self) -> dict[str, Any]:
+        """The findings of the audit."""
+        found: dict[str, Any] = read_json(self.sources.audit / "audit.json")
+        return found
+
+    @cached_property
+    def cost(self) -> CostResults:
+        """What stage cost measured."""
+        folder = self.sources.cost
+        return CostResults(read_rows(folder / MEASURED, LatencyRow), read_json(folder / CONDITIONS))
+
+    @cached_property
+    def _dealt(self) -> list[dict[str, str]]:
+        """The rows of split.csv."""
+        return read_table(self.sources.split)
+
+    @property
+    def splits(self) -> int:
+        """How often the images were dealt; each training was made on one of the splits."""
+        return count_splits(self._dealt[0])
+
+    @property
+    def rotates(self) -> bool:
+        """Whether a test image of one split is in train or val of another."""
+        columns = [split_column(number) for number in range(self.splits)]
+        parts = ({row[column] for column in columns} for row in self._dealt)
+        return any("test" in own and len(own) > 1 for own in parts)
+
+    @cached_property
+    def parts(self) -> dict[str, Counter[str]]:
+        """Images of each class in each part; clean test images apart from leaked ones."""
+        parts: dict[str, Counter[str]] = defaultdict(Counter)
+        for row in self._dealt:
+            part = "leaked" if row["leaked"] == "1" else row["split"]
+            parts[row["class"]][part] += 1
+        return dict(sorted(parts.items()))
+
+    @property
+    def totals(self) -> Counter[str]:
+        """Images in each part, all classes together."""
+        return sum(self.parts.values(), Counter())
+
+    @property
+    def folds(self) -> int:
+        """How many folds the images were dealt into; 0 where there is one test part."""
+        return sum(part.startswith(FOLD) for part in self.totals)
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The parts that images can be in, in reading order, and what to call them."""
+        folds = sorted((part for part in self.totals if part.startswith(FOLD)), key=_fold)
+        names = {part: f"Fold {_fold(part)}" for part in folds} or dict(PARTS)
+        others = {"leaked": "Leaked test", "excluded": "Excluded"}
+        return names | {part: name for part, name in others.items() if self.totals[part]}
+
+    def run(self, folder: Path, backbone: BackboneRow, seed: int) -> Path:
+        """Where a stage wrote of one training."""
+        return folder / backbone.backbone / str(seed)
+
+
+def _fold(part: str) -> int:
+    return int(part.removeprefix(FOLD))

@@ -1,0 +1,1 @@
+"""Typed rows of the result tables, and the formatting of their numbers."""
