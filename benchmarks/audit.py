@@ -267,8 +267,8 @@ def show_wrong(
         pairs.setdefault(key, []).append(f"{name} {pair.agreement:.2f}")
     with tempfile.TemporaryDirectory() as folder:
         rows = []
-        for pair, names in pairs.items():
-            for number in pair:
+        for numbers, names in pairs.items():
+            for number in numbers:
                 real.image(number).save(Path(folder) / f"{number}.png")
             rows.append(
                 [

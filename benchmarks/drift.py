@@ -130,7 +130,7 @@ def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> 
 def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> Iterator[Scenario]:
     """Yield what is tabulated; windows have ``size`` images, or as many as there are."""
     reference = bundle.reference
-    new = held_out(study, bundle.model.about.seed)
+    new = held_out(study, bundle.model.metadata.seed)
     pixels = list(read_batches(study / "results/pack", [row.image for row in new], BATCH))
     plain = observe(bundle.classifier, pixels)
     labels = np.array([row.label for row in new])

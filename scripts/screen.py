@@ -36,9 +36,9 @@ def screen(stage: Stage) -> None:
 
     rows: list[SplitRow] = []
     classes: list[str] = []
-    found: list[ScreeningResult] = []
+    results: list[ScreeningResult] = []
     if patterns:
-        # Loaded only where there is something to screen: torch and timm take seconds.
+        # Imported only if needed: torch and timm take seconds.
         from carbench.models.devices import set_up_device
         from carbench.screening.candidates import find_candidates, read_weights_table
         from carbench.screening.features import FeatureCache
@@ -53,11 +53,11 @@ def screen(stage: Stage) -> None:
         screening = Screener(images, limits, features, probe, device, cache, stage.scratch)
         log.info("%d candidates, %s images", len(candidates), f"{len(rows):,}")
         for number, one in enumerate(screening.run(candidates), start=1):
-            found.append(one)
-            said = f"{100 * one.accuracy:.1f} %" if one.predicted else one.status
-            log.info("%d/%d %s (%s): %s", number, len(candidates), one.model, one.start, said)
+            results.append(one)
+            outcome = f"{100 * one.accuracy:.1f} %" if one.predicted else one.status
+            log.info("%d/%d %s (%s): %s", number, len(candidates), one.model, one.start, outcome)
 
-    judged = [one for one in found if one.predicted]
+    screened = [one for one in results if one.predicted]
     with stage.outputs(args.output) as out:
         write_table(
             out / "candidates.csv",
@@ -71,20 +71,20 @@ def screen(stage: Stage) -> None:
                     "accuracy": f"{one.accuracy:.6f}",
                     "neighbour_accuracy": f"{one.neighbour_accuracy:.6f}",
                 }
-                for one in found
+                for one in results
             ),
         )
         write_table(
             out / "predictions.csv",
-            ["image", "class", "group", *(one.model for one in judged)],
+            ["image", "class", "group", *(one.model for one in screened)],
             (
                 {
                     "image": row.image,
                     "class": row.label,
                     "group": row.group,
-                    **{one.model: classes[one.predicted[place]] for one in judged},
+                    **{one.model: classes[one.predicted[position]] for one in screened},
                 }
-                for place, row in enumerate(rows)
+                for position, row in enumerate(rows)
             ),
         )
         write_table(
@@ -98,10 +98,10 @@ def screen(stage: Stage) -> None:
                     "device": features.device,
                     "threads": features.threads,
                 }
-                for one in found
+                for one in results
             ),
         )
-    log.info("screened %d of %d candidates", len(judged), len(found))
+    log.info("screened %d of %d candidates", len(screened), len(results))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from carbench.training.recipe import training_recipe
 
 
 def subset(stage: Stage) -> None:
-    # Loaded after the parameters were checked: torch and timm take seconds.
+    # Imported after the parameters are validated: torch and timm take seconds.
     from carbench.models.devices import set_up_device
     from carbench.training.optim import steps_per_epoch
     from carbench.training.run import load_data, train_backbone, training_record

@@ -17,7 +17,7 @@ from carbench.training.recipe import training_recipe
 
 
 def train(stage: Stage) -> None:
-    # Loaded after the parameters were checked: torch and timm take seconds.
+    # Imported after the parameters are validated: torch and timm take seconds.
     import torch
 
     from carbench.models.backbones import card_dict
@@ -50,7 +50,7 @@ def train(stage: Stage) -> None:
 
     record |= training_record(trained, data.device, started, cpu_started)
     with stage.outputs(args.output) as out:
-        about = {
+        metadata = {
             "backbone": args.backbone,
             "card": card_dict(card),
             "start": start,
@@ -60,7 +60,7 @@ def train(stage: Stage) -> None:
             "val_loss": chosen.val_loss,
             "temperature": temperature,
         }
-        save_model(out / "model.safetensors", trained.tensors, about)
+        save_model(out / "model.safetensors", trained.tensors, metadata)
         write_table(
             out / "val.csv",
             prediction_columns(card.classes),

@@ -23,23 +23,23 @@ def tune(stage: Stage) -> None:
         f"backbones.{args.backbone}.train",
         args.params,
     )
-    budget = stage.params("tune", TuneParams)
+    search = stage.params("tune", TuneParams)
 
     rows = []
-    if budget.learning_rates:
-        # Loaded only where there is something to try: torch and timm take seconds.
+    if search.learning_rates:
+        # Imported only if needed: torch and timm take seconds.
         from carbench.models.devices import set_up_device
         from carbench.training.run import best_learning_rate, load_data, run_trial
 
-        data = load_data(args.pack, args.split, budget.seed, set_up_device(params, "train"))
-        tried = {}
-        for place, lr in enumerate(budget.learning_rates):
-            recipe_of_trial = trial_recipe(params, budget, lr)
-            checkpoint = stage.scratch and stage.scratch / f"trial-{place}.pt"
-            tried[lr] = run_trial(
-                args.weights, data, recipe_of_trial, budget.seed, args.backbone, checkpoint
+        data = load_data(args.pack, args.split, search.seed, set_up_device(params, "train"))
+        best_epochs = {}
+        for number, lr in enumerate(search.learning_rates):
+            recipe = trial_recipe(params, search, lr)
+            checkpoint = stage.scratch and stage.scratch / f"trial-{number}.pt"
+            best_epochs[lr] = run_trial(
+                args.weights, data, recipe, search.seed, args.backbone, checkpoint
             )
-        chosen = best_learning_rate(tried, params.select)
+        chosen = best_learning_rate(best_epochs, params.select)
         rows = [
             {
                 "lr": lr,
@@ -48,9 +48,9 @@ def tune(stage: Stage) -> None:
                 "val_loss": epoch.val_loss,
                 "chosen": int(lr == chosen),
             }
-            for lr, epoch in tried.items()
+            for lr, epoch in best_epochs.items()
         ]
-        log.info("chose learning rate %g of %s", chosen, budget.learning_rates)
+        log.info("chose learning rate %g of %s", chosen, search.learning_rates)
     with stage.output(args.output) as path:
         write_table(path, COLUMNS, rows)
 

@@ -22,21 +22,21 @@ def weights(stage: Stage) -> None:
     name = stage.value("backbones.{backbone}.model")
     start = stage.value("backbones.{backbone}.weights")
     image_size: int = stage.value("train.image_size")
-    # The two keys are read one by one: an edit of the backbone's `train:` must not come here.
+    # The keys are read separately, so that this stage does not depend on the backbone's `train:`.
     params = BackboneParams(model=name, weights=start, train={})
 
     refuse_unknown({stage.args.backbone: params}, stage.args.params)
     refuse_unpinned(params.weights, stage.args.backbone, stage.args.params)
 
     tensors: dict[str, Tensor] = {}
-    about: dict[str, Any] = {"model": params.model, "start": "random"}
+    metadata: dict[str, Any] = {"model": params.model, "start": "random"}
     if params.weights != "random":
         from carbench.models.pretrained import fetch_weights
 
         tensors, origin = fetch_weights(params, f"backbones.{stage.args.backbone}.weights")
-        about = {"model": params.model, **origin}
+        metadata = {"model": params.model, **origin}
 
-    # Loaded after the weights were found: torch and timm take seconds.
+    # Imported after the weights are fetched: torch and timm take seconds.
     from carbench.models.dry_run import dry_run
 
     model = dry_run(params.model, image_size, stage.args.backbone)
@@ -46,8 +46,8 @@ def weights(stage: Stage) -> None:
         key = f"backbones.{stage.args.backbone}.weights"
         tensors = convert_weights(tensors, model, params.model, image_size, key)
     with stage.output(stage.args.output) as path:
-        save_model(path, tensors, about)
-    log.info("%s starts from %s", params.model, about["start"])
+        save_model(path, tensors, metadata)
+    log.info("%s starts from %s", params.model, metadata["start"])
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_the_list_contains_every_module_of_timm() -> None:
 
 
 def test_a_vit_is_trained_at_another_image_size(made: Path, tmp_path: Path) -> None:
-    """From split.csv to a checkpoint that predicts, at 48 pixels; timm's is made for 160."""
+    """From split.csv to predictions at 48 pixels; the default size of the model is 160."""
     start = tmp_path / "start.safetensors"
     save_model(start, {}, {"model": "test_vit", "start": "random"})
     data = load_data(made, made / "split.csv", 0, CPU)
@@ -110,7 +110,7 @@ def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_size_are_resampled(tmp_path: Path) -> None:
-    """A vision transformer's positions are resampled; nothing but the head stays as it was made."""
+    """The position embeddings of a ViT are resampled; only the head keeps its random values."""
     theirs = timm.create_model("test_vit", num_classes=10).state_dict()
     model = create_model("test_vit", 2, 48)
     with pytest.raises(CarbenchError, match=r"pos_embed of shape \[1, 101, 64\]"):

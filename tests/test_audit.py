@@ -198,13 +198,13 @@ IMAGES = ["a.jpg", "b.jpg", "copy of a.jpg", "c, or so.jpg"]
 FIRST_OF = [0, 1, 0, 3]
 
 
-def judged(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def test_verdicts_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
-    path = judged(
+    path = write_text(
         tmp_path / "reviewed.csv",
         "\ufeffimage;twin;agreement;verdict\nb.jpg;copy of a.jpg;0,93; Same\n"
         "c, or so.jpg;a.jpg;0,9;different\nb.jpg;c, or so.jpg;0,8;\na.jpg;copy of a.jpg;1;same\n",
@@ -230,7 +230,7 @@ def test_verdicts_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_review_is_rejected(tmp_path: Path, lines: str, expected: list[str]) -> None:
-    path = judged(tmp_path / "reviewed.csv", lines)
+    path = write_text(tmp_path / "reviewed.csv", lines)
     with pytest.raises(CarbenchError) as refused:
         read_reviewed_pairs(str(path), IMAGES, FIRST_OF)
     assert all(words in str(refused.value) for words in [str(path), *expected])

@@ -42,7 +42,7 @@ def weights() -> bytes:
 
 @dataclass
 class FakeHub:
-    """What the server has and does, and what it was asked."""
+    """The files and planned responses of the server, and the received requests."""
 
     weights: bytes
     config: dict[str, object]
@@ -342,7 +342,7 @@ def test_pins_of_candidates_are_added_to_the_table(
     known = read_weights_table(tmp_path / "weights.csv")
     assert {name for name, pin in known.items() if pin == WeightsHub(**hub.pin)} == set(pinned)
     assert len(known) == 3 + len(pinned)
-    # Only what failed is asked for again.
+    # Only the failed model is queried again.
     assert list(pin_candidates.pin_candidates(tmp_path / "params.yaml")) == [
         (failed, WeightsHub(**hub.pin))
     ]

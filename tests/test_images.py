@@ -110,7 +110,7 @@ def test_a_rotated_image_with_a_malformed_entry_is_decoded(kind: str, entry: str
 
 
 def test_the_resolution_of_a_jpeg_is_not_read() -> None:
-    """Without a JFIF header Pillow would look for it in the EXIF metadata."""
+    """Without a JFIF header, Pillow would read it from the EXIF metadata."""
     units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))
     content = with_exif("JPEG", exif(6, units, ODD_ENTRIES["a resolution without a value"]))
     start = content.index(b"\xff\xe0")

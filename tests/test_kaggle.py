@@ -34,7 +34,7 @@ def dataset() -> bytes:
 
 @dataclass
 class FakeKaggle:
-    """What the server will do next, and what it was asked."""
+    """The planned responses of the server, and the received requests."""
 
     url: str = ""
     body: bytes = field(default_factory=dataset)

@@ -179,7 +179,7 @@ def test_variance_components_equal_those_of_an_anova() -> None:
 
 
 @pytest.mark.parametrize(
-    ("splits", "trainings", "said"),
+    ("splits", "trainings", "notes"),
     [
         (
             None,
@@ -192,13 +192,13 @@ def test_variance_components_equal_those_of_an_anova() -> None:
     ],
 )
 def test_missing_measurements_are_stated(
-    splits: list[int] | None, trainings: int, said: dict[str, str]
+    splits: list[int] | None, trainings: int, notes: dict[str, str]
 ) -> None:
     right = np.random.default_rng(1).random((trainings, 60)) < 0.8
     groups = Groups(np.arange(60), None if splits is None else np.array(splits))
     (score,) = subset_scores(groups, right, np.ones((1, trainings, 60), bool))
     parts = variance_components(score, 0.95)
-    assert {part.name: part.note for part in parts} == {"images": ""} | said
+    assert {part.name: part.note for part in parts} == {"images": ""} | notes
     for part in parts:
         assert (part.variance is None) == part.note.startswith("not measured")
 

@@ -35,7 +35,7 @@ from toy import CLASSES, COUNT, NORMALIZE, images, recipe
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Steps this small are faster so, and tests beside them slow them down less."""
+    """Small steps are faster with one thread, also with other tests running."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -98,7 +98,7 @@ def test_a_distilled_model_has_two_heads() -> None:
 
 
 def test_labels_are_mixed_like_the_images() -> None:
-    """Images that hold their class's number tell from outside in which shares they were mixed."""
+    """The pixel values are the class indices, so that mixed images show their weights."""
     labels = torch.arange(64) % 4
     targets = torch.nn.functional.one_hot(labels, 4).float()
     images = targets[:, :3, None, None].expand(64, 3, 5, 5).contiguous()
@@ -138,7 +138,7 @@ def test_the_weight_average_is_evaluated_and_saved(made: Path) -> None:
     params = recipe(epochs=3, ema=0.9, batch_size=8, warmup_epochs=1.0)
     model, _, result = trained(made, params)
     plain, _, without = trained(made, recipe(epochs=3, batch_size=8, warmup_epochs=1.0))
-    # The average looks on: the weights that learn are the same.
+    # The average does not affect the trained weights.
     assert not changed(plain.state_dict(), model.state_dict())
     losses = [[row.train_loss for row in each.history] for each in (result, without)]
     assert losses[0] == losses[1]
@@ -174,10 +174,10 @@ def test_the_weight_average_equals_that_of_timm() -> None:
 def test_patience_stops_training_early(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies = iter([0.5, 0.6, 0.6, 0.55, 0.9, 0.9])
 
-    def judged(epoch: int, lr: float, loss: float, *_: Any) -> Epoch:
+    def scripted(epoch: int, lr: float, loss: float, *_: Any) -> Epoch:
         return Epoch(epoch, lr, loss, 1.0, next(accuracies))
 
-    monkeypatch.setattr(loop, "_evaluate", judged)
+    monkeypatch.setattr(loop, "_evaluate", scripted)
     result = trained(made, recipe(epochs=6, patience=2))[2]
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
     assert result.best.epoch == 2
@@ -229,7 +229,7 @@ def arguments(made: Path, params: Path) -> list[object]:
 def test_training_uses_the_tuned_learning_rate(
     made: Path, study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A rate that blows up is out; train takes the other one, and writes what val was told."""
+    """A rate that diverges is rejected; train uses the other one and writes the val results."""
     params = study({"tune.learning_rates": [1.0e30, 0.004], "train.clip_norm": 1.0e30})
     table = tmp_path / "tune/resnet.csv"
     done = run_script("tune", *arguments(made, params), "--output", table)

@@ -270,7 +270,7 @@ def test_each_evaluation_image_is_paired_with_the_most_similar_one_of_the_other_
     files = list(zip(names, [0, 1, 1, 3, 4, 5, 6], strict=True))
     parts = ["test", "excluded", "train", "val", "test!", "test!", "test"]
     pairs = [
-        ("a", "f", 0.95, True, ""),  # both judge: no leak
+        ("a", "f", 0.95, True, ""),  # both are evaluated: no leak
         ("a", "c", 0.91, True, "different"),
         ("a", "b", 0.90, True, ""),
         ("c", "d", 0.99, True, ""),

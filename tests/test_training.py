@@ -51,7 +51,7 @@ def test_resampling_agrees_with_pillow(side: int, size: int) -> None:
     reference = Image.fromarray(pixels[0].numpy()).resize(
         (size, size), Image.Resampling.BILINEAR, box
     )
-    # At the box's edge Pillow leaves out what lies outside; we let the filter see it.
+    # At the edge of the box Pillow ignores pixels outside; here the filter includes them.
     inner = slice(2, -2)
     assert np.abs(ours.numpy() - np.asarray(reference, np.float32))[inner, inner].max() < 1.01
 
@@ -134,7 +134,7 @@ def test_the_saved_epoch_is_the_best_on_val(smoke: Project) -> None:
 
 @pytest.mark.slow
 def test_training_starts_from_a_local_checkpoint(smoke: Project, tmp_path: Path) -> None:
-    """A pinned file is taken, head made anew; another content is refused."""
+    """A pinned file is used with a new head; other content is rejected."""
     import timm
 
     checkpoint = tmp_path / "start.pth"

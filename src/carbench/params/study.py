@@ -294,12 +294,12 @@ def _check_export(path: Path, study: Study) -> None:
         ("backbone", CHOSEN, list(study.backbones)),
         ("seed", BEST, study.seeds),
     ):
-        asked = getattr(study.export, key)
-        if asked != word and asked not in trained:
+        value = getattr(study.export, key)
+        if value != word and value not in trained:
             raise CarbenchError(
                 path,
                 key=f"export.{key}",
-                found=f"{asked!r}",
+                found=f"{value!r}",
                 expected=f"{word}, or one that is trained: {', '.join(map(str, trained))}",
                 fix=f"write export.{key}: {word}",
             )

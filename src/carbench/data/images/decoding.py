@@ -196,7 +196,7 @@ def _scale_transparent_value(image: Image.Image, depth: int) -> None:
         image.info["transparency"] = (value & most) * 255 // most
     elif image.mode == "RGB" and depth == 16:
         raise BadImageError(
-            "PNG with one transparent colour of 16 bits, which cannot be told from its "
+            "PNG with one transparent colour of 16 bits, which is indistinguishable from its "
             "neighbours in 8 bits; convert it to 8 bits"
         )
 

@@ -1,8 +1,8 @@
 """The dimensions and fittings of each body style.
 
 Each dimension of a car is drawn from the range of its style. The ranges overlap, and some cars are
-blended with a similar style (a tall hatchback, a coupe-like saloon), so that some are hard to tell
-apart, as in reality.
+blended with a similar style (a tall hatchback, a coupe-like saloon), so that some are hard to
+classify, as in reality.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _open(path: Path) -> zipfile.ZipFile:
         raise CarbenchError(
             path,
             key=name,
-            found="a name that is not UTF-8, though the archive says so",
+            found="a name that is not UTF-8, although it is marked as UTF-8",
             expected="names in UTF-8",
             fix=UNPACK_FIX,
         ) from None
@@ -146,7 +146,7 @@ def _checked_name(path: Path, member: zipfile.ZipInfo) -> str:
         raise refused(
             "a symbolic link",
             "images",
-            "unpack it yourself, look at it, and use data.source: folder",
+            "unpack and inspect it, and use data.source: folder",
         )
     if member.flag_bits & IS_ENCRYPTED:
         raise refused("an encrypted file", "an archive without a password")

@@ -31,8 +31,8 @@ def choose_classes(
             are left.
     """
     found = {path.label for path in paths}
-    for key, asked in (("data.classes", params.classes), ("data.exclude", params.exclude)):
-        for label in asked:
+    for key, names in (("data.classes", params.classes), ("data.exclude", params.exclude)):
+        for label in names:
             if label not in found and not (key == "data.exclude" and label in other_folders):
                 close = get_close_matches(label, sorted(found), n=1)
                 raise CarbenchError(

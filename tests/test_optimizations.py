@@ -50,7 +50,7 @@ def test_images_read_from_disk_equal_those_in_memory(
     streamed = PackedImages(made, names, CPU)
     for one, other in zip(resident, streamed.batches(wanted), strict=True):
         assert torch.equal(one, other)
-    next(iter(streamed.batches(wanted)))  # whoever stops early is not waited for
+    next(iter(streamed.batches(wanted)))  # stopping early does not block
     model = timm.create_model("test_resnet", num_classes=3)
     assert len(predict_logits(model, streamed, NORMALIZE, 32, 5)) == len(names)
 
@@ -97,13 +97,13 @@ def test_a_killed_pack_resumes_and_gives_the_same_bytes(
     whole = (tmp_path / "images.npy").read_bytes()
     assert np.load(tmp_path / "images.npy").shape == (23, 16, 16, 3)
 
-    told = tmp_path / "told"
+    calls = tmp_path / "calls"
     limit = [13, 9, 100]
 
     def stopping(content: bytes, size: int, how: Fit) -> tuple[Image.Image, ImageInfo]:
-        with told.open("ab") as file:  # in processes of their own
+        with calls.open("ab") as file:  # in processes of their own
             file.write(b".")
-        if told.stat().st_size > limit[0]:
+        if calls.stat().st_size > limit[0]:
             raise KeyboardInterrupt
         return decode_resized(content, size, how)
 
@@ -115,10 +115,10 @@ def test_a_killed_pack_resumes_and_gives_the_same_bytes(
             writing.write_array(tmp_path, paths, params, scratch)
         with (scratch / "images.npy").open("ab") as file:
             file.write(b"half an image")
-        told.unlink()
+        calls.unlink()
         limit.pop(0)
     writing.write_array(tmp_path, paths, params, scratch)
-    assert told.stat().st_size < len(paths)
+    assert calls.stat().st_size < len(paths)
     assert (tmp_path / "images.npy").read_bytes() == whole
 
 
