@@ -275,7 +275,7 @@ def show_wrong(
                     SheetImage(
                         f"{number}.png", "/".join(real.paths[real.unique[number]][-3:]), "", text
                     )
-                    for number, text in zip(pair, (", ".join(names)[:60], " "), strict=True)
+                    for number, text in zip(numbers, (", ".join(names)[:60], " "), strict=True)
                 ]
             )
         save_sheet(draw_sheet(rows, Path(folder)), path)
