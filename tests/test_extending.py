@@ -84,4 +84,3 @@ def test_the_figure_that_the_page_shows_is_drawn_and_reported(
     assert ">resnet (" in figure
     report = (project.root / "results/report.html").read_text()
     assert report.count('<figure class="chart weakest_class">') == 1
-    assert (snakemake_plan(project.root), dvc_plan(project.root)) == (set(), set())
