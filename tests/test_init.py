@@ -245,11 +245,11 @@ def test_only_some_headers_are_read(
         (
             "cars",
             {"cars/train/A/1.jpg": image(), "cars/train/B/1.jpg": image(), "cars/C/1.jpg": image()},
-            ["images in C/, beside folders such as train/<class>/"],
+            ["images in C/, next to folders such as train/<class>/"],
         ),
         ("cars", {"cars/A/1.jpg": b"<html>", "cars/B/1.jpg": b""}, ["cannot be opened as images"]),
         ("cars.zip", {"cars.zip": b"hello"}, ["no readable zip", "a complete zip file"]),
-        ("cars.zip", {"cars.zip": b"Rar!" + bytes(600)}, ["RAR, no zip"]),
+        ("cars.zip", {"cars.zip": b"Rar!" + bytes(600)}, ["RAR, not a zip file"]),
         ("car.jpg", {"car.jpg": image()}, ["one image (JPEG)", "name the folder above"]),
         ("a{b}", {"a{b}/A/1.jpg": image(), "a{b}/B/1.jpg": image()}, ["braces", "rename it"]),
     ],

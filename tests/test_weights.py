@@ -72,7 +72,7 @@ def test_weights_from_packages_can_be_trained(tmp_path: Path, study: Any) -> Non
 def test_an_unknown_model_is_rejected(tmp_path: Path) -> None:
     done = carbench_weights(tmp_path, "resnet50")
     assert done.returncode == 1
-    assert "carbench weights resnet50: found a model of which no package is known" in done.stderr
+    assert "carbench weights resnet50: found a model without a known package" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
