@@ -126,7 +126,7 @@ def test_both_engines_follow_what_a_person_says_of_pairs(
     smoke_run: Project, tmp_path: Path
 ) -> None:
     project = copy_project(smoke_run, tmp_path / "reviewed")
-    assert "pairs to judge" in project.run("carbench", "audit", "review").stdout
+    assert "pairs to review" in project.run("carbench", "audit", "review").stdout
     table = project.root / "review/reviewed.csv"
     rows = list(csv.DictReader(io.StringIO(table.read_text())))
     assert rows and (project.root / "review/sheet-1.jpg").is_file()
@@ -213,7 +213,7 @@ def test_damaged_results_are_refused_in_a_sentence(smoke: Project, tmp_path: Pat
     content = bytearray(model.read_bytes())
     content[-5] ^= 1
     model.write_bytes(content)
-    assert "its tensors are not those that were saved" in evaluate("resnet")
+    assert "its tensors do not match their checksum" in evaluate("resnet")
 
 
 def test_an_interrupted_run_stops_cleanly_and_the_next_goes_on(
