@@ -188,7 +188,7 @@ def test_corruption_of_the_right_length_is_detected_and_repaired(desk: Desk) -> 
     desk.hub.fault = "corrupt"
     done = desk.weights(desk.hub.pin)
     assert done.returncode == 1
-    assert "downloading anew" in done.stderr
+    assert "downloading it again" in done.stderr
     assert "backbones.resnet.weights.sha256: found model.safetensors" in done.stderr
     assert not desk.output.exists()
     desk.hub.fault = None
@@ -205,10 +205,10 @@ def test_weights_other_than_the_pinned_ones_are_rejected(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (401, "permission refused (status 401)"),
-        (403, "permission refused (status 403)"),
+        (401, "permission denied (status 401)"),
+        (403, "permission denied (status 403)"),
         (404, "no such repository, revision or file (status 404)"),
-        ("truncate", "broke off"),
+        ("truncate", "interrupted"),
     ],
 )
 def test_errors_are_explained(desk: Desk, fault: object, words: str) -> None:
@@ -372,6 +372,6 @@ def test_training_uses_the_normalisation_of_the_weights(desk: Desk) -> None:
         HF_HUB_OFFLINE="1",
     )
     assert done.returncode == 0, done.stderr
-    assert "started from hub; new: fc.bias, fc.weight" in done.stderr
+    assert "started from hub; re-initialised: fc.bias, fc.weight" in done.stderr
     card = read_metadata(desk.folder / "run/model.safetensors")["card"]
     assert (card["mean"], card["std"]) == (MEAN, STD)

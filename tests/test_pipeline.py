@@ -215,7 +215,7 @@ def test_damaged_results_are_rejected_with_a_message(smoke: Project, tmp_path: P
     content = bytearray(model.read_bytes())
     content[-5] ^= 1
     model.write_bytes(content)
-    assert "its tensors are not those that were saved" in evaluate("resnet")
+    assert "its tensors do not match their checksum" in evaluate("resnet")
 
 
 def test_an_interrupted_run_stops_cleanly_and_can_be_continued(
