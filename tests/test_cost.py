@@ -95,11 +95,11 @@ def test_latency_is_that_of_the_served_runtime(tmp_path: Path) -> None:
             row["ms"] = "2" if served == ("onnx", "1", "1", "0") else "9"
         write_table(tmp_path / "cost" / name, list(rows[0]), rows)
     (cost,) = read_costs(tmp_path / "cost", ["small"]).values()
-    assert cost.price("latency_ms") == 2
+    assert cost.value("latency_ms") == 2
     assert cost.by_round == (2,) * 6
     assert cost.torch_ms.value == cost.end_to_end_ms.value == 9
     assert cost.runtime == "ONNX Runtime 1.2, CPU, 1 thread"
-    with pytest.raises(CarbenchError, match=r"exact\.csv: found no row of backbone large"):
+    with pytest.raises(CarbenchError, match=r"exact\.csv: found no row with backbone large"):
         read_costs(tmp_path / "cost", ["small", "large"])
 
 

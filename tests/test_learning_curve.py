@@ -22,7 +22,7 @@ from carbench.data.split.table import SplitRow
 from carbench.statistics.estimates import estimate
 from carbench.statistics.jackknife import Groups
 from carbench.statistics.learning_curves import fit_learning_curve
-from carbench.statistics.power_law import fit_law
+from carbench.statistics.power_law import fit_power_laws
 from carbench.statistics.scores import subset_scores
 from carbench.statistics.subset_runs import read_subsets
 from carbench.statistics.variance_components import variance_components
@@ -123,7 +123,7 @@ def test_a_known_power_law_is_recovered(exponent: float, share: float, count: in
         return floor + (0.2 - floor) * (n / 1000) ** -exponent
 
     errors = law(images)[None]
-    found = fit_law(errors, images, np.ones(count), share)
+    found = fit_power_laws(errors, images, np.ones(count), share)
     assert found.exponent[0] == pytest.approx(exponent)
     assert found.error(2000.0)[0] == pytest.approx(law(2000))
 

@@ -518,7 +518,7 @@ def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
 
 
 def test_backbones_that_were_tested_on_other_images_are_refused() -> None:
-    with pytest.raises(CarbenchError, match="other images than another backbone's"):
+    with pytest.raises(CarbenchError, match="images that differ from those of another backbone"):
         answers_of({"one": [said([True] * 6)], "two": [said([True] * 5)]})
 
 

@@ -1,4 +1,4 @@
-"""Where a backbone is strong and weak: by class, by slice of the images, under corruptions."""
+"""Result tables by class, by slice and by corruption, and the confusion counts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from carbench.statistics.summary import interval_columns
 def recall_table(
     runs: EvaluatedRuns, scores: dict[str, ClassScores], confidence: float
 ) -> pd.DataFrame:
-    """Return recall.csv: a row a backbone and class that has clean test images."""
+    """Return recall.csv: one row per backbone and class with clean test images."""
     counts = np.bincount(runs.aligned.labels[runs.clean], minlength=len(runs.aligned.classes))
     estimates = {
         index: estimate_jointly({name: scores[name].recall(index) for name in runs.backbones})
@@ -42,7 +42,7 @@ def recall_table(
 
 
 def slice_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.DataFrame:
-    """Return slices.csv: accuracies on the thirds of the clean images by size of their file."""
+    """Return slices.csv: accuracy on terciles of the clean test images by image size."""
     clean = np.flatnonzero(runs.clean)
     images = runs.aligned.images.iloc[clean]
     records = images[["class", "width", "height"]].to_dict("records")
@@ -71,9 +71,9 @@ def slice_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.Da
 
 
 def robustness_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> pd.DataFrame:
-    """Return robustness.csv: accuracy under each corruption and the drop to the clean images.
+    """Return robustness.csv: accuracy under each corruption and its drop from the clean images.
 
-    Corruption ``none`` stands first. There are no rows where evaluate corrupted nothing.
+    Corruption ``none`` comes first. There are no rows if no corruptions were tested.
     """
     columns = ["backbone", "corruption", "accuracy", "low", "high", "training_part"]
     columns += interval_columns("drop", Interval(0.0, 0.0, 0.0))
@@ -115,14 +115,14 @@ def robustness_table(runs: EvaluatedRuns, groups: Groups, confidence: float) -> 
 
 
 def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]:
-    """Return a share, its interval, and how much of its squared width comes from trainings."""
+    """Return a fraction, its interval, and the part of the squared width due to training runs."""
     return interval_columns(name, share_interval(estimate, confidence), short=True) | {
         "training_part": share_error(estimate).training_part
     }
 
 
 def confusion_table(runs: EvaluatedRuns) -> pd.DataFrame:
-    """Return confusion.csv: counts of clean images by true and predicted class, seeds pooled."""
+    """Return confusion.csv: counts of clean test images by true and predicted class, all seeds."""
     classes = runs.aligned.classes
     tables = []
     for name in runs.backbones:
@@ -144,7 +144,7 @@ def confusion_table(runs: EvaluatedRuns) -> pd.DataFrame:
 
 
 def _right(runs: EvaluatedRuns, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
-    """Return (S, N): was the answer to the corrupted image right?"""
+    """Return (S, N): is the prediction for the corrupted image correct?"""
     correct = np.zeros((len(tables), len(runs.clean)), np.bool_)
     for row, table in zip(correct, tables, strict=True):
         positions = runs.aligned.positions(table["image"])

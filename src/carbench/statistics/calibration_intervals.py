@@ -1,6 +1,6 @@
-"""Intervals of what punishes false confidence: the negative log likelihood, the calibration error.
+"""Intervals of the negative log-likelihood and of the expected calibration error.
 
-Both are of clean test images, before and after the temperature that was fitted on val.
+Both are measured on clean test images, before and after temperature scaling fitted on val.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ def calibration_intervals(
     """Return ``nll``, ``ece``, ``nll_calibrated`` and ``ece_calibrated`` of every backbone.
 
     Args:
-        runs: of all backbones.
-        groups: of their images.
-        bins: of equal mass, of the calibration error.
-        confidence: of the intervals.
+        runs: evaluations of all backbones.
+        groups: duplicate groups of the images.
+        bins: number of equal-mass bins of the calibration error.
+        confidence: confidence level of the intervals.
     """
     found: dict[str, dict[str, Interval]] = {name: {} for name in runs.backbones}
     for suffix, calibrated in (("", False), ("_calibrated", True)):
         losses, errors, noises = {}, {}, {}
         for name in runs.backbones:
             tested = runs.clean & runs.aligned.tested(name)
-            loss, sure = np.zeros(tested.shape), np.zeros(tested.shape)
+            loss, stated = np.zeros(tested.shape), np.zeros(tested.shape)
             for row, (positions, probabilities) in enumerate(runs.probabilities(name, calibrated)):
                 true = probabilities[np.arange(len(positions)), runs.aligned.labels[positions]]
                 loss[row, positions] = -np.log(true.clip(min=MIN_PROBABILITY))
-                sure[row, positions] = probabilities.max(axis=1)
+                stated[row, positions] = probabilities.max(axis=1)
             whole = tested[None]
             (losses[name],) = ratio_scores(
                 groups, (loss * tested)[None], whole, whole, is_share=False
             )
             errors[name], noises[name] = calibration_error_score(
-                groups, runs.aligned.correct(name), sure, tested, bins
+                groups, runs.aligned.correct(name), stated, tested, bins
             )
         for name, estimate in estimate_jointly(losses).items():
             found[name][f"nll{suffix}"] = loss_interval(estimate, confidence)
@@ -55,9 +55,9 @@ def calibration_intervals(
 
 
 def loss_interval(estimate: Estimate, confidence: float) -> Interval:
-    """Return the interval of a mean loss: Student's, on the logarithm of the loss.
+    """Return Student's interval of a mean loss, computed on the logarithm of the loss.
 
-    Losses are positive and have a long tail upwards, which the logarithm makes more even.
+    Losses are positive and right-skewed; the logarithm makes them more symmetric.
     """
     if estimate.value <= 0:
         return Interval(estimate.value, estimate.value, estimate.value)
@@ -68,16 +68,16 @@ def loss_interval(estimate: Estimate, confidence: float) -> Interval:
 def calibration_error_interval(estimate: Estimate, noise: float, confidence: float) -> Interval:
     """Return the interval of an expected calibration error.
 
-    The measured error is too large on average: of a bin that is right as often as it says, chance
-    makes a distance, and distances do not cancel. How much too large depends on the true error, and
-    is most where that is zero (the error of a sum is at most the sum of the errors). The lower end
-    is therefore freed of all of it, ``noise``, and the upper end of none: the interval may be too
-    wide, and holds the truth also where the truth is zero, where resampling alone fails.
+    The measured error is biased upwards: even a perfectly calibrated bin has a nonzero gap by
+    chance, and absolute gaps do not cancel. The bias depends on the true error and is largest where
+    that is zero (the error of a sum is at most the sum of the errors). The whole bias, ``noise``,
+    is therefore subtracted from the lower end and nothing from the upper end: the interval may be
+    too wide, but it also contains a true error of zero, where resampling alone fails.
 
     Args:
-        estimate: of :func:`calibration_error_score`.
-        noise: of the same.
-        confidence: of the interval.
+        estimate: estimate of the score of :func:`calibration_error_score`.
+        noise: bias returned by the same function.
+        confidence: confidence level of the interval.
     """
     half = standard_error(estimate).half_width(confidence)
     low, high = estimate.value - noise - half, estimate.value + half
@@ -85,32 +85,32 @@ def calibration_error_interval(estimate: Estimate, noise: float, confidence: flo
 
 
 def calibration_error_score(
-    groups: Groups, correct: BoolArray, sure: FloatArray, tested: BoolArray, bins: int
+    groups: Groups, correct: BoolArray, stated: FloatArray, tested: BoolArray, bins: int
 ) -> tuple[Score, float]:
-    """Return the expected calibration error of equal-mass bins, and what chance makes of none.
+    """Return the expected calibration error with equal-mass bins, and its bias.
 
-    The error is that of :func:`carbench.evaluation.metrics.calibration_error`; the edges of the
-    bins are held fixed while groups are left out. Trainings that were tested on different images
-    (folds) are binned together: a mean of their errors would be larger for being of fewer images.
+    The error is that of :func:`carbench.evaluation.metrics.calibration_error`; bin edges are fixed
+    while groups are left out. Training runs tested on different images (folds) are binned together:
+    the mean of their errors would be larger because each has fewer images.
 
     Args:
-        groups: of the N images.
-        right: (S, N) is the answer right?
-        sure: (S, N) the probability of the predicted class.
-        tested: (S, N) the images that count.
-        bins: how many.
+        groups: duplicate groups of the N images.
+        correct: (S, N) whether the prediction is correct.
+        stated: (S, N) probability of the predicted class.
+        tested: (S, N) images to include.
+        bins: number of bins.
 
     Returns:
-        The score, and the mean error if each bin were right as often as it says: of a normal
-        variable around zero the mean distance is its standard deviation times the root of 2/pi.
+        The score, and the expected error of a perfectly calibrated model: the mean absolute value
+        of a centred normal variable is its standard deviation times sqrt(2 / pi).
     """
     numbers = training_rounds(tested, groups.splits)
     rounds = [numbers == number for number in range(numbers.max() + 1)]
     tested = np.stack([(tested & own[:, None]).any(axis=0) for own in rounds])
-    gaps = np.stack([((correct - sure) * own[:, None]).sum(axis=0) for own in rounds]) * tested
-    sure = np.stack([(sure * own[:, None]).sum(axis=0) for own in rounds])
+    gaps = np.stack([((correct - stated) * own[:, None]).sum(axis=0) for own in rounds]) * tested
+    stated = np.stack([(stated * own[:, None]).sum(axis=0) for own in rounds])
     parts = np.stack(
-        [equal_mass_bins(own, given, bins) for own, given in zip(sure, tested, strict=True)]
+        [equal_mass_bins(own, given, bins) for own, given in zip(stated, tested, strict=True)]
     )  # (S, bins, N)
     columns = np.concatenate([gaps[:, None] * parts, tested[:, None]], axis=1)
     counted = columns.sum(axis=-1, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""For which mix of classes an accuracy is meant: `choose.deployment_mix`."""
+"""The class mix in deployment: `choose.deployment_mix`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from carbench.statistics.jackknife import FloatArray
 
 
 def class_shares(mix: DeploymentMix, classes: Sequence[str]) -> FloatArray | None:
-    """Return (K,) the share of each class, or None for the mix of the images that are tested.
+    """Return (K,) the fraction of each class, or None for the mix of the tested images.
 
     Raises:
-        CarbenchError: the mix names a class that is not there, or leaves one out.
+        CarbenchError: the mix has an unknown class or lacks one.
     """
     if mix == "tested":
         return None
@@ -31,13 +31,13 @@ def class_shares(mix: DeploymentMix, classes: Sequence[str]) -> FloatArray | Non
             key="choose.deployment_mix",
             found="; ".join(found),
             expected=f"a share for each of {', '.join(classes)}",
-            fix="name the classes as their folders are called; 0.0 for one that does not come",
+            fix="name the classes as their folders are called; 0.0 for a class that does not occur",
         )
     return np.array([mix[name] for name in classes])
 
 
 def describe_mix(mix: DeploymentMix) -> str:
-    """Return the mix in a few words."""
+    """Return a short description of the mix."""
     if mix == "tested":
         return "the class mix of the clean test images"
     if mix == "equal":

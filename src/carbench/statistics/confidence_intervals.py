@@ -1,9 +1,9 @@
-"""Intervals from estimates: of shares between 0 and 1, and of differences.
+"""Confidence intervals of fractions and of differences of fractions.
 
-Both widen with the doubt of their variance: quantiles are Student's, with Satterthwaite's degrees
-of freedom (Biometrics Bulletin 1946) from images and trainings together. The degrees of freedom
-are never fewer than those of the part that is known worst, where Satterthwaite's formula fails: it
-was made for sums, and the variance between trainings is a difference.
+They account for the uncertainty of their variance: quantiles are Student's, with Satterthwaite's
+degrees of freedom (Biometrics Bulletin 1946) for images and training runs together. The degrees of
+freedom are at least those of the least certain component, where Satterthwaite's formula fails: it
+was derived for sums, and the variance between training runs is a difference.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from scipy.special import stdtr, stdtrit
 
 from carbench.statistics.estimates import Estimate
 
-# A variance is at least this part of the images' part, however alike the trainings are.
+# Lower bound of the variance, as a part of the image variance.
 MIN_VARIANCE_SHARE = 0.05
-# Of images that are added to a mean of many trainings, whose variance is known worse than a
-# single one's: chosen by the simulation in docs/statistics.md.
-ADDED = 0.2
-# Of the intervals of which the part that comes from trainings is told: 95 %.
+# Pseudo-observations added to means of many training runs, whose variance is known less well than
+# that of a single run; chosen by the simulation in docs/statistics.md.
+PSEUDO_OBSERVATIONS = 0.2
+# Tail probability of the 95 % intervals for which `training_part` is computed.
 TAIL = 0.025
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the interval around it."""
+    """An estimate and its confidence interval."""
 
     value: float
     low: float
@@ -35,13 +35,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class StandardError:
-    """Standard error of an estimate, and the degrees of freedom in which it is known.
+    """Standard error of an estimate and its degrees of freedom.
 
     Attributes:
         size: in the unit of the estimate.
-        freedom: degrees of freedom.
-        training_part: the part of the squared width of an interval that comes from trainings: from
-            how far they differ, and from how little so few of them tell about that.
+        dof: degrees of freedom.
+        training_part: part of the squared interval width that is due to the variance between
+            training runs and to their small number.
     """
 
     size: float
@@ -49,31 +49,31 @@ class StandardError:
     training_part: float
 
     def quantile(self, tail: float) -> float:
-        """Return how many standard errors leave ``tail`` of Student's distribution beyond them."""
+        """Return the upper ``tail`` quantile of Student's distribution."""
         return float(-stdtrit(self.dof, tail))
 
     def half_width(self, confidence: float) -> float:
-        """Return how far an interval of Student's reaches to either side."""
+        """Return half the width of Student's interval."""
         return self.quantile((1 - confidence) / 2) * self.size
 
     def p_value(self, difference: float) -> float:
-        """Return how probable at least this difference, of either sign, is where there is none."""
-        return float(2 * self.below(-abs(difference)))
+        """Return the two-sided p-value of a difference."""
+        return float(2 * self.cdf(-abs(difference)))
 
-    def below(self, difference: float) -> float:
-        """Return how probable an error of at most ``difference`` is."""
+    def cdf(self, difference: float) -> float:
+        """Return the probability of an error of at most ``difference``."""
         return float(stdtr(self.dof, difference / self.size))
 
 
 def share_interval(estimate: Estimate, confidence: float) -> Interval:
-    """Return the interval of a share, such as an accuracy, a recall or an F1.
+    """Return the interval of a fraction, such as an accuracy, a recall or an F1.
 
-    Wilson's interval (JASA 1927) with the sample size that would give a binomial share the variance
-    of the estimate, as for complex surveys (Korn and Graubard, Survey Methodology 1998; Dean and
-    Pagano, Journal of Survey Statistics and Methodology 2015). It stays between 0 and 1, and bends
-    where a share comes near them. Where all is right or all is wrong no variance shows: the exact
-    bound of Clopper and Pearson (Biometrika 1934) takes its place, which for n of n right is ``tail
-    ** (1 / n)``; n counts groups, as images of one group are one piece of evidence.
+    Wilson's interval (JASA 1927) with the effective sample size, at which a binomial fraction would
+    have the variance of the estimate, as for complex surveys (Korn and Graubard, Survey Methodology
+    1998; Dean and Pagano, Journal of Survey Statistics and Methodology 2015). It stays between 0
+    and 1 and is asymmetric near them. If all predictions are correct or all are incorrect, the
+    variance is zero, and the exact bound of Clopper and Pearson (Biometrika 1934) is used: ``tail
+    ** (1 / n)`` for n of n correct, where n counts duplicate groups.
     """
     value, tail = estimate.value, (1 - confidence) / 2
     error = share_error(estimate)
@@ -85,43 +85,43 @@ def share_interval(estimate: Estimate, confidence: float) -> Interval:
     middle = (value + squared / (2 * size)) / (1 + squared / size)
     half = sqrt(squared * value * (1 - value) / size + (squared / (2 * size)) ** 2)
     half /= 1 + squared / size
-    # Rounding may leave 0 to 1 by a hair.
+    # Rounding may exceed 0 to 1 slightly.
     return Interval(value, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 def share_error(estimate: Estimate) -> StandardError:
-    """Return the error of a share."""
-    return _error(estimate, ADDED * (1 - 1 / estimate.trainings))
+    """Return the standard error of a fraction."""
+    return _error(estimate, PSEUDO_OBSERVATIONS * (1 - 1 / estimate.trainings))
 
 
 def standard_error(estimate: Estimate) -> StandardError:
-    """Return the error of a mean that is no share, such as a loss."""
+    """Return the standard error of a mean that is not a fraction, such as a loss."""
     return _error(estimate, 0.0)
 
 
 def difference_interval(estimate: Estimate, confidence: float) -> Interval:
-    """Return the interval of a difference of shares that were measured on the same images."""
-    return around(estimate.value, difference_error(estimate).half_width(confidence))
+    """Return the interval of a difference of fractions measured on the same images."""
+    return clip_interval(estimate.value, difference_error(estimate).half_width(confidence))
 
 
-def around(difference: float, half: float) -> Interval:
-    """Return the interval of a difference of shares, which lies between -1 and 1."""
+def clip_interval(difference: float, half: float) -> Interval:
+    """Return a symmetric interval of a difference, clipped to -1 to 1."""
     return Interval(difference, max(difference - half, -1.0), min(difference + half, 1.0))
 
 
 def difference_error(estimate: Estimate) -> StandardError:
-    """Return the error of a difference of shares that were measured on the same images.
+    """Return the standard error of a difference of fractions measured on the same images.
 
-    Where two differ on few images the variance is known badly, and where they differ on none it
-    would be zero. As Agresti and Min (Statistics in Medicine 2005) do for matched pairs, it is
-    taken as if half an image had been added to each of the four cells right/wrong by right/wrong;
-    by one training of several, so that it weighs as much less in their mean.
+    If the two differ on few images, the variance is uncertain, and if they differ on none, it would
+    be zero. As proposed by Agresti and Min (Statistics in Medicine 2005) for matched pairs, half an
+    image is added to each of the four cells correct/incorrect by correct/incorrect, for one of the
+    training runs, so that the effect on the mean decreases with their number.
     """
     return _error(estimate, 1 / estimate.trainings)
 
 
 def _error(estimate: Estimate, added: float) -> StandardError:
-    """Return the error, with ``added`` squared differences of an image in the images' part."""
+    """Return the error after adding ``added`` squared differences of one image."""
     groups = estimate.groups
     images = (estimate.image_variance * groups**2 + added) / (groups + 2 * added) ** 2
     variance = max(images + estimate.training_variance, MIN_VARIANCE_SHARE * images)

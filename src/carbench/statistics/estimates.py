@@ -1,19 +1,18 @@
-"""Means over trainings, and the two doubts they carry: other test images, another training.
+"""Means over training runs, with their variance due to test images and to training.
 
-The variance of a mean over S trainings has two parts. One is what the trainings' errors have in
-common because they were tested on the same images: the covariance between trainings, from the
-jackknife. The other is how much the trainings' values differ, by S. The second already holds the
-luck that each training has with each image, so that the jackknife's variance of the mean is freed
-from it: the two-way sum of Cameron, Gelbach and Miller (JBES 2011) and of Owen (Annals of Applied
-Statistics 2007).
+The variance of a mean over S training runs has two parts. One is the error that the runs share
+because they were tested on the same images: the covariance between runs, from the jackknife. The
+other is the variance between the runs, divided by S. The second already includes the interaction of
+run and image, which is therefore subtracted from the jackknife variance of the mean: the two-way
+sum of Cameron, Gelbach and Miller (JBES 2011) and of Owen (Annals of Applied Statistics 2007).
 
-Two or three trainings tell very little about how much trainings differ. So the backbones of a study
-inform each other, as genes do in limma (Smyth, Statistical Applications in Genetics and Molecular
-Biology 2004): each variance is drawn towards the common one, with the weight of ``PRIOR_DOF``
-degrees of freedom. limma estimates this weight from thousands of genes; a handful of backbones
-cannot tell it, and to estimate it all the same makes intervals too short (docs/statistics.md has
-the simulation that chose it). Variances are common in parts of p (1 - p), as a binomial variance
-is: a backbone that is right in half of the cases varies more than one that is nearly always right.
+Two or three runs give a poor estimate of the variance between runs. The backbones of a study
+therefore share information, as genes do in limma (Smyth, Statistical Applications in Genetics and
+Molecular Biology 2004): each variance is shrunk towards the common one, which has the weight of
+``PRIOR_DOF`` degrees of freedom. limma estimates this weight from thousands of genes; a handful of
+backbones is too few for that, and estimating it makes intervals too short (docs/statistics.md has
+the simulation by which it was chosen). Variances are pooled in units of p (1 - p), as for binomial
+variables: a backbone with 50 % accuracy varies more than one that is nearly always correct.
 """
 
 from __future__ import annotations
@@ -26,35 +25,33 @@ from numpy.typing import NDArray
 
 from carbench.statistics.jackknife import FloatArray, jackknife_variance
 
-# How much a backbone's own variance between trainings is worth beside the common one, in degrees
-# of freedom of the common one.
+# Weight of the pooled variance between training runs, in degrees of freedom.
 PRIOR_DOF = 2.0
-# Trainings that happen to lie together are held to differ by at least this part of what their luck
-# with the images alone would make them differ.
-LEAST_SPREAD = 0.25
+# Lower bound of the variance between training runs, as a part of the variance that the interaction
+# with the images alone would cause.
+MIN_RUN_VARIANCE = 0.25
 
-# Accuracies are sums of shares: two that differ by less are equal, but for rounding.
+# Accuracies that differ by less are equal up to rounding.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over trainings, and what is known of its error.
+    """A mean over training runs and the components of its variance.
 
     Attributes:
         value: the estimate.
-        deviations: (G,) its change where each duplicate group is left out.
-        groups: how many duplicate groups bear on it.
-        trainings: how many trainings it is a mean of.
-        knows_trainings: whether any two of them were tested on the same images; if not, nothing
-            tells how much trainings differ, and the error is that of other images alone.
-        training_variance: what the differences between trainings add to the images' part of its
-            variance; negative where they differ less than their luck with the images would make
-            them.
-        training_doubts: (D,) how uncertain this variance is, source by source: its relative
-            standard errors squared are two by degrees of freedom. Estimates of one family have the
-            same sources.
-        freedom: degrees of freedom of the variance between trainings; infinite if unknown.
+        deviations: (G,) its change when each duplicate group is left out.
+        groups: number of duplicate groups it depends on.
+        trainings: number of training runs it is a mean of.
+        includes_training_variance: whether at least two runs were tested on the same images; if
+            not, the variance between runs is unknown, and the error is due to test images only.
+        training_variance: what the variance between runs adds to the image variance; negative if
+            the runs differ less than their interaction with the images would make them.
+        training_variance_errors: (D,) uncertainty of this variance by source: the squared relative
+            standard errors are two divided by the degrees of freedom. Jointly made estimates have
+            the same sources.
+        dof: degrees of freedom of the variance between runs; infinite if unknown.
     """
 
     value: float
@@ -68,11 +65,11 @@ class Estimate:
 
     @property
     def image_variance(self) -> float:
-        """The part of the variance that other test images would make."""
+        """Variance due to the sampling of test images."""
         return float(jackknife_variance(self.deviations, self.groups))
 
     def minus(self, other: Estimate) -> Estimate:
-        """Return the difference to an estimate of the same family; none to itself."""
+        """Return the difference to a jointly made estimate; its error is zero for the same one."""
         same = self is other
         return Estimate(
             self.value - other.value,
@@ -89,18 +86,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Score:
-    """A statistic of every training of one backbone, as measured and without each group.
+    """A statistic of every training run of one backbone, with its leave-one-group-out values.
 
     Attributes:
-        by_training: (S,) the statistic of each training.
-        left_out: (G, S) the same without each duplicate group; nan where it has no meaning.
-        weights: (S,) of the mean, such as the number of images that each training was tested on;
-            0 leaves a training out.
-        strata: (S,) trainings tested on the same images have equal numbers. What differs between
-            strata (folds) differs by images, too, and says nothing of trainings.
-        groups: how many duplicate groups bear on the statistic.
-        is_share: whether it lies between 0 and 1, so that its spread depends on its value.
-        splits: (S,) which split each training was made on; None if all were made on one.
+        by_training: (S,) the statistic of each run.
+        left_out: (G, S) the same without each duplicate group; nan where it is undefined.
+        weights: (S,) weights of the mean, such as the number of test images of each run; 0 excludes
+            a run.
+        strata: (S,) runs tested on the same images have equal numbers. Differences between strata
+            (folds) are also due to images and do not estimate the variance between runs.
+        groups: number of duplicate groups the statistic depends on.
+        is_share: whether it is a fraction, so that its variance depends on its value.
+        splits: (S,) the split of each run; None if there is only one.
     """
 
     by_training: FloatArray
@@ -112,12 +109,12 @@ class Score:
     splits: NDArray[np.int64] | None = None
 
     def deviations(self) -> FloatArray:
-        """Return (G, S) the changes of the trainings that count, where each group is left out."""
+        """Return (G, S) changes of the included runs when each group is left out."""
         kept = self.weights > 0
         return np.nan_to_num(self.left_out[:, kept] - self.by_training[kept])
 
     def minus(self, other: Score) -> Score:
-        """Return the difference to another statistic of the same trainings."""
+        """Return the difference to another statistic of the same training runs."""
         return replace(
             self,
             by_training=self.by_training - other.by_training,
@@ -127,12 +124,11 @@ class Score:
         )
 
     def by_split(self) -> Score:
-        """Return the same statistic with one training a split: the mean of the split's.
+        """Return the same statistic with one value per split: the mean of its training runs.
 
-        Trainings on one split are alike in what the split made of them, so that the splits, not the
-        trainings, are what could have come out otherwise (Searle, Casella and McCulloch, Variance
-        Components, 1992, section 3.1). All stand in one stratum: where their test images differ,
-        the jackknife shows how much that makes them differ.
+        Runs on one split share the effect of the split, so the splits are the independent units,
+        not the runs (Searle, Casella and McCulloch, Variance Components, 1992, section 3.1). All
+        are in one stratum: the jackknife estimates how much different test images contribute.
         """
         if self.splits is None:
             return self
@@ -152,104 +148,105 @@ class Score:
 
 
 @dataclass(frozen=True)
-class _Spread:
-    """How much the trainings of one backbone differ.
+class _RunVariance:
+    """Variance between the training runs of one backbone.
 
     Attributes:
-        freedom: degrees of freedom; 0 with a single training on the same images.
-        found: the mean square between trainings.
-        by_images: what it would be if only their luck with the images differed.
-        unit: what the part above that is measured in.
-        scale: by what it enters the variance of the mean.
+        dof: degrees of freedom; 0 with a single run on the same images.
+        found: mean square between runs.
+        by_images: its expectation if the runs differed only by their interaction with the images.
+        unit: unit in which the excess over that is pooled.
+        scale: factor by which it enters the variance of the mean.
     """
 
     dof: int
-    found: float
+    mean_square: float
     by_images: float
     unit: float
     scale: float
 
 
 def estimate(score: Score) -> Estimate:
-    """Return the mean over the trainings of a backbone that stands alone."""
+    """Return the mean over the training runs of a single backbone."""
     return estimate_jointly({"": score})[""]
 
 
 def estimate_jointly(
     scores: Mapping[str, Score], prior_dof: float = PRIOR_DOF
 ) -> dict[str, Estimate]:
-    """Return the mean over the trainings of each of a family of backbones.
+    """Return the mean over the training runs of each backbone, with pooled variances.
 
     Args:
         scores: one statistic of every backbone, on the same images.
-        prior_freedom: the weight of the common variance: 0 leaves each its own, infinity none.
+        prior_dof: weight of the pooled variance: 0 disables pooling, infinity uses only the pooled
+            variance.
     """
     scores = {name: score.by_split() for name, score in scores.items()}
     means = {name: _mean(score) for name, score in scores.items()}
-    spreads = {name: _spread(score, means[name][0]) for name, score in scores.items()}
-    known = [name for name, spread in spreads.items() if spread.dof]
-    dof = np.array([spreads[name].dof for name in known], float)
-    common = 0.0
+    run_variances = {name: _run_variance(score, means[name][0]) for name, score in scores.items()}
+    known = [name for name, run_variance in run_variances.items() if run_variance.dof]
+    dof = np.array([run_variances[name].dof for name in known], float)
+    pooled = 0.0
     if known:
-        above = [spreads[name].found - spreads[name].by_images for name in known]
-        units = [spreads[name].unit for name in known]
-        common = float(dof @ above / (dof @ units))
+        above = [run_variances[name].mean_square - run_variances[name].by_images for name in known]
+        units = [run_variances[name].unit for name in known]
+        pooled = float(dof @ above / (dof @ units))
     estimates = {}
     for name, score in scores.items():
         value, deviations = means[name]
-        spread = spreads[name]
-        variance, doubts, own_freedom = 0.0, np.zeros(2 * len(known)), np.inf
-        if spread.dof:
-            own_part = spread.dof / (prior_dof + spread.dof)
-            weights = dof / dof.sum() * (1 - own_part)
-            weights[known.index(name)] += own_part
-            least = LEAST_SPREAD * spread.by_images
-            expected = max(common * spread.unit + spread.by_images, least)
-            drawn = max((1 - own_part) * expected + own_part * spread.found, least)
-            own_freedom = min(prior_dof + spread.dof, dof.sum())
-            # Shared with other backbones as far as their trainings are in both variances; the rest
-            # is that this backbone may differ from what is common.
+        run_variance = run_variances[name]
+        variance, errors, own_dof = 0.0, np.zeros(2 * len(known)), np.inf
+        if run_variance.dof:
+            own_weight = run_variance.dof / (prior_dof + run_variance.dof)
+            weights = dof / dof.sum() * (1 - own_weight)
+            weights[known.index(name)] += own_weight
+            least = MIN_RUN_VARIANCE * run_variance.by_images
+            expected = max(pooled * run_variance.unit + run_variance.by_images, least)
+            shrunk = max((1 - own_weight) * expected + own_weight * run_variance.mean_square, least)
+            own_dof = min(prior_dof + run_variance.dof, dof.sum())
+            # Shared with other backbones as far as their runs enter both variances; the rest is the
+            # deviation of this backbone from the pooled variance.
             shared = weights / np.sqrt(dof)
             rest = np.zeros(len(known))
-            rest[known.index(name)] = np.sqrt(max(1 / own_freedom - shared @ shared, 0.0))
-            variance = (drawn - spread.by_images) * spread.scale
-            doubts = np.concatenate([shared, rest]) * drawn * spread.scale
+            rest[known.index(name)] = np.sqrt(max(1 / own_dof - shared @ shared, 0.0))
+            variance = (shrunk - run_variance.by_images) * run_variance.scale
+            errors = np.concatenate([shared, rest]) * shrunk * run_variance.scale
         estimates[name] = Estimate(
             value=value,
             deviations=deviations,
             groups=score.groups,
             trainings=int((score.weights > 0).sum()),
-            includes_training_variance=spread.dof > 0,
+            includes_training_variance=run_variance.dof > 0,
             training_variance=variance,
-            training_variance_errors=doubts,
-            dof=float(own_freedom),
+            training_variance_errors=errors,
+            dof=float(own_dof),
         )
     return estimates
 
 
 def _mean(score: Score) -> tuple[float, FloatArray]:
-    """Return the mean over trainings, and (G,) its change without each group."""
+    """Return the mean over training runs, and (G,) its change without each group."""
     kept = score.weights > 0
     shares = score.weights[kept] / score.weights.sum()
     return float(score.by_training[kept] @ shares), score.deviations() @ shares
 
 
-def _spread(score: Score, value: float) -> _Spread:
+def _run_variance(score: Score, value: float) -> _RunVariance:
     kept = score.weights > 0
     values, strata = score.by_training[kept], score.strata[kept]
     shares = score.weights[kept] / score.weights.sum()
     dof = len(values) - len(np.unique(strata))
     if not dof:
-        return _Spread(0, 0.0, 0.0, 1.0, 0.0)
+        return _RunVariance(0, 0.0, 0.0, 1.0, 0.0)
     unit = 1.0
     if score.is_share:
-        # As if one more group had been right and one wrong: 0 and 1 are known no better than that.
+        # As if one more group were correct and one incorrect, so that 0 and 1 have a variance.
         share = (value * score.groups + 1) / (score.groups + 2)
         unit = share * (1 - share)
     by_images = _within(score.deviations(), strata).sum() * (score.groups - 1) / score.groups
-    return _Spread(
+    return _RunVariance(
         dof,
-        found=float(_within(values[None], strata)[0]) / dof,
+        mean_square=float(_within(values[None], strata)[0]) / dof,
         by_images=float(by_images) / dof,
         unit=unit,
         scale=float((shares**2).sum()),
@@ -257,7 +254,7 @@ def _spread(score: Score, value: float) -> _Spread:
 
 
 def _within(rows: FloatArray, strata: NDArray[np.int64]) -> FloatArray:
-    """Return the sum of squares around the mean of each stratum, of every row of (R, S)."""
+    """Return, for every row of (R, S), the sum of squares around the mean of each stratum."""
     squares = np.zeros(len(rows))
     for name in np.unique(strata):
         own = rows[:, strata == name]

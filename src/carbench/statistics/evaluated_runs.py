@@ -1,4 +1,4 @@
-"""Reads what stage evaluate wrote of all trainings of the study."""
+"""Reads the results of stage evaluate for all training runs of the study."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from carbench.statistics.predictions import (
 
 @dataclass(frozen=True)
 class EvaluatedRuns:
-    """All trainings of the study on the test images.
+    """Test results of all training runs of the study.
 
     Attributes:
-        seeds: of every backbone, in the order of the lists below.
-        folders: where stage evaluate wrote, by backbone, a folder a seed.
-        predictions: predictions.csv by backbone, a table a seed.
-        metrics: metrics.json by backbone, a document a seed.
-        answers: the predictions side by side.
+        seeds: seeds of every backbone, in the order of the lists below.
+        folders: output folders of stage evaluate by backbone, one per seed.
+        predictions: predictions.csv by backbone, one table per seed.
+        metrics: metrics.json by backbone, one per seed.
+        aligned: the predictions, aligned by image.
     """
 
     seeds: list[int]
@@ -48,19 +48,19 @@ class EvaluatedRuns:
 
     @property
     def clean(self) -> NDArray[np.bool_]:
-        """(N,) has the image no twin in train or val that the audit found?"""
+        """(N,) whether the image has no known duplicate in train or val."""
         return (self.aligned.images["leaked"] == 0).to_numpy()
 
     def clean_predictions(self, backbone: str) -> NDArray[np.int64]:
-        """Return (S, N) predicted classes of the clean images, UNTESTED elsewhere."""
+        """Return (S, N) predicted classes for clean images, UNTESTED elsewhere."""
         return np.where(self.clean, self.aligned.predicted[backbone], UNTESTED)
 
     def probabilities(
         self, backbone: str, calibrated: bool
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Yield of each training where its images stand, (n,), and their probabilities, (n, K).
+        """Yield, per training run, (n,) indices of its images and their (n, K) probabilities.
 
-        ``calibrated``: at the temperature of the training.
+        ``calibrated``: after temperature scaling.
         """
         columns = [f"p:{label}" for label in self.aligned.classes]
         for table, metrics in zip(self.predictions[backbone], self.metrics[backbone], strict=True):
@@ -73,9 +73,9 @@ class EvaluatedRuns:
 def read_runs(
     folder: Path, backbones: list[str], seeds: list[int], repeats: int = 1
 ) -> EvaluatedRuns:
-    """Read the runs of the study, and only those: removed backbones may still lie there.
+    """Read the given runs; the folder may contain results of backbones that were removed.
 
-    ``repeats`` is how often the images were dealt.
+    ``repeats`` is the number of splits.
     """
     folders = {name: [folder / name / str(seed) for seed in seeds] for name in backbones}
     positions = {name: [own / "predictions.csv" for own in owns] for name, owns in folders.items()}

@@ -1,10 +1,10 @@
-"""Whether two experiments differ: the same test images, answered by the trainings of both.
+"""Comparison of experiments on the test images that they share.
 
-An image counts if both tested it, it is clean in both (no twin found in either's train or val),
-and it is the same: name, class and content. Of every experiment's trainings each image's answers
-are averaged, then the images. Differences are paired and corrected for their number as everywhere
-(``comparing.py``): all backbones of all experiments that are compared with the reference are one
-family. Trainings of two experiments are taken as independent, also where their seeds are equal.
+An image is included if both experiments tested it, it is clean in both (no duplicate found in train
+or val), and its name, class and content are the same. Predictions are averaged over the training
+runs of each experiment, then over images. Differences are paired and corrected for multiple testing
+(``paired_comparisons.py``): all backbones of all experiments that are compared with the reference
+form one family. Training runs of two experiments count as independent, even with equal seeds.
 """
 
 from __future__ import annotations
@@ -24,20 +24,18 @@ from carbench.statistics.estimates import Score, estimate_jointly
 from carbench.statistics.jackknife import Groups
 from carbench.statistics.paired_comparisons import PairedComparison, compare_pairs
 from carbench.statistics.predictions import AlignedPredictions
-from carbench.statistics.scores import subset_scores
-
-BoolArray = NDArray[np.bool_]
+from carbench.statistics.scores import BoolArray, subset_scores
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What one experiment found on its test images.
+    """Test predictions of one experiment.
 
     Attributes:
-        name: what the user calls it.
-        chosen: the backbone that its stage choose took.
-        answers: of all trainings; ``images`` has the columns class, group and leaked.
-        content: the checksum of each image's file, by its name.
+        name: name given by the user.
+        chosen: backbone chosen by stage choose.
+        predictions: of all training runs; ``images`` has the columns class, group and leaked.
+        content: checksum of each image file, by image name.
     """
 
     name: str
@@ -54,15 +52,15 @@ class Experiment:
 
 @dataclass(frozen=True)
 class BackbonePair:
-    """A backbone of the reference and one of another experiment, on the images of both.
+    """A backbone of the reference and one of another experiment, on their shared images.
 
     Attributes:
-        reference, other: the names of the two backbones; the same, but for the chosen ones.
+        reference, other: names of the two backbones; they may differ only for the chosen ones.
         reference_accuracy, other_accuracy: on the shared images, each with its own interval.
-        comparison: other minus reference; intervals and ``p_adjusted`` hold for the whole family.
-        knows_trainings: whether both have several trainings, so that the interval holds what
-            another training would change; if not, it is about these trainings.
-        identical: whether all trainings of both gave the same answers to all shared images.
+        comparison: other minus reference; intervals and ``p_adjusted`` are corrected for all pairs.
+        includes_training_variance: whether both have several training runs, so that the interval
+            covers other runs; if not, it is about these runs only.
+        identical: whether all training runs of both made the same predictions.
     """
 
     reference: str
@@ -76,18 +74,18 @@ class BackbonePair:
 
 @dataclass(frozen=True)
 class ExperimentComparison:
-    """One experiment against the reference.
+    """Comparison of one experiment with the reference.
 
     Attributes:
-        reference, other: the names of the two.
-        images, groups: shared clean test images, and duplicate groups among them.
-        reference_images, other_images: all clean test images of each.
-        relabelled: images of one name that have another class in the other experiment; left out.
-        replaced: images of one name whose file has another content there; left out.
-        tested_apart: images, clean or leaked, that only one of the two tested.
-        chosen: the chosen backbone of each.
-        backbones: each backbone that both have, in the reference's order.
-        reference_only, other_only: backbones that one of them lacks.
+        reference, other: names of the two.
+        images, groups: number of shared clean test images and of their duplicate groups.
+        reference_images, other_images: number of clean test images of each.
+        relabelled: excluded images with another class in the other experiment.
+        replaced: excluded images whose file content differs.
+        tested_apart: images, clean or leaked, tested in only one of the two.
+        chosen: comparison of the chosen backbones.
+        backbones: comparison of each backbone that both have, in the reference's order.
+        reference_only, other_only: backbones in only one of them.
     """
 
     reference: str
@@ -111,17 +109,16 @@ def compare_experiments(
     """Compare each of ``others`` with the reference.
 
     Args:
-        reference: what the others are compared with; differences are other minus reference, in
-            parts of one.
-        others: at least one; names are unique, the reference's included.
-        confidence: of all intervals together.
-        margin: a difference that does not matter, in parts of one.
+        reference: baseline; differences are other minus reference, as fractions.
+        others: at least one experiment; all names are unique, including the reference's.
+        confidence: joint confidence level of all intervals.
+        margin: largest irrelevant difference, as a fraction.
 
     Raises:
         CarbenchError: an experiment shares no clean test image with the reference.
     """
     shared = [_shared(reference, other) for other in others]
-    family = _Family(reference, others, shared)
+    family = _ComparisonFamily(reference, others, shared)
     for other, images in zip(others, shared, strict=True):
         for one, two in _pairs(reference, other):
             family.add(reference, one, other, two, images)
@@ -159,8 +156,8 @@ def compare_experiments(
     return results
 
 
-class _Family:
-    """All pairs that are judged together, on the same images."""
+class _ComparisonFamily:
+    """All pairs of one family of comparisons, on the same images."""
 
     def __init__(
         self,
@@ -168,7 +165,7 @@ class _Family:
         others: Sequence[Experiment],
         shared: list[pd.Index[str]],
     ) -> None:
-        # Sorted, so that neither the order of rows nor that of experiments decides any draw.
+        # Sorted, so that no draw depends on the order of rows or experiments.
         self._images = pd.Index(sorted(set().union(*shared)), dtype=object)
         self._groups = Groups(
             merge_groups(
@@ -177,31 +174,31 @@ class _Family:
         )
         self._scores: dict[str, Score] = {}
         self._pairs: list[tuple[str, str]] = []
-        self._known: list[tuple[str, str, bool]] = []
+        self._added: list[tuple[str, str, bool]] = []
 
     def count_groups(self, images: pd.Index[str]) -> int:
-        """Return how many duplicate groups the images belong to."""
+        """Return the number of duplicate groups among the images."""
         return self._groups.count(np.asarray(self._images.isin(images)))
 
     def add(
         self, one: Experiment, first: str, two: Experiment, second: str, images: pd.Index[str]
     ) -> None:
-        """Remember a pair: backbone ``first`` of ``one`` and ``second`` of ``two``."""
+        """Add a pair: backbone ``first`` of ``one`` and ``second`` of ``two``."""
         identical = np.array_equal(
-            _named(one.predictions, first, images), _named(two.predictions, second, images)
+            _predicted_names(one.predictions, first, images),
+            _predicted_names(two.predictions, second, images),
         )
         mine = self._score(one, first, images)
-        # Trainings that gave the same answers throughout are the same trainings, as far as these
-        # images can show; the same seeds are not taken for it.
+        # Identical predictions count as the same training runs; equal seeds do not.
         theirs = mine if identical else self._score(two, second, images)
-        # The later experiment stands first, as the difference is other minus reference.
+        # The other experiment comes first, as the difference is other minus reference.
         pair = (theirs, mine)
         self._pairs.append(pair)
-        self._known.append((first, second, identical))
+        self._added.append((first, second, identical))
 
     def compared(self, confidence: float, margin: float) -> list[BackbonePair]:
-        """Return all pairs in the order in which they were added."""
-        # In alphabetic order, so that swapping two experiments swaps the sign and nothing else.
+        """Return all pairs in the order of their addition."""
+        # In alphabetical order, so that swapping two experiments changes only the sign.
         estimates = estimate_jointly(dict(sorted(self._scores.items())))
         comparisons = compare_pairs(estimates, confidence, margin, self._pairs)
         return [
@@ -215,18 +212,18 @@ class _Family:
                 and estimates[each.backbone].includes_training_variance,
                 identical,
             )
-            for each, (first, second, identical) in zip(comparisons, self._known, strict=True)
+            for each, (first, second, identical) in zip(comparisons, self._added, strict=True)
         ]
 
     def _score(self, experiment: Experiment, backbone: str, images: pd.Index[str]) -> str:
-        """Score a backbone on some of the images, once; return what the score is called."""
-        correct, tested = _on(experiment.predictions, backbone, self._images)
+        """Score a backbone on a subset of the images, once; return the name of the score."""
+        correct, tested = _select(experiment.predictions, backbone, self._images)
         tested = tested & self._images.isin(images)
-        # The same trainings on the same images are one score, for all pairs that it is in.
+        # All pairs share one score of the same training runs on the same images.
         name = f"{experiment.name}\0{backbone}\0{np.packbits(tested).tobytes().hex()}"
         if name not in self._scores:
             (score,) = subset_scores(self._groups, correct, tested[None])
-            # Each image counts once, however many of the trainings were tested on it: folds.
+            # With folds, each image counts once, however many training runs it was tested by.
             weights = (tested / np.maximum(tested.sum(axis=0), 1)).sum(axis=1)
             splits = experiment.predictions.splits
             self._scores[name] = replace(score, weights=weights, splits=splits)
@@ -234,10 +231,10 @@ class _Family:
 
 
 def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> NDArray[np.int64]:
-    """Return (N,) groups of images that are twins by any of several groupings, or by a chain.
+    """Return (N,) connected groups of images that are duplicates in any of several groupings.
 
     Args:
-        groupings: a number of a group by image each; images beyond ``images`` count as links.
+        groupings: group number by image; images that are not in ``images`` may connect others.
         images: the N images.
     """
     named = pd.concat(
@@ -252,14 +249,14 @@ def merge_groups(groupings: Sequence[pd.Series[int]], images: pd.Index[str]) -> 
     links = csr_array(
         (np.ones(len(rows), np.int8), (rows, columns + len(linked))), shape=(size, size)
     )
-    _, parts = connected_components(links, directed=False)
-    # Numbered by their first image, whatever the groupings were called.
-    numbers, _ = pd.factorize(parts[pd.Index(linked).get_indexer(images)])
+    _, components = connected_components(links, directed=False)
+    # Numbered by their first image, independently of the numbers in the groupings.
+    numbers, _ = pd.factorize(components[pd.Index(linked).get_indexer(images)])
     return np.asarray(numbers, np.int64)
 
 
 def _pairs(reference: Experiment, other: Experiment) -> list[tuple[str, str]]:
-    """Return the backbones of both, and the chosen of each if that is another pair."""
+    """Return pairs of the backbones of both, preceded by the chosen ones if they differ."""
     pairs = [
         (name, name)
         for name in reference.predictions.predicted
@@ -270,7 +267,7 @@ def _pairs(reference: Experiment, other: Experiment) -> list[tuple[str, str]]:
 
 
 def _shared(reference: Experiment, other: Experiment) -> pd.Index[str]:
-    """Return the names of the images on which both can be compared."""
+    """Return the names of the images that are the same and clean in both."""
     common = reference.clean.index.intersection(other.clean.index)
     alike = _same_class(reference, other, common) & _same_content(reference, other, common)
     images = common[alike].sort_values()
@@ -295,10 +292,10 @@ def _same_content(one: Experiment, two: Experiment, images: pd.Index[str]) -> Bo
     return np.asarray(first.to_numpy() == second.to_numpy(), bool)
 
 
-def _on(
+def _select(
     predictions: AlignedPredictions, backbone: str, images: pd.Index[str]
 ) -> tuple[BoolArray, BoolArray]:
-    """Return (S, N) right and (S, N) tested of the named images, also of unknown ones."""
+    """Return (S, N) correct and (S, N) tested for the named images, false for unknown ones."""
     positions = predictions.images.index.get_indexer(images)
     known = positions >= 0
     return predictions.correct(backbone)[:, positions] & known, predictions.tested(backbone)[
@@ -306,10 +303,10 @@ def _on(
     ] & known
 
 
-def _named(
+def _predicted_names(
     predictions: AlignedPredictions, backbone: str, images: pd.Index[str]
 ) -> NDArray[np.object_]:
-    """Return (S, N) the names of the predicted classes."""
+    """Return (S, N) names of the predicted classes."""
     names = np.array([*predictions.classes, ""], object)  # the last: untested
     positions = predictions.images.index.get_indexer(images)
     return np.asarray(names[predictions.predicted[backbone][:, positions]], object)

@@ -1,12 +1,12 @@
-"""How much a statistic depends on its images: the jackknife over duplicate groups.
+"""Leave-one-group-out jackknife over duplicate groups.
 
-A statistic is computed again without each duplicate group in turn; how far these values lie apart
-tells its variance (Tukey 1958; Efron and Stein, Annals of Statistics 1981). Images of one group
-are right or wrong together and are one piece of evidence (Field and Welsh, JRSS B 2007). All
-backbones and all statistics leave out the same groups, which makes their differences paired.
+A statistic is recomputed without each duplicate group in turn; the variation of these values
+estimates its variance (Tukey 1958; Efron and Stein, Annals of Statistics 1981). Predictions for the
+images of one group are correlated, so that a group counts as one observation (Field and Welsh, JRSS
+B 2007). All backbones and statistics leave out the same groups, so that differences are paired.
 
-The bootstrap would tell the same variance of the smooth statistics used here, but for the luck of
-its draws: with a jackknife the same predictions always give the same verdict.
+For the smooth statistics used here, the bootstrap would estimate the same variance with additional
+Monte Carlo error; with the jackknife, the same predictions always give the same result.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ class Groups:
     """The duplicate groups of a set of N images.
 
     Args:
-        numbers: (N,) the group of each image.
-        splits: (S,) which split each training was made on that is judged by these images; None
-            where there is one for all.
+        numbers: (N,) group number of each image.
+        splits: (S,) split of each training run evaluated on these images; None if there is one.
 
     Attributes:
-        numbers, splits: the same.
-        order: (N,) the images, group by group.
-        starts: (G,) where each group begins in ``order``.
+        numbers, splits: the arguments.
+        order: (N,) image indices sorted by group.
+        starts: (G,) first position of each group in ``order``.
     """
 
     def __init__(self, numbers: NDArray[np.int64], splits: NDArray[np.int64] | None = None) -> None:
@@ -41,21 +40,21 @@ class Groups:
         return len(self.starts)
 
     def sums(self, columns: NDArray[np.bool_] | FloatArray) -> FloatArray:
-        """Return (G, ...) the sum over the images of each group, from (N, ...) columns."""
+        """Return (G, ...) sums over the images of each group, from (N, ...) columns."""
         ordered = columns[self.order].astype(np.float64)
         return np.asarray(np.add.reduceat(ordered, self.starts, axis=0), np.float64)
 
     def count(self, images: NDArray[np.bool_]) -> int:
-        """Return how many groups the images belong to that (N,) marks."""
+        """Return the number of groups among the images selected by an (N,) mask."""
         return len(np.unique(self.numbers[images]))
 
 
 def jackknife_variance(deviations: FloatArray, groups: int) -> FloatArray:
-    """Return the variance of a statistic, from its changes where a group is left out.
+    """Return the jackknife variance of a statistic.
 
     Args:
-        deviations: (G, ...) the statistic without each group, minus the statistic.
-        groups: of how many groups the statistic consists; the others do not change it.
+        deviations: (G, ...) leave-one-group-out values minus the statistic.
+        groups: number of groups the statistic depends on; the others do not change it.
 
     Returns:
         (...) variances; 0 for one group, whose variance is unknown.

@@ -1,4 +1,4 @@
-"""The list of probable label errors; nothing of it feeds back into training or choosing."""
+"""Table of probable label errors, which is not used for training or model selection."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ COLUMNS += ["group"]
 
 
 def label_error_table(runs: EvaluatedRuns, train: Path, backbone: str) -> pd.DataFrame:
-    """Return label_errors.csv: images whose label is probably wrong, the surest first.
+    """Return label_errors.csv: images whose label is probably wrong, the most certain first.
 
-    Judged are the images that a training of the backbone did not learn from: those of val, and
-    the clean ones of the test. ``score`` is the probability of the given class, the mean over the
-    trainings that did not learn from the image, ``suggested_score`` that of the suggested one.
+    Considered are the images that a training run of the backbone was not trained on: val images and
+    clean test images. ``score`` is the probability of the given class, averaged over the runs that
+    were not trained on the image, ``suggested_score`` that of the suggested class.
 
     Args:
-        runs: of all backbones.
-        train: the folder of all trainings, for their val predictions.
-        backbone: whose probabilities are taken.
+        runs: evaluations of all backbones.
+        train: folder of all training runs, for their val predictions.
+        backbone: the backbone whose probabilities are used.
     """
     tables = []
     classes = [f"p:{label}" for label in runs.aligned.classes]
@@ -41,10 +41,10 @@ def label_error_table(runs: EvaluatedRuns, train: Path, backbone: str) -> pd.Dat
                 table[classes].to_numpy(np.float64), metrics["temperature"]
             )
             tables.append(calibrated)
-    every = pd.concat(tables).groupby("image", sort=True)
-    images = every[["class", "group"]].first()
-    images["part"] = every["part"].min()  # of folds every image is in both: test
-    probabilities = every[classes].mean().to_numpy()
+    by_image = pd.concat(tables).groupby("image", sort=True)
+    images = by_image[["class", "group"]].first()
+    images["part"] = by_image["part"].min()  # with folds, every image is in both: test
+    probabilities = by_image[classes].mean().to_numpy()
     labels = pd.Index(runs.aligned.classes).get_indexer(pd.Index(images["class"]))
     suggested = suggest_labels(probabilities, labels.astype(np.int64))
     rows = np.arange(len(labels))
@@ -52,9 +52,9 @@ def label_error_table(runs: EvaluatedRuns, train: Path, backbone: str) -> pd.Dat
         suggested=np.array(runs.aligned.classes)[suggested],
         score=probabilities[rows, labels],
         suggested_score=probabilities[rows, suggested],
-        trainings=every.size().to_numpy(),
+        trainings=by_image.size().to_numpy(),
     )
     doubtful: pd.DataFrame = images[suggested != labels]
-    found = doubtful.sort_values(["score", "image"], kind="stable")
-    found["rank"] = np.arange(1, len(found) + 1)
-    return found.reindex(columns=COLUMNS)
+    ordered = doubtful.sort_values(["score", "image"], kind="stable")
+    ordered["rank"] = np.arange(1, len(ordered) + 1)
+    return ordered.reindex(columns=COLUMNS)

@@ -1,12 +1,13 @@
-"""Would more images help? The error against the number of training images, and continued.
+"""Learning curves: error versus number of training images, and its extrapolation.
 
 Test and training errors fall with the number n of images as error = a + b * n ** -c over wide
 ranges (Hestness et al., Deep Learning Scaling is Predictable, Empirically, 2017; Viering and Loog,
-The Shape of Learning Curves, TPAMI 2023). A handful of fractions cannot tell the floor ``a`` from a
-small exponent ``c``, and the two continue differently. So the floor is not fitted: it may be
-anything between none and half of the error on all images, and the interval reaches from the
-lowest to the highest end of those for either (what data do not identify is bounded, not guessed:
-Imbens and Manski, Econometrica 2004). Each holds the doubts about val images and trainings.
+The Shape of Learning Curves, TPAMI 2023). A handful of fractions cannot distinguish an asymptote
+``a`` from a small exponent ``c``, and the two extrapolate differently. The asymptote is therefore
+not fitted: it may be anything from zero to half of the error on all images, and the interval is the
+union of the intervals at these two extremes (a parameter that is not identified is bounded: Imbens
+and Manski, Econometrica 2004). Each accounts for the sampling of val images and for the variance
+between training runs.
 """
 
 from __future__ import annotations
@@ -21,20 +22,19 @@ from scipy.stats import chi2
 from carbench.statistics.confidence_intervals import Interval, share_interval, standard_error
 from carbench.statistics.estimates import Estimate, Score, estimate_jointly
 from carbench.statistics.jackknife import FloatArray
-from carbench.statistics.power_law import Laws, fit_law
+from carbench.statistics.power_law import PowerLaws, fit_power_laws
 
-# The floor, as a part of the error on all images: the least and the most that are thought of, and
-# that of the estimate itself.
-FLOORS, FLOOR = (0.0, 0.5), 0.25
-# A law of two constants goes through any two points.
-CONSTANTS = 2
-FEWEST_POINTS = CONSTANTS + 1
-UNLIKELY = 0.05  # of points on the law to lie so far off
+# The asymptote as a part of the error on all images: its bounds, and its value for the estimate.
+ASYMPTOTE_BOUNDS, ASYMPTOTE = (0.0, 0.5), 0.25
+# Fitted parameters of the power law; fewer points would be fitted exactly.
+PARAMETERS = 2
+FEWEST_POINTS = PARAMETERS + 1
+LACK_OF_FIT = 0.05  # significance level of the lack-of-fit test
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The accuracy after training on so many images; ``fitted`` is what the law says of it."""
+    """Accuracy after training on a number of images; ``fitted`` is that of the power law."""
 
     fraction: float
     images: float
@@ -44,16 +44,16 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """What the law says of more images.
+    """Extrapolation to more images.
 
     Attributes:
-        images: how many there would be.
-        accuracy: with them.
-        gain: over the law's accuracy with the images that there are.
-        exponent: the c of the law.
-        knows_trainings: whether the intervals hold how much trainings differ.
-        fits: whether the points lie on the law as far as chance can tell; if not, the intervals are
-            widened by how far they lie off.
+        images: number of images.
+        accuracy: expected accuracy with them.
+        gain: accuracy gained over the law's accuracy with the present images.
+        exponent: the exponent c of the law.
+        includes_training_variance: whether the intervals include the variance between training
+            runs.
+        fits: whether the points agree with the law; if not, the intervals are widened accordingly.
     """
 
     images: float
@@ -66,7 +66,7 @@ class Extrapolation:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """The points of one backbone, and where they lead; or in ``reason`` why no one can say."""
+    """The points of one backbone and their extrapolation, or in ``reason`` why there is none."""
 
     points: list[CurvePoint]
     extrapolation: Extrapolation | None
@@ -80,16 +80,16 @@ def fit_learning_curve(
     factor: float,
     confidence: float,
 ) -> LearningCurve:
-    """Return the curve of one backbone and its continuation.
+    """Return the learning curve of one backbone and its extrapolation.
 
-    The points inform each other about how much trainings differ, as the backbones of a study do.
+    The variance between training runs is pooled over the points.
 
     Args:
-        scores: accuracies of the M points on the same images, all with the same trainings.
-        fractions: of the train part, rising; the last is 1.
-        images: (M,) how many images that is.
-        factor: how many times as many images the curve is continued to.
-        confidence: of the intervals.
+        scores: accuracies of the M points on the same val images, with the same seeds.
+        fractions: fractions of the training set, ascending; the last is 1.
+        images: (M,) numbers of training images.
+        factor: the curve is extrapolated to this many times the images.
+        confidence: confidence level of the intervals.
     """
     named = {str(number): score for number, score in enumerate(scores)}
     estimates = list(estimate_jointly(named).values())
@@ -99,14 +99,14 @@ def fit_learning_curve(
     fitted: Sequence[float | None] = [None] * len(scores)
     if not reason:
         errors = _errors(scores)
-        law = _Continued(estimates, errors, np.asarray(images), factor, confidence)
+        law = _PowerLawFit(estimates, errors, np.asarray(images), factor, confidence)
         extrapolation, fitted = law.extrapolation(), law.fitted()
     points = [CurvePoint(*each) for each in zip(fractions, images, accuracies, fitted, strict=True)]
     return LearningCurve(points, extrapolation, reason)
 
 
 def _errors(scores: Sequence[Score]) -> FloatArray:
-    """Return (M,) the mean errors, half an image away from none and from all."""
+    """Return (M,) mean error rates, shrunk by half an image from 0 and 1."""
     return np.array(
         [
             (float((1 - each.by_training) @ each.weights) + 0.5) / (each.weights.sum() + 1)
@@ -116,7 +116,7 @@ def _errors(scores: Sequence[Score]) -> FloatArray:
 
 
 def _reason(scores: Sequence[Score]) -> str:
-    """Return why the curve cannot be continued; empty if it can."""
+    """Return why the curve cannot be extrapolated; empty if it can."""
     if len(scores) < FEWEST_POINTS:
         return f"it needs {FEWEST_POINTS} fractions, all images among them, not {len(scores)}"
     if all(score.by_training.min() == 1 for score in scores):
@@ -124,15 +124,15 @@ def _reason(scores: Sequence[Score]) -> str:
     return ""
 
 
-class _Continued:
-    """The law of one backbone.
+class _PowerLawFit:
+    """Fits the power law of one backbone and extrapolates it.
 
     Args:
-        estimates: the accuracies of the M points.
-        errors: (M,).
-        images: (M,).
-        factor: how many times as many images are meant.
-        confidence: of the intervals.
+        estimates: accuracies of the M points.
+        errors: (M,) error rates.
+        images: (M,) numbers of training images.
+        factor: extrapolate to this many times the images.
+        confidence: confidence level of the intervals.
     """
 
     def __init__(
@@ -149,26 +149,28 @@ class _Continued:
         variances = [standard_error(each).size ** 2 for each in estimates]
         least = (1 / (estimates[-1].groups + 1)) ** 2
         self._weights = 1 / np.maximum(variances, least)
-        self._misfit = self._scatter(least)
+        self._misfit = self._lack_of_fit(least)
 
-    def _scatter(self, least: float) -> float:
-        """Return by how much the squares of the distances from the law are larger than by chance;
-        1 if they are not, at 5 % (Birge, Physical Review 1932)."""
+    def _lack_of_fit(self, least: float) -> float:
+        """Return the reduced chi-squared of the fit if it is significantly large, else 1.
+
+        It is the Birge ratio (Physical Review 1932), squared.
+        """
         groups = self._estimates[-1].groups
         covariance = self._changes.T @ self._changes * (groups - 1) / groups
         trainings = [max(each.training_variance, least) for each in self._estimates]
         distances = self._errors - (1 - np.array(self.fitted()))
-        dof = len(distances) - CONSTANTS
+        dof = len(distances) - PARAMETERS
         squares = distances @ np.linalg.solve(covariance + np.diag(trainings), distances)
-        return float(squares / dof) if chi2.sf(squares, dof) < UNLIKELY else 1.0
+        return float(squares / dof) if chi2.sf(squares, dof) < LACK_OF_FIT else 1.0
 
     def fitted(self) -> list[float]:
-        """Return the law's accuracies at the M points."""
-        law = self._law(self._errors[None], FLOOR)
+        """Return the fitted accuracies at the M points."""
+        law = self._law(self._errors[None], ASYMPTOTE)
         return [float(1 - law.error(count)[0]) for count in self._images]
 
     def extrapolation(self) -> Extrapolation:
-        """Return what the law says of more images."""
+        """Return the extrapolation to more images."""
         last = float(self._images[-1])
         return Extrapolation(
             images=self._more,
@@ -179,29 +181,31 @@ class _Continued:
             fits=self._misfit == 1,
         )
 
-    def _law(self, errors: FloatArray, floor: float) -> Laws:
-        return fit_law(errors, self._images, self._weights, floor)
+    def _law(self, errors: FloatArray, asymptote: float) -> PowerLaws:
+        return fit_power_laws(errors, self._images, self._weights, asymptote)
 
-    def _interval(self, read: Callable[[Laws], FloatArray], low: float, high: float) -> Interval:
-        """Return what is read of the law; from the lowest end to the highest of the floors."""
-        value = float(read(self._law(self._errors[None], FLOOR))[0])
+    def _interval(
+        self, quantity: Callable[[PowerLaws], FloatArray], low: float, high: float
+    ) -> Interval:
+        """Return a quantity of the law with the union of its intervals at both asymptote bounds."""
+        value = float(quantity(self._law(self._errors[None], ASYMPTOTE))[0])
         ends = [value]
-        for floor in FLOORS:
-            estimate = self._estimate(read, floor)
+        for asymptote in ASYMPTOTE_BOUNDS:
+            estimate = self._estimate(quantity, asymptote)
             error = standard_error(estimate)
             half = error.quantile(self._tail) * error.size * sqrt(self._misfit)
             ends += [estimate.value - half, estimate.value + half]
         return Interval(value, max(min(ends), low), min(max(ends), high))
 
-    def _estimate(self, read: Callable[[Laws], FloatArray], floor: float) -> Estimate:
-        """Return what is read with one floor, and how it depends on images and trainings.
+    def _estimate(self, quantity: Callable[[PowerLaws], FloatArray], asymptote: float) -> Estimate:
+        """Return a quantity of the law for one asymptote, with its variance components.
 
-        The images' part is found by fitting the law again without each duplicate group, that of
-        the trainings, which are independent from point to point, by the slopes (delta method).
+        The image variance comes from refitting the law without each duplicate group; that of the
+        training runs, which are independent between points, from the delta method.
         """
 
         def of(errors: FloatArray) -> FloatArray:
-            return read(self._law(np.maximum(errors, 0.1 * self._errors), floor))
+            return quantity(self._law(np.maximum(errors, 0.1 * self._errors), asymptote))
 
         value = of(self._errors[None])
         step = 0.01 * self._errors * np.eye(len(self._errors))

@@ -1,17 +1,18 @@
-"""The choice: which backbone to deploy, from val predictions and costs alone.
+"""Selection of the backbone to deploy, from val predictions and costs alone.
 
-The best on val is only the luckiest of several that are about as good, so that a cheaper one may
-take its place. "Not significantly different" alone would be a bad rule: with few val images
-nothing is, and the cheapest would win however much worse it did. A small margin alone would be one,
-too: with many val images a difference inside it may be real. A cheaper backbone is therefore
-taken only if it is both within the margin of the best and not told apart from it. The comparison is
-corrected for all pairs, as the best was not known beforehand (Hsu, Multiple Comparisons, 1996).
+The best backbone on val is often only the luckiest of several that are about as good, so a cheaper
+one may replace it. "Not significantly different" alone would be a bad criterion: with few val
+images nothing is significant, and the cheapest would win however much worse it is. A margin alone
+would be bad, too: with many val images a difference within it may be real. A cheaper backbone is
+therefore chosen only if it is within the margin of the best and not significantly different from
+it. The comparison is corrected for all pairs, as the best was not known beforehand (Hsu, Multiple
+Comparisons, 1996).
 
-Both conditions are about what val shows. What is truly lost may be more than the margin, and how
-probable that is belongs to the choice.
+Both conditions concern the val images. The true loss may exceed the margin; the probability of
+that is part of the result.
 
-A measured cost has its own luck: of several backbones that the measurement does not tell apart from
-the cheapest, the best on val is taken.
+Measured costs are noisy: among backbones whose cost is not significantly higher than the cheapest,
+the best on val is chosen.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ from carbench.statistics.scores import ClassScores
 
 @dataclass(frozen=True)
 class RankedBackbone:
-    """A backbone as val shows it.
+    """Results of one backbone on val.
 
     Attributes:
-        tied: whether val does not tell it apart from the best.
+        tied: whether it is not significantly different from the best.
         eligible: whether it may be chosen: tied, and within the margin of the best.
-        accuracy: on val, the mean of the seeds.
-        behind: how far behind the best on val; the interval holds for all pairs together.
-        p_adjusted: of that difference, corrected for all pairs.
-        loses_margin: how probable it is that it is truly behind the best by more than the margin.
-        cost: what the rule for ties looks at.
-        cost_tied: whether it is eligible, and costs no more than the cheapest that is; a measured
-            cost only where it is told apart, with the same confidence.
+        accuracy: on val, the mean over seeds.
+        behind: difference to the best on val; the intervals of all pairs hold jointly.
+        p_adjusted: p-value of that difference, corrected for all pairs.
+        loses_margin: probability that it is truly behind the best by more than the margin.
+        cost: the cost by which ties are resolved.
+        cost_tied: whether it is eligible and costs no more than the cheapest eligible one; measured
+            costs count as higher only if the difference is significant.
     """
 
     backbone: str
@@ -70,17 +71,17 @@ def choose(
 ) -> list[RankedBackbone]:
     """Return the backbones, the best on val first; exactly one is chosen.
 
-    The order in which backbones are named decides nothing: of equally accurate ones the cheaper
-    stands first, of equally cheap ones the first by name.
+    The result does not depend on the order of the backbones: equally accurate ones are sorted by
+    cost, equally cheap ones by name.
 
     Args:
-        answers: to the val images.
-        costs: what stage cost says of each backbone.
-        params: the rule.
-        draws: of the largest difference by chance.
+        predictions: predictions for the val images.
+        costs: cost of each backbone, from stage cost.
+        params: selection rule.
+        draws: number of Monte Carlo draws for the multiple-comparison correction.
 
     Raises:
-        CarbenchError: ``params.deployment_mix`` does not fit the classes.
+        CarbenchError: ``params.deployment_mix`` does not match the classes.
     """
     mix = class_shares(params.deployment_mix, predictions.classes)
     groups = Groups(predictions.groups, predictions.splits)
@@ -92,9 +93,9 @@ def choose(
             for name, predicted in predictions.predicted.items()
         }
     )
-    price = {name: costs[name].price(params.cost) for name in estimates}
+    cost_of = {name: costs[name].value(params.cost) for name in estimates}
     order = sorted(
-        estimates, key=lambda name: (-round(estimates[name].value / ROUNDING), price[name], name)
+        estimates, key=lambda name: (-round(estimates[name].value / ROUNDING), cost_of[name], name)
     )
     ordered = {name: estimates[name] for name in order}
     best = order[0]
@@ -110,7 +111,7 @@ def choose(
         if ordered[best].value - ordered[name].value <= params.margin + ROUNDING
     }
     eligible = [name for name in order if name in tied & within]
-    cheapest = costs[min(eligible, key=lambda name: price[name])]  # the first of equals
+    cheapest = costs[min(eligible, key=lambda name: cost_of[name])]  # the first of equals
     cost_tied = {
         name
         for name in eligible
@@ -129,7 +130,7 @@ def choose(
             behind=versus[name].difference if name in versus else Interval(0.0, 0.0, 0.0),
             p_adjusted=versus[name].p_adjusted if name in versus else 1.0,
             loses_margin=_loses_margin(ordered[best], ordered[name], params.margin),
-            cost=price[name],
+            cost=cost_of[name],
             cost_tied=name in cost_tied,
         )
         for name in order
@@ -137,25 +138,25 @@ def choose(
 
 
 def best_training(predictions: Sequence[pd.DataFrame]) -> int:
-    """Return which of a backbone's trainings is the best on val, and therefore exported.
+    """Return the index of a backbone's best training run on val, which is exported.
 
-    It has the highest accuracy, and of equal ones the smallest negative log likelihood.
+    It has the highest accuracy; ties are broken by the smallest negative log-likelihood.
 
     Args:
-        predictions: val.csv of each training: class, predicted, p:... for every class.
+        predictions: val.csv of each training run: class, predicted, p:... for every class.
     """
 
-    def standing(table: pd.DataFrame) -> tuple[float, float]:
+    def sort_key(table: pd.DataFrame) -> tuple[float, float]:
         columns = table.columns.get_indexer(pd.Index("p:" + table["class"]))
         true = table.to_numpy()[np.arange(len(table)), columns].astype(np.float64)
         correct = table["class"] == table["predicted"]
         return float(correct.mean()), float(np.log(true.clip(min=MIN_PROBABILITY)).mean())
 
-    return max(range(len(predictions)), key=lambda number: standing(predictions[number]))
+    return max(range(len(predictions)), key=lambda number: sort_key(predictions[number]))
 
 
 def describe_choice(candidates: list[RankedBackbone], params: ChooseParams) -> str:
-    """Return in a sentence what was chosen and why."""
+    """Return one sentence that states which backbone was chosen and why."""
     best = candidates[0]
     (chosen,) = (candidate for candidate in candidates if candidate.chosen)
     eligible = [candidate.backbone for candidate in candidates if candidate.eligible]

@@ -1,4 +1,4 @@
-"""The law by which errors fall with the number of training images, fitted to a few points."""
+"""Power laws of the error rate versus the number of training images."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from carbench.statistics.jackknife import FloatArray
 
 
 @dataclass(frozen=True)
-class Laws:
-    """R laws error(n) = floor + exp(intercept) * n ** -exponent; each attribute is (R,)."""
+class PowerLaws:
+    """R laws error(n) = asymptote + exp(intercept) * n ** -exponent; each attribute is (R,)."""
 
-    floor: FloatArray
+    asymptote: FloatArray
     intercept: FloatArray
     exponent: FloatArray
 
     def error(self, images: float) -> FloatArray:
-        """Return (R,) the errors with so many images."""
-        errors: FloatArray = self.floor + np.exp(self.intercept - self.exponent * np.log(images))
+        """Return (R,) error rates for a number of images."""
+        errors: FloatArray = self.asymptote + np.exp(
+            self.intercept - self.exponent * np.log(images)
+        )
         return errors
 
 
-def fit_law(
-    errors: FloatArray, images: FloatArray, weights: FloatArray, floor_share: float
-) -> Laws:
-    """Fit the law by weighted least squares of the logarithms.
+def fit_power_laws(
+    errors: FloatArray, images: FloatArray, weights: FloatArray, asymptote_share: float
+) -> PowerLaws:
+    """Fit R power laws by weighted least squares on logarithms.
 
     Args:
-        errors: (R, M) R sets of errors.
+        errors: (R, M) error rates.
         images: (M,) numbers of images.
         weights: (M,) inverse variances of the errors.
-        floor_share: the floor as a part of each set's last error, below 1.
+        asymptote_share: asymptote as a part of each last error, below 1.
     """
-    floor = floor_share * errors[:, -1]
-    # An earlier error may have come out below the floor of a later one.
-    above = np.maximum(errors - floor[:, None], 0.05 * errors)
-    heights = np.log(above)
-    weight = weights * above**2  # of a logarithm
+    asymptote = asymptote_share * errors[:, -1]
+    # An earlier error may be below the asymptote, which depends on the last one.
+    above = np.maximum(errors - asymptote[:, None], 0.05 * errors)
+    log_errors = np.log(above)
+    weight = weights * above**2  # inverse variance of the logarithm
     weight = weight / weight.sum(axis=1, keepdims=True)
-    place = np.log(images)
-    middle, height = weight @ place, (weight * heights).sum(axis=1)
-    away = place - middle[:, None]
-    slope = (weight * away * heights).sum(axis=1) / (weight * away**2).sum(axis=1)
-    return Laws(floor, height - slope * middle, -slope)
+    log_images = np.log(images)
+    mean_log_images, mean_log_error = weight @ log_images, (weight * log_errors).sum(axis=1)
+    deviations = log_images - mean_log_images[:, None]
+    slope = (weight * deviations * log_errors).sum(axis=1) / (weight * deviations**2).sum(axis=1)
+    return PowerLaws(asymptote, mean_log_error - slope * mean_log_images, -slope)

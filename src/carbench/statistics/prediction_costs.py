@@ -1,4 +1,4 @@
-"""Reads what stage cost has counted and measured, and says which backbone is the cheaper one."""
+"""Reads the tables of stage cost and compares the costs of backbones."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ TORCH = SERVED | {"runtime": "torch"}
 
 @dataclass(frozen=True)
 class Cost:
-    """What a backbone costs. Times are of one image, on one thread, in milliseconds.
+    """Cost of a prediction of one backbone. Latencies are for one image on one thread.
 
     Attributes:
-        model: timm's name.
-        parameters: counted.
-        macs: multiply-accumulates of one image, counted.
-        onnx_bytes: of the exported file.
-        latency_ms: in ONNX Runtime, from the pixels of a shrunk image to probabilities.
+        model: timm model name.
+        parameters: number of parameters.
+        macs: multiply-accumulates per image.
+        onnx_bytes: size of the exported file.
+        latency_ms: in ONNX Runtime, from the pixels of a downscaled image to probabilities.
         end_to_end_ms: in ONNX Runtime, from an image file to probabilities.
-        torch_ms: in torch, eager, from pixels to probabilities.
-        memory_mb: peak of a process that serves it with ONNX Runtime.
-        by_round: ``latency_ms`` of each round, in which all backbones had a turn.
-        runtime: of what is named after ONNX, with its version and device.
-        machine: the processor on which all of it was measured.
+        torch_ms: in eager torch, from pixels to probabilities.
+        memory_mb: peak memory of a process that serves it with ONNX Runtime.
+        by_round: ``latency_ms`` of each round, in which each backbone was timed once.
+        runtime: the ONNX Runtime used, with its version and device.
+        machine: the processor used.
     """
 
     model: str
@@ -48,22 +48,22 @@ class Cost:
     runtime: str
     machine: str
 
-    def price(self, by: CostBy) -> float:
-        """Return the one number that backbones are compared by."""
+    def value(self, by: CostBy) -> float:
+        """Return the cost by which backbones are compared."""
         return self.latency_ms.value if by == "latency_ms" else float(getattr(self, by))
 
     def is_more_expensive(self, other: Cost, by: CostBy, confidence: float) -> bool:
-        """Say whether it costs more: a measured cost by more than chance, paired by round."""
+        """Return whether it costs more; latencies must differ significantly, paired by round."""
         if by == "latency_ms":
             return is_slower(self.by_round, other.by_round, confidence)
-        return self.price(by) > other.price(by)
+        return self.value(by) > other.value(by)
 
 
 def read_costs(folder: Path, backbones: list[str]) -> dict[str, Cost]:
-    """Return what each of the backbones costs, from the files of stage cost.
+    """Return the cost of each backbone, from the files of stage cost.
 
     Raises:
-        CarbenchError: a file is missing or damaged, or knows nothing of a backbone.
+        CarbenchError: a file is missing or damaged, or lacks a backbone.
     """
     measured = read_table(folder / MEASURED, (*SERVED, "backbone", "ms", "ms_low", "ms_high"))
     rounds = read_table(folder / ROUNDS, (*SERVED, "backbone", "round", "ms"))
@@ -107,6 +107,6 @@ def _select(
     found = [row for row in rows if kind.items() <= row.items()]
     if not found:
         raise damaged(
-            path, f"no row of {', '.join(f'{key} {value}' for key, value in kind.items())}"
+            path, f"no row with {', '.join(f'{key} {value}' for key, value in kind.items())}"
         )
     return found

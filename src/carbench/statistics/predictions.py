@@ -1,7 +1,7 @@
-"""What every training said of every image, side by side: arrays instead of files.
+"""Predictions of all training runs as aligned arrays.
 
-In a k-fold split trainings are tested on different images; an answer that was never given is
-:data:`UNTESTED`, and everything after this module is the same for both kinds of split.
+With k-fold splits, training runs are tested on different images; missing predictions are
+:data:`UNTESTED`, so that all further code is the same for both kinds of split.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from carbench.core.errors import CarbenchError
 from carbench.core.tables import damaged, missing
 
 UNTESTED = -1
-PredictionFiles = dict[str, list[Path]]  # by backbone, a file a seed
+PredictionFiles = dict[str, list[Path]]  # by backbone, one file per seed
 
 
 @dataclass(frozen=True)
 class AlignedPredictions:
-    """The answers of all trainings to N images.
+    """Predictions of all training runs for N images.
 
     Attributes:
-        images: a row an image, indexed by its name: class, group and what else does not depend
-            on the training.
+        images: one row per image, indexed by name: class, group and other columns that do not
+            depend on the training run.
         classes: the K class names.
         labels: (N,) true class indices.
         groups: (N,) duplicate groups.
-        predicted: (S, N) predicted class indices by backbone, a row a seed; UNTESTED where that
-            training was not tested on the image.
-        splits: (S,) which split each seed uses; None where there is one for all.
+        predicted: (S, N) predicted class indices by backbone, one row per seed; UNTESTED where the
+            run was not tested on the image.
+        splits: (S,) split of each seed; None if there is only one.
     """
 
     images: pd.DataFrame
@@ -45,29 +45,29 @@ class AlignedPredictions:
     splits: NDArray[np.int64] | None = None
 
     def correct(self, backbone: str) -> NDArray[np.bool_]:
-        """Return (S, N): was the training tested on the image, and right?"""
+        """Return (S, N): whether the image was tested and classified correctly."""
         return np.equal(self.predicted[backbone], self.labels)
 
     def tested(self, backbone: str) -> NDArray[np.bool_]:
-        """Return (S, N): was the training tested on the image?"""
+        """Return (S, N): whether the run was tested on the image."""
         return np.not_equal(self.predicted[backbone], UNTESTED)
 
     def positions(self, images: pd.Series[str]) -> NDArray[np.intp]:
-        """Return where the named images stand."""
+        """Return the indices of the named images."""
         return self.images.index.get_indexer(pd.Index(images))
 
 
-# What predictions have at least, of val or test.
+# Columns of every prediction table.
 COLUMNS = ("image", "class", "group", "predicted")
 
 
 def read_tables(
     files: PredictionFiles, columns: Sequence[str] = COLUMNS
 ) -> dict[str, list[pd.DataFrame]]:
-    """Read the CSV files of all trainings; class names stay text even if they look like numbers.
+    """Read the CSV files of all training runs; class names stay text, even "1" or "NA".
 
     Raises:
-        CarbenchError: a file is not there, not readable, or lacks one of ``columns``.
+        CarbenchError: a file is missing, damaged, or lacks one of ``columns``.
     """
     return {
         name: [parse_predictions(path, path, columns) for path in paths]
@@ -78,15 +78,15 @@ def read_tables(
 def parse_predictions(
     source: Path | IO[bytes], where: Path, columns: Sequence[str] = COLUMNS
 ) -> pd.DataFrame:
-    """Return the predictions of one training; class names stay text even if they look like numbers.
+    """Return the predictions of one training run; class names stay text, even "1" or "NA".
 
     Args:
         source: the CSV file, or its content.
-        where: what to call it in errors.
-        columns: that it must have.
+        where: its name in errors.
+        columns: required columns.
 
     Raises:
-        CarbenchError: it is not there, not readable, or lacks one of ``columns``.
+        CarbenchError: it is missing, damaged, or lacks one of ``columns``.
     """
     return parse_csv(source, where, columns, {"image": str, "class": str, "predicted": str})
 
@@ -103,7 +103,7 @@ def read_probabilities(
     columns = [column for column in table.columns if column.startswith("p:")]
     labels = pd.Index(columns).get_indexer(pd.Index("p:" + table["class"]))
     if not columns or (labels < 0).any():
-        raise damaged(path, "no probability of a class that images have")
+        raise damaged(path, "no probability column for a class of the images")
     return table, table[columns].to_numpy(np.float64), labels.astype(np.int64)
 
 
@@ -113,7 +113,7 @@ def parse_csv(
     columns: Sequence[str],
     dtype: type[str] | Mapping[Hashable, type[str]],
 ) -> pd.DataFrame:
-    """Return a CSV file with what pandas makes of it, but for the columns that ``dtype`` says.
+    """Return a CSV file as a table; ``dtype`` overrides the types that pandas infers.
 
     Raises:
         CarbenchError: as :func:`parse_predictions`.
@@ -140,12 +140,12 @@ def align(
     files: PredictionFiles,
     splits: NDArray[np.int64] | None = None,
 ) -> AlignedPredictions:
-    """Put predictions side by side.
+    """Align the predictions of all training runs by image.
 
     Args:
-        tables: by backbone, a table a seed: image, class, group, predicted, p:... and others.
-        files: where they come from, for errors.
-        splits: (S,) which split each seed uses; None where there is one for all.
+        tables: one table per seed by backbone: image, class, group, predicted, p:... and others.
+        files: their paths, for errors.
+        splits: (S,) split of each seed; None if there is only one.
 
     Raises:
         CarbenchError: two backbones were tested on different images with the same seed.
@@ -157,17 +157,17 @@ def align(
             if set(table["image"]) != set(reference["image"]):
                 raise CarbenchError(
                     path,
-                    found="other images than another backbone's with the same seed",
+                    found="images that differ from those of another backbone with the same seed",
                     expected="the same images for all backbones",
                     fix="delete the folder above it and run again",
                 )
     images = pd.concat(every).drop_duplicates("image").set_index("image")
     classes = [column[2:] for column in every[0].columns if column.startswith("p:")]
     codes = pd.Index(classes)
-    answers = {}
+    predicted_classes = {}
     for name, own in tables.items():
-        answers[name] = np.full((len(own), len(images)), UNTESTED, np.int64)
-        for row, table in zip(answers[name], own, strict=True):
+        predicted_classes[name] = np.full((len(own), len(images)), UNTESTED, np.int64)
+        for row, table in zip(predicted_classes[name], own, strict=True):
             positions = images.index.get_indexer(pd.Index(table["image"]))
             row[positions] = codes.get_indexer(pd.Index(table["predicted"]))
     return AlignedPredictions(
@@ -175,6 +175,6 @@ def align(
         classes,
         codes.get_indexer(pd.Index(images["class"])).astype(np.int64),
         images["group"].to_numpy(np.int64),
-        answers,
+        predicted_classes,
         splits,
     )

@@ -1,4 +1,4 @@
-"""Does a confidence of 80 % mean 80 % right? Before and after the temperature fitted on val."""
+"""Reliability diagrams: accuracy by confidence, before and after temperature scaling."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from carbench.statistics.scores import subset_scores
 def reliability_table(
     runs: EvaluatedRuns, groups: Groups, bins: int, confidence: float
 ) -> pd.DataFrame:
-    """Return reliability.csv: a row a backbone, uncalibrated or calibrated, and bin.
+    """Return reliability.csv: one row per backbone, calibration state and bin.
 
-    The clean images of all seeds are pooled, sorted by confidence and cut into bins of equal
-    count. Columns: images (answers in the bin), the mean confidence, the accuracy, its interval.
+    The predictions for clean images of all seeds are pooled, sorted by confidence and divided into
+    bins of equal size. Columns: images (predictions in the bin), mean confidence, accuracy and its
+    interval.
     """
     rows = []
     for name in runs.backbones:
@@ -50,7 +51,7 @@ def reliability_table(
 def equal_mass_bins(
     confidence: NDArray[np.float64], tested: NDArray[np.bool_], bins: int
 ) -> NDArray[np.bool_]:
-    """Return (bins, S, N): which of the given answers, (S, N), are in each bin by confidence."""
+    """Return (bins, S, N) masks of the tested predictions in each equal-mass confidence bin."""
     positions = np.flatnonzero(tested)
     order = positions[np.argsort(confidence.ravel()[positions], kind="stable")]
     parts = np.array_split(order, min(bins, len(order)))

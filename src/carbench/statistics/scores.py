@@ -1,4 +1,4 @@
-"""From answers to scores: what is counted, with all images and without each duplicate group."""
+"""Scores of predictions: accuracy, macro F1 and recall with leave-one-group-out values."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from carbench.statistics.jackknife import FloatArray, Groups
 from carbench.statistics.predictions import UNTESTED
 
 BoolArray = NDArray[np.bool_]
-Counts = tuple[
-    FloatArray, FloatArray, FloatArray
-]  # right, of this class, taken for it: each (..., K)
-# Duplicate groups in work at once: bounds the memory for large test sets.
+# Correct predictions, images and predictions by class, (..., K) each.
+Counts = tuple[FloatArray, FloatArray, FloatArray]
+# Duplicate groups processed at a time, to limit memory for large test sets.
 CHUNK = 512
 
 
 class ClassScores:
-    """The scores of one backbone that depend on classes.
+    """Scores of one backbone from its class predictions.
 
-    A training that was tested on one fold has only a part of the images, and a metric that is no
-    mean over images (macro F1, any mean over classes) would be another number on a part. Counts
-    are therefore summed over the trainings that tested all images between them. Of several splits
-    each has a test part like that of a single split, and stands for itself.
+    A training run on one fold is tested on a subset of the images, where a metric that is not a
+    mean over images (macro F1, a mean over classes) has a different expectation. Counts are
+    therefore summed over the runs that together tested all images. With several splits, each run
+    has a whole test set and is scored separately.
 
     Args:
-        groups: of the N images.
+        groups: duplicate groups of the N images.
         labels: (N,) true class indices.
         predicted: (S, N) predicted class indices, or UNTESTED.
-        classes: how many classes there are.
+        classes: number of classes.
     """
 
     def __init__(
@@ -48,42 +47,42 @@ class ClassScores:
         self._rounds = training_rounds(self._tested, groups.splits)
 
     def of_training(self, training: int) -> ClassScores:
-        """Return the scores of a single training."""
+        """Return the scores of a single training run."""
         own = self._predicted[training : training + 1]
-        groups = Groups(self._groups.numbers)  # of one training, which is of one split
+        groups = Groups(self._groups.numbers)  # a single run belongs to one split
         return ClassScores(groups, self._labels, own, self._classes)
 
     def accuracy(self, mix: FloatArray | None = None) -> Score:
-        """Return right answers by tested images.
+        """Return the accuracy.
 
         Args:
-            mix: (K,) the share of each class among the images that are meant; None: as tested.
+            mix: (K,) fraction of each class to reweight to; None: as in the tested images.
         """
         if mix is None:
             correct = (self._predicted == self._labels) & self._tested
             return subset_scores(self._groups, correct, self._tested[None])[0]
         return self._score(
-            lambda counts: reweighted_accuracy(*counts[:2], mix), self._evidence(mix)
+            lambda counts: reweighted_accuracy(*counts[:2], mix), self._effective_groups(mix)
         )
 
     def balanced_accuracy(self) -> Score:
-        """Return the mean recall of the classes that have images."""
+        """Return the mean recall over classes with images."""
         return self.accuracy(np.full(self._classes, 1 / self._classes))
 
     def macro_f1(self) -> Score:
-        """Return the mean F1 of the classes."""
+        """Return the mean F1 over classes."""
         groups = self._groups.count(self._tested.any(axis=0))
         return self._score(lambda counts: macro_f1(*counts), groups)
 
     def recall(self, index: int) -> Score:
-        """Return right answers by tested images of one class."""
+        """Return the recall of one class."""
         correct = (self._predicted == self._labels) & self._tested
         return subset_scores(self._groups, correct, (self._tested & (self._labels == index))[None])[
             0
         ]
 
-    def _evidence(self, mix: FloatArray) -> int:
-        """How many groups, all of equal weight, would tell as much as those of all classes."""
+    def _effective_groups(self, mix: FloatArray) -> int:
+        """Return the effective number of equally weighted groups."""
         by_class = np.array(
             [
                 self._groups.count(self._tested.any(axis=0) & (self._labels == index))
@@ -117,7 +116,7 @@ class ClassScores:
     def _count(
         self, images: NDArray[np.intp], sizes: NDArray[np.int64] | None = None
     ) -> FloatArray:
-        """Count (3, G, rounds, K): right, of this class, taken for it, by groups of ``sizes``."""
+        """Return (3, G, rounds, K) counts: correct, of the class and predicted, by group."""
         sizes = np.array([len(images)]) if sizes is None else sizes
         group = np.repeat(np.arange(len(sizes)), sizes)
         counts = np.zeros((3, len(sizes), self._rounds.max() + 1, self._classes))
@@ -132,15 +131,15 @@ class ClassScores:
 
 
 def reweighted_accuracy(hits: FloatArray, true: FloatArray, mix: FloatArray) -> FloatArray:
-    """Return the accuracy on images whose classes have the shares of ``mix``.
+    """Return the accuracy reweighted to a class mix.
 
-    Direct standardisation: the recalls of the classes, weighted by their shares. Classes without
-    images are left out, and the shares of the others grow to one.
+    Direct standardisation: the mean of the recalls, weighted by the mix. Classes without images are
+    left out, and the weights of the others are normalised.
 
     Args:
-        hits: (..., K) right answers by class.
+        hits: (..., K) correct predictions by class.
         true: (..., K) images by class.
-        mix: (K,) shares, at least 0; nan is returned where no class of the mix has images.
+        mix: (K,) weights, at least 0; the result is nan if no class of the mix has images.
     """
     weights = np.where(true > 0, mix, 0.0)
     total = weights.sum(axis=-1)
@@ -149,12 +148,12 @@ def reweighted_accuracy(hits: FloatArray, true: FloatArray, mix: FloatArray) -> 
 
 
 def subset_scores(groups: Groups, correct: BoolArray, tested: BoolArray) -> list[Score]:
-    """Return the accuracy on each of M parts of the images, such as slices.
+    """Return the accuracy on each of M subsets of the images, such as slices.
 
     Args:
-        groups: of the N images.
-        right: (M, S, N), or (S, N) if the same for all parts: is the answer right?
-        tested: (M, S, N): does the image count in this part, for this training?
+        groups: duplicate groups of the N images.
+        correct: (M, S, N), or (S, N) if equal for all subsets: whether the prediction is correct.
+        tested: (M, S, N): whether the subset includes the image and the run was tested on it.
     """
     return ratio_scores(groups, correct & tested, tested, tested)
 
@@ -166,14 +165,14 @@ def ratio_scores(
     tested: BoolArray,
     is_share: bool = True,
 ) -> list[Score]:
-    """Return the sum of ``part`` by the number in ``whole``, of each of M statistics.
+    """Return the sum of ``part`` divided by the number of ``whole``, for each of M statistics.
 
     Args:
-        groups: of the N images.
-        part: (M, S, N) what is summed, 0 outside ``whole``.
-        whole: (M, S, N) the images that count, which may be others for each training (those that
-            it is sure of).
-        tested: (M, S, N) the images that each training was tested on.
+        groups: duplicate groups of the N images.
+        part: (M, S, N) summands, 0 outside ``whole``.
+        whole: (M, S, N) images in the denominator, which may differ between training runs (those
+            above a confidence threshold).
+        tested: (M, S, N) images that each run was tested on.
         is_share: whether the ratios lie between 0 and 1.
     """
     counts = np.stack([part, np.broadcast_to(whole, part.shape)]).astype(np.float64)  # (2, M, S, N)
@@ -195,7 +194,7 @@ def ratio_scores(
 
 
 def strata(tested: BoolArray) -> NDArray[np.int64]:
-    """Return (S,) numbers, equal for trainings that were tested on the same of (S, N) images."""
+    """Return (S,) numbers, equal for training runs that were tested on the same images."""
     known: dict[bytes, int] = {}
     return np.array([known.setdefault(row.tobytes(), len(known)) for row in tested])
 
@@ -203,11 +202,11 @@ def strata(tested: BoolArray) -> NDArray[np.int64]:
 def training_rounds(
     tested: BoolArray, splits: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return (S,) numbers, equal for trainings that tested all of the images between them.
+    """Return (S,) numbers, equal for training runs that together tested all images once.
 
-    With several ``splits`` every training is a round. Else each training joins the first round that
-    has none of its images, (S, N). Where the rounds are not all of the same images, as with
-    seven seeds of five folds, all trainings are one round.
+    With several ``splits``, every run is a round. Otherwise each run joins the first round that has
+    none of its (S, N) images. If the rounds do not all have the same images, as with seven seeds of
+    five folds, all runs form one round.
     """
     if splits is not None:
         return np.arange(len(tested))
@@ -227,7 +226,7 @@ def training_rounds(
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """Return part by whole; nan where there is nothing."""
+    """Return part divided by whole; nan where whole is zero."""
     ratio: FloatArray = np.full(whole.shape, np.nan)
     np.divide(part, whole, out=ratio, where=whole > 0)
     return ratio

@@ -1,4 +1,4 @@
-"""What stage screen wrote of all pools, put together; and the table that stage shortlist writes."""
+"""Reads the results of stage screen for all pools, and builds the table of stage shortlist."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ KNOWN = ("model", "pool", "family", "start", "license", "parameters", "macs", "i
 
 @dataclass(frozen=True)
 class ScreenedPools:
-    """All candidates of a study, and which images each answered correctly.
+    """All candidates of a study and the images that each classified correctly.
 
     Attributes:
-        candidates: rows of candidates.csv by model, of all pools.
-        right: (N,) by model, of those that were screened.
+        candidates: rows of candidates.csv of all pools, by model.
+        correct: (N,) whether each image is classified correctly, by screened model.
         groups: (N,) duplicate groups of the images.
     """
 
@@ -42,7 +42,7 @@ class ScreenedPools:
 def read_screened(folder: Path, pools: Sequence[str]) -> ScreenedPools:
     """Read the results of every pool.
 
-    A model that several patterns match is a candidate of the first pool that has it.
+    A model in several pools counts as a candidate of the first one.
 
     Raises:
         CarbenchError: a table is missing or damaged, or pools were screened on different images.
@@ -59,7 +59,7 @@ def read_screened(folder: Path, pools: Sequence[str]) -> ScreenedPools:
         if images and own and own != images:
             raise CarbenchError(
                 place,
-                found="other images than another pool's",
+                found="images that differ from those of another pool",
                 expected="the same images for all pools",
                 fix="delete the folder above it and run again",
             )
@@ -79,8 +79,10 @@ def read_screened(folder: Path, pools: Sequence[str]) -> ScreenedPools:
 
 
 def shortlist_rows(screened: ScreenedPools, params: ShortlistParams) -> list[dict[str, Any]]:
-    """Return the rows of shortlist.csv, the most accurate candidate first; none if none was
-    screened."""
+    """Return the rows of shortlist.csv, the most accurate candidate first.
+
+    There are none if nothing was screened.
+    """
     if not screened.correct:
         return []
     known = screened.candidates
@@ -113,7 +115,7 @@ def shortlist_rows(screened: ScreenedPools, params: ShortlistParams) -> list[dic
 
 
 def shortlist_metrics(screened: ScreenedPools, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what `dvc exp show` compares of two shortlists."""
+    """Return the metrics that `dvc exp show` compares."""
     listed = [row for row in rows if row["shortlisted"]]
     return {
         "candidates": len(screened.candidates),

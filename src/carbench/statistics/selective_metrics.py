@@ -1,6 +1,6 @@
-"""What a training decides by the thresholds that stage calibrate found, and how often it is right.
+"""Results of selective prediction and prediction sets with the thresholds of stage calibrate.
 
-Here nothing is chosen: the thresholds are from val.
+The thresholds are fitted on val; nothing is selected here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from carbench.statistics.scores import BoolArray, ratio_scores, subset_scores
 
 @dataclass(frozen=True)
 class FittedThresholds:
-    """What stage calibrate found for one training; a threshold that was not asked for is None.
+    """Thresholds of one training run from stage calibrate; None if they were not requested.
 
     Attributes:
-        max_error: the wanted error of what is answered.
-        confidence: how sure val makes it that the error is kept.
-        answer: answer where the confidence is above it.
-        set_coverage: how many sets shall hold the true class.
-        member: the probability that a class needs to be in the set.
+        max_error: target error rate among the answered images.
+        confidence: confidence level at which the target holds.
+        confidence_threshold: images are answered if the confidence is above it.
+        set_coverage: target fraction of sets that contain the true class.
+        set_threshold: minimum probability of the classes in a set.
     """
 
     max_error: float | None
@@ -42,15 +42,15 @@ class FittedThresholds:
 
 @dataclass(frozen=True)
 class SelectivePredictions:
-    """How the trainings of one backbone decide about N images, by (S, N) arrays.
+    """Selective predictions and prediction sets of one backbone for N images, as (S, N) arrays.
 
     Attributes:
-        tested: the images that count.
-        right: is the likeliest class the true one?
-        answered: is the confidence above the threshold? None where there is no threshold.
-        silent: can no confidence be above the threshold of any training?
-        sizes: classes in the set; None where sets were not asked for.
-        covered: is the true class in the set?
+        tested: images to include.
+        correct: whether the most likely class is the true one.
+        answered: whether the confidence is above the threshold; None if there is no threshold.
+        always_abstains: whether all training runs abstain on every image.
+        set_sizes: number of classes in the set; None if sets were not requested.
+        covered: whether the set contains the true class.
     """
 
     tested: BoolArray
@@ -64,10 +64,10 @@ class SelectivePredictions:
 def read_thresholds(
     path: Path, backbones: list[str], seeds: list[int]
 ) -> dict[str, list[FittedThresholds]]:
-    """Return thresholds.csv by backbone, one a seed.
+    """Return thresholds.csv by backbone, one per seed.
 
     Raises:
-        CarbenchError: it is not what stage calibrate writes of these trainings.
+        CarbenchError: the file is missing, damaged, or lacks a training run.
     """
     keys = ("max_error", "confidence", "threshold", "set_coverage", "set_threshold")
     rows = {(row["backbone"], row["seed"]): row for row in read_table(path, ("seed", *keys))}
@@ -75,7 +75,7 @@ def read_thresholds(
     for name in backbones:
         for seed in seeds:
             if (name, str(seed)) not in rows:
-                raise damaged(path, f"no row of {name}, seed {seed}")
+                raise damaged(path, f"no row for {name}, seed {seed}")
             values = [rows[name, str(seed)][key] for key in keys]
             found.setdefault(name, []).append(
                 FittedThresholds(*(float(value) if value else None for value in values))
@@ -89,13 +89,13 @@ def apply_thresholds(
     trainings: Iterable[tuple[NDArray[np.intp], NDArray[np.float64]]],
     thresholds: list[FittedThresholds],
 ) -> SelectivePredictions:
-    """Return what each training makes of each image.
+    """Apply the thresholds of each training run to its predictions.
 
     Args:
         labels: (N,) true class indices.
-        tested: (S, N) the images that count.
-        trainings: of each where its images stand and their calibrated probabilities.
-        thresholds: of each.
+        tested: (S, N) images to include.
+        trainings: indices of the images and their calibrated probabilities, per training run.
+        thresholds: thresholds of each training run.
     """
     correct, answered, covered = (np.zeros(tested.shape, np.bool_) for _ in range(3))
     set_sizes = np.zeros(tested.shape)
@@ -127,9 +127,9 @@ def apply_thresholds(
 def selective_metrics(
     groups: Groups, decisions: Mapping[str, SelectivePredictions], confidence: float
 ) -> dict[str, tuple[Interval, Interval | None]]:
-    """Return by backbone the part of the images that is answered, and what of that is wrong.
+    """Return the fraction of answered images and the error rate among them, by backbone.
 
-    The second is None where nothing is answered.
+    The error rate is None if nothing is answered.
     """
     shares, correct = {}, {}
     for name, own in decisions.items():
@@ -153,7 +153,7 @@ def selective_metrics(
 def prediction_set_metrics(
     groups: Groups, decisions: Mapping[str, SelectivePredictions], confidence: float
 ) -> dict[str, tuple[Interval, Interval]]:
-    """Return by backbone the part of the sets that hold the true class, and their mean size."""
+    """Return the coverage of the prediction sets and their mean size, by backbone."""
     covered, set_sizes = {}, {}
     for name, own in decisions.items():
         assert own.set_sizes is not None
@@ -170,13 +170,13 @@ def prediction_set_metrics(
 
 
 def set_size_interval(estimate: Estimate, confidence: float) -> Interval:
-    """Return the interval of a mean number of classes, which is at least one."""
+    """Return the interval of a mean set size, which is at least one."""
     half = standard_error(estimate).half_width(confidence)
     return Interval(estimate.value, max(estimate.value - half, 1.0), estimate.value + half)
 
 
 def error_rate_intervals(correct: Mapping[str, Score], confidence: float) -> dict[str, Interval]:
-    """Return by backbone the part that is wrong, from the score of what is right."""
+    """Return error rates by backbone, from the scores of correct predictions."""
     intervals = {
         name: share_interval(estimate, confidence)
         for name, estimate in estimate_jointly(correct).items()

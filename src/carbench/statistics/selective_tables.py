@@ -1,4 +1,4 @@
-"""Tables of when a backbone is sure: risk against coverage, thresholds of val on clean images."""
+"""Result tables of selective prediction: decisions.csv, sets.csv and risk_coverage.csv."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from carbench.statistics.selective_metrics import (
 )
 from carbench.statistics.summary import interval_columns
 
-# Shares of the images that are answered, of the points of the risk-coverage curve.
+# Fractions of answered images at the points of the risk-coverage curve.
 COVERAGES = np.arange(1, 21) / 20
 
 
 def decisions_on_clean_images(
     runs: EvaluatedRuns, backbone: str, thresholds: list[FittedThresholds]
 ) -> SelectivePredictions:
-    """Return what the trainings of a backbone make of the clean images."""
+    """Apply the thresholds of a backbone to its clean test images."""
     tested = runs.clean & runs.aligned.tested(backbone)
     trainings = runs.probabilities(backbone, calibrated=True)
     return apply_thresholds(runs.aligned.labels, tested, trainings, thresholds)
@@ -42,11 +42,11 @@ def decision_table(
     thresholds: dict[str, list[FittedThresholds]],
     confidence: float,
 ) -> pd.DataFrame:
-    """Return decisions.csv: a row a backbone, empty where something was not asked for.
+    """Return decisions.csv: one row per backbone; values that were not requested are empty.
 
-    ``thresholds`` are those of the seeds; ``answered`` is the part of the clean test images above
-    them, ``error`` what of that is wrong; ``covered`` the part of the sets that hold the true
-    class, ``set_size`` their mean size, ``single`` the part that are one class.
+    ``thresholds`` are those of all seeds; ``answered`` is the fraction of clean test images above
+    them, ``error`` the error rate among these; ``covered`` the fraction of sets that contain the
+    true class, ``set_size`` their mean size, ``single`` the fraction with one class.
     """
     columns = ["backbone", "max_error", "guaranteed", "thresholds"]
     for name in ("answered", "error"):
@@ -88,7 +88,7 @@ def set_table(
     decisions: dict[str, SelectivePredictions],
     confidence: float,
 ) -> pd.DataFrame:
-    """Return sets.csv: of each backbone and class, how many sets hold it and how large they are."""
+    """Return sets.csv: coverage and mean size of the prediction sets by backbone and class."""
     columns = [
         "backbone",
         "class",
@@ -99,18 +99,18 @@ def set_table(
     labels, classes = runs.aligned.labels, runs.aligned.classes
     counts = np.bincount(labels[runs.clean], minlength=len(classes))
     present = np.flatnonzero(counts)
-    asked = _requested(decisions, "set_sizes")
+    requested = _requested(decisions, "set_sizes")
     of_class = labels == present[:, None]
     scores = {
         name: subset_scores(groups, own.covered, own.tested & of_class[:, None])
-        for name, own in asked.items()
+        for name, own in requested.items()
     }
     estimates = [
         estimate_jointly({name: own[row] for name, own in scores.items()})
         for row in range(len(present))
     ]
     rows = []
-    for name, own in asked.items():
+    for name, own in requested.items():
         assert own.set_sizes is not None
         for row, index in enumerate(present):
             covered = share_interval(estimates[row][name], confidence)
@@ -129,19 +129,19 @@ def risk_coverage_table(
     thresholds: dict[str, list[FittedThresholds]],
     confidence: float,
 ) -> pd.DataFrame:
-    """Return risk_coverage.csv: a row a backbone and share of the clean images that is answered.
+    """Return risk_coverage.csv: one row per backbone and fraction of answered clean images.
 
-    Each training answers those that it is surest of, at its temperature; ``error`` is the part of
-    them that is wrong, ``threshold`` the mean confidence of the least sure answers. Which images
-    are answered is held fixed in the intervals. With a wanted error (``max_error``) a last
-    row of each backbone, ``fitted`` 1, is what the thresholds from val come to.
+    Each training run answers its most confident predictions, after temperature scaling; ``error``
+    is the error rate among them, ``threshold`` the mean of the lowest answered confidences.
+    Intervals treat the set of answered images as fixed. With a target error rate (``max_error``), a
+    last row per backbone, ``fitted`` 1, has the result of the thresholds from val.
     """
     columns = ["backbone", "coverage", "images", "threshold", "error", "low", "high"]
     columns += ["max_error", "fitted"]
     scores: dict[str, list[Score]] = {}
     rows: dict[str, list[dict[str, Any]]] = {}
     for name in decisions:
-        wanted = {"backbone": name, "max_error": thresholds[name][0].max_error}
+        base = {"backbone": name, "max_error": thresholds[name][0].max_error}
         tested = runs.clean & runs.aligned.tested(name)
         stated = np.where(tested, confidences(runs, name, calibrated=True), -1.0)
         order = np.argsort(-stated, axis=1, kind="stable")
@@ -152,7 +152,7 @@ def risk_coverage_table(
         correct = answered & runs.aligned.correct(name)
         scores[name] = ratio_scores(groups, correct, answered, whole)
         rows[name] = [
-            wanted
+            base
             | {"coverage": coverage, "images": int(member.sum()), "fitted": 0}
             | {"threshold": np.where(member, stated, 1.0).min(axis=1).mean()}
             for coverage, member in zip(COVERAGES, answered, strict=True)
@@ -185,5 +185,5 @@ def risk_coverage_table(
 def _requested(
     decisions: dict[str, SelectivePredictions], what: str
 ) -> dict[str, SelectivePredictions]:
-    """Return the backbones for which thresholds, or sets, were asked for."""
+    """Return the backbones for which thresholds or sets were requested."""
     return {name: own for name, own in decisions.items() if getattr(own, what) is not None}

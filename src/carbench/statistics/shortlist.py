@@ -1,9 +1,9 @@
-"""The shortlist: which screened candidates are worth fine-tuning.
+"""Selection of the screened candidates that are worth fine-tuning.
 
-A linear classifier on frozen features ranks models roughly as fine-tuning does, and on a limited
-number of images. Candidates are therefore considered if these images do not tell them from the
-best, or if they are within a margin of it: fine-tuning may turn such differences around. Of those,
-the rule takes as many as asked for.
+A linear classifier on frozen features ranks models only roughly as fine-tuning does, and on a
+limited number of images. Candidates are therefore eligible if they are not significantly different
+from the best or within a margin of it: fine-tuning may reverse such differences. Of these, the
+requested number is selected.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from carbench.statistics.scores import subset_scores
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """A screened candidate among the others.
+    """A screened candidate in the ranking.
 
     Attributes:
-        accuracy: of the probe, by cross-validation on training images.
-        behind: how far behind the best; the interval holds for all candidates together.
-        tied: whether the images do not tell it from the best.
+        accuracy: cross-validated accuracy of the linear probe on training images.
+        behind: difference to the best; the intervals of all candidates hold jointly.
+        tied: whether it is not significantly different from the best.
         eligible: tied, or within the margin.
-        shortlisted: whether it is to be fine-tuned.
+        shortlisted: whether it is selected for fine-tuning.
     """
 
     model: str
@@ -50,16 +50,16 @@ def rank_candidates(
     macs: Mapping[str, int],
     params: ShortlistParams,
 ) -> list[RankedCandidate]:
-    """Return the candidates, the most accurate first; of equals the one with fewer MACs.
+    """Return the candidates by descending accuracy; ties are broken by fewer MACs.
 
-    Differences to the best are corrected for the number of candidates that are compared with it.
+    Differences to the best are corrected for the number of candidates.
 
     Args:
-        right: (N,) for each candidate, whether it answered the image correctly.
+        correct: (N,) for each candidate, whether it classifies the image correctly.
         groups: (N,) duplicate groups.
-        families: the family of each candidate.
+        families: family of each candidate.
         macs: multiply-accumulates of each candidate.
-        params: the rule.
+        params: selection rule.
     """
     known, everything = Groups(groups), np.ones((1, 1, len(groups)), np.bool_)
     estimates = estimate_jointly(
@@ -69,14 +69,14 @@ def rank_candidates(
         estimates, key=lambda name: (-round(estimates[name].value / ROUNDING), macs[name], name)
     )
     best, *others = order
-    behind, tied = _behind(estimates, best, others, params)
+    behind, tied = _differences_to_best(estimates, best, others, params)
     within = {
         name
         for name in order
         if estimates[best].value - estimates[name].value <= params.margin + ROUNDING
     }
     eligible = [name for name in order if name in tied | within]
-    listed = _take(eligible, families, macs, params)
+    listed = _select(eligible, families, macs, params)
     return [
         RankedCandidate(
             name,
@@ -90,10 +90,10 @@ def rank_candidates(
     ]
 
 
-def _behind(
+def _differences_to_best(
     estimates: dict[str, Estimate], best: str, others: Sequence[str], params: ShortlistParams
 ) -> tuple[dict[str, Interval], set[str]]:
-    """Return the differences to the best, and which candidates are not told from it."""
+    """Return the differences to the best, and the candidates tied with it."""
     behind = {best: Interval(0.0, 0.0, 0.0)}
     tied = {best}
     if others:
@@ -105,13 +105,13 @@ def _behind(
     return behind, tied
 
 
-def _take(
+def _select(
     eligible: Sequence[str],
     families: Mapping[str, str],
     macs: Mapping[str, int],
     params: ShortlistParams,
 ) -> set[str]:
-    """Return the best, and of the others the first by ``prefer``; few enough of each family."""
+    """Return the best and the first others by ``prefer``, at most ``per_family`` per family."""
     best, *others = eligible
     if params.prefer == "cheap":
         others.sort(key=lambda name: macs[name])

@@ -1,4 +1,4 @@
-"""Reads what stage subset wrote: the val answers of trainings on fractions of the images."""
+"""Reads the val predictions of the training runs on fractions of the training set."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COLUMNS = ("image", "group", "class", "predicted", "full")
 
 @dataclass(frozen=True)
 class SubsetRuns:
-    """All trainings of one backbone on M fractions of the images, the last of them all.
+    """All training runs of one backbone on M fractions of the training set.
 
     Attributes:
-        fractions: rising, the last is 1.
-        images: (M,) how many images that is, the mean of the seeds.
-        steps: the most steps that a training took.
+        fractions: ascending; the last is 1.
+        images: (M,) numbers of training images, means over seeds.
+        steps: largest number of optimisation steps of a run.
         groups: (N,) duplicate groups of the val images.
-        right: (M, S, N) was the answer right?
-        tested: (S, N) is the image in the val part of that seed?
+        correct: (M, S, N) whether the prediction is correct.
+        tested: (S, N) whether the image is in the val set of that seed.
     """
 
     fractions: list[float]
@@ -39,8 +39,8 @@ class SubsetRuns:
     def scores(self) -> list[Score]:
         """Return the accuracy at each fraction.
 
-        What differs between seeds is their training, their draw of images and, with folds or
-        several splits, their val part; the last is told apart by the jackknife.
+        Seeds differ in their training run, their subset of images and, with folds or several
+        splits, their val set; the jackknife separates the last.
         """
         groups = Groups(self.groups, np.arange(len(self.tested)))
         tested = np.broadcast_to(self.tested, self.correct.shape)
@@ -50,10 +50,10 @@ class SubsetRuns:
 def read_subsets(
     folder: Path, backbone: str, fractions: list[float], seeds: list[int]
 ) -> SubsetRuns:
-    """Read the trainings of one backbone.
+    """Read the training runs of one backbone.
 
     Raises:
-        CarbenchError: a table is not there or not whole, or two of a seed differ in their images.
+        CarbenchError: a table is missing or damaged, or two of one seed differ in their images.
     """
     fractions = sorted(fractions)
     images: dict[str, int] = {}
@@ -64,22 +64,24 @@ def read_subsets(
         for row, fraction in enumerate(fractions):
             run = folder / backbone / str(fraction) / str(seed)
             table = read_table(run / "val.csv", COLUMNS)
-            said = {each["image"]: each["predicted"] == each["class"] for each in table}
+            correct_by_image = {each["image"]: each["predicted"] == each["class"] for each in table}
             full = {each["image"]: each["full"] == each["class"] for each in table}
             if answers.setdefault((len(fractions), column), full) != full:
-                raise damaged(run / "val.csv", "other val images than another fraction's")
-            answers[row, column] = said
+                raise damaged(
+                    run / "val.csv", "val images that differ from those of another fraction"
+                )
+            answers[row, column] = correct_by_image
             images |= {each["image"]: int(each["group"]) for each in table}
             record = read_json(run / "provenance.json")
             counts[row, column] = record["images"]
             counts[-1, column] = record["all_images"]
             steps = max(steps, record["steps"])
-    place = {image: number for number, image in enumerate(images)}
+    index_of = {image: number for number, image in enumerate(images)}
     correct = np.zeros((len(fractions) + 1, len(seeds), len(images)), np.bool_)
     tested = np.zeros(correct.shape[1:], np.bool_)
-    for (row, column), given in answers.items():
-        own = [place[image] for image in given]
-        correct[row, column, own] = list(given.values())
+    for (row, column), outcome in answers.items():
+        own = [index_of[image] for image in outcome]
+        correct[row, column, own] = list(outcome.values())
         tested[column, own] = True
     return SubsetRuns(
         [*fractions, 1.0],

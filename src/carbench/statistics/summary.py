@@ -1,4 +1,4 @@
-"""The answer in tables: a row a backbone, a row a pair of backbones, the headline."""
+"""Summary of the study: summary.csv, comparisons.csv and metrics.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from carbench.statistics.paired_comparisons import PairedComparison, compare_pai
 from carbench.statistics.prediction_costs import Cost
 from carbench.statistics.scores import ClassScores, subset_scores
 
-# Columns of `dvc exp show` about the chosen backbone, and where summary.csv has them.
+# Metrics of the chosen backbone that `dvc exp show` lists, and their columns in summary.csv.
 METRICS = {
     "accuracy": "accuracy",
     "low": "accuracy_low",
@@ -32,7 +32,7 @@ METRICS = {
     "onnx_ms": "onnx_ms",
     "macs": "macs",
 }
-# Columns that are empty where no image is leaked.
+# Columns that are empty if no test image is leaked.
 LEAK_COLUMNS = (
     *("leaked_accuracy", "leaked_low", "leaked_high"),
     *("clean_as_published", "clean_as_published_low", "clean_as_published_high"),
@@ -42,9 +42,9 @@ LEAK_COLUMNS = (
 
 @dataclass(frozen=True)
 class BackboneScores:
-    """How one backbone did: on the clean images, on the leaked and on all as published.
+    """Scores of one backbone on the clean, the leaked and all published test images.
 
-    The last two are None where no image is leaked.
+    The last two are None if no image is leaked.
     """
 
     clean: ClassScores
@@ -54,13 +54,13 @@ class BackboneScores:
 
 @dataclass(frozen=True)
 class SummaryOptions:
-    """How the summary is made.
+    """Options of the summary.
 
     Attributes:
-        confidence: of the intervals.
-        margin: a difference that does not matter, in parts of one.
-        mix: (K,) share of each class in deployment; None: as in the clean test images.
-        mix_name: the mix in words.
+        confidence: confidence level of the intervals.
+        margin: largest irrelevant difference, as a fraction.
+        mix: (K,) fraction of each class in deployment; None: as in the clean test images.
+        mix_name: description of the mix.
     """
 
     confidence: float
@@ -96,15 +96,15 @@ def summarize(
     costs: dict[str, Cost],
     options: SummaryOptions,
 ) -> tuple[pd.DataFrame, list[PairedComparison]]:
-    """Return the summary (a row a backbone, the chosen first) and the comparisons of all pairs.
+    """Return the summary, one row per backbone, the chosen one first, and all pairwise comparisons.
 
     Args:
-        runs: of all backbones.
-        judged: their scores.
-        calibration: NLL and calibration error of each, by their columns.
-        choice: the rows of choice.csv, which say what was chosen on val.
-        costs: what stage cost says of each backbone.
-        rule: of the intervals.
+        runs: evaluations of all backbones.
+        scores_by_backbone: their scores.
+        calibration: intervals of NLL and calibration error of each backbone, by column.
+        choice: rows of choice.csv, with the selection on val.
+        costs: cost of each backbone, from stage cost.
+        options: confidence level, margin and class mix.
     """
     ranked = sorted(choice, key=lambda row: -int(row["chosen"]))  # stable: then the best on val
     order = [row["backbone"] for row in ranked]
@@ -167,7 +167,7 @@ def summarize(
 
 
 def comparison_table(comparisons: list[PairedComparison]) -> pd.DataFrame:
-    """Return a row a pair."""
+    """Return comparisons.csv: one row per pair."""
     columns = ["backbone", "other", *interval_columns("difference", Interval(0, 0, 0))]
     plain = ["p_value", "p_adjusted", "significant", "better", "equivalent"]
     plain += ["detectable", "detectable_half", "training_part"]
@@ -182,11 +182,11 @@ def comparison_table(comparisons: list[PairedComparison]) -> pd.DataFrame:
 
 
 def summary_metrics(summary: pd.DataFrame, comparisons: list[PairedComparison]) -> dict[str, Any]:
-    """Return the columns of `dvc exp show`: the chosen backbone, then the accuracy of each.
+    """Return the metrics of `dvc exp show`: the chosen backbone, then the accuracy of each.
 
-    Accuracies, their interval, ``leak_gap`` and ``detectable`` are parts of one. ``tied`` names the
-    backbones that the test does not tell apart from the chosen one; ``detectable`` is of the pair
-    of the chosen one and its closest rival, the best of the others on val; null without a rival.
+    Accuracies, their interval, ``leak_gap`` and ``detectable`` are fractions. ``tied`` lists the
+    backbones that do not differ significantly from the chosen one on test; ``detectable`` refers to
+    the chosen one and the best of the others on val; it is null if there is no other.
     """
     chosen = summary.iloc[0]
     name = str(chosen["backbone"])
@@ -206,7 +206,7 @@ def summary_metrics(summary: pd.DataFrame, comparisons: list[PairedComparison]) 
 
 
 def interval_columns(name: str, interval: Interval, short: bool = False) -> dict[str, float]:
-    """Return the three columns of an interval: x, x_low, x_high, or ``short``: x, low, high."""
+    """Return the columns of an interval: x, x_low, x_high, or with ``short`` x, low, high."""
     before = "" if short else f"{name}_"
     return {name: interval.value, f"{before}low": interval.low, f"{before}high": interval.high}
 
@@ -222,7 +222,7 @@ def _share(name: str, estimate: Estimate, confidence: float) -> dict[str, float]
 def _exported(
     scores: ClassScores, seeds: list[int], seed: int, options: SummaryOptions
 ) -> dict[str, float | int]:
-    """The training that was best on val, alone: its interval is about other images."""
+    """Return the accuracy of the exported run; its interval covers other test images only."""
     found = estimate(scores.of_training(seeds.index(seed)).accuracy(options.mix))
     return {"exported_seed": seed} | _columns(
         "exported_accuracy", "exported", found, options.confidence
@@ -235,11 +235,11 @@ def _leak(
     order: list[str],
     confidence: float,
 ) -> dict[str, dict[str, Any]]:
-    """What the leaked images add; where there are none, published is clean, the rest empty.
+    """Return the columns about leakage; without leaked images, published equals clean.
 
-    Clean and published test images have different shares of the classes, some of which are
-    easier. The gap is therefore between accuracies of one mix, that of the published test set
-    (direct standardisation).
+    Clean and published test images have different class mixes, and some classes are easier. The gap
+    is therefore the difference of accuracies at one mix, that of the published test set (direct
+    standardisation).
     """
     leaked_images = {"leaked_images": int((~runs.clean).sum())}
     published = {
@@ -278,7 +278,7 @@ def _columns(value: str, part: str, estimate: Estimate, confidence: float) -> di
 
 
 def _plain(value: Any) -> Any:
-    """Return a number that JSON can hold: a hundredth of a point, which a column has room for."""
+    """Return a JSON number, rounded to a hundredth of a percentage point, or None."""
     if pd.isna(value):
         return None
     return int(value) if float(value).is_integer() and abs(value) > 1 else round(float(value), 4)

@@ -1,9 +1,9 @@
-"""How much of an accuracy is other images, another seed, another split.
+"""Variance components of an accuracy: test images, seeds and splits.
 
-A study with several seeds on each of several splits is a balanced nested design, in which the part
-of the seeds within a split and that of the splits can be told apart (Searle, Casella and McCulloch,
-Variance Components, 1992, section 3.6). What remains of a mean square is freed from the part that
-the test images make: the jackknife shows it, also where each split has test images of its own.
+A study with several seeds on each of several splits is a balanced nested design, in which the
+components of seeds within splits and of splits are identifiable (Searle, Casella and McCulloch,
+Variance Components, 1992, section 3.6). The contribution of the test images, estimated by the
+jackknife, is subtracted from the mean squares, also if each split has its own test images.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from carbench.statistics.scores import ClassScores
 
 @dataclass(frozen=True)
 class VarianceComponent:
-    """A part of the variance of one training's accuracy.
+    """A component of the variance of a single training run's accuracy.
 
     Attributes:
-        name: images, seed, split, or "seed and split" where one cannot be told from the other.
-        variance, low, high: an unbiased estimate, if it is not negative, and its interval; None if
-            it was not measured.
-        freedom: degrees of freedom of the mean square that it comes from.
-        note: why it was not measured, or with what together.
+        name: images, seed, split, or "seed and split" if they are not separable.
+        variance, low, high: unbiased estimate, clipped at 0, and its interval; None if it was not
+            measured.
+        dof: degrees of freedom of its mean square.
+        note: why it was not measured or not separated.
     """
 
     name: str
@@ -43,7 +43,7 @@ class VarianceComponent:
 
 @dataclass(frozen=True)
 class _MeanSquare:
-    """A mean square, and how much of it the test images make."""
+    """A mean square, and the contribution of the test images to it."""
 
     size: float
     noise: float
@@ -51,7 +51,7 @@ class _MeanSquare:
 
 
 def variance_table(scores: dict[str, ClassScores], confidence: float) -> pd.DataFrame:
-    """Return variance_parts.csv: a row a backbone and part, as standard deviations."""
+    """Return variance_parts.csv: standard deviations, one row per backbone and component."""
     rows = []
     for name, score in scores.items():
         for part in variance_components(score.accuracy(), confidence):
@@ -73,17 +73,17 @@ def variance_table(scores: dict[str, ClassScores], confidence: float) -> pd.Data
 
 
 def variance_components(score: Score, confidence: float) -> list[VarianceComponent]:
-    """Return the parts of the variance of one training's accuracy.
+    """Return the variance components of a single training run's accuracy.
 
     Args:
-        score: of the trainings of one backbone.
-        confidence: of each interval.
+        score: accuracy of the training runs of one backbone.
+        confidence: confidence level of each interval.
     """
     kept = score.weights > 0
     values = score.by_training[kept]
     deviations = score.deviations()
     splits = np.zeros(len(values), np.int64) if score.splits is None else score.splits[kept]
-    # Folds: what differs between them differs by images alone, as far as one study can tell.
+    # Folds: differences between them count as differences of their test images.
     cells = splits if score.splits is not None else score.strata[kept]
     tail = (1 - confidence) / 2
     parts = [_images(deviations, score.groups, tail)]
@@ -123,7 +123,7 @@ def _images(deviations: FloatArray, groups: int, tail: float) -> VarianceCompone
 def _within(
     values: FloatArray, deviations: FloatArray, groups: int, cells: NDArray[np.int64]
 ) -> _MeanSquare:
-    """Return the mean square of the trainings around the mean of their split, or fold."""
+    """Return the mean square of the training runs within their split or fold."""
     dof = len(values) - len(np.unique(cells))
     if not dof:
         return _MeanSquare(0.0, 0.0, 0)
@@ -131,31 +131,31 @@ def _within(
     for cell in np.unique(cells):
         own = cells == cell
         inner[np.ix_(own, own)] = 1 / own.sum()
-    away = np.eye(len(values)) - inner
-    noise = float(jackknife_variance(deviations @ away, groups).sum()) / dof
-    return _MeanSquare(float(((away @ values) ** 2).sum() / dof), noise, dof)
+    centring = np.eye(len(values)) - inner
+    noise = float(jackknife_variance(deviations @ centring, groups).sum()) / dof
+    return _MeanSquare(float(((centring @ values) ** 2).sum() / dof), noise, dof)
 
 
 def _between(
     values: FloatArray, deviations: FloatArray, groups: int, splits: NDArray[np.int64]
 ) -> _MeanSquare:
-    """Return the mean square of the splits' means, in units of one training."""
+    """Return the mean square between splits, in units of one training run."""
     names = np.unique(splits)
     shares = (splits == names[:, None]).astype(np.float64)
     each = shares.sum(axis=1).mean()
     shares /= shares.sum(axis=1, keepdims=True)
     means, changes = shares @ values, deviations @ shares.T
     dof = len(names) - 1
-    away = changes - changes.mean(axis=1, keepdims=True)
-    noise = float(each * jackknife_variance(away, groups).sum()) / dof
+    centring = changes - changes.mean(axis=1, keepdims=True)
+    noise = float(each * jackknife_variance(centring, groups).sum()) / dof
     return _MeanSquare(float(each * means.var(ddof=1)), noise, dof)
 
 
 def _without_image_part(
     square: _MeanSquare, tail: float, name: str, note: str = ""
 ) -> VarianceComponent:
-    """Return a mean square without the images' part; its chi-squared interval moves along."""
-    # What is expected of a mean square is at least the images' part, however small it came out.
+    """Return a mean square minus the image contribution, with its shifted chi-squared interval."""
+    # The expectation of a mean square is at least the image contribution.
     sizes = np.array([square.size, max(square.size, square.noise)])
     low, high = square.dof * sizes / chi2.ppf([1 - tail, tail], square.dof)
     return VarianceComponent(
@@ -171,34 +171,34 @@ def _without_image_part(
 def _split_component(
     between: _MeanSquare, within: _MeanSquare, each: float, tail: float
 ) -> VarianceComponent:
-    """Return the part of the splits: what their means vary more than their seeds make them.
+    """Return the split component: the variance between splits beyond that of their seeds.
 
     The interval is that of Ting, Burdick, Graybill, Jeyaratnam and Lu (Journal of Statistical
-    Computation and Simulation 1990) for a difference of mean squares, moved by the difference of
-    the images' parts.
+    Computation and Simulation 1990) for a difference of mean squares, shifted by the difference of
+    the image contributions.
     """
     first, second = between.size, within.size
-    most = max(first, between.noise)  # as in _free
+    upper_first = max(first, between.noise)  # as in _without_image_part
     n1, n2 = between.dof, within.dof
     shift = between.noise - within.noise
-    g1, h1 = _reach(n1, tail)
-    g2, h2 = _reach(n2, tail)
+    g1, h1 = _relative_bounds(n1, tail)
+    g2, h2 = _relative_bounds(n2, tail)
     upper, lower = f.ppf(1 - tail, n1, n2), f.ppf(tail, n1, n2)
     g12 = ((upper - 1) ** 2 - g1**2 * upper**2 - h2**2) / upper
     h12 = ((1 - lower) ** 2 - h1**2 * lower**2 - g2**2) / lower
     down = g1**2 * first**2 + h2**2 * second**2 + g12 * first * second
-    up = h1**2 * most**2 + g2**2 * second**2 + h12 * most * second
+    up = h1**2 * upper_first**2 + g2**2 * second**2 + h12 * upper_first * second
     value = first - second - shift
     return VarianceComponent(
         "split",
         max(value, 0.0) / each,
         max(value - sqrt(max(down, 0.0)), 0.0) / each,
-        max(value - first + most + sqrt(max(up, 0.0)), 0.0) / each,
+        max(value - first + upper_first + sqrt(max(up, 0.0)), 0.0) / each,
         n1,
     )
 
 
-def _reach(dof: int, tail: float) -> tuple[float, float]:
-    """Return how far, as parts of a mean square, its expectation may lie below and above it."""
+def _relative_bounds(dof: int, tail: float) -> tuple[float, float]:
+    """Return the relative distances of the interval bounds below and above a mean square."""
     high, low = chi2.ppf([1 - tail, tail], dof) / dof
     return float(1 - 1 / high), float(1 / low - 1)
