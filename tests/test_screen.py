@@ -402,7 +402,7 @@ def test_a_killed_screening_resumes(
     backbones = {each["model"] for each in project.params["backbones"].values()}
     assert backbones == set(metrics["shortlist"].split())
     project.run(*command, target)
-    assert project.run("carbench", "why", "shortlist").stdout.startswith("shortlist is current")
+    assert project.run("carbench", "why", "shortlist").stdout.startswith("shortlist is up to date")
 
 
 @pytest.mark.slow
