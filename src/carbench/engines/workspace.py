@@ -59,6 +59,7 @@ class Workspace:
         self.unsupported_stages = definition.unsupported_stages
         self._params = {str(PARAMS): read_yaml(root / PARAMS)}
         self._contents: dict[str, Content | None] = {}
+        self._dependency_hashes: dict[str, str] = {}
 
     @cached_property
     def lock(self) -> DvcLockFile:
@@ -159,6 +160,12 @@ class Workspace:
                 yield path
 
     def _dependency_hash(self, path: str) -> str:
+        # Once per path: all jobs of a stage depend on the same folders of code.
+        if path not in self._dependency_hashes:
+            self._dependency_hashes[path] = self._compute_dependency_hash(path)
+        return self._dependency_hashes[path]
+
+    def _compute_dependency_hash(self, path: str) -> str:
         content = self.content(path)
         assert content is not None
         if not is_code(path):
