@@ -8,14 +8,13 @@ the job is still started by DVC, but restores its outputs from the cache.
 from __future__ import annotations
 
 import ast
-import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from carbench.engines.hashing import Content
+from carbench.engines.hashing import Content, bytes_md5
 from carbench.engines.state_files import read_state, write_state
 
 CACHE_FILE = Path(".carbench/code.json")
@@ -39,11 +38,11 @@ def fingerprint(source: bytes) -> str:
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _hash(source)
+        return bytes_md5(source)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
-    return _hash(ast.dump(tree).encode())
+    return bytes_md5(ast.dump(tree).encode())
 
 
 class CodeFingerprints:
@@ -71,7 +70,7 @@ class CodeFingerprints:
         listing = [
             f"{name}\0{self._file_fingerprint(f'{path}/{name}', file.md5)}" for name, file in files
         ]
-        return _hash("\n".join(listing).encode())
+        return bytes_md5("\n".join(listing).encode())
 
     def save(self) -> None:
         """Save the cache; if that fails, fingerprints are computed again the next time."""
@@ -87,12 +86,8 @@ class CodeFingerprints:
         key = f"{sys.version_info[0]}.{sys.version_info[1]} {md5}"
         if key not in self._cache:
             source = (self._root / path).read_bytes()
-            if _hash(source) != md5:  # edited since it was hashed
+            if bytes_md5(source) != md5:  # edited since it was hashed
                 return md5
             self._cache[key] = fingerprint(source)
             self._changed = True
         return self._cache[key]
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -7,7 +7,6 @@ leaves the rest of the file as it is.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import re
@@ -24,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.engines.dvc_yaml import PARAMS, JobSpec
-from carbench.engines.hashing import Content
+from carbench.engines.hashing import Content, bytes_md5
 from carbench.engines.job_records import JobInputs, JobRecord
 from carbench.engines.state_files import read_state, write_state
 
@@ -72,7 +71,7 @@ def read_lock_file(root: Path = Path()) -> DvcLockFile:
     except FileNotFoundError:
         return DvcLockFile({}, True)
     cached = read_state(root / CACHE_FILE, VERSION, SCHEMA) or CachedEntries("", {})
-    if cached.md5 == _md5(text):
+    if cached.md5 == bytes_md5(text):
         return DvcLockFile(cached.entries, True)
     if b"<<<<<<<" in text:
         raise CarbenchError(
@@ -143,11 +142,7 @@ def _is_same(read: JobRecord, written: JobRecord, deps: Mapping[str, str]) -> bo
 
 
 def _cache(root: Path, text: bytes, entries: Mapping[str, JobRecord]) -> None:
-    write_state(root / CACHE_FILE, VERSION, asdict(CachedEntries(_md5(text), entries)))
-
-
-def _md5(text: bytes) -> str:
-    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+    write_state(root / CACHE_FILE, VERSION, asdict(CachedEntries(bytes_md5(text), entries)))
 
 
 def _blocks(text: str) -> dict[str, str]:

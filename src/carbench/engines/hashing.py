@@ -201,6 +201,11 @@ class HashCache:
         return Content(md5, found.st_size)
 
 
+def bytes_md5(data: bytes) -> str:
+    """Return the md5 of some bytes."""
+    return _md5(data).hexdigest()
+
+
 def file_md5(path: Path) -> str:
     """Return the md5 of a file, read in blocks."""
     with path.open("rb") as file:
@@ -214,7 +219,7 @@ def listing_json(files: list[tuple[str, Content]]) -> str:
 
 def folder_content(files: list[tuple[str, Content]]) -> Content:
     """Return a folder's content from its listing."""
-    md5 = _md5(listing_json(files).encode()).hexdigest()
+    md5 = bytes_md5(listing_json(files).encode())
     return Content(f"{md5}.dir", sum(file.size for _, file in files), len(files))
 
 

@@ -7,7 +7,6 @@ stays as it is, since DVC compares hashes by itself.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from carbench.engines.dvc_config import open_content_store
 from carbench.engines.dvc_internals import dvc_repo_lock
 from carbench.engines.dvc_lock_file import write_lock_file
 from carbench.engines.dvc_yaml import JobSpec
+from carbench.engines.hashing import bytes_md5
 from carbench.engines.job_records import JobRecord, has_record, save_record
 from carbench.engines.job_run import remove_orphaned_outputs
 from carbench.engines.mtimes import raise_mtimes
@@ -71,9 +71,7 @@ def sync_to_snakemake(workspace: Workspace, statuses: Mapping[str, JobStatus]) -
     for status in statuses.values():
         job = status.job
         reason = "" if status.up_to_date else stale_reason(workspace, status)
-        token = (
-            hashlib.md5(reason.encode(), usedforsecurity=False).hexdigest() if reason else "current"
-        )
+        token = bytes_md5(reason.encode()) if reason else "current"
         for path in job.outs:
             if workspace.content(path) is None:
                 continue
