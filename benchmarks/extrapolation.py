@@ -9,12 +9,11 @@ images differ in hardness, which all trainings share, and a quarter of the varia
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
-from simulating import simulate_and_print
+from simulating import mean_of_studies, simulate_and_print
 
 from carbench.statistics.learning_curves import fit_learning_curve
 from carbench.statistics.subset_runs import SubsetRuns
@@ -83,13 +82,7 @@ def scenarios() -> list[Scenario]:
 
 def average(scenario: Scenario, studies: int) -> list[float]:
     """Return the mean of :func:`judge` over many studies of a scenario."""
-    rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
-    judged = [judge(scenario, simulate(scenario, rng)) for _ in range(studies)]
-    return [float(mean) for mean in np.mean(judged, axis=0)]
-
-
-def _work(task: tuple[Scenario, int]) -> list[float]:
-    return average(*task)
+    return mean_of_studies(scenario, studies, lambda rng: judge(scenario, simulate(scenario, rng)))
 
 
 def table(found: dict[Scenario, list[float]]) -> str:
@@ -112,7 +105,7 @@ def table(found: dict[Scenario, list[float]]) -> str:
 
 def main() -> None:
     """Simulate and print."""
-    simulate_and_print(__doc__, scenarios(), _work, table)
+    simulate_and_print(__doc__, scenarios(), average, table)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pool
 from typing import Any
+
+import numpy as np
 
 from carbench.core.provenance import hardware
 
@@ -22,10 +25,25 @@ def timed() -> Iterator[None]:
     print(json.dumps(hardware()), f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
 
 
+def mean_of_studies(
+    scenario: Any, studies: int, judge: Callable[[np.random.Generator], Sequence[float]]
+) -> list[float]:
+    """Return the mean of what is judged of each of many simulated studies.
+
+    Args:
+        scenario: its text is the seed.
+        studies: how many.
+        judge: simulates and judges one study.
+    """
+    rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
+    judged = [judge(rng) for _ in range(studies)]
+    return [float(mean) for mean in np.mean(judged, axis=0)]
+
+
 def simulate_and_print(
     description: str | None,
     scenarios: Sequence[Any],
-    work: Callable[[tuple[Any, int]], Any],
+    average: Callable[[Any, int], Any],
     table: Callable[[dict[Any, Any]], str],
 ) -> None:
     """Simulate `--studies` studies of each scenario in two processes, and print a table.
@@ -33,7 +51,7 @@ def simulate_and_print(
     Args:
         description: of the command.
         scenarios: hashable.
-        work: a function of a module, from a scenario and a number of studies to a result.
+        average: a function of a module, from a scenario and a number of studies to a result.
         table: from the results by scenario to text.
     """
     parser = argparse.ArgumentParser(description=description)
@@ -41,4 +59,4 @@ def simulate_and_print(
     arguments = parser.parse_args()
     with timed(), Pool(2) as pool:
         tasks = [(each, arguments.studies) for each in scenarios]
-        print(table(dict(zip(scenarios, pool.map(work, tasks, chunksize=1), strict=True))))
+        print(table(dict(zip(scenarios, pool.starmap(average, tasks, chunksize=1), strict=True))))

@@ -10,14 +10,13 @@ quarter of the groups, dealt anew. Estimates are the roots of mean variances, in
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
 from coverage import CHANCE, CHANCE_APART, OWN, SHARED, WITHIN
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from simulating import simulate_and_print
+from simulating import mean_of_studies, simulate_and_print
 
 from carbench.statistics.confidence_intervals import share_interval
 from carbench.statistics.estimates import estimate
@@ -111,13 +110,7 @@ def scenarios() -> list[Scenario]:
 
 def average(scenario: Scenario, studies: int) -> list[float]:
     """Return the mean of :func:`judge` over many studies of a scenario."""
-    rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
-    judged = [judge(scenario, simulate(scenario, rng)) for _ in range(studies)]
-    return [float(mean) for mean in np.mean(judged, axis=0)]
-
-
-def _work(task: tuple[Scenario, int]) -> list[float]:
-    return average(*task)
+    return mean_of_studies(scenario, studies, lambda rng: judge(scenario, simulate(scenario, rng)))
 
 
 def table(found: dict[Scenario, list[float]]) -> str:
@@ -147,7 +140,7 @@ def table(found: dict[Scenario, list[float]]) -> str:
 
 def main() -> None:
     """Simulate and print."""
-    simulate_and_print(__doc__, scenarios(), _work, table)
+    simulate_and_print(__doc__, scenarios(), average, table)
 
 
 if __name__ == "__main__":
