@@ -14,7 +14,7 @@ from carbench.core.provenance import provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.data.split.subsets import select_subset
-from carbench.training.recipe import training_recipe
+from carbench.training.recipe import add_training_arguments, training_recipe
 
 
 def subset(stage: Stage) -> None:
@@ -84,13 +84,10 @@ def subset(stage: Stage) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
+    add_training_arguments(parser)
     parser.add_argument("--fraction", type=float, required=True, help="fraction of the train set")
     parser.add_argument("--seed", type=int, required=True, help="seed of the training run")
-    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
-    parser.add_argument("--split", type=Path, required=True, help="split.csv")
     parser.add_argument("--order", type=Path, required=True, help="output of draw")
-    parser.add_argument("--weights", type=Path, required=True, help="output of weights")
     parser.add_argument("--tune", type=Path, required=True, help="output of tune")
     parser.add_argument("--full", type=Path, required=True, help="train's val.csv of this seed")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")

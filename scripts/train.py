@@ -13,7 +13,7 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.models.model_file import save_model
 from carbench.models.prediction_table import prediction_columns, prediction_rows
-from carbench.training.recipe import training_recipe
+from carbench.training.recipe import add_training_arguments, training_recipe
 
 
 def train(stage: Stage) -> None:
@@ -80,11 +80,8 @@ def train(stage: Stage) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
+    add_training_arguments(parser)
     parser.add_argument("--seed", type=int, required=True, help="seed of the training run")
-    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
-    parser.add_argument("--split", type=Path, required=True, help="split.csv")
-    parser.add_argument("--weights", type=Path, required=True, help="output of weights")
     parser.add_argument("--tune", type=Path, required=True, help="output of tune")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     run_stage(parser, train)

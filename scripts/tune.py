@@ -9,7 +9,7 @@ from pathlib import Path
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.params.tune import TuneParams
-from carbench.training.recipe import training_recipe
+from carbench.training.recipe import add_training_arguments, training_recipe
 from carbench.training.tuning import COLUMNS, trial_recipe
 
 
@@ -57,9 +57,6 @@ def tune(stage: Stage) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
-    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
-    parser.add_argument("--split", type=Path, required=True, help="split.csv")
-    parser.add_argument("--weights", type=Path, required=True, help="output of weights")
+    add_training_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="CSV file to write")
     run_stage(parser, tune)

@@ -237,7 +237,7 @@ def test_edited_code_reruns_the_stages_that_list_it(smoke: Project) -> None:
         edited = file.relative_to(smoke.root)
         places = {edited.as_posix(), *map(Path.as_posix, edited.parents)}
         direct = {name for name, job in by_dvc.items() if job.inputs & places}
-        expected = direct | downstream(set(direct), jobs)
+        expected = direct | downstream(direct, jobs)
         assert stale(smoke, jobs) == expected, path
         if path in shown:
             assert snakemake_plan(smoke.root) == expected, f"snakemake, {path}"

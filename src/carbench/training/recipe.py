@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,14 @@ from carbench.core.params import parse
 from carbench.models.model_file import is_pretrained
 from carbench.params.train import TrainParams, recipe_of
 from carbench.training.tuning import tuned_overrides
+
+
+def add_training_arguments(parser: ArgumentParser) -> None:
+    """Add the options of all stages that train: the backbone, and the files to train it from."""
+    parser.add_argument("--backbone", required=True, help="a name under `backbones:`")
+    parser.add_argument("--pack", type=Path, required=True, help="output of pack")
+    parser.add_argument("--split", type=Path, required=True, help="split.csv")
+    parser.add_argument("--weights", type=Path, required=True, help="output of weights")
 
 
 def training_recipe(
