@@ -357,7 +357,8 @@ def test_edits_during_a_job_are_detected(by_snakemake: Project, edited: str) -> 
     file.write_text(text.replace("weight_decay: 0.05", "weight_decay: 0.06") + edit_of_code)
     output = process.communicate(timeout=120)[0]
     assert process.returncode
-    what = "train.weight_decay changed from 0.05 to 0.06" if "params" in edited else edited
+    folder_of_code = "src/carbench/models changed"
+    what = "train.weight_decay changed from 0.05 to 0.06" if "params" in edited else folder_of_code
     assert f"train@resnet-0: found that {what}" in output
     assert not (by_snakemake.root / MODEL).exists()
     file.write_text(text)

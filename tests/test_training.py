@@ -157,7 +157,7 @@ def test_training_starts_from_a_local_checkpoint(smoke: Project, tmp_path: Path)
         *("--output", tmp_path / "run"),
     )
     assert done.returncode == 0, done.stderr
-    assert "started from file; new: fc.bias, fc.weight" in done.stderr
+    assert "started from file; re-initialised: fc.bias, fc.weight" in done.stderr
 
     checkpoint.write_bytes(checkpoint.read_bytes() + b"x")
     done = run_script("weights", *arguments, "--output", tmp_path / "other.safetensors")

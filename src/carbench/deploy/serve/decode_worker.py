@@ -9,6 +9,7 @@ A message, in either direction, is a line of JSON followed by the number of byte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -156,8 +157,11 @@ def main() -> None:
     Image.preinit()
     Image.init()
     limit_memory(memory)
-    with socket.socket(fileno=number) as connection, connection.makefile("rwb") as stream:
-        serve_jobs(stream)  # type: ignore[arg-type]
+    connection = socket.socket(fileno=number)
+    # The worker closed the socket, or was killed: nobody reads the reply, so there is no error.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with connection, connection.makefile("rwb") as stream:
+            serve_jobs(stream)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
