@@ -17,8 +17,7 @@ from carbench.params.data import DataParams
 
 def fetch(stage: Stage) -> None:
     params = stage.params("data", DataParams)
-    local = params.source in ("archive", "folder")
-    origin = params.path if local else f"source {params.source!r}"
+    origin = params.path if params.is_local else f"source {params.source!r}"
     with stage.outputs(stage.args.output) as out:
         scratch, images = out / "scratch", out / "images"
         scratch.mkdir()

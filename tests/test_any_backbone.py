@@ -25,6 +25,7 @@ from carbench.models.backbones import (
     load_trained_model,
 )
 from carbench.models.convert_weights import convert_weights
+from carbench.models.devices import move_to_device
 from carbench.models.dry_run import dry_run
 from carbench.models.heads import classifier_modules
 from carbench.models.macs import count_macs
@@ -53,6 +54,17 @@ def test_every_family_runs_or_is_rejected(name: str) -> None:
         assert_one_sentence(error)
         return
     assert count_macs(model.requires_grad_(False), torch.rand(1, 3, 64, 64)) > 0
+
+
+def test_the_gradient_of_a_strided_1x1_convolution_of_rgb_is_right() -> None:
+    """In the channels-last layout, oneDNN writes past its buffer."""
+    convolution = nn.Conv2d(3, 16, 1, stride=2)
+    images, rows = torch.rand(2, 3, 32, 32), torch.rand(2, 16, 16, 16)
+    expected = torch.einsum("nohw,nihw->oi", rows, images[:, :, ::2, ::2])
+    moved = move_to_device(nn.Sequential(convolution), CPU)
+    moved(images.contiguous(memory_format=torch.channels_last)).backward(rows)
+    assert convolution.weight.grad is not None
+    torch.testing.assert_close(convolution.weight.grad[:, :, 0, 0], expected)
 
 
 def assert_one_sentence(error: CarbenchError) -> None:

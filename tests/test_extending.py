@@ -1,8 +1,11 @@
-"""docs/extending.md: the stages and the figure that it shows work in both engines."""
+"""docs/extending.md: what it shows works in both engines."""
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,26 +45,29 @@ def follow(project: Project, page: str) -> None:
 
 
 def insert(file: Path, diff: str) -> None:
-    """Insert the added lines of a diff; its unchanged lines have to be in the file, once."""
+    """Apply a diff; its unchanged and removed lines have to be in the file, once."""
     lines = diff.splitlines(keepends=True)
-    unchanged = "".join(line[1:] for line in lines if line[0] == " ")
+    before = "".join(line[1:] for line in lines if line[0] != "+")
     content = file.read_text()
-    assert content.count(unchanged) == 1, f"{file}: not exactly one {unchanged!r}"
-    file.write_text(content.replace(unchanged, "".join(line[1:] for line in lines)))
+    assert content.count(before) == 1, f"{file}: not exactly one {before!r}"
+    file.write_text(content.replace(before, "".join(line[1:] for line in lines if line[0] != "-")))
 
 
-def section(heading: str) -> tuple[str, str]:
-    """Return the page before a heading, and from it on."""
-    before, found, after = (ROOT / "docs/extending.md").read_text().partition(f"\n## {heading}\n")
-    assert found
-    return before, after
+def sections(*headings: str) -> str:
+    """Return the sections of the page with these headings."""
+    page = (ROOT / "docs/extending.md").read_text()
+    contents = dict(each.split("\n", 1) for each in page.split("\n## ")[1:])
+    return "\n".join(contents[heading] for heading in headings)
 
 
 def test_the_stages_that_the_page_shows_run_in_both_engines(
     smoke_run: Project, tmp_path: Path
 ) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
-    follow(project, section("Adding a figure")[0])
+    follow(
+        project,
+        sections("A rule for Snakemake only", "A stage for both engines", "A stage of the study"),
+    )
     own = project.root / "results/own"
     assert int((own / "count.txt").read_text()) > 10
     assert (own / "largest.txt").read_text().strip() in {
@@ -79,8 +85,28 @@ def test_the_figure_that_the_page_shows_is_drawn_and_reported(
     smoke_run: Project, tmp_path: Path
 ) -> None:
     project = copy_project(smoke_run, tmp_path / "study")
-    follow(project, section("Adding a figure")[1])
+    follow(project, sections("Adding a figure"))
     figure = (project.root / "results/figures/weakest_class.svg").read_text()
     assert ">resnet (" in figure
     report = (project.root / "results/report.html").read_text()
     assert report.count('<figure class="chart weakest_class">') == 1
+
+
+def test_the_source_and_the_backbone_that_the_page_shows_are_used(
+    smoke_run: Project, tmp_path: Path
+) -> None:
+    project = copy_project(smoke_run, tmp_path / "study")
+    before = images_by_class(project)
+    photos = project.root / "photos"
+    photos.mkdir()
+    for number, image in enumerate((project.root / "results/data/images").glob("*/*/*")):
+        shutil.copy(image, photos / f"{image.parent.name}_{number}{image.suffix}")
+    follow(project, sections("Adding a source", "Adding a backbone"))
+    assert images_by_class(project) == before
+    assert (project.root / "results/weights/repvit.safetensors").exists()
+
+
+def images_by_class(project: Project) -> dict[str, int]:
+    """Return the number of images of each class in the manifest."""
+    with (project.root / "results/data/manifest.csv").open(newline="") as file:
+        return dict(Counter(row["class"] for row in csv.DictReader(file)))

@@ -19,6 +19,7 @@ from carbench.params.compute import ComputeSection
 
 log = logging.getLogger("carbench")
 
+FLOATS_OF_A_REGISTER = 16  # AVX-512; AVX2 has 8
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -32,7 +33,10 @@ def move_to_device(model: nn.Module, device: torch.device, channels_last: bool =
     GPUs have fast convolutions for this layout.
     """
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    return model.to(device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+    moved: nn.Module = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    if channels_last and device.type == "cpu":
+        _avoid_channels_last_overflow(moved)
+    return moved
 
 
 def uses_bfloat16(precision: str, model: nn.Module, device: torch.device) -> bool:
@@ -109,6 +113,29 @@ def peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
     return most / 1e6 if sys.platform == "darwin" else most / 1e3
+
+
+def _avoid_channels_last_overflow(model: nn.Module) -> None:
+    """Compute strided 1x1 convolutions of few channels in the contiguous layout.
+
+    In the channels-last layout, oneDNN's gradient of their weights writes past its buffer if there
+    are fewer input channels than fit a vector register: the process crashes, or the gradient is
+    wrong (https://github.com/uxlfoundation/oneDNN/issues/6035, open on 2026-11-28). The first layer
+    of FastViT is one.
+    """
+    for module in model.modules():
+        if (
+            isinstance(module, nn.Conv2d)
+            and module.kernel_size == (1, 1)
+            and module.stride != (1, 1)
+            and module.in_channels < FLOATS_OF_A_REGISTER
+        ):
+            module.to(memory_format=torch.contiguous_format)
+            module.register_forward_pre_hook(_make_contiguous)
+
+
+def _make_contiguous(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return inputs[0].contiguous()
 
 
 def _keep_freed_memory() -> None:

@@ -38,13 +38,21 @@ class DataParams(Section):
     max_bad_fraction: Fraction
     max_unpacked_gb: Annotated[float, Field(gt=0)]
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the source reads `path`."""
+        return self.source not in ("sample", "kaggle")
+
     @model_validator(mode="after")
     def _path_fits_source(self) -> DataParams:
-        local = self.source in ("archive", "folder")
-        if local == (self.path == NOTHING_LOCAL):
+        if self.is_local == (self.path == NOTHING_LOCAL):
             raise ValueError(
                 f"source {self.source!r} reads "
-                + ("a local path: name it" if local else f"no local path: write {NOTHING_LOCAL}")
+                + (
+                    "a local path: name it"
+                    if self.is_local
+                    else f"no local path: write {NOTHING_LOCAL}"
+                )
                 + " in data.path"
             )
         if self.path.startswith("~"):

@@ -1,4 +1,4 @@
-"""Reads a zip file without unpacking it; the file is not trusted."""
+"""archive: a zip file, read without unpacking it. The file is not trusted."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from carbench.data.sources.listing import (
     UnreadableFileError,
     empty_folders,
 )
+from carbench.params.data import DataParams
 
 GIGABYTE = 1_000_000_000
 
@@ -30,6 +31,13 @@ SUPPORTED_METHODS = {
 }
 IS_ENCRYPTED, IS_UTF8 = 0x1, 0x800
 UNPACK_FIX = "unpack it yourself and use data.source: folder"
+
+
+@contextmanager
+def open_source(params: DataParams, scratch: Path) -> Iterator[Listing]:
+    """Yield the listing of the zip file `data.path`."""
+    with list_archive(Path(params.path), params.max_unpacked_gb) as listing:
+        yield listing
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Downloads a pinned version of a Kaggle dataset with Kaggle's own client.
+"""kaggle: a pinned version of a Kaggle dataset, downloaded with Kaggle's own client.
 
 kagglehub downloads public datasets anonymously, verifies the checksum, resumes an interrupted
 download on the next call, and makes no request if the version is cached. It does not retry after
@@ -8,6 +8,8 @@ download on the next call, and makes no request if the version is cached. It doe
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tenacity import (
@@ -20,6 +22,9 @@ from tenacity import (
 )
 
 from carbench.core.errors import CarbenchError
+from carbench.data.sources.folder import list_folder
+from carbench.data.sources.listing import Listing
+from carbench.params.data import DataParams
 
 log = logging.getLogger("carbench")
 
@@ -27,6 +32,13 @@ log = logging.getLogger("carbench")
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 40.0
+
+
+@contextmanager
+def open_source(params: DataParams, scratch: Path) -> Iterator[Listing]:
+    """Yield the listing of the dataset `data.kaggle`."""
+    folder = download_dataset(params.kaggle.dataset, params.kaggle.version)
+    yield list_folder(folder, key="data.kaggle")
 
 
 def download_dataset(dataset: str, version: int) -> Path:

@@ -1,37 +1,26 @@
-"""Opens the source that the `data:` section names."""
+"""Opens the source that the `data:` section names.
+
+A source is a module of this package, found by its name, with a context manager
+``open_source(params, scratch)`` that yields a :class:`~carbench.data.sources.listing.Listing`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 
-from carbench.data.sources.listing import Listing, list_folder
+from carbench.data.sources.listing import Listing
 from carbench.params.data import DataParams
 
 
-@contextmanager
-def open_source(params: DataParams, scratch: Path) -> Iterator[Listing]:
-    """Yield the files of the source.
+def open_source(params: DataParams, scratch: Path) -> AbstractContextManager[Listing]:
+    """Return a context manager that yields the files of the source.
 
     Args:
         params: the `data:` section.
         scratch: an empty folder for generated files; the caller removes it.
     """
-    if params.source == "archive":
-        from carbench.data.sources.archive import list_archive
-
-        with list_archive(Path(params.path), params.max_unpacked_gb) as listing:
-            yield listing
-    elif params.source == "folder":
-        yield list_folder(Path(params.path))
-    elif params.source == "kaggle":
-        from carbench.data.sources.kaggle import download_dataset
-
-        folder = download_dataset(params.kaggle.dataset, params.kaggle.version)
-        yield list_folder(folder, key="data.kaggle")
-    else:
-        from carbench.data.sample import generate_sample
-
-        generate_sample(scratch, params.sample.images_per_class, params.sample.seed)
-        yield list_folder(scratch)
+    source = import_module(f"carbench.data.sources.{params.source}")
+    opened: AbstractContextManager[Listing] = source.open_source(params, scratch)
+    return opened
