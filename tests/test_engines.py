@@ -130,31 +130,41 @@ def test_parameters_are_checked_before_torch_loads(stage: str) -> None:
 
 def code_of(stage: str) -> set[str]:
     """The files that a stage's script imports, directly or not, itself among them."""
-    script = ROOT / f"scripts/{stage}.py"
-    direct = set()
-    for node in ast.walk(ast.parse(script.read_text())):
+    script = ast.parse((ROOT / f"scripts/{stage}.py").read_text())
+    direct = imported_by_name(script)
+    for node in ast.walk(script):
         if isinstance(node, ast.Import):
             direct |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             direct |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.JoinedStr) and ast.unparse(node).startswith("f'carbench."):
-            # Imported by name: any module of this package.
-            package = node.values[0].value.rstrip(".")
-            direct |= {package, *GRAPH.find_children(package)}
     modules: set[str] = set()
     waiting = direct & GRAPH.modules
     while waiting:
         module = waiting.pop()
         modules.add(module)
         waiting |= GRAPH.find_modules_directly_imported_by(module) - modules
+        waiting |= imported_by_name(ast.parse(file_of(module).read_text())) - modules
         if around := module.rpartition(".")[0]:  # the package is imported first
             waiting |= {around} - modules
-    files = set()
-    for module in modules:
-        path = ROOT / "src" / module.replace(".", "/")
-        found = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        files.add(found.relative_to(ROOT).as_posix())
-    return {f"scripts/{stage}.py", *files}
+    return {
+        f"scripts/{stage}.py",
+        *(file_of(each).relative_to(ROOT).as_posix() for each in modules),
+    }
+
+
+def imported_by_name(tree: ast.AST) -> set[str]:
+    """The package whose modules are imported by name, and all of these modules."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and ast.unparse(node).startswith("f'carbench."):
+            package = node.values[0].value.rstrip(".")
+            found |= {package, *GRAPH.find_children(package)}
+    return found
+
+
+def file_of(module: str) -> Path:
+    path = ROOT / "src" / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def loaded_by(program: str) -> dict[str, str]:

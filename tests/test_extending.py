@@ -47,10 +47,11 @@ def follow(project: Project, page: str) -> None:
 def insert(file: Path, diff: str) -> None:
     """Apply a diff; its unchanged and removed lines have to be in the file, once."""
     lines = diff.splitlines(keepends=True)
-    before = "".join(line[1:] for line in lines if line[0] != "+")
+    before = "\n" + "".join(line[1:] for line in lines if line[0] != "+")
+    after = "\n" + "".join(line[1:] for line in lines if line[0] != "-")
     content = file.read_text()
     assert content.count(before) == 1, f"{file}: not exactly one {before!r}"
-    file.write_text(content.replace(before, "".join(line[1:] for line in lines if line[0] != "-")))
+    file.write_text(content.replace(before, after))
 
 
 def sections(*headings: str) -> str:
