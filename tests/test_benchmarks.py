@@ -33,7 +33,7 @@ def rows(script: str, *options: str) -> list[list[str]]:
 @pytest.mark.slow
 def test_steps_are_compared_at_every_size() -> None:
     options = ["--sizes", "32", "48", "--steps", "2", "--rounds", "2", *ONE_SETTING]
-    found = rows("step_cost.py", *options, "--workers", "0", "1")
+    found = rows("step_cost.py", *options)
     systems = [(row[0], row[3].split()[0]) for row in found]
     both = [(size, system) for size in ("32", "48") for system in ("carbench", "timm")]
     assert list(dict.fromkeys(systems)) == both
@@ -41,11 +41,9 @@ def test_steps_are_compared_at_every_size() -> None:
 
 
 @pytest.mark.slow
-def test_trainings_are_compared_at_every_size() -> None:
-    found = rows("training.py", "--sizes", "32", "48", *ONE_SETTING, *ONE_RUN)
-    systems = [(row[0], row[2].split()[0]) for row in found]
-    both = [(size, name) for size in ("32", "48") for name in ("carbench", "timm", "usual")]
-    assert systems == both
+def test_trainings_of_all_systems_are_compared() -> None:
+    found = rows("training.py", "--sizes", "32", *ONE_SETTING, *ONE_RUN)
+    assert [row[2].split()[0] for row in found] == ["carbench", "timm", "usual"]
 
 
 @pytest.mark.slow
@@ -54,9 +52,9 @@ def test_fine_tuning_starts_both_from_the_same_file(tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "test_resnet.safetensors")
     start = ["--pretrained", str(tmp_path), "--preset", "presets/smoke.yaml", "--reach", "0"]
     found = rows(
-        *("training.py", *start, "--sizes", "32", "--peer-epochs", "2"),
+        *("training.py", *start, "--sizes", "32", "--peer-epochs", "1"),
         *("--peer-lr", "1e-3", "1e-4", *ONE_SETTING, *ONE_RUN),
     )
     assert [row[2].split()[0] for row in found] == ["carbench", "timm"]
-    assert "epochs 2" in found[1][2]
+    assert "epochs 1" in found[1][2]
     assert all(float(row[8]) <= float(row[3]) for row in found)

@@ -17,7 +17,7 @@ from conftest import Project, copy_project, repeatable
 pytestmark = pytest.mark.slow
 
 # Jobs of several kinds: on single files, a training run, on folders.
-JOBS_TO_REPEAT = ("split", "train@resnet-0", "evaluate@resnet-0", "choose", "plot@recall")
+JOBS_TO_REPEAT = ("split", "train@resnet-0", "choose", "plot@recall")
 
 
 @pytest.mark.parametrize("engine", ["snakemake", "dvc"])

@@ -29,7 +29,7 @@ from carbench.screening.candidates import find_candidates, read_weights_table
 from carbench.screening.probes import PENALTIES, neighbour_probe, ridge_probe
 from carbench.screening.write_backbones import write_backbones
 from carbench.statistics.shortlist import rank_candidates
-from conftest import ROOT, SMOKE, Project, active_environment, copy_repository
+from conftest import ROOT, SMOKE, Project, active_environment, copy_project
 
 SHA = "ab" * 32
 
@@ -354,17 +354,14 @@ def test_only_training_images_are_read(smoke_run: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [("snakemake", "--cores", "2"), ("dvc", "repro")])
-def test_a_killed_screening_resumes(
-    command: tuple[str, ...], smoke_run: Project, tmp_path: Path
-) -> None:
+def test_a_killed_screening_resumes(smoke_run: Project, tmp_path: Path) -> None:
     """What was done before the kill is not done again, and the result is that of an undisturbed
     run; then its shortlist is written and both engines see nothing else to do."""
-    project = copy_repository(tmp_path / "study")
-    params = smoke_run.params
+    project = copy_project(smoke_run, tmp_path / "study")
+    params = project.params
     params["screen"]["candidates"] = {"tiny": ["test_resnet", "test_efficientnet", "test_vit*"]}
     project.set_params(params)
-    target = "results/shortlist/shortlist.csv" if command[0] == "snakemake" else "shortlist"
+    command, target = ("snakemake", "--cores", "2"), "results/shortlist/shortlist.csv"
     process = subprocess.Popen(
         [*command, target],
         cwd=project.root,
@@ -384,8 +381,7 @@ def test_a_killed_screening_resumes(
     done = {path.name: path.stat().st_mtime_ns for path in scratch.glob("*/test_*.json")}
     assert done
     # The temporary folder is removed where a killed engine has left a lock on it.
-    if command[0] == "snakemake":
-        project.run("snakemake", "--unlock")
+    project.run("snakemake", "--unlock")
     project.run(*command, target)
     table = read_table(project.root / "results/screen/tiny/candidates.csv")
     assert len(table) >= 3

@@ -54,7 +54,7 @@ NAVIGATION = {
     "How it is built": [
         "Architecture <architecture>",
         "Two engines <engines>",
-        "Adding a stage <extending>",
+        "Adding to it <extending>",
         "Performance <performance>",
     ],
     "Working on it": ["Contributing </CONTRIBUTING>", "Changelog </CHANGELOG>"],

@@ -158,10 +158,10 @@ def main() -> None:
     Image.init()
     limit_memory(memory)
     connection = socket.socket(fileno=number)
-    # The worker closed the socket, or was killed: nobody reads the reply, so there is no error.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        with connection, connection.makefile("rwb") as stream:
-            serve_jobs(stream)  # type: ignore[arg-type]
+    # No error: the worker has closed the socket or was killed.
+    nobody_reads = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with nobody_reads, connection, connection.makefile("rwb") as stream:
+        serve_jobs(stream)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from carbench.report.plotting.colours import MUTED
 from carbench.report.plotting.style import Style, shorten
@@ -60,7 +62,8 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], style: Sty
             )
             for offset, across, upwards in PLACES
         ]
-        label = min(candidates, key=lambda one: _hidden(one, taken, axes.bbox))
+        boxes = np.array([box.extents for box in taken]).reshape(-1, 4)
+        label = min(candidates, key=lambda one: _hidden(one, boxes, axes.bbox))
         for candidate in candidates:
             if candidate is not label:
                 candidate.remove()
@@ -89,13 +92,22 @@ def _around(first: Point, second: Point, air: float) -> Bbox:
     return Bbox([[left - air, low - air], [right + air, high + air]])
 
 
-def _hidden(label: Annotation, taken: list[Bbox], room: Bbox) -> float:
-    """How much area a label would share with what stands there, or lose outside the figure."""
+def _hidden(label: Annotation, taken: NDArray[np.float64], room: Bbox) -> float:
+    """Return the area that a label would cover of other boxes, or lose outside the axes.
+
+    Args:
+        label: the label.
+        taken: (n, 4), the other boxes: left, bottom, right and top, in pixels.
+        room: the box of the axes.
+    """
     box = _letters(label)
-    shared = [Bbox.intersection(box, other) for other in taken]
+    left, bottom, right, top = taken.T
+    across = np.minimum(box.xmax, right) - np.maximum(box.xmin, left)
+    upwards = np.minimum(box.ymax, top) - np.maximum(box.ymin, bottom)
+    covered = across.clip(min=0) * upwards.clip(min=0)
     inside = Bbox.intersection(box, room)
     lost = box.width * box.height - (inside.width * inside.height if inside else 0)
-    return float(sum(part.width * part.height for part in shared if part) + 2 * lost)
+    return float(sum(covered.tolist()) + 2 * lost)
 
 
 def _letters(label: Annotation) -> Bbox:
