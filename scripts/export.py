@@ -28,7 +28,7 @@ from carbench.params.compute import ComputeSection
 from carbench.params.export import ExportParams
 from carbench.params.pack import PackParams
 
-# Approximate number of training images that the embedding's axes and the 8-bit ranges are fitted on.
+# Approximate number of training images to fit the embedding's axes and the 8-bit ranges on.
 SOME = 512
 
 
@@ -154,7 +154,7 @@ def export(stage: Stage) -> None:
         card_text = render_model_card(about, read_json(judged / "metrics.json"), summary, rows)
         (out / MODEL_CARD).write_text(card_text, encoding="utf-8")
     log.info(
-        "%s: same class as evaluated for %d of %d test images, probabilities differ by at most %.1g",
+        "%s: same class as evaluated for %d of %d test images; probabilities differ by up to %.1g",
         *(about["version"], parity.same_top1, parity.images, parity.largest_difference),
     )
 
