@@ -8,8 +8,8 @@ and by which tests; the mean over the windows of each family's largest effect si
 on the images of the row, where their classes are known.
 
 - Unchanged: if the publisher has split the images, test images may show other cars than the
-  reference. In "unchanged, redrawn", reference and window are therefore drawn for each window from
-  all images that the model was not trained on.
+  reference. With "other random split", reference and window are therefore drawn for each window
+  from all images that the model was not trained on.
 - Blurred: by a Gaussian filter, with the standard deviation as a percentage of the image's side;
   1.5 % is the blur of stage evaluate.
 - Night: pixel values times a factor, plus noise that increases as the factor falls: 6 of 255 at
@@ -160,7 +160,7 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
         return reference, taken(plain, np.concatenate(rows))
 
     yield Scenario("unchanged", size, partial(from_all, plain), right(plain))
-    yield Scenario("unchanged, redrawn", size, anew)
+    yield Scenario("unchanged, other random split", size, anew)
     for strength in BLURS:
         seen = observe(bundle.classifier, (blurred(batch, strength) for batch in pixels))
         name = f"blurred by {100 * strength:g} %"

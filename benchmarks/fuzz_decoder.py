@@ -155,7 +155,7 @@ def webp(rng: random.Random) -> tuple[bytes, int]:
 
 
 def tiff(rng: random.Random) -> tuple[bytes, int]:
-    """Return a TIFF with random tags besides those that describe its pixels, and its orientation."""
+    """Return a TIFF with random tags that do not describe its pixels, and its orientation."""
     orientation = rng.randrange(1, 9)
     pixels = np.asarray(decode(encoded("TIFF"))[0])
     height, width, _ = pixels.shape
