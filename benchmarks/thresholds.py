@@ -1,4 +1,4 @@
-"""Compare methods of finding a confidence threshold, by coverage and violations of the target error.
+"""Compare methods of finding a confidence threshold: fraction answered, and violated targets.
 
 `python benchmarks/thresholds.py` prints the table of docs/decisions.md as Markdown; `--samples`
 sets the number of samples per row (default 500). Simulated predictions are correct as often as
