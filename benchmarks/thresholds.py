@@ -1,4 +1,4 @@
-"""Compare methods of finding a confidence threshold: fraction answered, and violated targets.
+"""Compare methods of finding a confidence threshold: answers given, and targets violated.
 
 `python benchmarks/thresholds.py` prints the table of docs/decisions.md as Markdown; `--samples`
 sets the number of samples per row (default 500). Simulated predictions are correct as often as
