@@ -435,12 +435,12 @@ def scale(arguments: argparse.Namespace) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         done = work()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return done, f"{wall:.1f} s, {cpu:.1f} CPU s"
+        return done, f"{wall:.1f} s, {cpu:.1f} s of CPU time"
 
     views = stack_views(generated())
     pairs, spent = timed(lambda: score_pairs(views, DEFAULT))
     near = [pair for pair in pairs if pair.agreement >= DEFAULT.min_agreement]
-    rows.append((f"find {len(pairs):,} candidates, of them {len(near):,} near duplicates", spent))
+    rows.append((f"find {len(pairs):,} candidates, {len(near):,} of them near duplicates", spent))
     links, spent = timed(
         lambda: list(links_without_chains(views, near, DEFAULT.min_centre_agreement))
     )
@@ -451,9 +451,9 @@ def scale(arguments: argparse.Namespace) -> None:
         for path, blots in zip(paths, views.thumbnails, strict=False):
             compressed(Image.fromarray(blots).resize((640, 480)).convert("RGB")).save(path)
         _, spent = timed(lambda: read_views(paths))
-    rows.append((f"decode {len(paths):,} files of 640 x 480 and compute their views", spent))
+    rows.append((f"read {len(paths):,} files of 640 x 480", spent))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    rows.append(("peak memory of the process", f"{memory:.2f} GB"))
+    rows.append(("peak memory of the whole run", f"{memory:.2f} GB"))
     table([f"{count:,} generated images", "measured"], rows)
 
 

@@ -61,17 +61,17 @@ def main() -> None:
         val = read_table(results / "train" / backbone / str(seed) / "val.csv")
         given |= {row["image"]: row["class"] for row in val}
     leaked = runs.aligned.images["leaked"]
-    judged = [image for image in given if not leaked.get(image, 0)]
+    evaluated = [image for image in given if not leaked.get(image, 0)]
     classes = runs.aligned.classes
     rng = np.random.default_rng(0)
-    print(f"{backbone}, {len(judged)} evaluated images, {len(classes)} classes\n")
+    print(f"{backbone}, {len(evaluated)} evaluated images, {len(classes)} classes\n")
     heads = ("of the listed, changed", "of the changed, listed", "of the first ten, changed")
     print(f"| labels changed | listed | {' | '.join(heads)} |")
     print("|--:|--:|--:|--:|--:|")
     for share in (0.0, 0.01, 0.03, 0.1):
         found = []
         for _ in range(arguments.repeats if share else 1):
-            changed = set(rng.permutation(judged)[: round(share * len(judged))])
+            changed = set(rng.permutation(evaluated)[: round(share * len(evaluated))])
             labels = given | {
                 image: rng.choice([name for name in classes if name != given[image]])
                 for image in sorted(changed)

@@ -2,9 +2,9 @@
 
 Writes ``split.csv`` (one row per image: its class, group, set, and whether it is a leaked test
 image, one with a duplicate in train or val), ``doubtful.csv`` (each clean test image, with the most
-similar image in train or val) and ``residual.json`` (the manual verdicts on these pairs, and how
-many duplicates may remain). With ``split.repeats`` above 1, the columns ``split_1``, ``split_2``
-and so on of ``split.csv`` hold the other splits.
+similar image on the other side of the split) and ``residual.json`` (the manual verdicts on these
+pairs, and how many duplicates may remain). With ``split.repeats`` above 1, the columns ``split_1``,
+``split_2`` and so on of ``split.csv`` hold the other splits.
 """
 
 from collections import Counter
