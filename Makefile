@@ -1,8 +1,8 @@
-# `make run` and `make test` set everything up by themselves, in .venv, from exact versions.
+# All targets first create .venv with the exact versions of requirements.lock, if needed.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/ready
-# Trust what this machine trusts: companies have certificates of their own.
+# Trust the system's certificates: companies often have their own.
 export UV_SYSTEM_CERTS := 1
 
 .PHONY: help setup run test test-fast lint bench load site docs dag lock clean
@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS := 1
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
 
-setup: $(READY)  ## make .venv from requirements.lock
+setup: $(READY)  ## create .venv from requirements.lock
 
 run: $(READY)  ## run the whole study in params.yaml
 	@snakemake --quiet rules
@@ -33,7 +33,7 @@ lint: $(READY)  ## check formatting, types and both engines' files
 bench: $(READY)  ## measure start-up, planning and the default study
 	@python benchmarks/pipeline.py
 
-load: $(READY)  ## measure the service against the number of users, in a finished study
+load: $(READY)  ## measure the service by number of users, in a finished study
 	@python benchmarks/load.py
 
 site: $(READY)  ## build the documentation site into site/
@@ -43,7 +43,7 @@ site: $(READY)  ## build the documentation site into site/
 docs: site  ## build the documentation site and show it on http://127.0.0.1:8001/
 	@python -m http.server --bind 127.0.0.1 --directory site 8001
 
-dag: $(READY)  ## draw the stages and the packages anew for the docs
+dag: $(READY)  ## redraw the diagrams of stages and packages in the docs
 	@python docs/tools/dag.py
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
@@ -60,7 +60,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the versions of requirements.lock into .venv ..."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 	  "$$(sed -n 's/^\(uv==[^ ;]*\).*/\1/p' requirements.lock)"
-	@# Compiled once here, or every job would compile torch and timm anew where Python may not cache.
+	@# Compile once here: where Python cannot write its cache, every job would compile torch and timm.
 	@uv pip install --quiet --compile-bytecode --python .venv/bin/python --requirement requirements.lock
 	@uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 	@touch $(READY)

@@ -1,17 +1,17 @@
-"""What the audit finds and what it costs: the tables of docs/audit.md.
+"""Measure recall, false pairs and cost of the audit: the tables of docs/audit.md.
 
-Run by hand, in the repository's root, with real images (the archive that CARBENCH_ARCHIVE names):
+Run from the repository's root, with real images (set CARBENCH_ARCHIVE to the archive):
 
-- `python benchmarks/audit.py peers` plants changed copies of real images (edits.py) and
-  prints what carbench, imagededup, fastdup and cleanvision find of each kind, and wrong pairs;
-- `python benchmarks/audit.py settings` prints recall and wrong pairs by `audit.min_agreement` and
-  `audit.neighbours`, and what the settings say of the real images;
+- `python benchmarks/audit.py peers` plants edited copies of real images (edits.py) and prints how
+  many of each kind carbench, imagededup, fastdup and cleanvision find, and their false pairs;
+- `python benchmarks/audit.py settings` prints recall and false pairs by `audit.min_agreement` and
+  `audit.neighbours`, and what the settings lead to on the real images;
 - `python benchmarks/audit.py scale` prints time and memory for many generated images.
 
-The other tools are no dependencies: `python -m venv /tmp/peers && /tmp/peers/bin/pip install
-imagededup cleanvision`, the same with fastdup in an environment of its own, and CARBENCH_PEERS set
-to the Pythons of both with a colon between them. What is missing or fails is printed as not
-measured, with the reason. The same seed gives the same copies.
+The other tools are not dependencies. Install them with `python -m venv /tmp/peers &&
+/tmp/peers/bin/pip install imagededup cleanvision`, and fastdup in a second environment; then set
+CARBENCH_PEERS to the two Python executables, separated by a colon. A tool that is missing or fails
+is printed as not measured, with the reason. The same seed gives the same copies.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ ARCHIVE = Path(
 CARBENCH = "carbench"
 PEERS = (CARBENCH, "imagededup PHash", "imagededup CNN", "fastdup at 0.90", "cleanvision")
 DEFAULT = AuditParams.model_validate(read_preset(ROOT / "presets/archive.yaml")["audit"])
-# An original may be like no other image even at this setting, or a true pair would seem wrong.
+# Originals must be unlike every other image even at this setting: a copy that matches a real
+# duplicate of its original would count as a false pair.
 LOOSEST = DEFAULT.model_copy(update={"neighbours": 40})
 UNLIKE = 0.85
 AGREEMENTS = (0.90, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98)
@@ -71,7 +72,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 @dataclass
 class Real:
-    """The archive's images: parts of the path and bytes; which are the first of their bytes."""
+    """The archive's images: path parts and bytes.
+
+    ``first_of`` is the index of the first image with the same bytes, ``unique`` the indices of all
+    first ones.
+    """
 
     paths: list[tuple[str, ...]]
     contents: list[bytes]
@@ -82,7 +87,7 @@ class Real:
 
     @classmethod
     def read(cls) -> Real:
-        """Read the archive and look at its images."""
+        """Read the archive and compute the views of its images."""
         with list_archive(ARCHIVE, 10) as listing:
             images = [(file.path.parts, file.read()) for file in listing.files]
         paths, contents = [list(column) for column in zip(*images, strict=True)]
@@ -98,11 +103,11 @@ class Real:
         return cls(paths, contents, first_of, unique, views)
 
     def image(self, number: int) -> Image.Image:
-        """Decode a different file."""
+        """Decode one of the unique files."""
         return decode(self.contents[self.unique[number]])[0]
 
     def originals(self, count: int, seed: int) -> list[int]:
-        """Draw different files that are like no other."""
+        """Draw unique files that resemble no other image."""
         self.pairs = score_pairs(self.views, LOOSEST)
         alike = {
             index
@@ -113,14 +118,14 @@ class Real:
         singles = [index for index in range(len(self.unique)) if index not in alike]
         drawn = random.Random(seed).sample(singles, count)
         print(
-            f"{len(self.contents):,} real images, {len(self.unique):,} different files, "
-            f"{len(singles):,} of them like no other; {count} originals, seed {seed}\n"
+            f"{len(self.contents):,} real images, {len(self.unique):,} unique files, "
+            f"{len(singles):,} of them unlike all others; {count} originals, seed {seed}\n"
         )
         return drawn
 
 
 def joined(one: Views, other: Views) -> Views:
-    """Two sets of views as one."""
+    """Concatenate two sets of views."""
     return Views(
         np.concatenate((one.image_of, other.image_of + one.image_of[-1] + 1)),
         np.concatenate((one.thumbnails, other.thumbnails)),
@@ -129,7 +134,7 @@ def joined(one: Views, other: Views) -> Views:
 
 
 def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> Views:
-    """The views of all real images and of one kind of copies."""
+    """Return the views of all real images, followed by those of one kind of copies."""
     copies = thread_map(
         lambda number: make_thumbnails(edited(name, real.image(number), number, seed)), originals
     )
@@ -137,12 +142,12 @@ def with_copies(real: Real, originals: Sequence[int], name: str, seed: int) -> V
 
 
 def across(pairs: Iterable[ImagePair], count: int) -> list[ImagePair]:
-    """The pairs of a real image and a copy."""
+    """Return the pairs of a real image and a copy; ``count`` is the number of real images."""
     return [pair for pair in pairs if pair.first < count <= pair.second]
 
 
 def peers(arguments: argparse.Namespace) -> None:
-    """Recall and wrong pairs of carbench and of other tools, by kind of copy."""
+    """Print recall and false pairs of carbench and other tools, by kind of copy."""
     print(json.dumps(hardware()), "\n")
     real = Real.read()
     originals = real.originals(arguments.originals, arguments.seed)
@@ -160,7 +165,7 @@ def peers(arguments: argparse.Namespace) -> None:
         notes.append(f"{system}: {note}")
         for name, cell in found.items():
             cells[name].append(cell)
-    print("Recall in percent / wrong pairs of a copy and another real image:\n")
+    print("Recall in percent / false pairs of a copy and another real image:\n")
     table(["copy", *(arguments.only or PEERS)], ((name, *row) for name, row in cells.items()))
     print(*notes, sep="\n")
     if arguments.sheet and wrong:
@@ -170,7 +175,10 @@ def peers(arguments: argparse.Namespace) -> None:
 def by_carbench(
     real: Real, originals: Sequence[int], seed: int, wrong: list[tuple[str, ImagePair]]
 ) -> tuple[dict[str, str], str]:
-    """Return recall and wrong pairs by kind of copy, and what the search takes; list the wrong."""
+    """Return recall and false pairs by kind of copy, and the time of the search.
+
+    False pairs are appended to ``wrong``.
+    """
     count = len(real.unique)
     cells: dict[str, str] = {}
     seconds = 0.0
@@ -186,13 +194,13 @@ def by_carbench(
         cells[name] = f"{100 * len(true) / len(originals):.1f} / {len(false)}"
         print(CARBENCH, name, cells[name], file=sys.stderr, flush=True)
     files = len(EDITS) * (count + len(originals))
-    return cells, f"{1e3 * seconds / files:.1f} ms for a file, without looking at it"
+    return cells, f"{1e3 * seconds / files:.1f} ms per file, without decoding"
 
 
 def by_peer(
     peer: str, real: Real, originals: Sequence[int], seed: int
 ) -> tuple[dict[str, str], str]:
-    """Return recall and wrong pairs of another tool by kind of copy, and its version and time."""
+    """Return recall and false pairs of another tool by kind of copy, and its version and time."""
     cells: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -216,19 +224,21 @@ def by_peer(
                 strays[kind] += 1
     for kind, name in enumerate(EDITS):
         cells[name] = f"{100 * len(right[kind]) / len(originals):.1f} / {strays[kind]}"
-    return cells, f"{result['version']}, {1e3 * result['seconds'] / files:.1f} ms for a file"
+    return cells, f"{result['version']}, {1e3 * result['seconds'] / files:.1f} ms per file"
 
 
 def searched(peer: str, folder: Path) -> dict:
-    """Let another tool search a folder; RuntimeError says why it cannot."""
+    """Search a folder with another tool.
+
+    Raises:
+        RuntimeError: the tool is missing or failed; with the reason.
+    """
     package = peer.split()[0]
     pythons = os.environ.get("CARBENCH_PEERS", "").split(":")
     try:
         python = next(each for each in pythons if each and has(each, package))
     except StopIteration:
-        raise RuntimeError(
-            f"no {package} in CARBENCH_PEERS; --help says how to install it"
-        ) from None
+        raise RuntimeError(f"{package} is not installed in CARBENCH_PEERS; see --help") from None
     with tempfile.TemporaryDirectory() as place:
         output = Path(place) / "found.json"
         script = ROOT / "benchmarks/peers/duplicates.py"
@@ -241,26 +251,26 @@ def searched(peer: str, folder: Path) -> dict:
         )
         if done.returncode or not output.exists():
             raise RuntimeError(
-                (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+                (done.stderr.strip().splitlines() or ["it failed without a message"])[-1]
             )
         return json.loads(output.read_text())
 
 
 def has(python: str, package: str) -> bool:
-    """Whether a Python has a package."""
+    """Return whether a package is installed for a Python executable."""
     command = [python, "-c", f"import importlib.util as u; assert u.find_spec({package!r})"]
     return not subprocess.run(command, capture_output=True, env=alone()).returncode
 
 
 def alone() -> dict[str, str]:
-    """The environment without carbench in it."""
+    """Return the environment variables without PYTHONPATH, so that peers do not import carbench."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def show_wrong(
     real: Real, originals: Sequence[int], wrong: Sequence[tuple[str, ImagePair]], path: Path
 ) -> None:
-    """A contact sheet of carbench's wrong pairs, for a person to see whether they are wrong."""
+    """Write a contact sheet of carbench's false pairs, to check by eye whether they are false."""
     pairs: dict[tuple[int, int], list[str]] = {}
     for name, pair in wrong:
         key = originals[pair.second - len(real.unique)], pair.first
@@ -279,11 +289,11 @@ def show_wrong(
                 ]
             )
         save_sheet(draw_sheet(rows, Path(folder)), path)
-    print(f"{len(wrong)} wrong pairs, of {len(pairs)} pairs of images: {path}")
+    print(f"{len(wrong)} false pairs, between {len(pairs)} pairs of originals: {path}")
 
 
 def settings(arguments: argparse.Namespace) -> None:
-    """Recall and wrong pairs by setting, and what the settings say of the real images."""
+    """Print recall and false pairs by setting, and what the settings lead to on the real images."""
     real = Real.read()
     originals = real.originals(arguments.originals, arguments.seed)
     count = len(real.unique)
@@ -335,7 +345,7 @@ def settings(arguments: argparse.Namespace) -> None:
     table(
         [
             "min_agreement",
-            "planted: wrong pairs",
+            "planted: false pairs",
             "sample: missed / false",
             "real: pairs",
             "leaked",
@@ -352,7 +362,7 @@ HARD = ("cropped by 10 %", "cropped by 20 %", "watermark", "dealer's banner",
 
 
 def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
-    """Return a function: planted near copies missed, and false pairs, at an agreement."""
+    """Return a function from an agreement to (planted near copies missed, false pairs)."""
     planted = plan_faults(250, seed)
     with tempfile.TemporaryDirectory() as folder:
         generate_sample(Path(folder), 250, seed)
@@ -375,7 +385,12 @@ def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
 
 
 def consequences(real: Real, pairs: list[ImagePair], least: float) -> tuple[int, int, int, int]:
-    """Published test images with a twin in train; groups of several classes; largest; cut."""
+    """Return the effects of a minimum agreement on the real images.
+
+    Returns:
+        The published test images with a duplicate in train, groups with several classes, size of
+        the largest group, and near duplicates whose images ended up in different groups.
+    """
     kept = [pair for pair in pairs if pair.agreement >= least]
     links = [(origin, index) for index, origin in enumerate(real.first_of)]
     links += [
@@ -398,7 +413,7 @@ def consequences(real: Real, pairs: list[ImagePair], least: float) -> tuple[int,
 
 
 def scale(arguments: argparse.Namespace) -> None:
-    """Time and memory for many generated images, one in ten of them a copy of another."""
+    """Print time and memory for many generated images, one in ten of them a copy of another."""
     print(json.dumps(hardware()))
     rng = np.random.default_rng(arguments.seed)
     count = arguments.images
@@ -420,12 +435,12 @@ def scale(arguments: argparse.Namespace) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         done = work()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return done, f"{wall:.1f} s, {cpu:.1f} s of processor time"
+        return done, f"{wall:.1f} s, {cpu:.1f} s of CPU time"
 
     views = stack_views(generated())
     pairs, spent = timed(lambda: score_pairs(views, DEFAULT))
     near = [pair for pair in pairs if pair.agreement >= DEFAULT.min_agreement]
-    rows.append((f"find {len(pairs):,} candidates, of them {len(near):,} near duplicates", spent))
+    rows.append((f"find {len(pairs):,} candidates, {len(near):,} of them near duplicates", spent))
     links, spent = timed(
         lambda: list(links_without_chains(views, near, DEFAULT.min_centre_agreement))
     )
@@ -436,9 +451,9 @@ def scale(arguments: argparse.Namespace) -> None:
         for path, blots in zip(paths, views.thumbnails, strict=False):
             compressed(Image.fromarray(blots).resize((640, 480)).convert("RGB")).save(path)
         _, spent = timed(lambda: read_views(paths))
-    rows.append((f"look at {len(paths):,} files of 640 x 480", spent))
+    rows.append((f"read {len(paths):,} files of 640 x 480", spent))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    rows.append(("most memory, all of it", f"{memory:.2f} GB"))
+    rows.append(("peak memory of the whole run", f"{memory:.2f} GB"))
     table([f"{count:,} generated images", "measured"], rows)
 
 
@@ -450,15 +465,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     tables = parser.add_subparsers(required=True)
     for name, measure, summary in (
-        ("peers", peers, "what carbench and other tools find"),
-        ("settings", settings, "recall and wrong pairs by setting"),
+        ("peers", peers, "compare carbench with other tools"),
+        ("settings", settings, "recall and false pairs by setting"),
     ):
         planted = tables.add_parser(name, help=summary)
         planted.add_argument("--originals", type=int, default=300, help="real images to copy")
         planted.set_defaults(measure=measure)
         if name == "peers":
-            planted.add_argument("--only", nargs="*", choices=PEERS, help="these alone")
-            planted.add_argument("--sheet", type=Path, help="a JPEG of carbench's wrong pairs")
+            planted.add_argument("--only", nargs="*", choices=PEERS, help="run only these tools")
+            planted.add_argument("--sheet", type=Path, help="JPEG of carbench's false pairs")
     many = tables.add_parser("scale", help="time and memory")
     many.add_argument("--images", type=int, default=100_000)
     many.add_argument("--files", type=int, default=2_000, help="generated files to decode")

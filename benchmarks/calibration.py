@@ -1,13 +1,14 @@
-"""How often the intervals of NLL and calibration error hold the truth, over simulated studies.
+"""Measure the coverage of the intervals of NLL and calibration error in simulated studies.
 
-Run by hand: `python benchmarks/calibration.py` prints the table of docs/statistics.md as markdown;
-`--studies` of each scenario (default 500).
+`python benchmarks/calibration.py` prints the table of docs/statistics.md as Markdown; `--studies`
+sets the number of studies per scenario (default 500).
 
-A simulated image has a probability with which a training is right; what the training says is that
-probability with its logit stretched by a factor: 1 is calibrated, above 1 too sure. Images differ
-in how hard they are, trainings by luck; trainings of one backbone are right and wrong together as
-far as a normal copula with correlation 0.6 makes them. Images of one duplicate group are alike
-but for a tenth of the variance. The truth is that of 2,000 times as many images, binned alike.
+A training run classifies a simulated image correctly with a certain probability; its confidence is
+that probability, with the logit multiplied by a stretch factor: 1 is calibrated, above 1 is
+overconfident. Images differ in difficulty, and training runs at random. Whether the training runs
+of one backbone are right about an image is correlated, through a normal copula with correlation
+0.6. Images of one duplicate group share all but a tenth of the variance. The true values are
+computed from 400,000 images, with the same number of bins.
 """
 
 from __future__ import annotations
@@ -32,15 +33,21 @@ from carbench.statistics.jackknife import Groups
 from carbench.statistics.scores import ratio_scores
 
 BINS = 10
-HARDNESS = 2.0  # spread over images of the logit of being right
-TOGETHER = 0.6
-ALIKE = 0.9
+HARDNESS = 2.0  # standard deviation over images of the logit of being right
+TOGETHER = 0.6  # correlation between the training runs of a backbone
+ALIKE = 0.9  # fraction of the variance that the images of a duplicate group share
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of study: ``level`` is the logit of being right of an image of median hardness."""
+    """A kind of study.
+
+    Attributes:
+        level: the logit of being right about an image of median difficulty.
+        stretch: factor of the confidence's logit; 1 is calibrated.
+        luck: standard deviation of ``level`` over training runs.
+    """
 
     groups: int
     seeds: int
@@ -52,10 +59,10 @@ class Scenario:
 def draw(
     scenario: Scenario, groups: NDArray[np.int64], luck: Numbers, rng: np.random.Generator
 ) -> tuple[NDArray[np.bool_], Numbers, Numbers]:
-    """Return (S, N) right, confidence, and loss of two classes."""
+    """Return right, confidence and loss of two classes, each of shape (seeds, images)."""
 
     def shared(*shape: int) -> Numbers:
-        """Normal variables that are much alike within a group."""
+        """Return normal variables that are strongly correlated within a group."""
         common = rng.normal(size=(*shape, groups.max() + 1))[..., groups]
         own = rng.normal(size=(*shape, len(groups)))
         return np.sqrt(ALIKE) * common + np.sqrt(1 - ALIKE) * own
@@ -69,7 +76,7 @@ def draw(
 
 
 def truth(scenario: Scenario, rng: np.random.Generator) -> tuple[float, float]:
-    """Return NLL and calibration error of a training, the mean over the luck of trainings."""
+    """Return the true NLL and calibration error, averaged over training runs."""
     alone = np.arange(2000 * 200)
     lucks = np.linspace(-1.65, 1.65, 12) * scenario.luck if scenario.seeds > 1 else np.zeros(1)
     weights = np.exp(-((lucks / max(scenario.luck, 1e-9)) ** 2) / 2)
@@ -87,7 +94,7 @@ def truth(scenario: Scenario, rng: np.random.Generator) -> tuple[float, float]:
 
 
 def judge(task: tuple[Scenario, int]) -> list[float]:
-    """Return truth, coverage and mean width of NLL, then of the calibration error."""
+    """Return true value, coverage and mean width for NLL, then for the calibration error."""
     scenario, studies = task
     rng = np.random.default_rng(list(os.fsencode(repr(scenario))))
     true = truth(scenario, rng)
@@ -120,8 +127,8 @@ def judge(task: tuple[Scenario, int]) -> list[float]:
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=500, help="of each scenario")
-    parser.add_argument("--processes", type=int, help="default: one for each core")
+    parser.add_argument("--studies", type=int, default=500, help="studies per scenario")
+    parser.add_argument("--processes", type=int, help="default: one per core")
     arguments = parser.parse_args()
     chosen = [
         Scenario(groups, seeds, 2.5, stretch)
@@ -129,7 +136,9 @@ def main() -> None:
         for groups in (60, 200, 800)
         for stretch in (1.0, 1.3, 2.0)
     ]
-    print("| seeds | groups | stretch | NLL | held | width | ECE, % | held | width, points |")
+    print(
+        "| seeds | groups | stretch | NLL | coverage | width | ECE, % | coverage | width, points |"
+    )
     print("|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     with Pool(arguments.processes) as pool:
         tasks = [(each, arguments.studies) for each in chosen]

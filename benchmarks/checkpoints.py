@@ -1,8 +1,8 @@
-"""What a training pays for being able to go on after a kill.
+"""Measure what saving checkpoints, which let a killed training run resume, costs.
 
-Run by hand in the repository's root: `python benchmarks/checkpoints.py`. Trainings of the sample's
-size on random images, with and without a checkpoint, alternating; ratios of their wall seconds,
-which the wait for the disk is part of.
+Run from the repository's root: `python benchmarks/checkpoints.py`. Training runs of the sample's
+size on random images, with and without checkpoints, alternate; prints the ratios of their wall
+seconds, which include waiting for the disk.
 """
 
 from __future__ import annotations

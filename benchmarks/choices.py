@@ -1,9 +1,9 @@
-"""Each choice of a training step against its default: which is faster, for which backbone.
+"""Compare alternatives in a training step with the default, for each backbone.
 
-Run by hand in the repository's root, where nothing else works: `python benchmarks/choices.py`. The
-sample's recipe on random images; rounds of the default and of the other choice alternate. Prints
-the CPU seconds of the other as multiples of the default's (on a GPU wall seconds), medians and
-range, and for two threads the wall seconds too.
+Run from the repository's root, on an idle machine: `python benchmarks/choices.py`. The sample's
+recipe on random images; rounds of the default and of the alternative alternate. Prints the
+alternative's CPU seconds (on a GPU, wall seconds) as multiples of the default's, with median and
+range, and for two threads also the wall seconds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=10, help="of a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps per round")
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     changes = {"image_size": args.size, "batch_size": args.batch, "device": args.device}

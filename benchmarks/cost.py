@@ -1,8 +1,8 @@
-"""How often a backbone is told apart from itself by its time: in turns, and one after the other.
+"""Measure how often stage cost would call a backbone slower than itself.
 
-Run by hand: `python benchmarks/cost.py`. Each trial opens one ONNX file twice and times both as
-stage cost does, then each for itself in as many turns. At 95 % confidence 5 of 100 trials may tell
-the two apart.
+`python benchmarks/cost.py`: each trial loads one ONNX file twice and times both alternately, as
+stage cost does, then one after the other with the same number of rounds. At 95 % confidence, up to
+5 of 100 trials may find a difference.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ CONFIDENCE = 0.95
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="test_resnet", help="timm's name")
-    parser.add_argument("--size", type=int, default=48, help="pixels")
+    parser.add_argument("--model", default="test_resnet", help="name of a timm model")
+    parser.add_argument("--size", type=int, default=48, help="image size in pixels")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=200)
     arguments = parser.parse_args()
@@ -55,18 +55,18 @@ def main() -> None:
             apart += differ(*alone)
     print(json.dumps(hardware()), f"load average {os.getloadavg()[0]:.1f}")
     print(f"{arguments.model}, {arguments.size} px, {arguments.trials} trials:")
-    print(f"told apart in turns: {in_turns}, one after the other: {apart}")
-    print(f"width of the interval of their ratio, in turns: {100 * median(widths):.1f} % (median)")
+    print(f"differences found: {in_turns} alternately, {apart} one after the other")
+    print(f"width of the ratio's interval, alternately: {100 * median(widths):.1f} % (median)")
 
 
 def times_of(runs: dict[Configuration, object], rounds: int, seed: int) -> list[list[float]]:
-    """Return the milliseconds of each configuration, by round."""
+    """Return the milliseconds per round of each configuration."""
     turns = time_interleaved(runs, rounds, seed)  # type: ignore[arg-type]
     return [[turn.ms for turn in turns if turn.configuration == each] for each in runs]
 
 
 def differ(ours: list[float], theirs: list[float]) -> bool:
-    """Say whether one of the two is told to be slower."""
+    """Return whether one of the two would be called slower."""
     return is_slower(ours, theirs, CONFIDENCE) or is_slower(theirs, ours, CONFIDENCE)
 
 

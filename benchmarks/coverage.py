@@ -1,14 +1,16 @@
-"""How often intervals hold the truth, over many simulated studies whose truth is known.
+"""Measure the coverage of intervals in simulated studies whose true accuracies are known.
 
-Run by hand: `python benchmarks/coverage.py` prints the tables of docs/statistics.md as markdown;
-`--studies` of each scenario (default 1000), `--write` the file that the report cites.
+`python benchmarks/coverage.py` prints the tables of docs/statistics.md as Markdown; `--studies`
+sets the number of studies per scenario (default 1000), `--write` writes the file that the report
+cites.
 
-A simulated image is right where a sum of normal variables is positive: how able the backbone is,
-how lucky the training, how hard the image is for all backbones, how hard for this one, and chance
-that is new with every training. Of the variance within a training half is hardness for all, a
-quarter hardness for one backbone, a quarter chance: two trainings of one backbone are then right
-and wrong together with a phi coefficient of 0.47 at 80 %, two backbones with 0.26. Images of one
-duplicate group share all but a fortieth.
+A simulated image is classified correctly if a sum of normal variables is positive: the backbone's
+ability, a random effect of the training run, the image's difficulty for all backbones, its
+difficulty for this backbone, and noise that is drawn for every training run. Of the variance within
+a training run, half is difficulty for all backbones, a quarter difficulty for one backbone and a
+quarter noise. At an accuracy of 80 %, the correctness of two training runs then has a phi
+coefficient of 0.47 if they have the same backbone, and 0.26 if not. Images of one duplicate group
+share all but a fortieth of the variance.
 """
 
 from __future__ import annotations
@@ -41,15 +43,15 @@ from carbench.statistics.scores import subset_scores
 
 SHARED, OWN, CHANCE, CHANCE_APART = 2.0, 1.0, 0.9, 0.1
 WITHIN = SHARED + OWN + CHANCE + CHANCE_APART
-# Backbones of a study, by how much better than the first.
+# By how much each backbone of a study is better than the first.
 OFFSETS = (0.0, -0.01, -0.03, 0.02)
 CONFIDENCE = 0.95
 MARGIN = 0.01
-# Enough for a share of studies; a study of its own draws more.
+# Enough for percentages over studies; a real study draws more.
 DRAWS = 4_000
-# Two backbones that truly differ by at least this much: for the power.
+# The power is computed for pairs of backbones that truly differ by at least this much.
 TELLING = 0.0299
-# Coverages that are as good as 95 %.
+# Coverage in this range counts as good as 95 %.
 GOOD = (0.93, 0.97)
 SPREADS = (0.0, 0.01, 0.03)
 UNEQUAL = (
@@ -63,10 +65,11 @@ CITED = Path(__file__).parent.parent / "src/carbench/report/coverage.csv"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of study: accuracy of its first backbone, and by how much trainings vary.
+    """A kind of study.
 
     Attributes:
-        spreads: standard deviation of each backbone's trainings, as a part of one.
+        accuracy: of the first backbone.
+        spreads: standard deviation of the accuracy over training runs, for each backbone.
     """
 
     groups: int
@@ -77,13 +80,20 @@ class Scenario:
 
     @property
     def equal(self) -> bool:
-        """Whether the trainings of all backbones vary alike."""
+        """Whether the training runs of all backbones vary equally."""
         return len(set(self.spreads)) == 1
 
 
 @dataclass(frozen=True)
 class Study:
-    """A simulated study: (backbones, seeds, N) right, tested by seed, and the truth."""
+    """A simulated study.
+
+    Attributes:
+        right: (backbones, seeds, images).
+        tested: (seeds, images).
+        groups: (images,).
+        truth: the true accuracies, (backbones,).
+    """
 
     right: NDArray[np.bool_]
     tested: NDArray[np.bool_]
@@ -93,16 +103,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Found:
-    """What a study concludes, and whether it is true.
+    """The conclusions of a study, and whether they are true.
 
     Attributes:
-        held: for each backbone, whether the interval of its accuracy holds the truth.
-        pairs, together: share of intervals that hold the truth: of single differences, and of all
-            corrected differences at once.
+        held: for each backbone, whether the interval of its accuracy contains the truth.
+        pairs: fraction of the uncorrected intervals of differences that contain the truth.
+        together: 1 if all corrected intervals of differences contain the truth, else 0.
         widths: of the accuracies' intervals.
-        pair_widths: of the single differences' intervals.
-        power: of the pairs that truly differ by 3 points and more, the share that is told apart.
-        paradox: whether a backbone is tied with the best while a better one is told apart.
+        pair_widths: of the uncorrected differences' intervals.
+        power: of the pairs that truly differ by at least 3 points, the fraction found significant.
+        paradox: whether a backbone is tied with the best while a better one is not.
     """
 
     held: list[bool]
@@ -115,19 +125,19 @@ class Found:
 
     @property
     def accuracies(self) -> float:
-        """Share of the intervals of accuracies that hold the truth."""
+        """Fraction of the accuracies' intervals that contain the truth."""
         return float(np.mean(self.held))
 
 
 def simulate(scenario: Scenario, rng: np.random.Generator) -> Study:
-    """Draw a study. With one seed the truth is the expected accuracy of that very training."""
+    """Draw a study. With one seed, the truth is the expected accuracy of that training run."""
     sizes = np.ones(scenario.groups, np.int64)
     twins = rng.random(scenario.groups) < 0.15
     sizes[twins] = rng.integers(2, 6, twins.sum())
     groups = np.repeat(np.arange(scenario.groups), sizes)
     backbones, seeds = len(OFFSETS), scenario.seeds
     accuracies = np.minimum(scenario.accuracy + np.array(OFFSETS), 0.98)
-    # The spread of the normal variable that makes this spread of the accuracy.
+    # The standard deviation of the normal variable that yields this one of the accuracy.
     steepness = np.exp(-(ndtri(accuracies) ** 2) / 2) / np.sqrt(2 * np.pi * WITHIN)
     luck_spread = np.array(scenario.spreads) / steepness
     ability = ndtri(accuracies) * np.sqrt(WITHIN + luck_spread**2)
@@ -199,13 +209,13 @@ def judge(study: Study, prior_dof: float = PRIOR_DOF, draws: int = DRAWS) -> Fou
 def coverage(
     scenario: Scenario, studies: int, prior_dof: float = PRIOR_DOF, seed: int = 0
 ) -> list[Found]:
-    """Judge many studies of a scenario."""
+    """Simulate and evaluate many studies of a scenario."""
     rng = np.random.default_rng([seed, *map(int, os.fsencode(repr(scenario)))])
     return [judge(simulate(scenario, rng), prior_dof) for _ in range(studies)]
 
 
 def scenarios() -> list[Scenario]:
-    """Return what is tabulated: test sets, seeds, accuracies and spreads of realistic studies."""
+    """Return realistic combinations of test set size, seeds, accuracy and spread, to tabulate."""
     plain = [
         Scenario(groups, seeds, accuracy, (spread,) * 4)
         for seeds in (1, 2, 3, 5)
@@ -222,7 +232,7 @@ def scenarios() -> list[Scenario]:
 
 
 def unequal_scenarios() -> list[Scenario]:
-    """Return studies whose backbones train differently steadily."""
+    """Return studies in which the variance between training runs depends on the backbone."""
     return [
         Scenario(groups, seeds, accuracy, spreads)
         for seeds in (2, 3, 5)
@@ -235,11 +245,12 @@ def unequal_scenarios() -> list[Scenario]:
 def losses(
     groups: int, seeds: int, studies: int, margin: float = MARGIN
 ) -> list[tuple[float, float]]:
-    """Return for many studies what rule `cheapest` truly gave up, and how probable it called that.
+    """Return the accuracy that rule `cheapest` truly gives up in many studies, and its prediction.
 
-    A backbone is the dearer the better it truly is, and its trainings vary by 1 point. The first of
-    each pair is what the chosen backbone is truly behind the one that was best on these images,
-    the second how probable the choice says that this is more than the margin.
+    The better a backbone truly is, the more it costs; its training runs have a standard deviation
+    of 1 point. The first value of each pair is by how much the chosen backbone is truly behind the
+    one that was best on the study's images; the second is the predicted probability that this is
+    more than the margin.
     """
     params = ChooseParams(
         confidence=CONFIDENCE, deployment_mix="tested", ties="cheapest", cost="macs", margin=margin
@@ -268,13 +279,13 @@ def losses(
 
 
 def _cost(macs: int) -> Cost:
-    """Return a cost of which nothing else counts."""
+    """Return a cost in which everything but the MACs is empty."""
     nothing = Interval(0.0, 0.0, 0.0)
     return Cost("", 0, macs, 0, nothing, nothing, nothing, 0.0, (), "", "")
 
 
 def table(found: dict[Scenario, list[Found]]) -> str:
-    """Return a markdown table: a row for scenarios that differ by the trainings' spread only."""
+    """Return a Markdown table; scenarios that differ only in the spread share a row."""
     lines = [
         "| seeds | folds | groups | accuracy | accuracies | single pairs | all pairs at once "
         "| width | power |",
@@ -302,9 +313,10 @@ def table(found: dict[Scenario, list[Found]]) -> str:
 
 
 def summary(name: str, found: dict[Scenario, list[Found]]) -> str:
-    """Return one row: how many scenarios are covered well, how wide intervals are, what they find.
+    """Return a row with the number of scenarios with good coverage, interval widths and power.
 
-    Widths and power are of scenarios with several seeds: one alone has no variance to share.
+    Power is of scenarios with several seeds, because one seed has no variance to moderate; widths
+    and paradoxes are of those with two.
     """
     cells = []
     for column in ("accuracies", "pairs", "together"):
@@ -341,7 +353,7 @@ def _lose(task: tuple[int, int, int]) -> list[tuple[float, float]]:
 
 
 def write_cited(path: Path, equal: dict[Scenario, list[Found]]) -> None:
-    """Write what the report says of its intervals: by seeds, the lowest and highest coverage."""
+    """Write the lowest and highest coverage by number of seeds, which the report cites."""
     rows = []
     for seeds in sorted({each.seeds for each in equal}):
         means = [
@@ -359,7 +371,7 @@ def write_cited(path: Path, equal: dict[Scenario, list[Found]]) -> None:
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=1000, help="of each scenario")
+    parser.add_argument("--studies", type=int, default=1000, help="studies per scenario")
     parser.add_argument("--write", action="store_true", help=f"write {CITED.name} for the report")
     arguments = parser.parse_args()
     with Pool() as pool:
@@ -371,8 +383,8 @@ def main() -> None:
         equal, unequal = run(scenarios(), PRIOR_DOF), run(unequal_scenarios(), PRIOR_DOF)
         print(table(equal), "", sep="\n")
         print(
-            "| spreads, variance between trainings | accuracies | worst backbone | single pairs "
-            "| all pairs at once "
+            "| spreads, variance between training runs | accuracies "
+            "| lowest coverage of one backbone | single pairs | all pairs at once "
             "| width, 2 seeds: median, 95 % | width of a pair: median, 95 % | power | paradox, % |"
         )
         print("|---|---|--:|---|---|---|---|--:|--:|")
@@ -381,7 +393,7 @@ def main() -> None:
             for name, freedom in methods.items():
                 found = known if name == "moderated" else run(list(known), freedom)
                 print(summary(f"{kind}, {name}", found), flush=True)
-        print("", "| val groups | seeds | gave up more than 1 point, % | said, % |", sep="\n")
+        print("", "| val groups | seeds | gave up more than 1 point, % | predicted, % |", sep="\n")
         print("|--:|--:|--:|--:|")
         sizes = [(groups, seeds) for groups in (60, 200, 800) for seeds in (1, 2, 3)]
         tasks = [(groups, seeds, arguments.studies) for groups, seeds in sizes]
@@ -389,8 +401,8 @@ def main() -> None:
             sizes, pool.map(_lose, tasks, chunksize=1), strict=True
         ):
             true = np.mean([lost > MARGIN + 1e-9 for lost, _ in results])
-            said = np.mean([probability for _, probability in results])
-            print(f"| {groups} | {seeds} | {100 * true:.0f} | {100 * said:.0f} |")
+            predicted = np.mean([probability for _, probability in results])
+            print(f"| {groups} | {seeds} | {100 * true:.0f} | {100 * predicted:.0f} |")
     if arguments.write:
         write_cited(CITED, equal)
 

@@ -1,23 +1,24 @@
-"""How often drift detection raises an alarm: where nothing has changed, and where something has.
+"""Measure how often drift detection raises an alarm, with and without a change.
 
-Run by hand in the root of a finished study: `python benchmarks/drift.py`, or with `--study FOLDER`
-for one elsewhere; ten minutes for the images of presets/archive.yaml. The clean test images,
-one of each duplicate group, stand for new ones. Windows of them, in which no image occurs twice,
-are held against the reference in results/export. Prints a markdown table: in how many windows there
-was an alarm, and by which tests; the largest effect size of each family, on average; the accuracy
+Run from the root of a finished study: `python benchmarks/drift.py`, or with `--study FOLDER` for
+one elsewhere; takes ten minutes for the images of presets/archive.yaml. The clean test images, one
+per duplicate group, serve as new images. Windows of them, without repeated images, are compared
+with the reference in results/export. Prints a Markdown table: the number of windows with an alarm,
+and by which tests; the mean over the windows of each family's largest effect size; and the accuracy
 on the images of the row, where their classes are known.
 
-- As they are: nothing was done to them. Where the publisher has split the images, test images
-  may show other cars than the reference; dealt anew, reference and window are drawn each time from
-  all images that the model has not learned from.
-- Blurred: by a Gaussian, its standard deviation a part of the image's side; 1.5 % is the blur of
-  stage evaluate.
-- Night: values times a factor, and noise that grows as it falls, 6 of 255 at 0.4.
-- One class: a part of the window is of one class, drawn anew for each window from those that have
-  enough images. Where none has, the window is smaller.
+- Unchanged: if the publisher has split the images, test images may show other cars than the
+  reference. With "other random split", reference and window are therefore drawn for each window
+  from all images that the model was not trained on.
+- Blurred: by a Gaussian filter, with the standard deviation as a percentage of the image's side;
+  1.5 % is the blur of stage evaluate.
+- Night: pixel values times a factor, plus noise that increases as the factor falls: 6 of 255 at
+  0.4.
+- One class: part of the window is of one class, drawn for each window from those with enough
+  images. If there is none, the window is smaller.
 - JPEG: the image files are compressed again, at this quality.
-- Unseen: a part of the window is of images in the folder `--unseen`, such as of a class that
-  `data.exclude` kept from the study.
+- Unseen: part of the window are images from the folder `--unseen`, for example of a class that
+  `data.exclude` removed from the study.
 """
 
 from __future__ import annotations
@@ -55,9 +56,12 @@ FAMILIES = ("input", "confidence", "classes", "embedding")
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of window: its name, how many images it has, how reference and window are drawn.
+    """A kind of window.
 
-    ``accuracy`` is that of the model on the images that windows are drawn from, if known.
+    Attributes:
+        images: number of images in a window.
+        draw: returns a reference and a window.
+        accuracy: of the model on the images that windows are drawn from, if known.
     """
 
     name: str
@@ -67,19 +71,19 @@ class Scenario:
 
 
 def blurred(pixels: Pixels, strength: float) -> Pixels:
-    """A lens out of focus."""
+    """Blur images as a lens out of focus does; ``strength`` is a fraction of the width."""
     lens = ImageFilter.GaussianBlur(strength * pixels.shape[1])
     return np.stack([np.asarray(Image.fromarray(each).filter(lens)) for each in pixels])
 
 
 def night(pixels: Pixels, light: float) -> Pixels:
-    """Less light, and the noise that comes with it."""
+    """Darken images by the factor ``light``, and add the noise that comes with it."""
     noise = np.random.default_rng(0).normal(0, NOISE * (1 - light), pixels.shape)
     return (light * pixels + noise).round().clip(0, 255).astype(np.uint8)
 
 
 def taken(seen: Observations, rows: NDArray[np.int64]) -> Observations:
-    """Some of the images."""
+    """Return the observations of some of the images."""
     statistics = {name: column[rows] for name, column in seen.statistics.items()}
     return Observations(
         statistics, seen.predicted[rows], seen.confidence[rows], seen.embedding[rows]
@@ -87,7 +91,7 @@ def taken(seen: Observations, rows: NDArray[np.int64]) -> Observations:
 
 
 def joined(first: Observations, second: Observations) -> Observations:
-    """The images of both."""
+    """Concatenate two sets of observations."""
     return Observations(
         {
             name: np.concatenate([column, second.statistics[name]])
@@ -100,13 +104,13 @@ def joined(first: Observations, second: Observations) -> Observations:
 
 
 def held_out(study: Path, seed: int) -> list[SplitRow]:
-    """The clean test images, the first of each duplicate group."""
+    """Return the clean test images, the first of each duplicate group."""
     rows = read_split(study / "results/split/split.csv", seed)
     return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
 
 
 def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
-    """All images in a folder, a batch at a time, as the service would show them to the model."""
+    """Yield all images in a folder in batches, preprocessed as in the service."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for start in range(0, len(files), BATCH):
         shown = [
@@ -117,7 +121,7 @@ def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
 
 
 def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> Iterator[Pixels]:
-    """The image files compressed as JPEG again, a batch at a time."""
+    """Yield images in batches, after their files were compressed as JPEG again."""
     for start in range(0, len(images), BATCH):
         shown = []
         for image in images[start : start + BATCH]:
@@ -128,7 +132,7 @@ def compressed(study: Path, images: list[str], quality: int, bundle: Bundle) -> 
 
 
 def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> Iterator[Scenario]:
-    """Yield what is tabulated; windows have ``size`` images, or as many as there are."""
+    """Yield the scenarios to tabulate; windows have at most ``size`` images."""
     reference = bundle.reference
     new = held_out(study, bundle.model.metadata.seed)
     pixels = list(read_batches(study / "results/pack", [row.image for row in new], BATCH))
@@ -155,8 +159,8 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
         ]
         return reference, taken(plain, np.concatenate(rows))
 
-    yield Scenario("as they are", size, partial(from_all, plain), right(plain))
-    yield Scenario("as they are, dealt anew", size, anew)
+    yield Scenario("unchanged", size, partial(from_all, plain), right(plain))
+    yield Scenario("unchanged, other random split", size, anew)
     for strength in BLURS:
         seen = observe(bundle.classifier, (blurred(batch, strength) for batch in pixels))
         name = f"blurred by {100 * strength:g} %"
@@ -198,18 +202,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", type=Path, default=Path(), help="folder of a finished study")
     parser.add_argument("--unseen", type=Path, help="folder of images of something else")
-    parser.add_argument("--images", type=int, default=100, help="of a window")
-    parser.add_argument("--windows", type=int, default=100, help="of each scenario")
+    parser.add_argument("--images", type=int, default=100, help="images per window")
+    parser.add_argument("--windows", type=int, default=100, help="windows per scenario")
     parser.add_argument("--alpha", type=float, default=0.01)
     parser.add_argument("--min-effect", type=float, default=0.0)
     args = parser.parse_args()
     if args.images < MIN_IMAGES:
-        parser.error(f"windows have at least {MIN_IMAGES} images")
+        parser.error(f"--images must be at least {MIN_IMAGES}")
     bundle = load_bundle(args.study / "results/export")
     families = " | ".join(FAMILIES)
     effects = " | ".join(f"{family} effect" for family in FAMILIES)
-    head = f"| new images | in a window | alarms in {args.windows} | different | {families}"
-    print(f"{head} | {effects} | right |")
+    head = f"| new images | per window | alarms in {args.windows} | different | {families}"
+    print(f"{head} | {effects} | accuracy |")
     print("|---|--:|--:|--:|" + "--:|" * (2 * len(FAMILIES) + 1))
     for scenario in scenarios(args.study, bundle, args.images, args.unseen):
         rng = np.random.default_rng(0)

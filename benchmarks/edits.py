@@ -1,4 +1,4 @@
-"""What happens to an image on its way through the web: the edits that audit.py plants."""
+"""Edit images as websites do; audit.py plants copies made with these edits."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 def compressed(image: Image.Image, quality: int = 85) -> Image.Image:
-    """The image after a pass through JPEG."""
+    """Return the image after compression as JPEG."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Image.open(buffer).convert("RGB")
 
 
 def scaled(image: Image.Image, across: float, down: float) -> Image.Image:
-    """The image at another size."""
+    """Return the image resized by a factor per axis."""
     size = (max(1, round(image.width * across)), max(1, round(image.height * down)))
     return image.resize(size, BICUBIC)
 
 
 def cropped(image: Image.Image, percent: int, rng: random.Random) -> Image.Image:
-    """The image less so much of its width and of its height, from whichever side."""
+    """Return the image without this percentage of its width and height, at a random position."""
     lost = [round(side * percent / 100) for side in image.size]
     left, top = (rng.randint(0, pixels) for pixels in lost)
     right, bottom = (
@@ -38,14 +38,14 @@ def cropped(image: Image.Image, percent: int, rng: random.Random) -> Image.Image
 
 
 def hue_turned(image: Image.Image, degrees: int) -> Image.Image:
-    """The image with all its hues turned."""
+    """Return the image with all hues rotated."""
     hue, saturation, value = image.convert("HSV").split()
     turned = hue.point([(each + degrees * 256 // 360) % 256 for each in range(256)])
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 def watermarked(image: Image.Image, rng: random.Random) -> Image.Image:
-    """White writing at 43 % opacity, in rows over the whole image, straight or aslant."""
+    """Write white text at 43 % opacity in rows over the whole image, horizontally or slanted."""
     width, height = image.size
     layer = Image.new("L", image.size)
     pen = ImageDraw.Draw(layer)
@@ -59,7 +59,7 @@ def watermarked(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def bannered(image: Image.Image, rng: random.Random) -> Image.Image:
-    """A dealer's banner over 12 to 18 % of the height, mostly at the bottom, else at the top."""
+    """Draw a dealer's banner over 12 to 18 % of the height, at the bottom or, more rarely, top."""
     image = image.copy()
     width, height = image.size
     high = round(height * rng.uniform(0.12, 0.18))
@@ -77,12 +77,12 @@ def bannered(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def bordered(image: Image.Image, rng: random.Random) -> Image.Image:
-    """A white border of 4 to 12 % of the longer side, all around."""
+    """Add a white border of 4 to 12 % of the longer side."""
     return ImageOps.expand(image, round(max(image.size) * rng.uniform(0.04, 0.12)), "white")
 
 
 def letterboxed(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Black bars that make the image 1:1, 4:3 or 16:9, whichever is another shape."""
+    """Add black bars that change the aspect ratio to 1:1, 4:3 or 16:9."""
     width, height = image.size
     ratio = rng.choice([1.0, 4 / 3, 16 / 9])
     if abs(width / height - ratio) < 0.1:
@@ -96,13 +96,13 @@ def letterboxed(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def turned(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Turned by 3 degrees either way, with white or black corners."""
+    """Rotate by 3 degrees either way, with white or black corners."""
     angle, corners = 3 * rng.choice([-1, 1]), rng.choice(["white", "black"])
     return image.rotate(angle, BICUBIC, fillcolor=corners)
 
 
 def straightened(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Turned by 3 degrees either way, and cropped to what has no corners."""
+    """Rotate by 3 degrees either way, and crop the corners away."""
     width, height = image.size
     sine, cosine = math.sin(math.radians(3)), math.cos(math.radians(3))
     part = min(width / (width * cosine + height * sine), height / (height * cosine + width * sine))
@@ -112,7 +112,7 @@ def straightened(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 def framed(image: Image.Image, rng: random.Random) -> Image.Image:
-    """On a screenshot of a web page, of which it covers 33 to 64 %."""
+    """Paste the image into a screenshot of a web page, of which it covers 33 to 64 %."""
     width, height = image.size
     size = (round(width * rng.uniform(1.15, 1.6)), round(height * rng.uniform(1.35, 1.9)))
     back, ink, bar = rng.choice(
@@ -166,6 +166,9 @@ EDITS: dict[str, Edit] = {
 
 
 def edited(name: str, image: Image.Image, number: int, seed: int) -> Image.Image:
-    """The copy of image ``number``, saved as JPEG of quality 85 at last, as the web does."""
+    """Return an edited copy of image ``number``, finally saved as JPEG, as websites do.
+
+    The result is a function of the name, the number and the seed.
+    """
     copy = EDITS[name](image, random.Random(f"{seed} {name} {number}"))
     return copy if name.startswith("JPEG") else compressed(copy)

@@ -1,11 +1,10 @@
-"""What it costs to have one result for either engine: no-op runs of small and large studies.
+"""Measure the overhead of supporting both engines: no-op runs of small and large studies.
 
-Run by hand in the repository's root: `python benchmarks/engines.py --jobs 8 100 1000`. For each
-number of trainings a copy of the repository gets a study of that size whose outputs are small
-files with records, as if every job had run; then commands with nothing to do are timed,
-alternating, each several times: `snakemake` with and without the sync, `carbench sync --check`,
-and, where asked for with --dvc, `dvc status`. Prints medians and ranges of CPU seconds and the
-largest memory.
+Run from the repository's root: `python benchmarks/engines.py --jobs 8 100 1000`. For each number of
+training runs, a copy of the repository gets a study of that size, with small placeholder outputs
+and job records as if every job had run. Then commands with nothing to do are timed, alternating,
+several times each: `snakemake` with and without the sync, `carbench sync --check` and, with --dvc,
+`dvc status`. Prints medians and ranges of CPU seconds, and peak memory.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def make_study(root: Path, trainings: int) -> int:
-    """Give the copy in ``root`` a finished study; return its number of jobs."""
+    """Create a finished study in the copy in ``root``; return its number of jobs."""
     seeds = 2 if trainings <= 8 else 10
     yaml = YAML(typ="safe")
     yaml.default_flow_style = False
@@ -82,12 +81,12 @@ def make_study(root: Path, trainings: int) -> int:
         os.chdir(before)
 
 
-# What reads folders that others fill: looked at anew when these are full.
+# Stages that read folders to which other stages write: hashed after these have been filled.
 LATE = ("choose", "calibrate", "aggregate", "report")
 
 
 def timed(command: list[str], root: Path) -> tuple[float, float, float]:
-    """Run a command; return CPU seconds, wall seconds and the largest memory in MB."""
+    """Run a command; return CPU seconds, wall seconds and peak memory in MB."""
     started = time.perf_counter()
     process = subprocess.Popen(
         ["/usr/bin/env", "bash", "-c", f"{' '.join(command)} > last.log 2>&1"], cwd=root
@@ -102,9 +101,9 @@ def timed(command: list[str], root: Path) -> tuple[float, float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[8, 100], help="trainings")
+    parser.add_argument("--jobs", type=int, nargs="+", default=[8, 100], help="training runs")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--dvc", action="store_true", help="dvc status, too: slow")
+    parser.add_argument("--dvc", action="store_true", help="also time `dvc status` (slow)")
     arguments = parser.parse_args()
     print(json.dumps(hardware()))
     for trainings in arguments.jobs:
@@ -133,14 +132,14 @@ def main() -> None:
             commands["snakemake without sync"] += profile
             taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
             for name, command in commands.items():
-                timed(command, root)  # once unmeasured: hashes and records are written
+                timed(command, root)  # warm-up: hashes and records are written
                 assert "nothing to be done" in (root / "last.log").read_text().lower() or (
                     not name.startswith("snakemake")
                 ), (root / "last.log").read_text()[-3000:]
             for _ in range(arguments.repeats):
                 for name, command in commands.items():
                     taken[name].append(timed(command, root))
-            print(f"\n{trainings} trainings, {jobs} jobs")
+            print(f"\n{trainings} training runs, {jobs} jobs")
             for name, runs in taken.items():
                 cpu, wall, memory = zip(*runs, strict=True)
                 print(

@@ -1,10 +1,10 @@
-"""Do the heat maps of evaluate point to what matters? Hides the hottest places and predicts again.
+"""Test whether attribution maps find the regions that matter, by hiding these and predicting again.
 
-Run by hand after a study, in the repository's root: `python benchmarks/explanations.py`. For every
-backbone and its first seed, the clean test images' hottest fifth (13 of 8 x 8 squares) is painted
-in the image's mean colour; printed is by how much that lowers the probability of the predicted
-class, on average, for each way to make the map. A way that does no better than random squares, or
-than the centre of the image, explains nothing.
+Run from the repository's root after a study: `python benchmarks/explanations.py`. For the first
+seed of every backbone, the hottest fifth of each clean test image (13 of 8 x 8 squares) is painted
+in the image's mean colour. Prints by how much that lowers the probability of the predicted class on
+average, for each attribution method. A method that does no better than random squares, or than the
+centre of the image, explains nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 def ways(model: nn.Module, inputs: Tensor, classes: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and maps (N, rows, columns)."""
+    """Yield the name and the maps (N, rows, columns) of each attribution method."""
     count = len(inputs)
     yield "random", torch.rand(count, SQUARES, SQUARES)
     line = torch.linspace(-1, 1, SQUARES)
@@ -62,7 +62,7 @@ def hide_hottest(images: Tensor, maps: Tensor) -> Tensor:
     else:
         large = interpolate(maps[:, None].relu(), (size, size), mode="bilinear")[:, 0]
         heat = adaptive_avg_pool2d(large, SQUARES)
-    # Squares of equal heat, as in an empty map, are taken at random.
+    # Ties between squares, as in an empty map, are broken at random.
     heat = heat + 1e-9 * heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20) * torch.rand(
         heat.shape
     )
@@ -73,7 +73,7 @@ def hide_hottest(images: Tensor, maps: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Print a line a way and backbone."""
+    """Print one line per method and backbone."""
     params = read_yaml(Path("params.yaml"))
     seed = lookup(params, "seeds", Path("params.yaml"))[0]
     rows = [row for row in read_split(RESULTS / "split/split.csv", seed) if row.split == "test"]

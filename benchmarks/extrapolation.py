@@ -1,10 +1,10 @@
-"""How often the continued learning curve holds the truth, over many simulated studies.
+"""Measure the coverage of extrapolated learning curves in simulated studies.
 
-Run by hand: `python benchmarks/extrapolation.py` prints the table of docs/learning_curve.md as
-markdown; `--studies` of each scenario (default 1000).
+`python benchmarks/extrapolation.py` prints the table of docs/learning_curve.md as Markdown;
+`--studies` sets the number of studies per scenario (default 1000).
 
-The true error falls as error(n) = floor + b * n ** -0.35 and is 20 % with all images; val
-images differ in hardness, which all trainings share, and a quarter of the variance is chance.
+The true error is error(n) = floor + b * n ** -0.35, and 20 % with all images. Val images differ in
+difficulty, which is the same for all training runs; a quarter of the variance is noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ FACTOR, CONFIDENCE = 2.0, 0.95
 
 @dataclass(frozen=True)
 class Scenario:
-    """``floor`` is a part of the error on all images, ``spread`` that of trainings there."""
+    """A kind of study.
+
+    Attributes:
+        images: number of val images.
+        floor: fraction of the error with all images that never disappears.
+        spread: standard deviation of the error over training runs with all images.
+    """
 
     seeds: int
     images: int
@@ -56,7 +62,10 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> SubsetRuns:
 
 
 def judge(scenario: Scenario, runs: SubsetRuns) -> list[float]:
-    """Return the gain that was found, its interval's width, and whether it holds the true one."""
+    """Return the estimated gain, its interval's width, and whether intervals contain the truth.
+
+    The last two values are 0 or 1: for the interval of the gain, and for that of the accuracy.
+    """
     curve = fit_learning_curve(runs.scores(), runs.fractions, runs.images, FACTOR, CONFIDENCE)
     assert curve.extrapolation
     gain, accuracy = curve.extrapolation.gain, curve.extrapolation.accuracy
@@ -70,7 +79,10 @@ def judge(scenario: Scenario, runs: SubsetRuns) -> list[float]:
 
 
 def scenarios() -> list[Scenario]:
-    """Return what is tabulated; how much one training differs cannot be seen, and is not asked."""
+    """Return the scenarios to tabulate.
+
+    With one seed the spread is 0, because the variance between training runs cannot be estimated.
+    """
     return [
         Scenario(seeds, images, floor, spread)
         for seeds in (1, 2, 3)
@@ -86,10 +98,10 @@ def average(scenario: Scenario, studies: int) -> list[float]:
 
 
 def table(found: dict[Scenario, list[float]]) -> str:
-    """Return a markdown table, a row a scenario."""
+    """Return a Markdown table with one row per scenario."""
     lines = [
-        "| seeds | val images | floor | spread | true gain | found | width | gain held "
-        "| accuracy held |",
+        "| seeds | val images | floor | spread | true gain | found | width | coverage, gain "
+        "| coverage, accuracy |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for each, (gain, width, held, accuracy) in found.items():

@@ -1,18 +1,19 @@
-"""Malformed requests without end, then attacks, and SIGTERM in the middle of them.
+"""Send malformed requests to the service, attack it, and stop it with SIGTERM during the attacks.
 
 Run in a finished study: `python benchmarks/fuzz.py --requests 10000 --seconds 60`.
 
-- Malformed: mutated images of the study and of every format, images in odd modes, files that are
-  none, and forms that are broken, over four connections. Prints what was answered how often, and
-  the memory of a worker over the run.
-- Attacks: batches of WebPs of 40 megapixels, JPEGs of hundreds of scans, PNGs of much memory,
-  single large images by clients that leave, 200 bodies and 50 heads that stop halfway, half of the
-  bodies with `Expect: 100-continue`; all at once. Meanwhile another client sends ordinary images,
-  one after the other: prints how many were answered, and how fast, beside the same without attacks.
-- SIGTERM while the attacks go on: prints how long the service and all of its processes took to end.
+- Malformed requests: mutated images from the study and in every format, images in unusual modes,
+  files that are not images, and broken forms, over four connections. Prints the number of responses
+  by status, and the memory of a worker over time.
+- Attacks: batches of WebPs with 40 megapixels, JPEGs with hundreds of scans, PNGs that take much
+  memory, clients that send large images and disconnect, 200 bodies and 50 headers that stop
+  halfway, half of the bodies with `Expect: 100-continue`; all at once. Meanwhile, another client
+  sends ordinary images, one after the other; prints how many were answered and how fast, compared
+  with the same without attacks.
+- SIGTERM during the attacks: prints how long the service and all of its processes took to exit.
 
-Ends with 1 if anything was answered with 5xx but 503, an ordinary image had no answer, or the
-service did not end within its grace period.
+Exits with status 1 if any response was 5xx other than 503, an ordinary image was not answered, or
+the service did not exit within its grace period.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ GRACE = 15
 
 
 def main() -> None:
-    """Send, watch and print."""
+    """Send requests, attack and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=60, help="of attacks")
+    parser.add_argument("--seconds", type=float, default=60, help="duration of the attacks")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     statuses: Counter[int] = Counter()
@@ -67,20 +68,24 @@ def main() -> None:
 
 
 def report_malformed(statuses: Counter[int], levels: list[float]) -> None:
-    """Print what was answered, and the memory."""
+    """Print the number of responses by status, and the memory in MB."""
     warm = max(levels[: max(len(levels) // 10, 1)])
     most = max(levels)
     answers = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
     print(f"{sum(statuses.values())} malformed requests; {answers}")
     print(
-        f"largest resident set of a worker: {warm:.0f} MB after a tenth, {most:.0f} MB in all, "
-        f"{most / warm:.2f} times as much; {levels[-1]:.0f} MB at the end",
+        f"peak resident memory of a worker: {warm:.0f} MB in the first tenth, {most:.0f} MB in all "
+        f"({most / warm:.2f} times as much), {levels[-1]:.0f} MB at the end",
         flush=True,
     )
 
 
 def attacked(started: RunningService, seconds: float) -> bool:
-    """Attack the service, end it, and return whether ordinary images were answered meanwhile."""
+    """Attack the service and terminate it.
+
+    Returns:
+        Whether all ordinary images were answered, and all processes exited in time.
+    """
     ordinary = [path.read_bytes() for path in started.images[:50]]
     calm, _ = ask_in_turn(started.url, ordinary, min(seconds, 10))
     statuses: Counter[str] = Counter()
@@ -111,8 +116,8 @@ def attacked(started: RunningService, seconds: float) -> bool:
             left = [process for process in tree if is_alive(process)]
         finally:
             ended.set()
-    told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
-    print(f"attacks of {seconds:g} s, answered: {told}")
+    answers = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+    print(f"attacks for {seconds:g} s; responses: {answers}")
     for name, times in (("without attacks", calm), ("under attack", served)):
         middle, late = np.quantile(times, [0.5, 0.99]) * 1000
         print(
@@ -121,12 +126,12 @@ def attacked(started: RunningService, seconds: float) -> bool:
         )
     print(f"ordinary images not answered under attack: {refused}")
     print(f"memory of all processes under attack: {memory / 1e6:.0f} MB")
-    print(f"ended {took:.1f} s after SIGTERM (grace {GRACE} s), processes left: {left}")
+    print(f"exited {took:.1f} s after SIGTERM (grace {GRACE} s), processes left: {left}")
     return not refused and not left and took <= GRACE
 
 
 def ended_in_time(process: subprocess.Popen[str]) -> None:
-    """Wait for the end; kill what does not come to it."""
+    """Wait until a process exits; kill it if it does not in time."""
     try:
         process.wait(GRACE + 5)
     except subprocess.TimeoutExpired:
@@ -136,7 +141,7 @@ def ended_in_time(process: subprocess.Popen[str]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Is it running, and not only waiting for its exit status to be read?"""
+    """Return whether a process is running; a zombie is not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -144,7 +149,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def ask_in_turn(url: str, contents: list[bytes], seconds: float) -> tuple[list[float], int]:
-    """Return the seconds of each answer, and how many images got none."""
+    """Send images one after the other; return the seconds of each answer, and the failures."""
     times: list[float] = []
     refused = 0
     until = time.monotonic() + seconds
@@ -181,7 +186,7 @@ def repeat(
     statuses: Counter[str],
     ended: threading.Event,
 ) -> None:
-    """Send a form again and again."""
+    """Send a form repeatedly."""
     while not ended.is_set():
         try:
             answer = httpx.post(started.url + path, files=files, timeout=60)
@@ -194,7 +199,7 @@ def repeat(
 def leave(
     content: bytes, started: RunningService, statuses: Counter[str], ended: threading.Event
 ) -> None:
-    """Send large images, and leave half a second later."""
+    """Send large images, and disconnect half a second later."""
     while not ended.is_set():
         try:
             httpx.post(
@@ -212,7 +217,7 @@ def leave(
 def hold_open(
     count: int, started: RunningService, statuses: Counter[str], ended: threading.Event
 ) -> None:
-    """Keep requests open that stop halfway: so many bodies, and a quarter as many heads."""
+    """Keep requests open that stop halfway: ``count`` bodies, and a quarter as many headers."""
     held: list[socket.socket] = []
     while not ended.is_set():
         try:
@@ -231,7 +236,7 @@ def hold_open(
 async def send_all(
     started: RunningService, count: int, seed: int, statuses: Counter[int], levels: list[float]
 ) -> None:
-    """Send so many requests; note each status, and the memory every hundred."""
+    """Send ``count`` requests; record each status, and the memory after every hundred."""
     rng = random.Random(seed)
     sound = [path.read_bytes() for path in started.images[:50]]
     sound += [encoded(IMAGE, kind) for kind in ("PNG", "WEBP", "GIF", "TIFF", "BMP")]
@@ -251,7 +256,7 @@ async def send_all(
 
 
 def malformed(rng: random.Random, sound: list[bytes], odd: list[bytes]) -> dict[str, object]:
-    """Return the arguments of a request that is hardly ever right."""
+    """Return the arguments of a request that is hardly ever valid."""
     content = mutated(rng.choice(sound), rng)
     match rng.randrange(20):
         case 0:

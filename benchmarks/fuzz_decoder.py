@@ -1,9 +1,9 @@
-"""Random metadata in sound images of every format: what does the decoder make of them?
+"""Fuzz the decoder with random metadata in valid images of every format.
 
 `python benchmarks/fuzz_decoder.py --images 20000` writes random EXIF entries, segments, chunks,
-extension blocks and tags into images whose pixels stay as they were, and decodes them. Each must
-come out with its own pixels, turned as its orientation says, or be refused with a reason. Prints
-one row per format; ends with 1 if anything else was raised, or other pixels came out.
+extension blocks and tags into images without changing their pixels, and decodes them. Each must be
+decoded to its own pixels, rotated according to its orientation, or be rejected with a reason.
+Prints one row per format; exits with status 1 if another exception was raised or pixels differ.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from carbench.data.images.decoding import TRANSPOSE_OF_ORIENTATION, BadImageErro
 
 Make = Callable[[random.Random], tuple[bytes, int]]
 ORIENTATION = 0x0112
-# Tags that Pillow or another reader takes an interest in, besides random ones.
+# Tags that Pillow or another reader interprets, used besides random ones.
 TAGS = (0x0132, 0x011A, 0x011B, 0x0128, 0x8769, 0x8825, 0xA005, 0x8773, 0x02BC, 0xB001, 0x83BB)
 OPTIONS: dict[str, dict[str, object]] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}
 
 
 def main() -> None:
-    """Decode so many images and print what became of them."""
+    """Decode images and print the number of outcomes by format."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -39,9 +39,9 @@ def main() -> None:
     results: dict[str, Counter[str]] = {name: Counter() for name in makers}
     for number in range(args.images):
         name = list(makers)[number % len(makers)]
-        # Each from a generator of its own, so that one can be made again alone.
+        # Each image has its own generator, so that it can be reproduced alone.
         results[name][outcome(name, makers[name], random.Random(f"{args.seed}-{number}"))] += 1
-    kinds = ("own pixels", "refused", "other pixels", "uncaught")
+    kinds = ("own pixels", "rejected", "other pixels", "uncaught")
     print(f"{'format':8s}" + "".join(f"{kind:>14s}" for kind in kinds))
     for name, counts in results.items():
         print(f"{name:8s}" + "".join(f"{counts[kind]:14,}" for kind in kinds))
@@ -49,12 +49,12 @@ def main() -> None:
 
 
 def outcome(name: str, make: Make, rng: random.Random) -> str:
-    """Make one image, decode it, and return what became of it."""
+    """Create one image, decode it, and return the outcome."""
     content, orientation = make(rng)
     try:
         pixels = np.asarray(decode(content)[0])
     except BadImageError as reason:
-        return "refused" if str(reason) else "uncaught"
+        return "rejected" if str(reason) else "uncaught"
     except Exception as error:
         print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
         return "uncaught"
@@ -65,7 +65,7 @@ def outcome(name: str, make: Make, rng: random.Random) -> str:
 
 
 def encoded(name: str) -> bytes:
-    """Return one image of two colours, wider than high, without metadata."""
+    """Return an image of two colours, wider than high and without metadata, in a format."""
     image = Image.new("RGB", (24, 16), "red")
     image.paste("blue", (12, 0, 24, 16))
     file = io.BytesIO()
@@ -79,10 +79,10 @@ def noise(rng: random.Random, most: int) -> bytes:
 
 
 def entry(rng: random.Random) -> tuple[int, int, int, bytes]:
-    """Return a random entry of EXIF or TIFF: tag, type, count, and value or offset.
+    """Return a random EXIF or TIFF entry: tag, type, count, and value or offset.
 
-    Tags lie above the orientation's: entries are sorted, and one that leads out of the file ends
-    what can be read.
+    Tags are above the orientation's: entries are sorted, and readers stop at an entry that points
+    outside the file.
     """
     tag = rng.choice([*TAGS, rng.randrange(ORIENTATION + 8, 0x10000)])
     count = rng.choice((0, 1, 2, 4, 8, rng.getrandbits(32)))
@@ -102,14 +102,15 @@ def exif(rng: random.Random) -> tuple[bytes, int]:
 
 
 def jpeg(rng: random.Random) -> tuple[bytes, int]:
-    """A JPEG with random application segments and comments."""
+    """Return a JPEG with random application segments and comments, and its orientation."""
     content = encoded("JPEG")
     block, orientation = exif(rng)
     known = (b"JFIF\0", b"MPF\0II*\0", b"ICC_PROFILE\0\1\1", b"Photoshop 3.0\0", b"http://ns", b"")
     segments = [(0xE1, b"Exif\0\0" + block)]
     for _ in range(rng.randrange(4)):
         marker = rng.choice([*range(0xE2, 0xEE), 0xEF, 0xFE, 0xE0, 0xE1])
-        # A second EXIF block is another's orientation; Adobe's segment (0xEE) is about the pixels.
+        # A second EXIF block would bring another orientation; Adobe's segment (0xEE) describes the
+        # pixels.
         segments.insert(
             rng.randrange(len(segments) + 1), (marker, rng.choice(known) + noise(rng, 90))
         )
@@ -121,7 +122,7 @@ def jpeg(rng: random.Random) -> tuple[bytes, int]:
 
 
 def png(rng: random.Random) -> tuple[bytes, int]:
-    """A PNG with random ancillary chunks before and after its pixels."""
+    """Return a PNG with random ancillary chunks around its pixels, and its orientation."""
     content = encoded("PNG")
     block, orientation = exif(rng)
     chunks = {True: [(b"eXIf", block)], False: []}
@@ -136,7 +137,7 @@ def png(rng: random.Random) -> tuple[bytes, int]:
 
 
 def chunk(name: bytes, data: bytes, rng: random.Random) -> bytes:
-    """Return a PNG chunk; its checksum is wrong now and then, but not the orientation's."""
+    """Return a PNG chunk; its checksum is sometimes wrong, but never in the EXIF chunk."""
     checksum = zlib.crc32(name + data)
     if name != b"eXIf" and rng.random() < 0.1:
         checksum ^= 1
@@ -144,7 +145,7 @@ def chunk(name: bytes, data: bytes, rng: random.Random) -> bytes:
 
 
 def webp(rng: random.Random) -> tuple[bytes, int]:
-    """A WebP with EXIF, XMP and colour profile of random content."""
+    """Return a WebP with random EXIF, XMP and colour profile, and its orientation."""
     block, orientation = exif(rng)
     image = Image.open(io.BytesIO(encoded("WEBP")))
     file = io.BytesIO()
@@ -154,7 +155,7 @@ def webp(rng: random.Random) -> tuple[bytes, int]:
 
 
 def tiff(rng: random.Random) -> tuple[bytes, int]:
-    """A TIFF with random tags beside those that describe its pixels."""
+    """Return a TIFF with random tags that do not describe its pixels, and its orientation."""
     orientation = rng.randrange(1, 9)
     pixels = np.asarray(decode(encoded("TIFF"))[0])
     height, width, _ = pixels.shape
@@ -164,7 +165,7 @@ def tiff(rng: random.Random) -> tuple[bytes, int]:
         274: (3, orientation), 277: (3, 3), 278: (3, height), 279: (4, pixels.size),
     }  # fmt: skip
     tags = [(tag, kind, 1, struct.pack("<I", value)) for tag, (kind, value) in needed.items()]
-    # Three samples of 8 bits do not fit into an entry; they lie behind the pixels.
+    # Three samples of 8 bits do not fit into an entry; they are stored after the pixels.
     tags[2] = (258, 3, 3, struct.pack("<I", end))
     about_pixels = {*needed, 317, 318, 320, 322, 323, 324, 325, 330, 338, 339, 347, 530, 532}
     tags += [each for _ in range(rng.randrange(6)) if (each := entry(rng))[0] not in about_pixels]
@@ -175,7 +176,7 @@ def tiff(rng: random.Random) -> tuple[bytes, int]:
 
 
 def gif(rng: random.Random) -> tuple[bytes, int]:
-    """A GIF with random comments and application extensions."""
+    """Return a GIF with random comments and application extensions, and its orientation."""
     content = encoded("GIF")
     start = content.index(b",", 13 + 3 * 2 ** ((content[10] & 7) + 1))
     blocks = b""
@@ -187,7 +188,7 @@ def gif(rng: random.Random) -> tuple[bytes, int]:
 
 
 def bmp(rng: random.Random) -> tuple[bytes, int]:
-    """A bitmap whose header has a random resolution, number of colours and reserved bytes."""
+    """Return a BMP with random resolution and numbers of colours, and its orientation."""
     content = bytearray(encoded("BMP"))
     content[38:46] = rng.randbytes(8)
     return bytes(content), 1

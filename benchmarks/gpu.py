@@ -1,10 +1,11 @@
-"""All that is to be measured on a GPU, in one command and a bounded time.
+"""Take all GPU measurements with one command, in a limited time.
 
-Run in the repository's root: `python benchmarks/gpu.py --output FOLDER`. It needs no network, no
-data and no weights: torch, torchvision, timm, numpy, pillow, pydantic, ruamel.yaml, tqdm,
-safetensors and psutil; with nvidia-ml-py it also reads the driver's utilisation. Rows are measured
-in the order of what they are worth, printed and written as they come (`gpu.md` and `gpu.json`); one
-that fails or does not fit into `--seconds` says why. `--device cpu --tiny` runs all of it in small.
+Run from the repository's root: `python benchmarks/gpu.py --output FOLDER`. It needs no network,
+data or weights, only torch, torchvision, timm, numpy, pillow, pydantic, ruamel.yaml, tqdm,
+safetensors and psutil; with nvidia-ml-py it also reads the utilisation reported by the driver.
+The most important rows come first; each is printed and written to `gpu.md` and `gpu.json` when it
+is measured. A row that fails or does not fit into `--seconds` gives the reason. `--device cpu
+--tiny` tries everything out on a CPU.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ NEEDED = (
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="a folder for gpu.md, gpu.json")
-    parser.add_argument("--seconds", type=float, default=540, help="to be done in")
+    parser.add_argument("--output", type=Path, required=True, help="folder for gpu.md, gpu.json")
+    parser.add_argument("--seconds", type=float, default=540, help="time limit")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="small models and sizes: a trial")
+    parser.add_argument("--tiny", action="store_true", help="small models and images, as a trial")
     args = parser.parse_args()
     started = time.monotonic()
     lacking = [name for name in NEEDED if importlib.util.find_spec(name.split(".")[0]) is None]
     if lacking:
         sys.exit(f"benchmarks/gpu.py needs {', '.join(lacking)}: install these packages first")
-    # Not before it is known that all of it can be imported.
+    # Imported after the check above, so that missing packages are listed together.
     from gpu_jobs import SMALL, USUAL, all_jobs, prepared
     from measuring import Report, run
     from probes import environment

@@ -1,8 +1,8 @@
-"""The rows that `gpu.py` measures, the most valuable first.
+"""Define the rows that `gpu.py` measures, the most important first.
 
-All trainings follow `presets/kaggle-cars.yaml` (bfloat16, mixup, average of the weights), from
-random weights, none of them frozen, on random images that are cut and resampled from 8/7 of the
-size that the model sees.
+All training runs follow `presets/kaggle-cars.yaml` (bfloat16, mixup, weight average), but start
+from random weights and freeze none. The images are random, and are cropped and resampled from 8/7
+of the model's input size.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from carbench.training.loop import LabelledImages, fit
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """How much to measure."""
 
     models: tuple[str, ...]
     ends: tuple[str, ...]
-    """Models whose whole trainings are measured end to end."""
+    """Models whose whole training runs are measured, end to end."""
     compiled: tuple[str, ...]
     image_size: int
     batch: int
     large_batch: int
     images: int
-    """Of an epoch: that many, whatever the batch."""
+    """Images per epoch, whatever the batch size."""
     repeats: int
     jpegs: int
     epochs: int
-    """Of an end to end training."""
+    """Epochs of an end-to-end training run."""
     workers: int
 
 
@@ -68,7 +68,7 @@ SMALL = Sizes(
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and on what everything is measured."""
+    """Device, recipe, images, sizes and folder that all measurements use."""
 
     device: torch.device
     params: TrainParams
@@ -79,7 +79,12 @@ class Bench:
 
 @dataclass(frozen=True)
 class Choice:
-    """Another way to take a step: changed keys of the recipe, and what holds meanwhile."""
+    """An alternative to the default training step.
+
+    Attributes:
+        changes: keys of the recipe.
+        meanwhile: context manager that is active during the steps.
+    """
 
     name: str
     changes: dict[str, Any]
@@ -87,9 +92,9 @@ class Choice:
 
 
 def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
-    """Set torch up as a training does, and return the recipe."""
+    """Set torch up as a training run does; return the device and the recipe."""
     changes = {"image_size": sizes.image_size, "batch_size": sizes.batch, "device": device}
-    # So many epochs that the rate hardly moves while steps are measured.
+    # With this many epochs the learning rate hardly changes while steps are measured.
     changes |= {"epochs": 10_000, "freeze_epochs": 0, "val_batch_size": sizes.large_batch}
     params = TrainParams.model_validate(read_preset(ROOT / "presets/kaggle-cars.yaml")["train"])
     params = params.model_copy(update=changes)
@@ -97,7 +102,7 @@ def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
 
 
 def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Sizes) -> list[Job]:
-    """Return the rows to measure, in order; the seconds are guesses for one H100."""
+    """Return the rows to measure, in order; the seconds are estimates for an H100."""
     names = pack(folder, sizes.images, sizes.image_size * 8 // 7)
     bench = Bench(device, params, labelled(folder, names, device), sizes, folder)
     small, large = sizes.batch, sizes.large_batch
@@ -127,7 +132,7 @@ def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Siz
 
 
 def step(bench: Bench, batch: int, name: str) -> Row:
-    """Images a second of whole steps and at the ceiling, peak memory, how busy the GPU is."""
+    """Measure images per second of whole steps and of the ceiling, peak memory and utilisation."""
     params = bench.params.model_copy(update={"batch_size": batch})
     if bench.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -138,7 +143,7 @@ def step(bench: Bench, batch: int, name: str) -> Row:
     now = partial(clock, bench.device)
     both = list(rounds_of(trainer, ceiling, steps, bench.sizes.repeats, now))
     memory = peak_memory_mb(bench.device)
-    # Apart, so that the driver's readings are of whole steps alone.
+    # Measured separately, so that the driver's readings cover whole steps only.
     with watched(bench.device) as busy:
         started = time.perf_counter()
         while time.perf_counter() - started < (2 if bench.device.type == "cuda" else 0):
@@ -157,7 +162,7 @@ def step(bench: Bench, batch: int, name: str) -> Row:
 
 
 def kernels(bench: Bench, name: str) -> Row:
-    """What a step launches, how long that takes, and which part of it is the images' path."""
+    """Count the kernels of a step, and measure their time and the input path's fraction of it."""
     trainer = make_trainer(name, bench.images, bench.params)
     ceiling = make_ceiling(trainer, bench.images, bench.params)
     steps = bench.sizes.images // bench.params.batch_size
@@ -165,17 +170,20 @@ def kernels(bench: Bench, name: str) -> Row:
     whole = traced(lambda: trainer.train_epoch(1), bench.device)
     alone = traced(lambda: ceiling.steps(steps), bench.device)
     return {
-        "launches a step": round(whole.kernels / steps),
-        "without the images": round(alone.kernels / steps),
-        "kernel ms a step": round(1000 * whole.seconds / steps, 2),
-        "the images' part": round(1 - alone.seconds / whole.seconds, 3),
-        "busy, profiled": round(whole.busy, 3),
-        "waits an epoch": whole.waits,
+        "launches per step": round(whole.kernels / steps),
+        "without input path": round(alone.kernels / steps),
+        "kernel ms per step": round(1000 * whole.seconds / steps, 2),
+        "fraction in input path": round(1 - alone.seconds / whole.seconds, 3),
+        "fraction busy, profiled": round(whole.busy, 3),
+        "waits per epoch": whole.waits,
     }
 
 
 def twice(bench: Bench, name: str) -> Row:
-    """Whether a training of two epochs, the first with a frozen body, repeats to the bit."""
+    """Check whether two equal training runs give bit-identical weights and predictions.
+
+    They have two epochs, the first with a frozen body.
+    """
     params = bench.params.model_copy(update={"epochs": 2, "freeze_epochs": 1})
 
     def tensors() -> dict[str, torch.Tensor]:
@@ -194,14 +202,14 @@ def twice(bench: Bench, name: str) -> Row:
     return {
         "same bits": "no" if differ else "yes",
         "tensors": len(one),
-        "that differ": len(differ),
-        "by at most": largest,
+        "tensors that differ": len(differ),
+        "largest difference": largest,
         "SHA-256": hashlib.sha256(content).hexdigest()[:12],
     }
 
 
 def end_to_end(bench: Bench, system: str, name: str) -> Row:
-    """A whole training in a process of its own, decoding included."""
+    """Measure a whole training run in its own process, including decoding."""
     data = bench.folder / "jpegs"
     if not data.exists():
         write_jpegs(data, bench.sizes.jpegs, CLASSES)
@@ -215,7 +223,7 @@ def end_to_end(bench: Bench, system: str, name: str) -> Row:
 
 
 def as_graph(bench: Bench, name: str) -> Row:
-    """What a CUDA graph of forward, backward, optimiser and average would give."""
+    """Measure what a CUDA graph of forward, backward, optimiser and weight average would gain."""
     if bench.device.type != "cuda":
         raise RuntimeError("a CPU has no CUDA graphs")
     steps = bench.sizes.images // bench.params.batch_size
@@ -240,7 +248,7 @@ def as_graph(bench: Bench, name: str) -> Row:
 
 
 def compare(bench: Bench, choice: Choice, name: str) -> Row:
-    """Seconds of an epoch with another choice, as multiples of the default's, alternating."""
+    """Measure an alternative's seconds per epoch as multiples of the default's, alternating."""
     other_params = bench.params.model_copy(update=choice.changes)
     default = make_trainer(name, bench.images, bench.params)
     other = make_trainer(name, bench.images, other_params)
@@ -262,14 +270,14 @@ def compare(bench: Bench, choice: Choice, name: str) -> Row:
 
 
 def _middle(values: list[float], digits: int) -> str:
-    """The median, and from where to where."""
+    """Return the median and the range as text."""
     low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
     return f"{statistics.median(values):.{digits}f} ({low} to {high})"
 
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    """Matrix products and convolutions of float32 in TF32."""
+    """Compute float32 matrix products and convolutions in TF32."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn
     for backend in backends:
         backend.allow_tf32 = True
@@ -301,7 +309,7 @@ def _any_algorithms() -> Iterator[None]:
 
 @contextmanager
 def _memory_as_it_is() -> Iterator[None]:
-    """New tensors are not filled, as deterministic algorithms otherwise ask for."""
+    """Do not fill new tensors, which deterministic mode does by default."""
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield

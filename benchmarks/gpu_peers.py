@@ -1,4 +1,4 @@
-"""Whole trainings in processes of their own, on generated JPEG files."""
+"""Measure whole training runs of carbench and timm in separate processes, on generated JPEGs."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from PIL import Image
 from probes import watched
 
 SCRIPTS = {"carbench": "carbench_recipe.py", "timm": "timm_recipe.py"}
-# How the lines begin that tell of an epoch: carbench's and timm's.
+# Beginnings of the lines that report an epoch: carbench's and timm's.
 EPOCH = ("epoch ", '{"epoch": ')
-# Parts of ten: training, validation, test.
+# Tenths of the images in each part.
 PARTS = {"train": 8, "val": 1, "test": 1}
 WIDTH, HEIGHT = 640, 480
 
 
 def write_jpegs(folder: Path, count: int, classes: int) -> None:
-    """Write images of smooth colours with some noise, as large as a phone's small ones.
+    """Write images of smooth colours with some noise, as ``folder/part/class/number.jpg``.
 
-    ``folder/part/class/number.jpg``; every class is in every part.
+    Every part contains every class.
     """
     parts = [part for part, share in PARTS.items() for _ in range(share)]
-    # The same noise for all, moved: drawing it takes longer than writing a file.
+    # All share the same noise, shifted: drawing it takes longer than writing a file.
     noise = np.random.default_rng(0).integers(-12, 13, (HEIGHT, WIDTH, 3), np.int16)
 
     def write(number: int) -> None:
@@ -49,15 +49,17 @@ def write_jpegs(folder: Path, count: int, classes: int) -> None:
 
 
 def by_recipe(system: str, data: Path, options: Mapping[str, object], device: torch.device) -> Row:
-    """Run one of the scripts in peers/ and return what it cost; its lines tell when epochs end.
+    """Run one of the scripts in peers/ and return its costs.
+
+    The times at which epochs end are those of the lines that it prints.
 
     Raises:
-        RuntimeError: the script failed, with the end of what it said.
+        RuntimeError: the script failed; with the end of its output.
     """
     script = ROOT / "benchmarks/peers" / SCRIPTS[system]
     command = [sys.executable, "-u", str(script), str(data)]
     command += [str(word) for key, value in options.items() for word in (f"--{key}", value)]
-    if system == "timm":  # as its users switch on; carbench does it by itself
+    if system == "timm":  # options that its users would set; carbench's defaults
         command += ["--channels-last", *["--amp"] * (device.type == "cuda")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
     ends: list[float] = []
@@ -74,7 +76,7 @@ def by_recipe(system: str, data: Path, options: Mapping[str, object], device: to
                 if line.startswith(EPOCH):
                     ends.append(time.monotonic())
         finally:
-            process.kill()  # it has ended, or the time is over
+            process.kill()  # it has exited, or the time limit is reached
     try:
         found = json.loads(lines[-1])
     except (IndexError, json.JSONDecodeError):

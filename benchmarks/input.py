@@ -1,10 +1,10 @@
-"""The input path against its ceiling: trainings on real batches and on one that never changes.
+"""Compare whole training steps with a ceiling: the same steps on a constant batch.
 
-Run by hand in the repository's root: `python benchmarks/input.py`, on a GPU `--device cuda
---size 224 --batch 128`. A step is whole: images gathered from the pack, cut, resampled,
-recoloured and normalised, then forward, backward, clipping and optimiser; at the ceiling the last
-four only. Rounds of both alternate. `--stream` reads images from the memory map instead of the
-device's memory.
+Run from the repository's root: `python benchmarks/input.py`, on a GPU with `--device cuda --size
+224 --batch 128`. A whole step gathers images from the pack, crops, resamples, changes colours and
+normalises, then does forward, backward, clipping and optimiser; the ceiling only does the last
+four. Rounds of both alternate. `--stream` reads images from the memory map instead of the device's
+memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=20, help="of a round")
+    parser.add_argument("--steps", type=int, default=20, help="steps per round")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--stream", action="store_true")
     args = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
     )
     device = set_up_device(params, "train")
 
-    print("| backbone | images a second | ceiling | of the ceiling |\n|---|---|---|---|")
+    print("| backbone | images per second | ceiling | fraction of the ceiling |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
         names = pack(Path(folder), count, args.size + args.size // 8)

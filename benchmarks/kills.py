@@ -1,10 +1,10 @@
-"""Kills jobs and engines at random moments and holds the results to those of an undisturbed run.
+"""Kill jobs and engines at random moments, and compare the results with an undisturbed run.
 
-Run by hand in the repository's root: `python benchmarks/kills.py --kills 200`. A study of the smoke
-preset is started again and again by one engine or the other, and SIGKILL ends the engine alone, one
-of its jobs alone, or all of them. After each kill the next run follows at once, without a manual
-unlock. When a run ends by itself, everything that repeats is compared byte for byte with the
-undisturbed run, nothing may be left to do for either engine, and it all starts over.
+Run from the repository's root: `python benchmarks/kills.py --kills 200`. A study of the smoke
+preset is started repeatedly by one engine or the other, and SIGKILL is sent to the engine, to one
+of its jobs, or to all of them. After each kill the next run follows at once, without a manual
+unlock. When a run completes, all reproducible results are compared byte by byte with the
+undisturbed run, neither engine may have anything left to do, and a new study begins.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ ENGINES = {
     "dvc": ("dvc", "repro"),
 }
 VICTIMS = ("engine", "job", "all")
-# DVC empties two of its files before it writes them: .dvc/tmp/rwlock and dvc.lock. Killed in
-# between it refuses to run, until `snakemake` or `carbench sync` has mended them.
+# DVC truncates two files before it writes them: .dvc/tmp/rwlock and dvc.lock. If it is killed in
+# between, it refuses to run until `snakemake` or `carbench sync` has repaired them.
 CUT_SHORT = re.compile(r"Unable to read RWLock-file|dvc\.lock' validation failed|dvc\.lock', YAML")
 
 
 def run_and_kill(project: Project, engine: str, rng: random.Random) -> tuple[str, str]:
-    """Start an engine and kill at a random moment; return the victim and what the engine said.
+    """Start an engine and kill it or a job at a random moment; return the victim and the output.
 
-    The victim is "" if the engine ended by itself before.
+    The victim is "" if the engine exited before.
     """
     with tempfile.TemporaryFile("w+") as output:
         process = psutil.Popen(
@@ -90,7 +90,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def finish(project: Project, engine: str) -> None:
-    """Let an engine run undisturbed to its end; its output if it fails."""
+    """Run an engine undisturbed until it is done; exit with its output if it fails."""
     done = project.run(*ENGINES[engine], check=False)
     if CUT_SHORT.search(done.stderr):
         project.run("carbench", "sync")
@@ -100,7 +100,7 @@ def finish(project: Project, engine: str) -> None:
 
 
 def forget(project: Project) -> None:
-    """Remove results and all that knows of them, when the last orphaned job has ended."""
+    """Wait for orphaned jobs to exit, then remove results, caches and records."""
     here = str(project.root.resolve())
     while any(process.info["cwd"] == here for process in psutil.process_iter(["cwd"])):
         time.sleep(0.2)
@@ -113,7 +113,7 @@ def forget(project: Project) -> None:
 
 
 def problems(project: Project, expected: dict[str, object]) -> list[str]:
-    """What is not as after an undisturbed run."""
+    """Return everything that differs from an undisturbed run."""
     found = repeatable(project)
     wrong = [name for name in expected if found.get(name) != expected[name]]
     wrong += [name for name in found if name not in expected]
@@ -125,7 +125,7 @@ def problems(project: Project, expected: dict[str, object]) -> list[str]:
 
 
 def kills(counts: Counter[str]) -> int:
-    """The number of kills among what was counted, which is named `engine: victim`."""
+    """Return the number of kills; their keys have the form `engine: victim`."""
     return sum(count for name, count in counts.items() if ": " in name)
 
 
@@ -133,7 +133,7 @@ def main() -> None:
     """Kill and compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
+    parser.add_argument("--seed", type=int, default=0, help="seed of moments and victims")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     counts: Counter[str] = Counter()
@@ -152,21 +152,21 @@ def main() -> None:
                 victim, said = run_and_kill(project, engine, rng)
                 ended = not victim
                 if CUT_SHORT.search(said):
-                    counts["a file of DVC cut short"] += 1
+                    counts["a truncated DVC file"] += 1
                     project.run("carbench", "sync")
                     ended = False
                     continue
                 if victim:
                     counts[f"{engine}: {victim}"] += 1
                 if ended and "Traceback" in said:
-                    sys.exit(f"{engine} ended by itself with a traceback:\n{said[-4000:]}")
+                    sys.exit(f"{engine} failed with a traceback, without a kill:\n{said[-4000:]}")
             finish(project, rng.choice(list(ENGINES)))
             studies += 1
             finish(project, "snakemake")
             if wrong := problems(project, expected):
                 sys.exit(f"after {dict(counts)}: {wrong[:20]}")
-            print(f"{kills(counts)} kills, {studies} studies complete and equal", flush=True)
-    print(f"{dict(counts)}; {studies} studies, each equal to the undisturbed one")
+            print(f"{kills(counts)} kills, {studies} studies completed and identical", flush=True)
+    print(f"{dict(counts)}; {studies} studies, each identical to the undisturbed one")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How well the list of probable label errors finds labels that were changed on purpose.
+"""Measure how well the list of probable label errors finds labels that were changed on purpose.
 
-Run by hand in the folder of a finished study: `python benchmarks/label_errors.py` changes the
-labels of a part of the judged images (val and clean test) to another class at random, lists
-suspects by the chosen backbone's probabilities, and prints precision and recall as markdown. What
-the models learned from stays as it is. Suspects before any change are counted, too; some may be
-errors of the publisher, so that the precision is a lower bound.
+Run in the folder of a finished study: `python benchmarks/label_errors.py` changes the labels of
+some evaluated images (val and clean test) to a random other class, lists probable label errors by
+the chosen backbone's probabilities, and prints precision and recall as Markdown. The training
+labels are unchanged. Images that are listed without any change are counted, too; some of them may
+be errors of the publisher, so the precision is a lower bound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Labels = dict[str, str]
 def with_labels(
     runs: EvaluatedRuns, train: Path, backbone: str, labels: Labels, folder: Path
 ) -> EvaluatedRuns:
-    """Return the runs with other labels; val predictions with them are written to a folder."""
+    """Return the runs with changed labels; their val predictions are written to ``folder``."""
     for seed in runs.seeds:
         place = folder / backbone / str(seed)
         place.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def with_labels(
 def main() -> None:
     """Change labels and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=20, help="of each share")
+    parser.add_argument("--repeats", type=int, default=20, help="repeats per row")
     arguments = parser.parse_args()
     params, results = Path("params.yaml"), Path("results")
     content = read_yaml(params)
@@ -61,16 +61,17 @@ def main() -> None:
         val = read_table(results / "train" / backbone / str(seed) / "val.csv")
         given |= {row["image"]: row["class"] for row in val}
     leaked = runs.aligned.images["leaked"]
-    judged = [image for image in given if not leaked.get(image, 0)]
+    evaluated = [image for image in given if not leaked.get(image, 0)]
     classes = runs.aligned.classes
     rng = np.random.default_rng(0)
-    print(f"{backbone}, {len(judged)} judged images, {len(classes)} classes\n")
-    print("| labels changed | listed | of these changed | of the changed, listed | first ten |")
+    print(f"{backbone}, {len(evaluated)} evaluated images, {len(classes)} classes\n")
+    heads = ("of the listed, changed", "of the changed, listed", "of the first ten, changed")
+    print(f"| labels changed | listed | {' | '.join(heads)} |")
     print("|--:|--:|--:|--:|--:|")
     for share in (0.0, 0.01, 0.03, 0.1):
         found = []
         for _ in range(arguments.repeats if share else 1):
-            changed = set(rng.permutation(judged)[: round(share * len(judged))])
+            changed = set(rng.permutation(evaluated)[: round(share * len(evaluated))])
             labels = given | {
                 image: rng.choice([name for name in classes if name != given[image]])
                 for image in sorted(changed)

@@ -1,7 +1,7 @@
-"""Throughput and latency of `carbench serve` against the number of users, by locust.
+"""Measure throughput and latency of `carbench serve` by number of users, with locust.
 
-Run in a finished study: `make load`. Starts the service, lets 1, 2, 4 ... users ask without a pause
-and prints a table. Users and service share the cores.
+Run in a finished study: `make load`. Starts the service, lets 1, 2, 4, ... users send requests
+without pauses, and prints a table. Users and service share the cores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="for each number of users")
     args = parser.parse_args()
     print(f"{args.model}, {CORES} cores, {args.seconds} s each")
-    print("| users | answers a second | p50 ms | p95 ms | p99 ms | told to come back |")
+    print("| users | responses per second | p50 ms | p95 ms | p99 ms | rejected (503) |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def ask(images: Path, prefix: Path, users: int, seconds: int) -> dict[str, str]:
-    """Return locust's row of all requests."""
+    """Run locust, and return its row for all requests."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "locust", "--headless", "--host", URL),

@@ -1,6 +1,6 @@
-"""Users of the service for locust: each sends one image after the other and checks the answer.
+"""Define locust's users: each sends images one after the other and checks the responses.
 
-`make load` runs it by benchmarks/load.py; alone: `locust -f benchmarks/locustfile.py`.
+`make load` runs it through benchmarks/load.py; on its own: `locust -f benchmarks/locustfile.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ IMAGES = [
 
 
 class Visitor(FastHttpUser):
-    """Somebody who wants to know what an image shows, and at once the next."""
+    """A user who sends images without pauses."""
 
     @task
     def predict(self) -> None:
-        """Send an image; an answer without three classes is a failure."""
+        """Send an image; a response without three classes is a failure."""
         files = {"image": ("car.jpg", random.choice(IMAGES), "image/jpeg")}
         with self.client.post("/predict", files=files, catch_response=True) as answer:
             if answer.status_code == 200 and len(answer.json()["top"]) != 3:

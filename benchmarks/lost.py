@@ -1,8 +1,8 @@
-"""Kills while it is asked: is any prediction lost that was acknowledged?
+"""Kill the service under load, and count acknowledged predictions that are missing in its log.
 
-Run in a finished study: `python benchmarks/lost.py --kills 100`. Eight connections ask without a
-pause; at random moments a worker is killed, every tenth time all processes at once, after which
-the service is started again on the same log.
+Run in a finished study: `python benchmarks/lost.py --kills 100`. Eight connections send requests
+without pauses. At random moments a worker is killed; every tenth time, all processes are killed at
+once, and the service is restarted with the same log.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
     lost = set(acknowledged) - found
     print(
         f"{killed} kills, {len(acknowledged)} acknowledged predictions, {len(lost)} of them lost; "
-        f"{len(found) - len(acknowledged) + len(lost)} logged that were not acknowledged"
+        f"{len(found) - len(acknowledged) + len(lost)} logged but not acknowledged"
     )
     sys.exit(bool(lost))
 

@@ -1,4 +1,4 @@
-"""Rows that are measured one after the other within a time, and written as they come."""
+"""Measure rows one after the other within a time limit, and write each when it is done."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Job:
-    """A row to come: of which section, of what, how it is measured, and how long that may take."""
+    """A row to measure.
+
+    Attributes:
+        what: what is measured, for the column `of`.
+        seconds: estimated duration.
+    """
 
     section: str
     what: str
@@ -26,14 +31,14 @@ class Job:
 
 @dataclass
 class Report:
-    """The rows so far, on disk and on the screen."""
+    """The rows measured so far, written to gpu.md and gpu.json and printed."""
 
     folder: Path
     about: Row
     rows: dict[str, list[Row]] = field(default_factory=dict)
 
     def add(self, section: str, row: Row) -> None:
-        """Take a row in and write both files anew, whole."""
+        """Add a row, print it, and rewrite both files."""
         self.rows.setdefault(section, []).append(row)
         print(f"{section}: " + ", ".join(f"{key} {row[key]}" for key in row), flush=True)
         document = {"about": self.about, "sections": self.rows}
@@ -54,11 +59,11 @@ class Report:
 
 
 def run(jobs: list[Job], report: Report, seconds: float) -> None:
-    """Measure what fits into the time, in order; what fails says why and the rest goes on."""
+    """Measure the rows that fit into the time limit, in order; others record why they did not."""
     deadline = time.monotonic() + seconds
 
     def stop(*_: object) -> None:
-        raise TimeoutError("the time was over")
+        raise TimeoutError("the time limit was reached")
 
     signal.signal(signal.SIGALRM, stop)
     for job in jobs:

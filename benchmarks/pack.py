@@ -1,8 +1,8 @@
-"""pack: one core against all of them, and memory against the number of images.
+"""Measure stage pack: speed by number of cores, and memory by number of images.
 
-Run by hand in the repository's root: `python benchmarks/pack.py`. Packs the archive's images with
-one core and with two, alternating, in fresh processes; then sets of 1,000, 10,000 and 100,000
-images, of which each file is used several times.
+Run from the repository's root: `python benchmarks/pack.py`. Packs the archive's images with one
+core and with several (`--cores`), alternating, in fresh processes; then sets of 1,000, 10,000 and
+100,000 images, in which files are repeated.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from conftest import ARCHIVE  # noqa: E402
 
-# Runs in a process of its own: prints wall seconds, CPU seconds and the largest memory in MB, of
-# all its processes together, what they share counted as often.
+# Runs in its own process. Prints the number of images, wall seconds, CPU seconds, and the peak
+# memory in MB of all its processes, with shared memory counted once per process.
 CODE = """
 import itertools, json, os, resource, sys, time
 from pathlib import Path
@@ -42,7 +42,7 @@ print(len(paths), wall, cpu, (own.ru_maxrss + int(cores) * theirs.ru_maxrss) / 1
 
 
 def run(cores: int, count: int, size: int, source: Path) -> tuple[int, float, float, float]:
-    """Pack in a fresh process: images, wall seconds, CPU seconds, MB."""
+    """Pack in a fresh process; return images, wall seconds, CPU seconds and MB."""
     with tempfile.TemporaryDirectory() as target:
         arguments = [str(each) for each in (cores, count, size, source, target)]
         done = subprocess.run(
@@ -76,11 +76,8 @@ def main() -> None:
         ratios = [one / more for one, more in zip(*walls.values(), strict=True)]
         for cores, wall in walls.items():
             rate = images / statistics.median(wall)
-            print(f"{cores} cores: {statistics.median(wall):.2f} s, {rate:,.0f} images a second")
-        print(
-            f"times one core: {statistics.median(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+            print(f"{cores} cores: {statistics.median(wall):.2f} s, {rate:,.0f} images per second")
+        print(f"speed-up: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         for count in args.counts:
             images, seconds, cpu, memory = run(args.cores, count, args.size, source)
             print(f"{images:,} images: {seconds:.1f} s, {cpu:.1f} CPU s, {memory:.0f} MB")

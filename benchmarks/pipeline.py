@@ -1,8 +1,8 @@
-"""What the pipeline costs around the trainings: start-up, planning, nothing to do, a whole run.
+"""Measure the pipeline's overhead: start-up, runs with nothing to do and, with `--run`, whole runs.
 
-Run by hand after `make run`, in the repository's root: `python benchmarks/pipeline.py` (`make
-bench`), with `--run` to measure whole runs in fresh clones too. Prints medians of several runs and
-their range, with the machine and the versions.
+Run from the repository's root, after `make run`: `python benchmarks/pipeline.py` (`make bench`).
+Whole runs are in fresh clones. Prints the median and range of several runs, with the hardware and
+the version of Python.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TORCH_STAGES = ("tune", "train", "evaluate", "cost")
 def measure(
     command: list[str], repeats: int, folder: Path = ROOT
 ) -> tuple[list[float], list[float]]:
-    """Return the wall and CPU seconds of each run of a command."""
+    """Run a command several times; return the wall and the CPU seconds of each run."""
     wall, cpu = [], []
     for _ in range(repeats):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -83,8 +83,8 @@ def in_fresh_clone(run: Callable[[Path], None]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="of each short command")
-    parser.add_argument("--run", action="store_true", help="whole runs in fresh clones too")
+    parser.add_argument("--repeats", type=int, default=5, help="runs per short command")
+    parser.add_argument("--run", action="store_true", help="also whole runs in fresh clones")
     arguments = parser.parse_args()
 
     print(json.dumps(hardware()))

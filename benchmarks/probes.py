@@ -1,4 +1,4 @@
-"""What a GPU does meanwhile: how busy it is, which kernels a step has, and a step as a graph."""
+"""Measure a GPU's utilisation, count the kernels of a step, and capture a step as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE_SECONDS = 0.1
 
 
 class Busy:
-    """How busy a GPU was, as its driver says: the mean of its readings, in percent."""
+    """The utilisation of a GPU: as text, the mean of the driver's readings in percent."""
 
     def __init__(self) -> None:
         self.readings: list[float] = []
@@ -44,7 +44,7 @@ def watched(device: torch.device) -> Iterator[Busy]:
         while not over.wait(SAMPLE_SECONDS):
             try:
                 busy.readings.append(torch.cuda.utilization(device))
-            except Exception as error:  # a driver's library may say anything
+            except Exception as error:  # the driver's library may raise anything
                 busy.problem = type(error).__name__
                 return
 
@@ -63,8 +63,13 @@ def watched(device: torch.device) -> Iterator[Busy]:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the profiler saw: how many kernels (on a CPU: outermost operations), seconds in them,
-    the part of the time from first to last in which one ran, and calls that waited for the GPU.
+    """A profile.
+
+    Attributes:
+        kernels: their number (on a CPU: outermost operations).
+        seconds: time during which at least one ran.
+        busy: that time as a fraction of the time from the first to the last.
+        waits: number of calls that waited for the GPU.
     """
 
     kernels: int
@@ -99,16 +104,16 @@ def traced(work: Callable[[], object], device: torch.device) -> Trace:
             end = stop
     count = len(spans) if device.type == "cuda" else outermost
     whole = end - spans[0][0] if spans else 1.0
-    # The last wait is this function's own.
+    # The last wait is the one of this function.
     waits = sum(event["name"] in WAITS for event in events) - (device.type == "cuda")
     return Trace(count, covered / 1e6, covered / whole, waits)
 
 
 def captured(ceiling: Ceiling) -> torch.cuda.CUDAGraph:
-    """Return the step of a ceiling as a CUDA graph; a replay is a step, at the same rate.
+    """Capture a ceiling's step as a CUDA graph; each replay is a step.
 
-    Only what the training would need to change between replays is missing: the learning rate and
-    the average's decay are constants in it.
+    In a graph the learning rate and the decay of the weight average are constants, which a training
+    run would have to change between replays.
     """
     for group in ceiling._optimizer.param_groups:
         group["capturable"] = True
@@ -124,7 +129,7 @@ def captured(ceiling: Ceiling) -> torch.cuda.CUDAGraph:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return what a figure depends on: versions, device and day; no names of machines."""
+    """Return the date, the device and the versions that measurements depend on."""
     import timm
 
     about: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "torch": torch.__version__}

@@ -1,12 +1,13 @@
-"""Fine-tuning recipes, compared on val: one change at a time.
+"""Compare fine-tuning recipes on val, with one change at a time.
 
-Run by hand in a study whose `split`, `pack` and `weights` are made, for example, with
-presets/archive.yaml, after `snakemake results/split/split.csv results/weights/lite0.safetensors`:
+Run in a study in which `split`, `pack` and `weights` are done, for example, with
+presets/archive.yaml, after `snakemake results/pack/index.csv results/split/split.csv
+results/weights/lite0.safetensors`:
 
     python benchmarks/recipes.py --output recipes.csv --backbones lite0 --seeds 0
 
-Every training is one row of the CSV file, with its best epoch on val and its CPU seconds; rows that
-are there already are not trained again, so that a killed search goes on. The test images are not
+Each training run is one row of the CSV file, with its best epoch on val and its CPU seconds.
+Existing rows are not trained again, so that an interrupted search resumes. The test images are not
 read. Prints a Markdown table: mean val accuracy and loss of each recipe over backbones and seeds.
 """
 
@@ -50,13 +51,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "96 px, lr 3e-3, body at 0.3": QUICK | {"lr": 3.0e-3, "backbone_lr_scale": 0.3},
     "96 px, lr 3e-3, body at 0.1": QUICK | {"lr": 3.0e-3, "backbone_lr_scale": 0.1},
     "96 px, lr 1e-3, head alone for 1 epoch": SLOW | {"freeze_epochs": 1},
-    "96 px, lr 1e-3, average of weights 0.99": SLOW | {"ema": 0.99},
+    "96 px, lr 1e-3, weight average 0.99": SLOW | {"ema": 0.99},
     "96 px, lr 1e-3, crops from 0.35": SLOW | {"augment": {"min_area": 0.35}},
     "96 px, lr 3e-3, mixup 0.2": QUICK | {"lr": 3.0e-3, "augment": {"mixup": 0.2}},
     "96 px, lr 3e-3, 6 epochs": QUICK | {"lr": 3.0e-3, "epochs": 6},
     "128 px, lr 3e-3": LARGER | {"lr": 3.0e-3},
     "128 px, lr 2e-3": LARGER | {"lr": 2.0e-3},
-    "128 px, lr 3e-3, average of weights 0.99": LARGER | {"lr": 3.0e-3, "ema": 0.99},
+    "128 px, lr 3e-3, weight average 0.99": LARGER | {"lr": 3.0e-3, "ema": 0.99},
     "128 px, lr 3e-3, crops from 0.5": LARGER | {"lr": 3.0e-3, "augment": {"min_area": 0.5}},
     "128 px, lr 3e-3, batches of 16": LARGER | {"lr": 3.0e-3, "batch_size": 16},
     "160 px, lr 3e-3, 3 epochs": {"lr": 3.0e-3, "image_size": 160, "epochs": 3},
@@ -64,7 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def train(work: tuple[str, dict[str, Any], str, int]) -> dict[str, Any]:
-    """Train one recipe from one seed and return its row."""
+    """Train one backbone with one recipe and seed, and return its row."""
     from carbench.models.devices import set_up_device
     from carbench.training.run import load_data, train_backbone
 
@@ -95,8 +96,8 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:
-    """Return the result in Markdown, the best mean val accuracy first."""
-    lines = ["| recipe | trainings | val accuracy, % | val loss | CPU s |", "|---|--:|--:|--:|--:|"]
+    """Return a Markdown table, sorted by mean val accuracy."""
+    lines = ["| recipe | runs | val accuracy, % | val loss | CPU s |", "|---|--:|--:|--:|--:|"]
     by_recipe: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         by_recipe.setdefault(row["recipe"], []).append(row)
@@ -113,11 +114,11 @@ def table(rows: list[dict[str, str]]) -> list[str]:
 
 
 def main() -> None:
-    """Train what is missing, and print the table."""
+    """Train the missing rows, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, required=True, help="CSV file, added to")
+    parser.add_argument("--output", type=Path, required=True, help="CSV file to append to")
     parser.add_argument("--backbones", nargs="+", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES)

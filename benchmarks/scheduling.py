@@ -1,10 +1,10 @@
-"""Many trainings by Snakemake: what they take together against what they compute.
+"""Measure the overhead of scheduling many training runs with Snakemake.
 
-Run by hand in the repository's root, where nothing else works: `python benchmarks/scheduling.py`.
-Four backbones from three seeds each, the sample's recipe, or with `--source archive` that of
-presets/archive.yaml on the real images. All that comes before the trainings is made first; then
-`snakemake` trains on all cores. Its wall seconds are held against the CPU seconds that the
-trainings themselves took, without start-up, divided by the cores.
+Run from the repository's root, on an idle machine: `python benchmarks/scheduling.py`. Trains four
+backbones with three seeds each with the sample's recipe or, with `--source archive`, with that of
+presets/archive.yaml on the real images. Everything before training is done first; then `snakemake`
+trains on all cores. Its wall seconds are compared with the CPU seconds of the training itself,
+without start-up, divided by the number of cores.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def main() -> None:
             pure = sum(record["cpu_seconds"] for record in records)
             ratios.append(wall / (pure / args.cores))
             print(
-                f"{len(runs)} trainings: wall {wall:.1f} s, computing {pure:.1f} CPU s, all "
-                f"processes {spent:.1f} CPU s; {ratios[-1]:.2f} times what {args.cores} cores need",
+                f"{len(runs)} training runs: {wall:.1f} wall s, {spent:.1f} CPU s in all processes,"
+                f" {pure:.1f} CPU s in training; {ratios[-1]:.2f} times what {args.cores} cores "
+                "need for training alone",
                 flush=True,
             )
     print(f"median {statistics.median(ratios):.2f}")

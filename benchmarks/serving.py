@@ -1,14 +1,14 @@
-"""How many images a second `carbench serve` answers, against what the cores could do at all.
+"""Measure the throughput of `carbench serve`, relative to a loop without HTTP.
 
-Run by hand in a finished study, where nothing else works (Debian: wrk):
+Run in a finished study, on an idle machine; needs wrk (a Debian package):
 
     python benchmarks/serving.py --model results/export --images results/data/images
 
-Side by side, alternating: *bare*, a loop without HTTP in one process a core (decode, shrink, ONNX
-Runtime); *carbench*, `carbench serve` with a worker a core; *plain*, FastAPI and torch as they come
-(benchmarks/peers/plain_service.py), with one worker and with one a core. The services are asked by
-wrk, which runs on the same cores, over 8 connections. `--timm NAME` serves that model with random
-weights at 224 pixels instead.
+These systems alternate: *bare*, a loop without HTTP in one process per core (decode, resize, ONNX
+Runtime); *carbench*, `carbench serve` with one worker per core; *plain*, FastAPI and torch with
+default settings (benchmarks/peers/plain_service.py), with one worker and with one per core. The
+load generator wrk runs on the same cores and keeps 8 connections open. `--timm NAME` serves that
+model with random weights at 224 pixels instead.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("results/export"))
     parser.add_argument("--images", type=Path, default=Path("results/data/images"))
-    parser.add_argument("--timm", help="a model of timm, with random weights, at 224 pixels")
-    parser.add_argument("--int8", action="store_true", help="also carbench with the 8-bit form")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--timm", help="name of a timm model, with random weights, at 224 pixels")
+    parser.add_argument("--int8", action="store_true", help="also carbench with the 8-bit model")
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration per measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
     args = parser.parse_args()
@@ -77,7 +77,7 @@ def main() -> None:
                 rates[system].append(found["requests"] / found["seconds"])
                 latencies[system].append(found)
     print(f"{args.timm or args.model}, {CORES} cores, {args.connections} connections")
-    print("| system | images a second | of bare | p50 ms | p95 ms | p99 ms |")
+    print("| system | images per second | relative to bare | p50 ms | p95 ms | p99 ms |")
     print("|---|---|---|---|---|---|")
     for system in systems:
         ratio = statistics.median(
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def bare(model: Path, images: Path, seconds: float) -> float:
-    """Return images a second of a loop in each of as many processes as there are cores."""
+    """Return images per second of a loop that runs in one process per core."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(CORES) as pool:
         pool.map(_loop, [(model, images, 0.5)] * CORES)
@@ -117,7 +117,7 @@ def _loop(work: tuple[Path, Path, float]) -> float:
 
 @contextmanager
 def serving(system: str, model: Path, folder: Path) -> Iterator[None]:
-    """Run a service as long as it is needed."""
+    """Run a service within the context."""
     environment = dict(os.environ)
     if system.startswith("carbench"):
         command = [sys.executable, "-m", "carbench.cli.main", "serve", "--model", str(model)]
@@ -149,7 +149,7 @@ def serving(system: str, model: Path, folder: Path) -> Iterator[None]:
 
 
 def ask(images: Path, connections: int, seconds: float) -> dict[str, float]:
-    """Return what wrk has measured."""
+    """Run wrk; return its counts, seconds, and latencies in ms (see upload.lua)."""
     done = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", HERE / "upload.lua", URL],
         env=os.environ | {"IMAGES": str(images)},
@@ -162,7 +162,7 @@ def ask(images: Path, connections: int, seconds: float) -> dict[str, float]:
 
 
 def collect(source: Path, target: Path, count: int) -> Path:
-    """Copy some images of a tree, evenly chosen, into one folder."""
+    """Copy about ``count`` evenly spaced images of a tree into one folder."""
     target.mkdir()
     files = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
     for number, path in enumerate(files[:: max(len(files) // count, 1)][:count]):
@@ -171,7 +171,7 @@ def collect(source: Path, target: Path, count: int) -> Path:
 
 
 def export_random(name: str, folder: Path, size: int = 224, classes: int = 7) -> Path:
-    """Export a model of timm with random weights, as stage export would."""
+    """Export a timm model with random weights, as stage export would."""
     import torch
 
     from carbench.core.provenance import file_hash

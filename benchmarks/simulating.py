@@ -1,4 +1,4 @@
-"""What the simulations share: their command line, processes, and the time that they took."""
+"""Run simulations: the command line, processes and timing that all simulations share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from carbench.core.provenance import hardware
 
 @contextmanager
 def timed() -> Iterator[None]:
-    """Print the machine and the seconds that the block took, on stderr."""
+    """Print the hardware and the block's duration in seconds to stderr."""
     started = time.perf_counter()
     yield
     print(json.dumps(hardware()), f"{time.perf_counter() - started:.0f} s", file=sys.stderr)
@@ -28,12 +28,12 @@ def timed() -> Iterator[None]:
 def mean_of_studies(
     scenario: Any, studies: int, judge: Callable[[np.random.Generator], Sequence[float]]
 ) -> list[float]:
-    """Return the mean of what is judged of each of many simulated studies.
+    """Return the means of values that are computed for each of many simulated studies.
 
     Args:
-        scenario: its text is the seed.
-        studies: how many.
-        judge: simulates and judges one study.
+        scenario: its ``repr`` is the seed of the random generator.
+        studies: number of studies.
+        judge: simulates and evaluates one study.
     """
     rng = np.random.default_rng([0, *map(int, os.fsencode(repr(scenario)))])
     judged = [judge(rng) for _ in range(studies)]
@@ -51,11 +51,11 @@ def simulate_and_print(
     Args:
         description: of the command.
         scenarios: hashable.
-        average: a function of a module, from a scenario and a number of studies to a result.
-        table: from the results by scenario to text.
+        average: a module-level function from a scenario and a number of studies to a result.
+        table: a function from the results by scenario to text.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--studies", type=int, default=1000, help="of each scenario")
+    parser.add_argument("--studies", type=int, default=1000, help="studies per scenario")
     arguments = parser.parse_args()
     with timed(), Pool(2) as pool:
         tasks = [(each, arguments.studies) for each in scenarios]

@@ -1,12 +1,12 @@
-"""What training steps cost: carbench's against timm's, with the reading of their images.
+"""Compare the cost of training steps in carbench and timm, including the reading of images.
 
-Run by hand in the repository's root, where nothing else works: `python benchmarks/step_cost.py
---sizes 64 160 224`. Both learn from the same images of the study with the same recipe, both with
-channels_last and a fused optimiser; carbench reads them from its pack, timm from the files. Each
-system has a process of its own, and their rounds alternate. timm's numbers of workers, and bfloat16
-where carbench computes in it, are tried out in one round: the setting that takes the fewest CPU
-seconds and the one that takes the least time are then measured. Prints the medians and, round by
-round, carbench's share of timm's.
+Run from the repository's root, on an idle machine: `python benchmarks/step_cost.py --sizes 64 160
+224`. Both train on the same images of the study with the same recipe, channels_last and a fused
+optimiser; carbench reads the images from its pack, timm from the files. Each system has its own
+process, and their rounds alternate. timm's numbers of workers, and bfloat16 where carbench uses it,
+are tried first in one round each; the setting that takes the fewest CPU seconds and the one that
+takes the least time are then measured. Prints medians, and the ratio of carbench to timm, computed
+round by round.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from carbench.data.split.table import read_split
 from conftest import Project
 
 HEAD = (
-    *("px", "model", "threads", "system", "CPU s per 1,000 images", "carbench's share"),
-    *("wall s per 1,000 images", "carbench's share"),
+    *("px", "model", "threads", "system", "CPU s per 1,000 images", "carbench / timm"),
+    *("wall s per 1,000 images", "carbench / timm"),
 )
-ENDLESS = 10_000  # epochs of a schedule that no measurement comes to the end of
+ENDLESS = 10_000  # more epochs than any measurement takes
 
 
 class Stepper:
-    """A process of peers/rounds.py that takes a round of steps when it is asked to."""
+    """A process of peers/rounds.py, which takes a round of steps on request."""
 
     def __init__(self, system: str, words: list[object], images: int) -> None:
         command = [sys.executable, PEERS / "rounds.py", system, *words]
@@ -61,7 +61,7 @@ class Stepper:
         self.precision: str = self._read()["precision"]
 
     def take(self, setting: dict[str, Any]) -> dict[str, float]:
-        """Return the CPU and wall seconds per 1,000 images of a round."""
+        """Take a round of steps; return its CPU and wall seconds per 1,000 images."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(setting) + "\n")
         self._process.stdin.flush()
@@ -74,7 +74,7 @@ class Stepper:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         if not (line := self._process.stdout.readline()):
-            sys.exit("a process of peers/rounds.py has ended; what it said is above")
+            sys.exit("a process of peers/rounds.py failed; its output is above")
         content: dict[str, Any] = json.loads(line)
         return content
 
@@ -82,10 +82,10 @@ class Stepper:
 def prepare(
     project: Project, folder: Path, params: dict[str, Any], args: argparse.Namespace
 ) -> Any:
-    """Pack the images at a size, and choose those that the steps learn from.
+    """Pack the images at a size, and link the ones to train on in ``folder``.
 
     Returns:
-        Their names in the pack and their class indices; they are linked in ``folder``.
+        The names in the pack and the class indices of these images.
     """
     project.set_params(params)
     wanted = ["results/split/split.csv", "results/pack/index.csv"]
@@ -95,7 +95,7 @@ def prepare(
     count = args.steps * args.batch
     if len(rows) < count:
         sys.exit(f"--steps {args.steps} --batch {args.batch}: there are {len(rows)} images")
-    # Evenly spread: every class has its part, and both systems see the same images.
+    # Evenly spaced, so that all classes are represented; both systems use the same images.
     rows = [rows[place * len(rows) // count] for place in range(count)]
     for row in rows:
         link(project, row, folder / "train")
@@ -106,7 +106,7 @@ def prepare(
 def measure(
     ours: Stepper, theirs: Stepper, threads: int, args: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Return the rounds of both systems with so many threads, and of timm's best settings."""
+    """Measure rounds of carbench and of timm with its best settings, alternating."""
     own = {"threads": threads}
     amps = (False, True) if ours.precision == "bfloat16" else (False,)
     others = [
@@ -133,7 +133,7 @@ def measure(
 
 
 def print_rows(size: int, model: str, threads: int, rounds: list[dict[str, Any]]) -> None:
-    """Print a row for each setting."""
+    """Print one row per setting."""
     ours = [each for each in rounds if each["system"] == "carbench"]
     for system, setting in dict.fromkeys((each["system"], each["setting"]) for each in rounds):
         own = [each for each in rounds if (each["system"], each["setting"]) == (system, setting)]
@@ -149,7 +149,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
-    parser.add_argument("--steps", type=int, default=8, help="of a round")
+    parser.add_argument("--steps", type=int, default=8, help="steps per round")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     preset = preset_of(args)
@@ -194,7 +194,7 @@ def main() -> None:
     decoding = ", ".join(
         f"{seconds:.1f} at {size} px" for size, seconds in zip(args.sizes, packing, strict=True)
     )
-    print(f"\nPacking all images once, for all of carbench's trainings, in CPU s: {decoding}.")
+    print(f"\nPacking all images once, for all of carbench's training runs, CPU s: {decoding}.")
     print(f"Medians of {args.rounds} rounds of {args.steps} steps, batches of {args.batch}.")
     if args.json:
         settings = {key: str(value) for key, value in vars(args).items()}

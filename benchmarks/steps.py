@@ -1,7 +1,7 @@
-"""What the benchmarks of single training steps share: random images, trainers, and the ceiling.
+"""Create random images, trainers and ceilings for the benchmarks of single training steps.
 
-The ceiling of a trainer is the same step on a batch that never changes and lies on the device:
-forward, backward, clipping, optimiser and average, without the path that images take.
+A trainer's ceiling is the same step on a constant batch in the device's memory: forward, backward,
+clipping, optimiser and weight average, without the input path.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ CLASSES = 6
 
 
 class Ceiling(Trainer):
-    """A trainer whose every batch is the same, ready on the device."""
+    """A trainer that uses the same batch, which is on the device, for every step."""
 
     def __init__(self, trainer: Trainer, batch: Tensor, targets: Tensor) -> None:
         vars(self).update(vars(trainer))
         self.batch, self.targets = batch, targets
 
     def steps(self, count: int) -> None:
-        """Learn from the batch so many times."""
+        """Take ``count`` training steps on the batch."""
         for _ in range(count):
             self.step(self.batch, self.targets)
 
 
 def pack(folder: Path, count: int, size: int) -> list[str]:
-    """Write a pack of random images, whose content costs nothing, and return their names."""
+    """Write a pack of random images, and return their names."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     np.save(folder / "images.npy", pixels)
     names = [f"{row}.png" for row in range(count)]
@@ -52,18 +52,18 @@ def pack(folder: Path, count: int, size: int) -> list[str]:
 
 
 def labelled(folder: Path, names: list[str], device: torch.device) -> LabelledImages:
-    """Return the images of a pack; their classes take turns."""
+    """Return the images of a pack, labelled with each class in turn."""
     labels = torch.arange(len(names), device=device) % CLASSES
     return LabelledImages(PackedImages(folder, names, device), labels)
 
 
 def normalizer(device: torch.device, params: TrainParams) -> Normalizer:
-    """Return a normaliser that suits no backbone in particular."""
+    """Return a normaliser with arbitrary mean and standard deviation."""
     return Normalizer([0.5] * 3, [0.25] * 3, device, params.channels_last)
 
 
 def make_trainer(name: str, images: LabelledImages, params: TrainParams) -> Trainer:
-    """Return a trainer of a timm model with random weights, always the same ones."""
+    """Return a trainer of a timm model with random weights, which are always the same."""
     device = images.labels.device
     torch.manual_seed(0)
     model = move_to_device(
@@ -75,7 +75,7 @@ def make_trainer(name: str, images: LabelledImages, params: TrainParams) -> Trai
 def make_ceiling(trainer: Trainer, images: LabelledImages, params: TrainParams) -> Ceiling:
     """Return the ceiling of a trainer; both train the same model.
 
-    Its labels are of the trainer's kind: one-hot rows if the recipe mixes images.
+    Its labels have the trainer's form: one-hot rows if the recipe uses mixup.
     """
     device, side = images.labels.device, params.image_size
     batch = torch.rand((params.batch_size, 3, side, side), device=device)
@@ -86,9 +86,9 @@ def make_ceiling(trainer: Trainer, images: LabelledImages, params: TrainParams) 
 
 
 def clock(device: torch.device) -> float:
-    """Return seconds: of the wall after the GPU's last kernel; on a CPU of this process's work.
+    """Return a time in seconds: on a GPU wall time after its last kernel, on a CPU CPU time.
 
-    On shared cores CPU seconds of the one thread are steadier than wall seconds.
+    On shared cores, CPU time varies less than wall time.
     """
     if device.type == "cpu":
         return time.process_time()
@@ -99,7 +99,7 @@ def clock(device: torch.device) -> float:
 def rounds(
     trainer: Trainer, ceiling: Ceiling, steps: int, repeats: int, now: Callable[[], float]
 ) -> Iterator[tuple[float, float]]:
-    """Yield the seconds of an epoch and of as many steps at the ceiling."""
+    """Yield the seconds of an epoch, and of ``steps`` steps of the ceiling."""
     trainer.train_epoch(0)  # allocations, choice of kernels
     ceiling.steps(3)
     for repeat in range(repeats):

@@ -1,4 +1,4 @@
-"""What training.py and step_cost.py share: their options, a study, its recipe for the peers."""
+"""Options, studies and peers' options that training.py and step_cost.py share."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from carbench.params.presets import read_preset  # noqa: E402
 from carbench.params.train import recipe_of  # noqa: E402
 from conftest import ARCHIVE, Project, copy_repository  # noqa: E402
 
-# timm's small backbones up to so many pixels, above them those that people deploy without a GPU.
+# Up to this size timm's tiny test models are used, above it models that are deployed without a GPU.
 TINY_PIXELS = 96
 TINY = ("test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext")
 SMALL = ("resnet18", "tf_efficientnet_lite0", "mobilenetv3_small_100", "convnext_atto")
 LARGE = ("resnet50", "efficientnet_b0", "mobilenetv3_large_100", "convnext_tiny")
-# Learning rates from a random start; the other models take the last one.
+# Learning rates from random initialisation; OTHER_RATE is for the other models.
 RATES = dict.fromkeys(TINY, 0.006) | {"test_convnext": 0.003, "convnext_tiny": 0.0005}
 OTHER_RATE = 0.001
 CROP_MODES = {"squash": "squash", "crop": "center", "pad": "border"}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that both scripts take."""
+    """Add the options that both scripts share."""
     add = parser.add_argument
     add("--source", choices=["smoke", "sample", "archive"], default="archive")
-    add("--preset", type=Path, help="carbench's recipe; without it that of the source's preset")
-    add("--sizes", type=int, nargs="+", default=[64], help="pixels")
-    add("--models", nargs="+", help="timm's names; without it chosen by size and device")
+    add("--preset", type=Path, help="preset with carbench's recipe (default: the source's)")
+    add("--sizes", type=int, nargs="+", default=[64], help="image sizes in pixels")
+    add("--models", nargs="+", help="names of timm models (default: by size and device)")
     add("--batch", type=int, default=32)
-    add("--workers", type=int, nargs="+", default=[0, 1, 2], help="of timm's loader, tried out")
+    add("--workers", type=int, nargs="+", default=[0, 1, 2], help="of timm's loader, to try")
     add("--threads", type=int, nargs="+", default=[1, 2])
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--json", type=Path, help="also write every run to this file")
@@ -49,7 +49,7 @@ def preset_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[str, Any]:
-    """Return the recipe of a timm model, with what the preset changes for its architecture."""
+    """Return the recipe of a timm model, with the preset's changes for this model."""
     own = [
         backbone["train"]
         for backbone in preset["backbones"].values()
@@ -59,7 +59,7 @@ def preset_recipe(preset: dict[str, Any], model: str, pretrained: bool) -> dict[
 
 
 def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[str, Any]]:
-    """Return a copy of the repository, and the parameters of a study of the source's images."""
+    """Return a copy of the repository, and parameters for a study of the source's images."""
     params = read_preset(ROOT / f"presets/{args.source}.yaml")
     if args.source == "archive":
         params["data"]["path"] = str(ARCHIVE)
@@ -73,12 +73,12 @@ def make_project(folder: Path, args: argparse.Namespace) -> tuple[Project, dict[
 
 
 def pack_size(size: int) -> int:
-    """Return the size of packed images for crops that a model sees at ``size`` pixels."""
+    """Return the size of packed images for a model with an input of ``size`` pixels."""
     return size + size // 8
 
 
 def weights_of(folder: Path | None, model: str) -> str | dict[str, str]:
-    """Return ``weights:`` of a backbone: random, or pinned to the model's file in a folder."""
+    """Return the key ``weights:`` of a backbone: random, or the model's file, pinned by hash."""
     if folder is None:
         return "random"
     path = (folder / f"{model}.safetensors").resolve()
@@ -86,9 +86,9 @@ def weights_of(folder: Path | None, model: str) -> str | dict[str, str]:
 
 
 def link_images(project: Project, folder: Path) -> list[SplitRow]:
-    """Link the images of the split as ImageFolder wants them, and return its rows.
+    """Link the images of the split in the layout of ImageFolder, and return its rows.
 
-    Test images that leaked into train are left out.
+    Leaked test images are left out.
     """
     rows = read_split(project.root / "results/split/split.csv", 0)
     rows = [row for row in rows if not (row.leaked and row.split == "test")]
@@ -98,7 +98,7 @@ def link_images(project: Project, folder: Path) -> list[SplitRow]:
 
 
 def link(project: Project, row: SplitRow, folder: Path) -> None:
-    """Link an image in the subfolder of its class."""
+    """Create a link to an image in the subfolder of its class."""
     path = folder / row.label / row.image.replace("/", "-")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def link(project: Project, row: SplitRow, folder: Path) -> None:
 
 
 def augmentation_flags(recipe: dict[str, Any], fit: str) -> list[object]:
-    """Return the peer's options for carbench's crops, colours and shape of evaluated images."""
+    """Return timm's options for carbench's crops, colour changes and fit."""
     augment = recipe["augment"]
     stretch = augment["max_stretch"]
     return [
@@ -117,7 +117,7 @@ def augmentation_flags(recipe: dict[str, Any], fit: str) -> list[object]:
 
 
 def same_recipe_flags(recipe: dict[str, Any]) -> list[object]:
-    """Return timm's options for a recipe of carbench: all but rate, epochs and augmentation."""
+    """Return timm's options for the rest of a carbench recipe, except learning rate and epochs."""
     flags: list[object] = ["--weight-decay", recipe["weight_decay"]]
     flags += ["--clip-grad", recipe["clip_norm"], "--smoothing", recipe["label_smoothing"]]
     flags += ["--warmup-epochs", round(recipe["warmup_epochs"])]
@@ -137,7 +137,7 @@ def models_of(args: argparse.Namespace, size: int) -> tuple[str, ...]:
 
 
 def middle(values: list[float], digits: int = 1) -> str:
-    """Return the median and, of several values, their range, as text."""
+    """Return the median and, if there are several values, the range as text."""
     median = f"{statistics.median(values):.{digits}f}"
     if len(values) == 1:
         return median
@@ -145,5 +145,5 @@ def middle(values: list[float], digits: int = 1) -> str:
 
 
 def table_row(cells: list[object]) -> str:
-    """Return a row of a table in Markdown."""
+    """Return a row of a Markdown table."""
     return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,14 +1,14 @@
-"""How much is answered, and how often the wanted error is kept, by ways to find the threshold.
+"""Compare methods of finding a confidence threshold: answers given, and targets violated.
 
-Run by hand: `python benchmarks/thresholds.py` prints the table of docs/decisions.md as markdown;
-`--samples` of each row (default 500). Simulated images are right as often as the model says, except
-for a part with wrong labels. Compared with ``fit_threshold`` of
-:mod:`carbench.evaluation.selective_prediction`:
+`python benchmarks/thresholds.py` prints the table of docs/decisions.md as Markdown; `--samples`
+sets the number of samples per row (default 500). Simulated predictions are correct as often as
+their confidence says, except for a fraction of wrong labels. ``fit_threshold`` of
+:mod:`carbench.evaluation.selective_prediction` is compared with:
 
-- fixed sequence (Angelopoulos et al., "Learn then test"): from the surest images on, each test at
-  the whole level, the first that fails ends the search;
-- Bonferroni: ten thresholds, which answer 10, 20, ... 100 %, each test at a tenth of the level;
-- SGR (Geifman and El-Yaniv, NeurIPS 2017): halving, each step at an equal part of the level.
+- fixed sequence (Angelopoulos et al., "Learn then test"): from the most confident images on, each
+  test at the full level; the first failure ends the search;
+- Bonferroni: ten thresholds, which answer 10, 20, ... 100 %, each tested at a tenth of the level;
+- SGR (Geifman and El-Yaniv, NeurIPS 2017): binary search, each step at an equal part of the level.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from simulating import timed
 from carbench.evaluation.selective_prediction import fit_threshold
 
 LEVEL = 0.95
-SPREAD = 2.2  # of the logit of the confidence
+SPREAD = 2.2  # standard deviation of the confidence's logit
 Numbers = NDArray[np.float64]
-# How many of the surest are answered, from the confidences and what is right, the surest first.
+# From the confidences, the correctness (both in descending order of confidence) and the target
+# error to the number of images that are answered.
 Way = Callable[[Numbers, NDArray[np.bool_], float], int]
 
 
 def ours(sure: Numbers, right: NDArray[np.bool_], wanted: float) -> int:
-    """Return what carbench answers."""
+    """Return how many images carbench answers."""
     return fit_threshold(sure, right, wanted, LEVEL).answered
 
 
 def fixed_sequence(sure: Numbers, right: NDArray[np.bool_], wanted: float) -> int:
-    """Return what the last test answers before one fails."""
+    """Return how many images are answered at the last threshold before a test fails."""
     fewest = ceil(log(1 - LEVEL) / log(1 - wanted))
     counts = np.arange(fewest, len(sure) + 1)
     failed = bdtr(np.cumsum(~right)[fewest - 1 :], counts, wanted) > 1 - LEVEL
@@ -46,14 +47,14 @@ def fixed_sequence(sure: Numbers, right: NDArray[np.bool_], wanted: float) -> in
 
 
 def bonferroni(sure: Numbers, right: NDArray[np.bool_], wanted: float) -> int:
-    """Return what the last of ten tests answers that passes."""
+    """Return how many images are answered at the last of ten thresholds that passes."""
     counts = np.ceil(np.arange(1, 11) / 10 * len(sure) - 1e-9).astype(np.int64)
     passed = bdtr(np.cumsum(~right)[counts - 1], counts, wanted) <= (1 - LEVEL) / 10
     return int(counts[passed].max(initial=0))
 
 
 def sgr(sure: Numbers, right: NDArray[np.bool_], wanted: float) -> int:
-    """Return what halving finds: more is answered while the bound of the error allows it."""
+    """Return how many images a binary search answers, under a bound of the error."""
     wrong, steps = np.cumsum(~right), ceil(log2(len(sure)))
     low, high, found = 1, len(sure), 0
     for _ in range(steps):
@@ -76,7 +77,7 @@ WAYS: dict[str, Way] = {
 def draw(
     accuracy: float, mislabelled: float, count: int, rng: np.random.Generator
 ) -> tuple[Numbers, NDArray[np.bool_]]:
-    """Return confidences, the surest first, and the true probability of being right of each."""
+    """Return confidences in descending order, and the true probabilities of being correct."""
     trial = SPREAD * np.random.default_rng(0).normal(size=100_000)
     low, high = -10.0, 15.0
     for _ in range(50):
@@ -94,10 +95,10 @@ def draw(
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=500, help="of each row")
+    parser.add_argument("--samples", type=int, default=500, help="samples per row")
     arguments = parser.parse_args()
     heads = "".join(f" {name} |" for name in ("could be", *WAYS))
-    print(f"| images | accuracy, % | wanted, % | mislabelled, % |{heads}")
+    print(f"| images | accuracy, % | target, % | mislabelled, % |{heads}")
     print("|--:" * (5 + len(WAYS)) + "|")
     for count in (216, 500, 1000):
         for accuracy, wanted in ((0.95, 0.05), (0.9, 0.05), (0.8, 0.1)):

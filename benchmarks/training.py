@@ -1,13 +1,14 @@
-"""Whole trainings, side by side: carbench, timm's recipe and the usual script.
+"""Compare whole training runs of carbench, timm's recipe and a usual PyTorch script.
 
-Run by hand in the repository's root, where nothing else works: `python benchmarks/training.py`.
-From a random start all three get the same backbone, images, size, epochs, batch, rate, decay,
-smoothing and clipping, each with its own loader, augmentation and loop. With `--pretrained FOLDER`
-carbench and timm fine-tune the ImageNet weights FOLDER/<timm model>.safetensors, carbench with the
-recipe of `--preset`, timm with FINE_TUNING. Each keeps its epoch that is best on val and is then
-tested on the clean test images, outside of what is measured. Processes are measured whole,
-imports included, one after the other, the systems alternating; what is tried out before (timm's
-workers, learning rates) and carbench's packing, done once for all, are told apart.
+Run from the repository's root, on an idle machine: `python benchmarks/training.py`. From random
+initialisation, all three have the same backbone, images, image size, epochs, batch size, learning
+rate, weight decay, label smoothing and gradient clipping, and their own loader, augmentation and
+loop. With `--pretrained FOLDER`, carbench and timm fine-tune the ImageNet weights FOLDER/<timm
+model>.safetensors, carbench with the recipe of `--preset`, timm with FINE_TUNING. Each keeps the
+epoch that is best on val; its accuracy on the clean test images is computed outside the measured
+time. Whole processes are measured, imports included, one at a time, with the systems alternating.
+The searches beforehand (timm's workers, learning rates) and carbench's packing, done once for all,
+are reported separately.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ from carbench.engines.engine_jobs import dvc_jobs
 from conftest import Project, active_environment
 
 SCRIPTS = {"timm": "timm_recipe.py", "usual": "usual.py"}
-# timm's advice on fine-tuning. AdamW, batches of 32, 30 epochs, decay 0.01 and rate 1e-4 are those
-# of the one example in its documentation that fine-tunes a small set (hfdocs, "Scripts", plant
-# pathology). Layer decay, the small epsilon and clipping at 1.0 are those of its author's runs
-# (0.7 to 0.8; model cards of timm/*_ft_inat21 and timm/vit_base_patch16_224.augreg2_in21k_ft_in1k);
-# 5 warm-up epochs are train.py's default. The average is a switch that short trainings can use only
-# with its own warm-up.
+# timm's advice on fine-tuning. AdamW, batches of 32, 30 epochs, weight decay 0.01 and learning rate
+# 1e-4 are from the one example in its documentation that fine-tunes on a small set (hfdocs,
+# "Scripts", plant pathology). Layer decay, the small epsilon and clipping at 1.0 are from its
+# author's runs (0.7 to 0.8; model cards of timm/*_ft_inat21 and
+# timm/vit_base_patch16_224.augreg2_in21k_ft_in1k); 5 warm-up epochs are train.py's default. Short
+# training runs can use the weight average only with its own warm-up.
 FINE_TUNING_EPOCHS = 30
 FINE_TUNING_RATE = 1e-4
 FINE_TUNING = [
@@ -68,7 +69,7 @@ EPOCH = re.compile(r"epoch (\d+)/\d+: .* val accuracy ([\d.]+) %")
 
 
 def prepare(project: Project, params: dict[str, Any], size: int, args: argparse.Namespace) -> None:
-    """Make all that comes before the trainings at a size."""
+    """Set the study's parameters for an image size, and run everything before training."""
     preset = preset_of(args)
     params["seeds"] = list(range(args.seeds))
     params["pack"]["size"] = pack_size(size)
@@ -101,7 +102,7 @@ def prepare(project: Project, params: dict[str, Any], size: int, args: argparse.
 
 
 def by_carbench(project: Project, model: str, seed: int) -> Run:
-    """Train as the engines do, with the job's own command."""
+    """Train and evaluate with the commands of the jobs, as the engines do."""
     jobs = dvc_jobs(project.root)
     command = shlex.split(jobs[f"train@{model}-{seed}"].command)
     started = time.perf_counter()
@@ -111,7 +112,7 @@ def by_carbench(project: Project, model: str, seed: int) -> Run:
     watched, said, epochs = psutil.Process(process.pid), [], []
     for line in process.stderr or ():
         said.append(line)
-        if found := EPOCH.search(line):  # the process goes on: its CPU time is that of the epoch
+        if found := EPOCH.search(line):  # CPU time so far, read while the process continues
             used = watched.cpu_times()
             val = float(found[2]) / 100
             cpu = used.user + used.system
@@ -139,7 +140,7 @@ def by_peer(system: str, images: Path, words: list[object]) -> Run:
 
 
 def words_of(system: str, recipe: dict[str, Any], size: int, args: argparse.Namespace) -> Any:
-    """Return a peer's options for a recipe of carbench, but for model, seed, workers, threads."""
+    """Return a peer's options for a carbench recipe, except model, seed, workers and threads."""
     words: list[object] = ["--size", size, "--device", args.device, "--lr", recipe["lr"]]
     words += ["--batch", recipe["batch_size"], "--epochs", recipe["epochs"]]
     if system == "timm":
@@ -155,10 +156,10 @@ def words_of(system: str, recipe: dict[str, Any], size: int, args: argparse.Name
 
 
 def try_out(images: Path, words: list[object], args: argparse.Namespace) -> tuple[Any, float]:
-    """Choose timm's workers and threads by the costs of an epoch, its rate by val accuracy.
+    """Choose timm's workers and threads by the cost of an epoch, its learning rate on val.
 
     Returns:
-        The options that were chosen, and the CPU seconds that the rates have taken.
+        The chosen options, and the CPU seconds of the search for the learning rate.
     """
     settings: list[list[object]] = [
         ["--workers", workers, "--threads", threads]
@@ -182,7 +183,7 @@ def try_out(images: Path, words: list[object], args: argparse.Namespace) -> tupl
 def measure(
     project: Project, images: Path, size: int, args: argparse.Namespace
 ) -> tuple[list[Run], list[str]]:
-    """Return all trainings of a size, and what was tried out before, in words."""
+    """Return all training runs of a size, and notes on the searches before them."""
     runs: list[Run] = []
     notes = []
     chosen: dict[tuple[str, str], list[object]] = {}
@@ -196,14 +197,15 @@ def measure(
             best: list[object] = ["--workers", 0]
             if system == "timm":
                 best, searched = try_out(images, words, args)
-                notes += [f"timm's rates, {model}, {size} px: {searched:.1f} CPU s."] * (
-                    searched > 0
-                )
+                note = f"timm's learning-rate search, {model}, {size} px: {searched:.1f} CPU s."
+                notes += [note] * (searched > 0)
             chosen[system, model] = [*words, *best]
         if params["tune"]["learning_rates"]:
             tsv = project.root / f"results/benchmarks/tune/{model}.tsv"
             cost = next(csv.DictReader(tsv.open(newline=""), delimiter="\t"))["cpu_time"]
-            notes.append(f"carbench's rates (stage tune), {model}, {size} px: {cost} CPU s.")
+            notes.append(
+                f"carbench's learning-rate search (tune), {model}, {size} px: {cost} CPU s."
+            )
     for seed in range(args.seeds):
         for model in params["backbones"]:
             for system in args.systems:
@@ -222,7 +224,7 @@ def measure(
 
 
 def setting_of(words: list[object]) -> str:
-    """Return what was chosen for a peer, in brackets."""
+    """Return a peer's main options as text in parentheses."""
     last = {str(word): value for word, value in itertools.pairwise(words)}
     names = {"--workers": "workers", "--threads": "threads", "--lr": "lr", "--epochs": "epochs"}
     found = [f"{name} {last[word]}" for word, name in names.items() if word in last]
@@ -234,13 +236,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
     add = parser.add_argument
-    add("--epochs", type=int, help="default: 3, with --pretrained those of the recipe")
+    add("--epochs", type=int, help="default: 3; with --pretrained, those of the recipe")
     add("--seeds", type=int, default=3)
-    add("--systems", nargs="+", choices=["timm", "usual"], help="default: all that can")
-    add("--best", choices=["cpu", "wall"], default="cpu", help="what timm's setting is chosen by")
-    add("--pretrained", type=Path, metavar="FOLDER", help="weights to fine-tune")
-    add("--peer-epochs", type=int, help="of timm's fine-tuning")
-    add("--peer-lr", type=float, nargs="+", default=[FINE_TUNING_RATE], help="tried on seed 0")
+    add("--systems", nargs="+", choices=["timm", "usual"], help="default: all that are possible")
+    add("--best", choices=["cpu", "wall"], default="cpu", help="cost by which to set timm up")
+    add("--pretrained", type=Path, metavar="FOLDER", help="folder of weights to fine-tune")
+    add("--peer-epochs", type=int, help="epochs of timm's fine-tuning")
+    add("--peer-lr", type=float, nargs="+", default=[FINE_TUNING_RATE], help="to try on seed 0")
     add("--peer-args", default="", help="more options for peers/timm_recipe.py")
     add("--reach", type=float, default=0.5, help="val accuracy of the last column")
     args = parser.parse_args()
@@ -258,7 +260,7 @@ def main() -> None:
             with (project.root / "results/benchmarks/pack.tsv").open(newline="") as file:
                 packing = next(csv.DictReader(file, delimiter="\t"))["cpu_time"]
             notes.append(
-                f"Packing once for all of carbench's trainings, {size} px: {packing} CPU s."
+                f"Packing once for all of carbench's training runs, {size} px: {packing} CPU s."
             )
             found, said = measure(project, folder / "images", size, args)
             runs += found

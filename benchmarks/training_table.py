@@ -1,4 +1,4 @@
-"""The table of benchmarks/training.py."""
+"""Format the table of benchmarks/training.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Run = dict[str, Any]
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of ``count`` independent images."""
+    """Return Wilson's 95 % interval of a fraction of ``count`` independent images."""
     z = 1.96
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count)
@@ -20,13 +20,13 @@ def wilson(share: float, count: int) -> tuple[float, float]:
 
 
 def until(run: Run, reach: float) -> float | None:
-    """Return the CPU seconds until an epoch's val accuracy reached a share; None if none did."""
+    """Return the CPU seconds until val accuracy reached ``reach``; None if it never did."""
     return next((each["cpu"] for each in run["epochs"] if each["val_accuracy"] >= reach), None)
 
 
 def table(runs: list[Run], clean: int, reach: float) -> list[str]:
-    """Return the result in Markdown; shares are medians over the seeds, pair by pair."""
-    head = ["px", "backbone", "system", "CPU s", "carbench's share", "wall s", "carbench's share"]
+    """Return a Markdown table; ratios are computed per seed, and their medians are shown."""
+    head = ["px", "backbone", "system", "CPU s", "carbench / system", "wall s", "carbench / system"]
     head += ["accuracy on clean test % (95 %)", f"CPU s to {100 * reach:g} % on val"]
     lines = [table_row(list(head)), table_row(["---"] * len(head))]
     for size, model in dict.fromkeys((run["size"], run["model"]) for run in runs):

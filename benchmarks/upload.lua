@@ -1,4 +1,4 @@
--- For wrk: posts the images of the folder in IMAGES, one after the other, as multipart forms.
+-- Script for wrk: posts the images in the folder $IMAGES as multipart forms, one after the other.
 local bodies = {}
 local at = 0
 local boundary = "carbench-boundary"

@@ -1,11 +1,11 @@
-"""Are the parts of seeds and splits recovered, and do intervals hold the splits? Simulated studies.
+"""Measure estimates and coverage of the variance components of seeds and splits, in simulations.
 
-Run by hand: `python benchmarks/variance_parts.py` prints the table of docs/statistics.md as
-markdown; `--studies` of each scenario (default 1000).
+`python benchmarks/variance_parts.py` prints the table of docs/statistics.md as Markdown;
+`--studies` sets the number of studies per scenario (default 1000).
 
-An image is right as in benchmarks/coverage.py, with the luck of the split beside that of the
-training. With `published` all splits share their test images; with `grouped` each split tests a
-quarter of the groups, dealt anew. Estimates are the roots of mean variances, in points.
+Images are classified as in benchmarks/coverage.py, with a random effect of the split in addition to
+that of the training run. With `published`, all splits share their test images; with `grouped`, each
+split tests a random quarter of the groups. Estimates are roots of mean variances, in points.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from carbench.statistics.scores import subset_scores
 from carbench.statistics.variance_components import variance_components
 
 CONFIDENCE = 0.95
-TESTED = 0.25  # of the groups, by each split of `grouped`
+TESTED = 0.25  # fraction of the groups that each split of `grouped` tests
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of study of one backbone; spreads are standard deviations of its accuracy.
+    """A kind of study of one backbone.
 
-    ``groups`` are those of the test part, or with ``grouped`` of all images.
+    Attributes:
+        groups: number of duplicate groups in the test set; with ``grouped``, in all images.
+        seed_spread, split_spread: standard deviations of the accuracy.
     """
 
     method: str
@@ -46,7 +48,13 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Study:
-    """A simulated study: (S, N) right and tested, (N,) groups, (S,) splits."""
+    """A simulated study of S training runs and N images.
+
+    Attributes:
+        right, tested: (S, N).
+        groups: (N,).
+        splits: (S,).
+    """
 
     right: NDArray[np.bool_]
     tested: NDArray[np.bool_]
@@ -79,8 +87,12 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> Study:
 
 
 def judge(scenario: Scenario, study: Study) -> list[float]:
-    """Return the variances of seed and split, whether their intervals hold them, and whether that
-    of the accuracy does: with the splits, and as if there were only seeds."""
+    """Return estimates, and whether intervals contain the true value (0 or 1).
+
+    Returns:
+        Variance of seeds, coverage; variance of splits, coverage; coverage of the accuracy with
+        splits, and with splits treated as seeds.
+    """
     found = []
     held = []
     for splits in (study.splits, None):
@@ -99,7 +111,7 @@ def judge(scenario: Scenario, study: Study) -> list[float]:
 
 
 def scenarios() -> list[Scenario]:
-    """Return what is tabulated."""
+    """Return the scenarios to tabulate."""
     return [
         Scenario(method, splits, seeds, groups, *spreads)
         for method, groups in (("published", 200), ("published", 3200), ("grouped", 1200))
@@ -114,10 +126,10 @@ def average(scenario: Scenario, studies: int) -> list[float]:
 
 
 def table(found: dict[Scenario, list[float]]) -> str:
-    """Return a markdown table, a row a scenario."""
+    """Return a Markdown table with one row per scenario."""
     lines = [
-        "| method | splits x seeds | groups | seed: true | found | held | split: true | found "
-        "| held | accuracy held | splits ignored |",
+        "| method | splits x seeds | groups | seed: true | found | coverage | split: true | found "
+        "| coverage | coverage, accuracy | splits ignored |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for each, (seed, seed_held, split, split_held, held, ignored) in found.items():

@@ -7,7 +7,7 @@ pairs), ``variance_parts.csv`` (variance due to test images, seeds and splits), 
 with the thresholds of stage calibrate), ``label_errors.csv`` (images whose label is probably wrong,
 according to the chosen backbone), ``curves.csv`` (all epochs), ``confusion.csv`` (counts), for the
 chosen backbone ``winner.csv`` (predictions, for DVC's plots) and ``mistakes.csv`` with
-``mistakes.npz``, and ``metrics.json`` (the numbers that DVC compares).
+``mistakes.npz`` (most confident errors), and ``metrics.json`` (the numbers that DVC compares).
 """
 
 from pathlib import Path
@@ -78,7 +78,7 @@ def aggregate(stage: Stage) -> None:
         name: decisions_on_clean_images(runs, name, thresholds[name])
         for name in summary["backbone"]
     }
-    chosen = summary.iloc[0]  # stands first
+    chosen = summary.iloc[0]  # the summary lists the chosen backbone first
     classes = {name: each.clean for name, each in scores_by_backbone.items()}
     curves = pd.concat(
         read_history(args.train / name / str(seed)).assign(backbone=name, seed=seed)
@@ -113,7 +113,7 @@ def aggregate(stage: Stage) -> None:
     order = {name: place for place, name in enumerate(summary["backbone"])}
     with stage.outputs(args.output) as out:
         for name, table in tables.items():
-            if "backbone" in table:  # in every table as in the summary: the chosen one first
+            if "backbone" in table:  # in the order of the summary: the chosen one first
                 table = table.sort_values(
                     "backbone", key=lambda names: names.map(order), kind="stable"
                 )
@@ -131,7 +131,7 @@ def aggregate(stage: Stage) -> None:
 
 
 def read_history(run: Path) -> pd.DataFrame:
-    """Return history.csv of one training run."""
+    """Return the table ``history.csv`` of one training run."""
     path = run / "history.csv"
     return parse_csv(path, path, ("epoch",), {})
 

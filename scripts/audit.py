@@ -1,4 +1,4 @@
-"""audit: group duplicate images, and report what duplicates mean for the published test set.
+"""audit: group duplicate images, and report how they affect the published test set.
 
 Writes ``groups.csv`` (one row per image, with its duplicate group), ``candidates.csv`` (pairs that
 were compared closely, and their agreement), ``audit.json`` (the findings) and ``groups.jpg`` (a
@@ -26,7 +26,7 @@ def audit(stage: Stage) -> None:
     quarantine = read_table(data / "quarantine.csv")
     images = [row["image"] for row in manifest]
 
-    # Only the first of byte-identical copies is read.
+    # Of byte-identical copies, only the first is read.
     links, first_of = link_identical([row["sha256"] for row in manifest])
     reviewed = read_reviewed_pairs(params.reviewed, images, first_of)
     unique = sorted(set(first_of))

@@ -1,7 +1,7 @@
 """calibrate: find confidence and prediction-set thresholds of each training run on val.
 
-Reads val predictions and temperatures, nothing of stage evaluate. Writes ``thresholds.csv``, with
-one row per backbone and seed.
+Reads val predictions and temperatures, and nothing from stage evaluate. Writes ``thresholds.csv``,
+with one row per backbone and seed.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """choose: select the backbone to deploy on val, before the test set is used.
 
-Reads val predictions and costs, nothing of stage evaluate. Writes ``choice.csv``, with one row per
-backbone, the best on val first; ``seed`` is its training run that was best on val.
+Reads val predictions and costs, and nothing from stage evaluate. Writes ``choice.csv``, with one
+row per backbone, the best on val first; ``seed`` is that of its best training run on val.
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""cost: measure the cost of a prediction of each backbone on this machine, in the served runtime.
+"""cost: measure each backbone's cost per prediction on this machine, in the runtime that serves.
 
-Each backbone is exported to ONNX as in stage export; what it has learned does not affect its cost,
-so that this stage does not wait for the trainings. All backbones and runtimes take turns in one
-job, because times measured at different moments are not comparable. Writes ``exact.csv`` (counted
-costs), ``measured.csv`` (median times with intervals), ``rounds.csv`` (all times), ``memory.csv``
-and ``conditions.json`` (hardware, versions and settings of the measurement).
+Each backbone is exported to ONNX as in stage export; its cost does not depend on the values of its
+weights, so this stage does not wait for the training runs. All backbones and runtimes are timed
+alternately in one job, because times measured at different moments are not comparable. Writes
+``exact.csv`` (counted costs), ``measured.csv`` (median times with intervals), ``rounds.csv`` (all
+times), ``memory.csv`` and ``conditions.json`` (hardware, versions and settings of the measurement).
 """
 
 from dataclasses import asdict
@@ -34,7 +34,7 @@ def cost(stage: Stage) -> None:
     example = median_image(args.data / "manifest.csv", args.split)
     file = args.data / "images" / example.image
 
-    # Loaded after the parameters were checked: torch and timm take seconds.
+    # Imported after the parameters are validated: torch and timm take seconds.
     from carbench.cost.latency import time_backbones
     from carbench.cost.latency_tables import write_latencies
     from carbench.cost.onnx_export import GraphShape
@@ -56,7 +56,9 @@ def cost(stage: Stage) -> None:
             {
                 "measured": datetime.now(UTC).isoformat(timespec="seconds"),
                 "hardware": hardware(),
-                "load_average": round(getloadavg()[0], 2),  # of the minute before, its own one too
+                "load_average": round(
+                    getloadavg()[0], 2
+                ),  # of the last minute, this stage's included
                 "versions": versions("python", "numpy", "onnxruntime", "pillow", "timm", "torch"),
                 "input": {"size": pack.size, "fit": pack.fit},
                 "image_size": image_size,

@@ -1,4 +1,4 @@
-"""draw: put the duplicate groups in the order in which fractions of the train set take them.
+"""draw: draw the order of the duplicate groups from which fractions of the train set are selected.
 
 Writes ``order.csv``, the position of each group on the circle of ``carbench.data.split.subsets``.
 The order does not depend on the fractions and seeds of the study, so that adding one does not

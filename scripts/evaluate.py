@@ -1,9 +1,9 @@
-"""evaluate: predict the test images with one model, and measure the predictions.
+"""evaluate: predict the test images with one model, and compute metrics of the predictions.
 
-Writes ``predictions.csv`` (one row per test image with all probabilities), ``robustness.csv`` (the
-predictions for corrupted clean images), ``mistakes.csv`` and ``explanations.npz`` (the most
-confident errors, and what the model looked at in them), and ``metrics.json`` (all metrics, for the
-clean images and, where there are any, for the leaked images and for all images).
+Writes ``predictions.csv`` (one row per test image with all probabilities), ``robustness.csv``
+(predictions for corrupted versions of the clean images), ``mistakes.csv`` and ``explanations.npz``
+(the most confident errors, and attribution maps of them), and ``metrics.json`` (all metrics, for
+the clean images, for the leaked images if there are any, and for all images).
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ MISTAKES = ("image", "class", "group", "predicted", "confidence")
 
 
 def evaluate(stage: Stage) -> None:
-    # Loaded after the parameters were checked: torch and timm take seconds.
+    # Imported after the parameters are validated: torch and timm take seconds.
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
@@ -60,18 +60,18 @@ def evaluate(stage: Stage) -> None:
         size, batch_size = card.image_size, params.batch_size
         return predict_logits(model, packed_images, normalize, size, batch_size).double()
 
-    # Every test image, uncorrupted.
+    # All test images, uncorrupted.
     logits = predict(packed([row.image for row in rows]))
     probabilities = torch.softmax(logits, dim=1).numpy()
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
     sizes = image_sizes(args.pack)
     predictions = [
-        said | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
-        for row, said in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
+        cells | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
+        for row, cells in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
     ]
     clean = [row for row in predictions if not row["leaked"]]
 
-    # The clean images after corruptions that imitate a phone camera.
+    # The clean images with corruptions that imitate a phone camera.
     robustness: list[dict[str, Any]] = []
     if params.corruptions:
         from carbench.evaluation.corruptions import CorruptedImages

@@ -1,7 +1,7 @@
-"""export: write the chosen model for deployment, and check that it still predicts the same.
+"""export: write the chosen model for deployment, and check that its predictions are unchanged.
 
 Writes one folder: ``model.onnx`` (from pixels to calibrated probabilities; with ``int8`` also
-``model.int8.onnx``), what timm loads (``config.json``, ``model.safetensors``), ``labels.json``,
+``model.int8.onnx``), ``config.json`` and ``model.safetensors`` (for timm), ``labels.json``,
 ``model.json`` (description, evaluation and provenance), ``reference.npz`` (the reference for drift
 detection), ``example.jpg`` and ``README.md``, the model card.
 """
@@ -28,7 +28,7 @@ from carbench.params.compute import ComputeSection
 from carbench.params.export import ExportParams
 from carbench.params.pack import PackParams
 
-# About so many training images determine the axes of the embedding and the 8-bit ranges.
+# Approximate number of training images to fit the embedding's axes and the 8-bit ranges on.
 SOME = 512
 
 
@@ -41,7 +41,7 @@ def export(stage: Stage) -> None:
     backbone, seed = select_run(params, args.choice)
     log.info("exporting %s, seed %d", backbone, seed)
 
-    # Loaded after the parameters were checked: torch and timm take seconds.
+    # Imported after the parameters are validated: torch and timm take seconds.
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
@@ -83,7 +83,7 @@ def export(stage: Stage) -> None:
 
     batches = partial(read_batches, args.pack, size=params.batch_size)
 
-    # Predictions of the trained model for the test images, which the exported one has to repeat.
+    # The trained model's predictions for the test images, which the exported one must reproduce.
     table = parse_predictions(predictions, predictions, (*COLUMNS, "leaked"))
     tested = list(table["image"])
     logits = predict_logits(
@@ -95,9 +95,10 @@ def export(stage: Stage) -> None:
     )
     trained = torch.softmax(logits.double() / temperature, dim=1).numpy()
 
-    # The reference for drift detection is val: it was not trained on, and is not the test set. One
-    # image per duplicate group, as new images are distinct, too. The axes of comparison must not
-    # depend on the reference, or its images would lie closer to their centre than new ones.
+    # The reference for drift detection is val: the model was not trained on it, and it is not the
+    # test set. It has one image per duplicate group, because new images are distinct, too. The
+    # embedding's axes are fitted on other images, or those of the reference would lie closer to the
+    # centre than new ones.
     reference = first_of_groups([row for row in rows if row.split == "val"])
     seen = [row.image for row in reference]
     learned = [row.image for row in rows if row.split == "train"]
@@ -153,7 +154,7 @@ def export(stage: Stage) -> None:
         card_text = render_model_card(about, read_json(judged / "metrics.json"), summary, rows)
         (out / MODEL_CARD).write_text(card_text, encoding="utf-8")
     log.info(
-        "%s: the evaluated class for %d of %d test images, probabilities differ by at most %.1g",
+        "%s: same class as evaluated for %d of %d test images; probabilities differ by up to %.1g",
         *(about["version"], parity.same_top1, parity.images, parity.largest_difference),
     )
 

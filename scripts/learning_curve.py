@@ -2,7 +2,7 @@
 
 Writes ``learning_curve.csv`` (one row per backbone and fraction, and one for the extrapolation) and
 ``extrapolation.csv`` (one row per backbone: the gain from more images, or why it cannot be
-estimated); both have no rows if ``learning_curve.fractions`` is empty.
+estimated); neither has rows if ``learning_curve.fractions`` is empty.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ def learning_curve(stage: Stage) -> None:
     extrapolations: list[dict[str, Any]] = []
     backbones = list(stage.value("backbones"))
     for backbone in backbones if params.fractions else []:
-        # Loaded only where there is a curve.
+        # Imported only if there is a curve.
         from carbench.statistics.learning_curves import fit_learning_curve
         from carbench.statistics.subset_runs import read_subsets
 
@@ -60,7 +60,7 @@ def point_rows(
     by_seed: list[str],
     params: LearningCurveParams,
 ) -> list[dict[str, Any]]:
-    """Return the measured points, and the extrapolated one."""
+    """Return the rows of learning_curve.csv: the measured points, and the extrapolated one."""
     shared = {
         "backbone": backbone,
         "seeds": " ".join(map(str, params.seeds)),
@@ -103,7 +103,7 @@ def point_rows(
 def extrapolation_row(
     backbone: str, curve: "LearningCurve", params: LearningCurveParams
 ) -> dict[str, Any]:
-    """Return a row of extrapolation.csv; without numbers where there is a reason."""
+    """Return a row of extrapolation.csv; without numbers if there is a reason for having none."""
     row: dict[str, Any] = dict.fromkeys(EXTRAPOLATION_COLUMNS, "")
     row |= {"backbone": backbone, "factor": f"{params.factor:g}", "reason": curve.reason}
     if curve.extrapolation:

@@ -1,7 +1,7 @@
 """pack: decode and resize every image once, for all backbones and seeds.
 
 Writes ``images.npy``, a uint8 array (images, size, size, 3) that is memory-mapped, and
-``index.csv``, which says which image is in which row and how many pixels its file has.
+``index.csv``, which lists the image in each row and the width and height of its file.
 """
 
 from pathlib import Path

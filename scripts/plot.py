@@ -1,9 +1,9 @@
 """plot: draw one figure from one table.
 
-Imports the module of the figure's name in ``carbench.report.figures`` and calls its ``draw``.
-Writes ``<figure>.svg``, ``<figure>-narrow.svg`` for phones and, for slides, ``<figure>.png``,
-byte-identical on every run. Reads the style shared by all figures and the figure's own parameters,
-so that a change to one figure's parameters redraws only this figure.
+Imports the figure's module from ``carbench.report.figures`` and calls its ``draw``. Writes
+``<figure>.svg``, ``<figure>-narrow.svg`` for phones and ``<figure>.png`` for slides, byte-identical
+on every run. Reads only the style shared by all figures and the figure's own parameters, so that a
+change to one figure's parameters redraws only this figure.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
 """report: write one page with the recommendation, its uncertainty and the evidence.
 
-Writes a single self-contained HTML file: images, figures and style are inside.
+Writes a single self-contained HTML file, with its images, figures and style embedded.
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
 """screen: evaluate many timm models as fixed feature extractors.
 
-For every candidate of a pool, features of the training images are computed once and classified by
-ridge regression, in cross-validation by duplicate group; neither val nor test images are read.
-Writes ``candidates.csv`` (one row per candidate: description, cost, and accuracy of the classifier
-or the reason why it was not screened), ``predictions.csv`` (one row per image, one column per
-candidate) and ``cost.csv`` (what was measured on this machine).
+For every candidate in a pool, features of the training images are computed once and classified by
+ridge regression, cross-validated with each duplicate group in one fold; neither val nor test images
+are read. Writes ``candidates.csv`` (one row per candidate: description, cost, and the classifier's
+accuracy or the reason why it was not screened), ``predictions.csv`` (one row per image, one column
+per candidate) and ``cost.csv`` (times measured on this machine).
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
 Writes ``split.csv`` (one row per image: its class, group, set, and whether it is a leaked test
 image, one with a duplicate in train or val), ``doubtful.csv`` (each clean test image, with the most
-similar image on the other side) and ``residual.json`` (the verdicts of a person on these pairs, and
-how many duplicates may remain). With ``split.repeats`` above 1, columns ``split_1`` and
-following of ``split.csv`` hold the further splits.
+similar image on the other side of the split) and ``residual.json`` (the manual verdicts on these
+pairs, and how many duplicates may remain). With ``split.repeats`` above 1, the columns ``split_1``,
+``split_2`` and so on of ``split.csv`` hold the other splits.
 """
 
 from collections import Counter
@@ -82,7 +82,7 @@ def split(stage: Stage) -> None:
     log.info("%s%s", summary, times)
     waiting = sum(each.doubtful and not each.verdict for each in pairs)
     if waiting:
-        log.info("doubtful pairs to be reviewed by a person: %d (`carbench audit review`)", waiting)
+        log.info("doubtful pairs that need manual review: %d (`carbench audit review`)", waiting)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """subset: train a backbone on a fraction of the train set, with as many steps as on all of it.
 
-The recipe, the learning rate and the number of steps are those of stage train, so that each image
-of a fraction is seen more often. Val selects the epoch, and no test image is read. Writes
+The recipe, the learning rate and the number of steps are those of stage train, so each image of a
+fraction is seen more often. The epoch is selected on val, and no test image is read. Writes
 ``val.csv`` (the predictions for the val images, next to those of the training run on all images)
 and ``provenance.json``.
 """
@@ -64,7 +64,7 @@ def subset(stage: Stage) -> None:
     if {row["image"] for row in rows} != set(full):
         raise CarbenchError(
             args.full,
-            found="other images than those of val",
+            found="images other than those in val",
             expected="the val predictions of the training run on all images",
             fix="delete it and run again",
         )

@@ -1,7 +1,7 @@
 """tune: find a backbone's learning rate, with the same budget for all backbones.
 
-Writes one row per learning rate that was tried, with the best epoch of its trial and whether it was
-selected on val; no rows if ``tune.learning_rates`` is empty.
+Writes one row per learning rate tried, with the best epoch of its trial and whether it was selected
+on val; no rows if ``tune.learning_rates`` is empty.
 """
 
 from pathlib import Path

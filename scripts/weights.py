@@ -1,8 +1,9 @@
 """weights: write the initial weights of a backbone, with a record of their origin.
 
-Only this stage and fetch may need a network: trainings read its output. A random initialisation has
-no tensors: train draws them from its seed. Other weights are adapted to the model at the study's
-image size. A backbone that cannot be trained and exported at this size is refused here.
+Only this stage and fetch may need network access: training runs read its output. For a random
+initialisation no tensors are written: train draws them from its seed. Other weights are adapted to
+the model at the study's image size. A backbone that cannot be trained and exported at this size is
+rejected here.
 """
 
 from pathlib import Path

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 SECTIONS = {
     "Whole step against its ceiling": "images/s",
-    "Kernels of a step": "launches a step",
+    "Kernels of a step": "launches per step",
     "The same training twice": "same bits",
     "End to end, from JPEG files": "images/s, whole process",
     "The model's step as a CUDA graph": "not measured",  # a CPU has none

@@ -278,7 +278,7 @@ def downstream(names: set[str], jobs: dict[str, Any]) -> set[str]:
 def test_a_parameter_on_the_command_line_is_rejected(smoke: Project) -> None:
     done = smoke.run("snakemake", "-n", "--config", "train={epochs: 9}", check=False)
     assert done.returncode
-    assert "make the choice in params.yaml" in done.stdout + done.stderr
+    assert "set them in params.yaml" in done.stdout + done.stderr
 
 
 def test_every_preset_is_documented() -> None:

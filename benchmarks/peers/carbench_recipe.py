@@ -1,4 +1,4 @@
-"""carbench's pack and training on the same folders, without the engines: decoding is counted."""
+"""Pack and train with carbench on the peers' folders, without the engines, decoding included."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRESET = Path(__file__).parents[2] / "presets/kaggle-cars.yaml"
 
 
 def main() -> None:
-    """Pack, train, and test the epoch that is best on val."""
+    """Pack, train, and test the best epoch on val."""
     args = parser(__doc__).parse_args()
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     changes = {"image_size": args.size, "epochs": args.epochs, "batch_size": args.batch}
@@ -40,7 +40,7 @@ def main() -> None:
         write_array(pack, files, PackParams(size=args.size * 8 // 7, fit="squash"), None)
         rows = [{"row": row, "image": path.as_posix()} for row, path in enumerate(files)]
         write_table(pack / "index.csv", ["row", "image"], rows)
-        # Not before the pack, whose processes are forks: CUDA does not survive one.
+        # After packing, which forks processes: CUDA does not survive a fork.
         device = set_up_device(params, "train")
         torch.manual_seed(args.seed)
 

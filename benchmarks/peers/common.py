@@ -1,4 +1,4 @@
-"""What the peers' scripts share: their command line, and what they report of themselves."""
+"""The command line and the reported costs that all peers' scripts share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return the arguments that all peers take."""
+    """Return a parser with the arguments that all peers share."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("data", type=Path, help="a folder with train, val and test")
     made.add_argument("--model", required=True)
@@ -25,17 +25,17 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--batch", type=int, required=True)
     made.add_argument("--seed", type=int, required=True)
     made.add_argument("--workers", type=int, required=True)
-    made.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as it takes")
+    made.add_argument("--threads", type=int, default=0, help="of torch; 0: its default")
     made.add_argument("--device", default="cpu")
     return made
 
 
 def spent() -> dict[str, float]:
-    """Wall and CPU seconds of this process so far, its imports and its workers included."""
+    """Return wall and CPU seconds of this process so far, including imports and workers."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(each.ru_utime + each.ru_stime for each in used)
     process = psutil.Process()
-    for worker in process.children(recursive=True):  # RUSAGE_CHILDREN knows those that ended
+    for worker in process.children(recursive=True):  # RUSAGE_CHILDREN covers only exited ones
         times = worker.cpu_times()
         cpu += times.user + times.system
     return {"wall": time.time() - process.create_time(), "cpu": cpu}
@@ -49,7 +49,7 @@ def accuracy(
     amp: bool = False,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> float:
-    """Return the share of images that a model classifies correctly."""
+    """Return the fraction of images that a model classifies correctly."""
     model.eval()
     right = total = 0
     for images, labels in batches:
@@ -61,7 +61,7 @@ def accuracy(
 
 
 def report_epoch(epoch: int, val_accuracy: float) -> None:
-    """Print an epoch's accuracy on val and what the training has cost so far, as JSON."""
+    """Print an epoch's accuracy on val and the costs so far, as JSON."""
     print(json.dumps({"epoch": epoch, "val_accuracy": val_accuracy, **spent()}), flush=True)
 
 

@@ -1,6 +1,6 @@
-"""Pairs of images that another tool holds for duplicates, as JSON on the standard output's end.
+"""Find duplicate images in a folder with another tool, and write the pairs as JSON.
 
-benchmarks/audit.py runs this in the peers' own environment. It imports nothing of carbench.
+benchmarks/audit.py runs this in the other tools' environment, so it does not import carbench.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pairs = Iterable[tuple[str, str]]
 
 
 def phash(folder: Path) -> Pairs:
-    """imagededup's PHash at its default, 10 bits of 64."""
+    """Search with imagededup's PHash at its default, 10 bits of 64."""
     from imagededup.methods import PHash
 
     found = PHash(verbose=False).find_duplicates(image_dir=str(folder))
@@ -26,7 +26,7 @@ def phash(folder: Path) -> Pairs:
 
 
 def cnn(folder: Path) -> Pairs:
-    """imagededup's MobileNetV3 at its default, cosine 0.9. Its weights are downloaded."""
+    """Search with imagededup's MobileNetV3 at its default, cosine 0.9; downloads its weights."""
     from imagededup.methods import CNN
 
     found = CNN(verbose=False).find_duplicates(image_dir=str(folder))
@@ -34,7 +34,10 @@ def cnn(folder: Path) -> Pairs:
 
 
 def fastdup(folder: Path) -> Pairs:
-    """fastdup at 0.90. Its default, the two nearest of each image, would be two other copies."""
+    """Search with fastdup at 0.90 and 40 neighbours.
+
+    By default it returns the two nearest images of each, which could both be other copies.
+    """
     import fastdup
 
     with tempfile.TemporaryDirectory() as work:
@@ -49,7 +52,7 @@ def fastdup(folder: Path) -> Pairs:
 
 
 def cleanvision(folder: Path) -> Pairs:
-    """cleanvision: exact and near duplicates (sets of the same perceptual hash)."""
+    """Search with cleanvision for exact and near duplicates (equal perceptual hashes)."""
     from cleanvision import Imagelab
 
     lab = Imagelab(data_path=str(folder))

@@ -1,6 +1,6 @@
-"""The usual service: FastAPI, Pillow, torch as it comes; what `carbench serve` is held against.
+"""A minimal service with FastAPI, Pillow and torch, with which `carbench serve` is compared.
 
-Started by benchmarks/serving.py, which names the exported folder in PLAIN_MODEL.
+benchmarks/serving.py starts it, with the exported folder in PLAIN_MODEL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ app = FastAPI()
 
 @app.post("/predict")
 def predict(image: UploadFile) -> dict[str, list[dict[str, object]]]:
-    """Return the three likeliest classes."""
+    """Return the three most probable classes."""
     opened = Image.open(io.BytesIO(image.file.read())).convert("RGB")
     with torch.inference_mode():
         probabilities = model(transform(opened)[None]).softmax(dim=1)[0]

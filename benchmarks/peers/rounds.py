@@ -1,8 +1,8 @@
-"""Training steps on request, for benchmarks/step_cost.py.
+"""Take training steps on request, for benchmarks/step_cost.py.
 
-A process holds one system, carbench or timm, with one model. It reads a JSON object from each line
-of its input (threads, and for timm workers and amp), takes as many steps as there are batches, the
-reading of their images included, and prints the CPU and wall seconds.
+A process runs one system, carbench or timm, with one model. For each line of its standard input, a
+JSON object (threads; for timm also workers and amp), it takes one epoch of steps, including the
+reading of images, and prints the CPU and wall seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Round = Callable[[dict[str, Any]], None]
 
 
 def carbench(argv: list[str]) -> tuple[Round, str]:
-    """Return what takes carbench's steps, and the precision that it computes in."""
+    """Return a function that takes carbench's steps, and the precision that it uses."""
     from carbench.data.loading.batches import Normalizer, PackedImages
     from carbench.models.backbones import create_model, normalization
     from carbench.models.devices import move_to_device, set_up_device
@@ -57,7 +57,7 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
 
 
 def timm(argv: list[str]) -> tuple[Round, str]:
-    """Return what takes timm's steps; its precision is part of the setting."""
+    """Return a function that takes timm's steps; its precision is part of the setting."""
     from timm_recipe import Batches, Learner, loader, options
 
     args = options(None).parse_args(argv)
@@ -79,13 +79,13 @@ def timm(argv: list[str]) -> tuple[Round, str]:
 
 
 def settings() -> Iterator[dict[str, Any]]:
-    """Yield what is asked for."""
+    """Yield the settings on standard input."""
     for line in sys.stdin:
         yield json.loads(line)
 
 
 def main() -> None:
-    """Take rounds until the input ends."""
+    """Take rounds of steps until the input ends."""
     system = {"carbench": carbench, "timm": timm}[sys.argv[1]]
     steps, precision = system(sys.argv[2:])
     print(json.dumps({"precision": precision}), flush=True)

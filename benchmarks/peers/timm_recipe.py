@@ -1,11 +1,11 @@
-"""timm's training script, restated: its loaders, transforms, optimiser, schedule and loss.
+"""Train as timm's training script does: its loaders, transforms, optimiser, schedule and loss.
 
-timm's packages do not hold its `train.py`; this is what that script does with these arguments, from
-the same functions of the installed timm. The options have the script's names and do the same; their
-defaults are the recipe that benchmarks/training.py trains all systems with from a random start. Two
-differences, both in timm's favour: with an average of the weights (--model-ema) only the average is
-judged on val, where train.py judges both, and the optimiser is the fused one (--opt-kwargs
-fused=True).
+timm's packages do not contain its `train.py`; this script does the same for these arguments, with
+the same functions of the installed timm. The options have the same names and meanings; their
+defaults are the recipe with which benchmarks/training.py trains all systems from random
+initialisation. There are two differences, both in timm's favour: with a weight average
+(--model-ema) only the averaged model is evaluated on val, where train.py evaluates both, and the
+optimiser is fused (--opt-kwargs fused=True).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """Return train.py's arguments, as far as they matter here."""
+    """Return a parser with those of train.py's arguments that matter here."""
     made = parser(description)
     add = made.add_argument
-    add("--pretrained-path", "--initial-checkpoint", help="start from it; its head is dropped")
+    add("--pretrained-path", "--initial-checkpoint", help="initial weights; the head is dropped")
     add("--channels-last", action="store_true")
     add("--amp", action="store_true")
     add("--amp-dtype", choices=["bfloat16"], default="bfloat16")
@@ -56,14 +56,14 @@ def options(description: str | None) -> argparse.ArgumentParser:
 
 
 class Learner:
-    """A model, its optimiser and the average of its weights, made as train.py makes them."""
+    """A model, its optimiser and its weight average, created as in train.py."""
 
     def __init__(self, args: argparse.Namespace, classes: int) -> None:
         self.args = args
         self.layout = torch.channels_last if args.channels_last else torch.contiguous_format
         start = {}
         if args.pretrained_path:
-            # With num_classes=-1 timm drops the checkpoint's head whatever its size.
+            # With num_classes=-1, timm drops the checkpoint's head whatever its size.
             overlay = {"file": args.pretrained_path, "num_classes": -1}
             start = {"pretrained": True, "pretrained_cfg_overlay": overlay}
         self.model: nn.Module = create_model(args.model, num_classes=classes, **start)
@@ -95,11 +95,11 @@ class Learner:
 
     @property
     def judged(self) -> nn.Module:
-        """The model that val sees and that is kept."""
+        """The model that is evaluated and kept."""
         return self.average.module if self.average else self.model
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Learn from a batch and return its loss."""
+        """Take a training step on a batch and return its loss."""
         args = self.args
         images, labels = images.to(args.device), labels.to(args.device)
         if self.mixup:
@@ -117,12 +117,12 @@ class Learner:
         return loss
 
     def accuracy(self, batches: Batches) -> float:
-        """Return the share of images that the judged model classifies correctly."""
+        """Return the fraction of images that the evaluated model classifies correctly."""
         return accuracy(self.judged, batches, self.args.device, self.args.amp, self.layout)
 
 
 def loader(args: argparse.Namespace, model: nn.Module, part: str, workers: int) -> Batches:
-    """Return one of train.py's loaders; the one of ``train`` drops its last, incomplete batch."""
+    """Return train.py's loader of a part; that of ``train`` drops the last, incomplete batch."""
     training = part == "train"
     on_gpu = args.device == "cuda"
     config = resolve_data_config({"input_size": (3, args.size, args.size)}, model=model)
@@ -151,7 +151,7 @@ def loader(args: argparse.Namespace, model: nn.Module, part: str, workers: int) 
 
 
 def main() -> None:
-    """Train, print every epoch, and test the epoch that was best on val."""
+    """Train, print every epoch, and test the best epoch on val."""
     args = options(__doc__).parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -163,7 +163,7 @@ def main() -> None:
         learner.optimizer,
         sched="cosine",
         num_epochs=args.epochs,
-        # train.py would not leave the warm-up of a training that is as short as that.
+        # In such a short training run, train.py would never leave the warm-up.
         warmup_epochs=min(args.warmup_epochs, args.epochs // 2),
         warmup_lr=args.warmup_lr,
         step_on_epochs=False,
@@ -180,7 +180,7 @@ def main() -> None:
             state = learner.judged.state_dict()
             best, kept = found, {name: value.clone() for name, value in state.items()}
         report_epoch(epoch + 1, found)
-    # Its workers live as long as the loaders; they are counted exactly when they have ended.
+    # Workers live as long as their loaders, and are only counted exactly after they have exited.
     del train, val
     gc.collect()
     costs = spent()

@@ -1,4 +1,4 @@
-"""The usual script: PIL and torchvision decode and change every image in every epoch."""
+"""Train with a usual PyTorch script: PIL and torchvision decode and augment every image again."""
 
 from __future__ import annotations
 

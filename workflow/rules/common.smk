@@ -1,4 +1,4 @@
-# Shared by all rules: the validated parameters, and the parameters that each job depends on.
+# Validated parameters and helper functions that all rules share.
 #
 # Inputs:  params.yaml
 # Defines: BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(), all_runs(),
@@ -23,7 +23,7 @@ from carbench.models.timm_names import refuse_unknown
 
 PARAMS = Path("params.yaml")
 CONDA = "../../envs/carbench.yaml"
-# The most threads that fetch, audit and pack can use.
+# Maximum number of threads of fetch, audit and pack.
 IMAGE_THREADS = 8
 
 try:
@@ -35,7 +35,7 @@ try:
     for key, place, what in (
         ("data.path", study.data.path, "the images"),
         ("audit.reviewed", study.audit.reviewed, "the table of reviewed pairs"),
-        ("screen.weights", study.screen.weights, "the table of trained weights"),
+        ("screen.weights", study.screen.weights, "the table of pretrained weights"),
     ):
         if not os.path.exists(place):
             raise CarbenchError(
@@ -58,7 +58,7 @@ if config != content:
     ]
     raise WorkflowError(
         f"params.yaml: {', '.join(different)}: found other values from --config or --configfile; "
-        "expected those of params.yaml, which the stages read. Fix: make the choice in params.yaml"
+        "expected those of params.yaml, which the stages read. Fix: set them in params.yaml"
     )
 
 # Jobs run in parallel, and progress bars would overwrite each other.
@@ -80,10 +80,10 @@ wildcard_constraints:
 
 
 def keys(*names):
-    """Return the parameters that a job reads as one JSON string.
+    """Return a function that returns the parameters of a job as one JSON string.
 
-    Snakemake stores params as a set of values without names, in which two swapped values would not
-    be detected.
+    Snakemake stores params as a set of values without names, so two swapped values would go
+    unnoticed.
     """
 
     def values(wildcards):

@@ -1,4 +1,4 @@
-# From a source of images to the packed training data.
+# Images from a source to packed arrays for training.
 #
 # Inputs:  the source in data.source
 # Outputs: results/data/ results/audit/ results/split/ results/pack/

@@ -9,7 +9,7 @@ rule export:
     input:
         choice=rules.choose.output,
         thresholds=rules.calibrate.output,
-        # Only the job knows which training run is exported: it reads one of these.
+        # All runs are listed, but the job reads only the one that it exports.
         train=all_runs(rules.train.output.model),
         provenance=all_runs(rules.train.output.provenance),
         predictions=all_runs(rules.evaluate.output.predictions),

@@ -1,4 +1,4 @@
-# Synchronisation with DVC: results that DVC has made are up to date for Snakemake, and vice versa.
+# Synchronisation with DVC: each engine accepts the other's results as up to date.
 #
 # Before planning: jobs whose records match the current inputs are up to date (docs/engines.md).
 # After a run:     results are added to dvc.lock and DVC's cache, even if some jobs failed.
@@ -10,7 +10,7 @@ from carbench.engines.snakemake_session import (
 )
 from carbench.core.system_errors import explain_system_error
 
-# Through its API, as in the tests, Snakemake only plans.
+# Without a command line (through Snakemake's API, as in the tests), nothing is run, only planned.
 arguments = sys.argv[1:] if "snakemake" in sys.argv[0] else None
 
 # Jobs on a cluster read the Snakefile too; only the main process synchronises.

@@ -1,1 +1,1 @@
-"""Images: where they come from, duplicates, splits, packing, augmentation."""
+"""Images: sources, duplicates, splits, packing and augmentation."""

@@ -1,8 +1,8 @@
 """Fingerprints of code: hashes of the syntax tree, without comments, docstrings and layout.
 
 A stage depends on folders of code (``dvc.yaml``), which DVC compares byte by byte. Job records
-compare fingerprints instead, so that an edited comment or a reformatted file repeats no training:
-the job is still started by DVC, but restores its outputs from the cache.
+compare fingerprints instead, so that an edited comment or a reformatted file does not repeat any
+training: the job is still started by DVC, but restores its outputs from the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def is_code(path: str) -> bool:
 
 
 def fingerprint(source: bytes) -> str:
-    """Return a hash that changes only if what the module does may change.
+    """Return a hash that changes only if the module's behaviour may change.
 
     It is computed from the syntax tree without docstrings and positions; for anything that is not
     valid Python, from the bytes. It differs between minor versions of Python, whose syntax trees

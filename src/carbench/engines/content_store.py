@@ -1,9 +1,9 @@
 """Content-addressed store of results: DVC's cache, in its documented layout.
 
 A job stores its outputs here before they appear in results/, so that the results of a finished job
-are never lost: neither to an engine that deletes outputs before it runs a job, nor to a kill, nor
-when parameters change and change back. `dvc push` shares the stored files; `dvc gc` may delete
-them, in which case they are computed again.
+are never lost: not if an engine deletes outputs before it runs a job, not if a process is killed,
+and not if parameters change and change back. `dvc push` shares the stored files; `dvc gc` may
+delete them, in which case they are computed again.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ContentStore:
                 temporary.write_text(listing_json(files), encoding="utf-8")
 
     def restore(self, content: Content, target: Path, force_copy: bool = False) -> bool:
-        """Create ``target``, which must not exist; return False if the content is not complete.
+        """Create ``target``, which must not exist; return False if the content is incomplete.
 
         Damaged objects are removed, so that DVC fetches them again or the job creates them again.
 
@@ -123,7 +123,7 @@ class ContentStore:
             path.chmod(GROUP_FILE)
 
     def remove_damaged(self, content: Content) -> list[str]:
-        """Remove the objects of a content that do not match their hash; return the hashes."""
+        """Remove a content's objects that do not match their hashes; return these hashes."""
         listing = self._listing(content) if content.nfiles is not None else []
         md5s = [content.md5, *(md5 for _, md5 in listing or [])]
         damaged = []

@@ -108,7 +108,7 @@ def read_definition(root: Path = Path()) -> PipelineDefinition:
                 raise
             unsupported[str(stage)] = "values of `vars`"
         except (TypeError, AttributeError, LookupError, ValueError):
-            unsupported[str(stage)] = "a form that only DVC knows"
+            unsupported[str(stage)] = "a form that only DVC supports"
     return PipelineDefinition(jobs, unsupported)
 
 

@@ -2,8 +2,8 @@
 
 The hashes are DVC's: the md5 of a file's bytes; for a folder, the md5 of its listing. A file is
 hashed again when its size, inode, modification time *or inode change time* differs. Any program can
-set the modification time, only the kernel sets the inode change time, so that an edit with a forged
-modification time is noticed.
+set the modification time, but only the kernel sets the inode change time, so an edit with a forged
+modification time is detected.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from carbench.engines.workspace import Workspace
 
 log = logging.getLogger("carbench")
 
-# The most time between the start of reading a script and the import of this module.
+# Maximum time from the start of reading a script to the import of this module.
 STARTUP_NS = 500_000_000
 
 
@@ -131,7 +131,7 @@ class JobRun:
         """Remove the checkpoints and add the job to dvc.lock.
 
         dvc.lock is updated after each job, so that a `dvc checkout` during a run deletes nothing.
-        DVC does it by itself for the stages that it runs.
+        For the stages that DVC runs, DVC updates it itself.
         """
         shutil.rmtree(self._scratch_folder, ignore_errors=True)
         if self._record is None or "DVC_STAGE" in os.environ:
@@ -210,7 +210,8 @@ def _remove_output(root: Path, path: str) -> None:
         except OSError:
             break
     log.info(
-        "%s removed from results/: params.yaml no longer has its job; the cache keeps it", path
+        "%s removed from results/: its job is no longer in params.yaml; it is still in the cache",
+        path,
     )
 
 

@@ -55,7 +55,7 @@ def named_lock(root: Path, name: str, on_wait: Callable[[str], None] | None) -> 
         holder = _read(owner) or "another process"
         if on_wait is None:
             raise BlockingIOError(None, holder, name) from None
-        on_wait(f"{name} is being run by {holder}; waiting for it")
+        on_wait(f"{name} is being run by {holder}; waiting for it to finish")
         lock.acquire()
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

@@ -114,7 +114,7 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
             name,
             found="no experiment, branch, tag or commit of this name",
             expected=f"one of `dvc exp list --all` or `git branch --all`, or `{WORKSPACE}`",
-            fix="correct the name; experiments of others come with `dvc exp pull origin NAME`",
+            fix="correct the name; `dvc exp pull origin NAME` fetches experiments of others",
         ) from None
     return Revision(name, root, files)
 

@@ -1,4 +1,4 @@
-"""What carbench does in the main process of Snakemake, from reading the Snakefile to the end."""
+"""Synchronises the engines in Snakemake's main process: before it plans, and after its run."""
 
 from __future__ import annotations
 

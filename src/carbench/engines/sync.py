@@ -1,8 +1,8 @@
-"""Synchronisation of the engines: results of one are up to date for the other.
+"""Synchronises the engines, so that each accepts the other's results as up to date.
 
 Snakemake's metadata and dvc.lock are both written from the status of the jobs: Snakemake's before
 it plans, dvc.lock after a run. A stale job is marked as stale for Snakemake; its entry in dvc.lock
-stays as it is, since DVC compares hashes by itself.
+is left unchanged, since DVC itself compares hashes.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ def _unknown_times(workspace: Workspace, path: str) -> tuple[float, float]:
 
 
 def _update_mtimes_of_edits(workspace: Workspace) -> None:
-    """Change the modification time of files edited with an old one: DVC compares only that."""
+    """Change the modification time of files that were edited without changing it.
+
+    DVC compares only the modification time.
+    """
     for name in workspace.hashes.edits_with_same_mtime:
         path = workspace.root / name
         stat = path.stat()

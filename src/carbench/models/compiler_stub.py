@@ -3,9 +3,9 @@
 torchvision, which timm imports, and every optimiser step import ``torch._dynamo``, only to ask
 whether a device is supported and to mark code that is not compiled. This import takes a third of
 the start of a job: until the first optimiser step, a process takes 7.7 s of CPU time with it and
-5.0 s without it (14.1 and 7.5 s on the clock; medians of 5, 2 shared cores under load, torch 2.15,
+5.0 s without it (14.1 and 7.5 s of wall time; medians of 5, 2 shared cores under load, torch 2.15,
 timm 1.0.31, torchvision 0.29.2, 2026-11-28). The stubs answer these calls; any other access
-imports the real module. It is needed only for ``train.compile`` and the ONNX export.
+imports the real module, which is needed only for ``train.compile`` and the ONNX export.
 
 Supported ways do not save this time: ``TORCHDYNAMO_DISABLE`` and ``TORCH_COMPILE_DISABLE`` prevent
 compilation but not the import (7.7 s, too), ``importlib.util.LazyLoader`` loads the module at its

@@ -82,7 +82,7 @@ def set_up_device(params: ComputeSection, section: str) -> torch.device:
             key=f"{section}.device",
             found="'cuda', but torch sees no GPU",
             expected="a GPU with a driver for this torch",
-            fix=f"set {section}.device: cpu, or run where there is a GPU",
+            fix=f"set {section}.device: cpu, or run on a machine with a GPU",
         )
     gpus = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
     device = torch.device("cuda", lease_gpu(gpus, log.info))

@@ -1,7 +1,7 @@
 """Dry run of a backbone before any training: forward and backward pass, and ONNX export.
 
-Any timm model can be named in params.yaml, but not all of them support every image size, classify,
-or can be exported. The dry run does the same as the later stages (training mode and loss,
+Any timm model can be named in params.yaml, but not all of them are classifiers, support every image
+size or can be exported. The dry run does the same as the later stages (training mode and loss,
 :func:`carbench.models.onnx_export.write_onnx`, ONNX Runtime) with random weights, two classes and
 two images, so that stage weights rejects a backbone that would fail later.
 """
@@ -34,7 +34,7 @@ from carbench.params.compute import ComputeSection
 
 # An ONNX file is one protocol buffer of at most 2 GiB, including the graph.
 MAX_ONNX_BYTES = 2**31 - 2**24
-# Of probabilities; larger than rounding differences between torch and ONNX Runtime.
+# Maximum difference of probabilities: above rounding differences between torch and ONNX Runtime.
 TOLERANCE = 0.01
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 # The maximum number of GPU jobs of one engine, set by the Snakefile. If there are fewer GPUs, jobs
 # share them.
 MAX_JOBS_VARIABLE = "CARBENCH_GPU_JOBS"
-# If a single GPU is visible and one of these is set, a scheduler or a person has selected it.
+# If a single GPU is visible and one of these is set, a scheduler or the user has selected it.
 SCHEDULER_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 POLL_SECONDS = 0.2
 

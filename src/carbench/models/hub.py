@@ -123,7 +123,7 @@ def _hub_error(what: str, key: str, error: Exception) -> CarbenchError:
         fix = "correct hub and revision; `carbench pin OWNER/NAME` prints the newest"
     elif constants.HF_HUB_OFFLINE:
         found = f"{what}: not in the local cache, and HF_HUB_OFFLINE is set"
-        fix = "run this stage once where there is a network"
+        fix = "run this stage once with network access"
     else:
         reason = f"status {status}" if status else " ".join(str(error).split())[:200]
         found = f"{what}: the hub could not be reached, or the transfer was interrupted ({reason})"

@@ -1,4 +1,4 @@
-"""Exact costs of a model, which do not depend on the machine."""
+"""Counts the multiply-accumulates and parameters of a model."""
 
 from __future__ import annotations
 

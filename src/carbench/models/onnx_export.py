@@ -107,7 +107,7 @@ class ExportableModel(nn.Module):
     def _forward_features(self, images: Tensor) -> Any:
         """Return the last feature maps or tokens of the backbone for (N, S, S, 3) uint8 pixels."""
         side, size = images.shape[1], self._size
-        # As carbench.data.loading.augment.resample for whole images: rows first, then columns.
+        # Same as carbench.data.loading.augment.resample for whole images: rows, then columns.
         tall = torch.matmul(self.shares, images.reshape(-1, side, side * 3).float())
         planes = tall.reshape(-1, size, side, 3).permute(0, 3, 1, 2)
         resized = torch.matmul(planes, self.shares.transpose(1, 2))
@@ -167,7 +167,7 @@ def write_onnx(model: ExportableModel, side: int, classes: list[str], path: Path
         )
     assert program is not None
     proto = program.model_proto
-    # Source locations: other folders would give other bytes.
+    # Remove source locations, which would make the bytes depend on the folder of the code.
     del proto.metadata_props[:]
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.functions):
         del part.metadata_props[:]

@@ -70,7 +70,7 @@ def _from_hub(
             fetched.config,
             key=key,
             found=f"no description of a timm model ({type(error).__name__}: {error})",
-            expected="architecture, mean and std, as timm writes them",
+            expected="architecture, mean and std in timm's format",
             fix="delete the file and run again, or use a repository in timm's format",
         ) from None
     if architecture != model.partition(".")[0]:

@@ -29,7 +29,7 @@ class Configuration:
 
     Attributes:
         backbone: name of the backbone in the study.
-        runtime: one of :data:`carbench.cost.files.RUNTIMES`.
+        runtime: one of :data:`Runtime`.
         threads: CPU threads of one call.
         images: images per call.
         decoding: whether an image file is decoded and resized first.

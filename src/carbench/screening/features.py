@@ -125,7 +125,7 @@ def compute_features(
         model: a timm model without a classifier, on the images' device, in ``precision``.
         images: N images.
         normalize: normalisation of the model.
-        image_size: pixels of a side.
+        image_size: side length of the model input in pixels.
         batch_size: images per batch.
         precision: ``float32`` or ``bfloat16``.
     """

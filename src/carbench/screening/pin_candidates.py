@@ -17,7 +17,7 @@ from carbench.params.screen import ScreenParams
 from carbench.params.train import WeightsHub
 from carbench.screening.candidates import WEIGHTS_COLUMNS, matches
 
-# After so many consecutive failures, the cause is not a single repository.
+# After this many consecutive failures, the cause is not a single repository.
 MAX_FAILURES = 3
 
 

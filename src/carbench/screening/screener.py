@@ -1,4 +1,4 @@
-"""Screens candidates one by one: limits, features, probes. Imports torch and timm."""
+"""Screens candidates one by one: checks limits, computes features and evaluates probes."""
 
 from __future__ import annotations
 

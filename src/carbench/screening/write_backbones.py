@@ -73,7 +73,7 @@ def write_backbones(
             path,
             key="backbones",
             found="no section of indented lines",
-            expected="`backbones:` on a line of its own, followed by one backbone per line",
+            expected="`backbones:` on its own line, followed by indented backbones",
             fix="write it as in presets/sample.yaml",
         )
     write_atomic(path, changed)

@@ -1,1 +1,1 @@
-"""From predictions to what can be believed: intervals, comparisons, the choice."""
+"""Statistics of predictions: confidence intervals, comparisons and model selection."""

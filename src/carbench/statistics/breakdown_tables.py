@@ -144,7 +144,7 @@ def confusion_table(runs: EvaluatedRuns) -> pd.DataFrame:
 
 
 def _right(runs: EvaluatedRuns, tables: list[pd.DataFrame]) -> NDArray[np.bool_]:
-    """Return (S, N): is the prediction for the corrupted image correct?"""
+    """Return (S, N) whether the prediction for the corrupted image is correct."""
     correct = np.zeros((len(tables), len(runs.clean)), np.bool_)
     for row, table in zip(correct, tables, strict=True):
         positions = runs.aligned.positions(table["image"])

@@ -31,7 +31,7 @@ def class_shares(mix: DeploymentMix, classes: Sequence[str]) -> FloatArray | Non
             key="choose.deployment_mix",
             found="; ".join(found),
             expected=f"a share for each of {', '.join(classes)}",
-            fix="name the classes as their folders are called; 0.0 for a class that does not occur",
+            fix="use the names of the class folders; set classes that do not occur to 0.0",
         )
     return np.array([mix[name] for name in classes])
 

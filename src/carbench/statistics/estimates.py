@@ -153,7 +153,7 @@ class _RunVariance:
 
     Attributes:
         dof: degrees of freedom; 0 with a single run on the same images.
-        found: mean square between runs.
+        mean_square: between runs.
         by_images: its expectation if the runs differed only by their interaction with the images.
         unit: unit in which the excess over that is pooled.
         scale: factor by which it enters the variance of the mean.
@@ -204,8 +204,8 @@ def estimate_jointly(
             expected = max(pooled * run_variance.unit + run_variance.by_images, least)
             shrunk = max((1 - own_weight) * expected + own_weight * run_variance.mean_square, least)
             own_dof = min(prior_dof + run_variance.dof, dof.sum())
-            # Shared with other backbones as far as their runs enter both variances; the rest is the
-            # deviation of this backbone from the pooled variance.
+            # The uncertainty is shared with other backbones to the extent that their runs enter
+            # both variances; the rest is this backbone's deviation from the pooled variance.
             shared = weights / np.sqrt(dof)
             rest = np.zeros(len(known))
             rest[known.index(name)] = np.sqrt(max(1 / own_dof - shared @ shared, 0.0))

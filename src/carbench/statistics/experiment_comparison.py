@@ -157,7 +157,7 @@ def compare_experiments(
 
 
 class _ComparisonFamily:
-    """All pairs of one family of comparisons, on the same images."""
+    """All pairs of one family of comparisons, scored on the same images."""
 
     def __init__(
         self,
@@ -275,9 +275,9 @@ def _shared(reference: Experiment, other: Experiment) -> pd.Index[str]:
         raise CarbenchError(
             f"{reference.name} and {other.name}",
             found=f"no clean test image that both have ({len(reference.clean)} in "
-            f"{reference.name}, {len(other.clean)} in {other.name}, {len(common)} of one name)",
-            expected="images with the same name, class and content that both tested",
-            fix="compare experiments on the same data, whose `split` tests some images in both",
+            f"{reference.name}, {len(other.clean)} in {other.name}, {len(common)} of equal name)",
+            expected="test images with the same name, class and content in both",
+            fix="compare experiments on the same data, with some test images in common",
         )
     return images
 

@@ -118,9 +118,9 @@ def _errors(scores: Sequence[Score]) -> FloatArray:
 def _reason(scores: Sequence[Score]) -> str:
     """Return why the curve cannot be extrapolated; empty if it can."""
     if len(scores) < FEWEST_POINTS:
-        return f"it needs {FEWEST_POINTS} fractions, all images among them, not {len(scores)}"
+        return f"it needs {FEWEST_POINTS} fractions including all images, not {len(scores)}"
     if all(score.by_training.min() == 1 for score in scores):
-        return "no image was misclassified, so that there is no error left to reduce"
+        return "no image was misclassified, so there is no error left to reduce"
     return ""
 
 

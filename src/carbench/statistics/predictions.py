@@ -82,7 +82,7 @@ def parse_predictions(
 
     Args:
         source: the CSV file, or its content.
-        where: its name in errors.
+        where: its name for error messages.
         columns: required columns.
 
     Raises:
@@ -144,7 +144,7 @@ def align(
 
     Args:
         tables: one table per seed by backbone: image, class, group, predicted, p:... and others.
-        files: their paths, for errors.
+        files: their paths, for error messages.
         splits: (S,) split of each seed; None if there is only one.
 
     Raises:

@@ -53,7 +53,7 @@ def read_subsets(
     """Read the training runs of one backbone.
 
     Raises:
-        CarbenchError: a table is missing or damaged, or two of one seed differ in their images.
+        CarbenchError: a table is missing or damaged, or those of one seed have different images.
     """
     fractions = sorted(fractions)
     images: dict[str, int] = {}

@@ -1,1 +1,1 @@
-"""What counts as the same image, and what that means for a set of images."""
+"""Duplicate detection: groups images that show the same picture, and reports the consequences."""

@@ -1,4 +1,4 @@
-"""Registers one thumbnail with another by an affine transform and measures their agreement.
+"""Aligns one thumbnail with another by an affine transform and measures their agreement.
 
 A crop, a border or a rotation by a few degrees moves the pixels of an image, and its correlation
 with the original falls to that of unrelated images. Translation, scale, shear and rotation are

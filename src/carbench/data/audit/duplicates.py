@@ -22,9 +22,9 @@ from carbench.data.audit.verdicts import DIFFERENT, DOUBTFUL, FOUND, OTHER
 from carbench.data.audit.views import Views
 from carbench.params.audit import AuditParams
 
-# Pairs aligned at a time; so many fit the caches.
+# Pairs aligned at a time; this many fit the caches.
 BATCH = 128
-# Pairs that are no near duplicates but are kept for each image, for review by a person.
+# Number of pairs of each image that are not near duplicates but kept for manual review.
 KEPT_PER_IMAGE = 4
 
 
@@ -66,8 +66,8 @@ def separate_duplicates(
 ) -> tuple[list[ImagePair], list[ImagePair]]:
     """Return the near duplicates and the most similar other pairs, each sorted by image.
 
-    A pair that was reviewed as different is no near duplicate, whatever its agreement. The other
-    pairs are all that were reviewed, and at least :data:`KEPT_PER_IMAGE` of each image.
+    A pair that was reviewed as different is not a near duplicate, whatever its agreement. The other
+    pairs include all that were reviewed, and at least :data:`KEPT_PER_IMAGE` of each image.
     """
     near = [
         pair

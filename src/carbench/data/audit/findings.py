@@ -44,7 +44,7 @@ def summarize_audit(
         groups: duplicate group of each image; near pairs across groups were cut as chains.
         first_of: index of the first byte-identical copy of each image.
         pairs: near duplicates among the first copies.
-        reviewed: verdicts of a person on pairs.
+        reviewed: manual verdicts on pairs.
     """
     sizes = Counter(groups)
     copies = Counter(first_of)

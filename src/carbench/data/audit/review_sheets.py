@@ -1,4 +1,4 @@
-"""Contact sheets of pairs for review by a person, and a CSV file for the verdicts."""
+"""Writes contact sheets of pairs for manual review, and a CSV file for the verdicts."""
 
 from __future__ import annotations
 

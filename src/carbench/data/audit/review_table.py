@@ -1,4 +1,4 @@
-"""The table of reviewed pairs: a person's verdicts, same image or different images."""
+"""Reads the table of manually reviewed pairs, with the verdicts same or different."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def _image_index(path: str, line: int, column: str, image: str, number_of: dict[
         path,
         line,
         found=f"{column} {image!r}, which is not an image of this study",
-        expected="an image as results/data/manifest.csv names it"
+        expected="an image listed in results/data/manifest.csv"
         + (f", such as {near[0]!r}" if near else ""),
         fix="correct the name, or remove the line",
     )

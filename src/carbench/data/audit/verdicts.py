@@ -5,5 +5,5 @@ from __future__ import annotations
 # Classification of a pair by the audit.
 FOUND, DOUBTFUL, OTHER = "found", "doubtful", "other"
 
-# Verdict of a person; empty if the pair is not reviewed.
+# Manual verdict; empty if the pair is not reviewed.
 SAME, DIFFERENT = VERDICTS = ("same", "different")

@@ -43,7 +43,7 @@ class BadImageError(Exception):
 
 
 class NotAnImageError(BadImageError):
-    """A file is of no format in :data:`carbench.data.images.formats.FORMATS`."""
+    """A file is not in one of the formats :data:`carbench.data.images.formats.FORMATS`."""
 
 
 class TooManyPixelsError(BadImageError):
@@ -80,10 +80,10 @@ def decode(
         the information about the file as stored.
 
     Raises:
-        NotAnImageError: the content is no image.
+        NotAnImageError: the content is not an image.
         TooManyPixelsError: more than ``most_pixels`` would be decoded, or 179 million are stored.
-        BadImageError: the content is empty, truncated or corrupt. Malformed EXIF metadata is no
-            error: an image without readable orientation is taken as stored.
+        BadImageError: the content is empty, truncated or corrupt. Malformed EXIF metadata is not an
+            error: without a readable orientation, the image is not rotated.
     """
     if not content:
         raise BadImageError("empty file")
@@ -171,8 +171,8 @@ def _to_rgb(image: Image.Image, content: bytes) -> Image.Image:
     """Return the image as RGB, with transparency composited on white."""
     if image.mode in ("I", "F"):
         raise BadImageError(
-            f"{image.format} of 32-bit, signed or floating-point values, whose range is not "
-            "stated; convert it to 8 or 16 bits"
+            f"{image.format} of 32-bit, signed or floating-point values, whose range is unknown; "
+            "convert it to 8 or 16 bits"
         )
     if image.mode.startswith("I;16"):
         return _from_16_bit(image)

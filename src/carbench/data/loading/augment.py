@@ -117,7 +117,7 @@ def augment(
         targets: (B,) int64 class indices; with mixup (B, classes) float32 that sum to one.
         drawn: the augmentation of this batch, on the same device.
         params: augmentation parameters of the recipe.
-        size: pixels of a side of the result.
+        size: side length of the result in pixels.
 
     Returns:
         Images (B, 3, size, size) float32 in 0..1, and their targets.
@@ -153,14 +153,14 @@ def resample(pixels: Tensor, crops: Crops, size: int) -> Tensor:
     Args:
         pixels: (B, S, S, 3) uint8.
         crops: one crop per image, on any device.
-        size: pixels of a side of the result.
+        size: side length of the result in pixels.
 
     Returns:
         (B, 3, size, size) float32 in 0..1, up to rounding, on the pixels' device.
     """
     count, side = pixels.shape[:2]
     crops = crops.to(pixels.device)
-    # Both directions at once: the launch of such small operations dominates their time.
+    # Both directions at once: for such small operations, launching them takes most of the time.
     weights = resize_weights(
         torch.cat([crops.top, crops.left]), torch.cat([crops.height, crops.width]), side, size
     )

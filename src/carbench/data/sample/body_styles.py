@@ -96,8 +96,8 @@ _SIMILAR_STYLES: dict[str, tuple[str, ...]] = {
     "Coupe": ("Saloon", "Hatchback", "Saloon"),
 }
 
-_BLEND_PROBABILITY = 0.30  # of a car to be blended with a similar style,
-_MAX_BLEND = 0.36  # with at most this weight
+_BLEND_PROBABILITY = 0.30  # probability that a car is blended with a similar style
+_MAX_BLEND = 0.36  # maximum weight of the similar style
 
 
 def _random_dimensions(style: str, rng: PortableRng) -> list[float]:

@@ -20,7 +20,7 @@ LEAK_PERCENT = (60, 44, 26, 16, 4, 0)
 TEST_PERCENT = 20
 _TRAIN_COPIES_PERCENT = 4  # exact copies; the same number of near copies
 _TEST_COPIES_PERCENT = 2
-_IMAGES_PER_FAULT = 125  # one further file of each kind per so many images of a class
+_IMAGES_PER_FAULT = 125  # one more file of each kind per this many images of a class
 _CONFLICTING_CLASSES = ((1, 2), (0, 5), (3, 4), (2, 3), (0, 1))
 
 TRANSFORMS = ("resized", "recompressed", "cropped", "mirrored", "recoloured")

@@ -18,7 +18,7 @@ from carbench.data.sample.near_copies import make_near_copy
 from carbench.data.sample.render import render_image
 from carbench.data.sample.rng import PortableRng
 
-_IMAGES_PER_PROCESS = 120  # starting a process takes as long as rendering about so many
+_IMAGES_PER_PROCESS = 120  # starting a process takes as long as rendering about this many
 _COPY_KEY = 100  # separates the generators of near copies from those of rendered images
 
 FileJob = tuple[str, str]  # a path, and "plain" or one of FAULT_KINDS

@@ -1,4 +1,4 @@
-"""Near copies of an image, as they arise when images are re-published."""
+"""Makes near copies of an image, such as arise when images are republished."""
 
 from __future__ import annotations
 

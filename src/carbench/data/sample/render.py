@@ -66,7 +66,7 @@ def render_image(seed: int, style: int, number: int) -> RenderedImage:
 
 
 def _random_camera(rng: PortableRng) -> Camera:
-    """Return a random camera: mostly three-quarter views, from eye level to a balcony."""
+    """Return a random camera: three-quarter views of either end, 0.7 to 2.5 m above the road."""
     side = rng.choice((-1.0, 1.0))
     steep = rng.uniform(0.02, 0.12) if rng.chance(0.6) else rng.uniform(0.12, 0.24)
     return Camera(

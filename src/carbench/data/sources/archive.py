@@ -45,9 +45,9 @@ def list_archive(path: Path, max_unpacked_gb: float) -> Iterator[Listing]:
     """Open a zip file and yield its listing.
 
     Raises:
-        CarbenchError: the file is no zip, is encrypted, uses a compression method that Python does
-            not support, unpacks to more than ``max_unpacked_gb``, or has a link, two entries with
-            the same name, a name in an unknown encoding or a path outside its folder.
+        CarbenchError: the file is not a zip, is encrypted, uses a compression method that Python
+            does not support, unpacks to more than ``max_unpacked_gb``, or has a link, two entries
+            with the same name, a name in an unknown encoding or a path outside its folder.
     """
     if not path.is_file():
         raise CarbenchError(

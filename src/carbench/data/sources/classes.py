@@ -101,7 +101,7 @@ def refuse_empty_classes(
         paths: files and empty folders of the selected classes.
         accepted: rows of the manifest.
         rejected: rows of the quarantine list.
-        origin: the source, as errors should name it.
+        origin: name of the source for error messages.
     """
     kept = {(row["published"], row["class"]) for row in accepted}
     lost = sorted({(path.published, path.label) for path in paths} - kept)

@@ -22,7 +22,7 @@ SYSTEM_FOLDERS = {
 }  # fmt: skip
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
 
-# Extensions of files that are often stored next to images and are no images.
+# Extensions of files that are often stored next to images but are not images.
 NON_IMAGE_SUFFIXES = frozenset(
     {".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg"}
     | {".md", ".rst", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py", ".ipynb", ".sh"}
@@ -89,7 +89,7 @@ class Layout:
         return LabelledPath(part, path.parts[start], "/".join(path.parts[start + 1 :]))
 
     def class_folder(self, folder: PurePosixPath) -> LabelledPath | None:
-        """Return the class folder that a folder is or is in; None if there is none."""
+        """Return the class folder that is, or contains, a folder; None if there is none."""
         return self.locate(folder / "any")
 
     def other_folder(self, path: PurePosixPath) -> str | None:

@@ -1,9 +1,9 @@
 """Estimates how many duplicates between evaluation and training images the audit has missed.
 
 Each distinct test or fold file is paired with the most similar image on the other side. Pairs with
-an agreement close to that of duplicates are doubtful and are all reviewed by a person; of the
-others, a person reviews a random sample. The sample bounds the number of duplicates among the rest,
-as far as a duplicate is among the candidates of the audit.
+an agreement close to that of duplicates are doubtful, and all are reviewed manually; of the others,
+a random sample is. The sample bounds the number of duplicates among the rest, provided that they
+are among the candidates of the audit.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def closest_pairs(
 
     Doubtful pairs come first, from the most similar; the others are in random order, so that the
     first n of them are a random sample. Images with a duplicate found by the audit are left out;
-    those with a duplicate confirmed by a person are not.
+    those with a manually confirmed duplicate are not.
 
     Args:
         files: all images.
