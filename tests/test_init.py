@@ -280,11 +280,11 @@ def test_an_empty_folder_and_an_empty_class_are_explained(start: Start, tmp_path
 def test_an_edited_file_is_kept(start: Start, tmp_path: Path) -> None:
     write_folder(tmp_path / "cars", files_of(PLAIN))
     start("smoke")
-    start("sample")  # a preset as it is may be replaced
+    start("sample")  # an unchanged preset may be replaced
     edited = apply_preset("sample").replace("epochs: 16", "epochs: 17")
     Path("params.yaml").write_text(edited)
     for what in ("smoke", "cars"):
-        with pytest.raises(CarbenchError, match=r"equals none of the presets.* --force"):
+        with pytest.raises(CarbenchError, match=r"differs from all presets.* --force"):
             start(what)
         assert Path("params.yaml").read_text() == edited
     start("cars", output="mine.yaml")
@@ -304,7 +304,7 @@ def test_a_broken_preset_changes_nothing(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_output(start: Start) -> None:
-    with pytest.raises(CarbenchError, match="name a file in it"):
+    with pytest.raises(CarbenchError, match="specify a file in it"):
         start("smoke", output="presets")
 
 

@@ -115,7 +115,7 @@ class LearningCurveFigureParams(Section):
 
 
 class PlotParams(Section):
-    """The whole section."""
+    """The style and the sections of all figures."""
 
     style: StyleParams
     accuracy: AccuracyParams

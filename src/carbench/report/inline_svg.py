@@ -33,7 +33,7 @@ def inline_figure(folder: Path, name: str, alt: str) -> Markup:
 
 
 def dark_colours(page: str) -> Markup:
-    """Return the style rule that replaces the other colours of a page's figures in the dark theme."""
+    """Return the style rule with the dark-theme counterparts of a page's other figure colours."""
     used = sorted(set(re.findall(r"var\(--c-([0-9a-f]{6}),", page)))
     lines = [f"--c-{colour}: {legible(f'#{colour}', DARK, 4.5)};" for colour in used]
     return Markup("@media screen and (prefers-color-scheme: dark) {{ :root {{ {} }} }}").format(

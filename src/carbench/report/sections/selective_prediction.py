@@ -46,7 +46,7 @@ class DecisionRow(TableRow):
 
 
 class SetCoverageRow(TableRow):
-    """A row of sets.csv: the fraction of a class's clean test images whose set contains the class."""
+    """A row of sets.csv: coverage and size of the prediction sets for the images of a class."""
 
     backbone: str
     label: str = Field(alias="class")
