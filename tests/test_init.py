@@ -211,7 +211,7 @@ def test_sizes_are_no_larger_than_the_images(
             ["Audi", "2 of them outside the test folder"],
         ),
         (found(300, _Audi=19), ["fewer than 20 images of Audi"]),
-        (Survey({("Audi", ""): 300, ("Swift", ""): 300}, 300, 7, 90), ["7 of 300 files"]),
+        (Survey({("Audi", ""): 300, ("Swift", ""): 300}, 300, 7, 90), ["7 of 300 sampled files"]),
     ],
 )
 def test_problems_of_the_images_are_warned_of(survey: Survey, words: list[str]) -> None:
@@ -250,7 +250,7 @@ def test_only_some_headers_are_read(
         ("cars", {"cars/A/1.jpg": b"<html>", "cars/B/1.jpg": b""}, ["cannot be opened as images"]),
         ("cars.zip", {"cars.zip": b"hello"}, ["no readable zip", "a complete zip file"]),
         ("cars.zip", {"cars.zip": b"Rar!" + bytes(600)}, ["RAR, not a zip file"]),
-        ("car.jpg", {"car.jpg": image()}, ["one image (JPEG)", "name the folder above"]),
+        ("car.jpg", {"car.jpg": image()}, ["one image (JPEG)", "specify the folder that contains"]),
         ("a{b}", {"a{b}/A/1.jpg": image(), "a{b}/B/1.jpg": image()}, ["braces", "rename it"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Screening: which of many candidates were worth training."""
+"""Screening: linear probes of many candidates, and the shortlist for training."""
 
 from __future__ import annotations
 

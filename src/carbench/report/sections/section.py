@@ -12,7 +12,7 @@ from carbench.report.study_results import StudyResults
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A part of the page: a module and, beside it, a template of the same name.
+    """A section of the page: a module and, in the same folder, a template of the same name.
 
     Attributes:
         name: name of the module, of the template and of the anchor on the page.
