@@ -63,7 +63,7 @@ def time_backbones(
 
 
 def usable_threads(wanted: int) -> list[int]:
-    """Return the numbers of threads to measure: 1, and ``wanted`` or the number of cores."""
+    """Return the numbers of threads to measure: 1, and ``wanted`` limited to available cores."""
     cores = available_cores()
     if wanted > cores:
         log.warning(

@@ -8,7 +8,7 @@ tests are corrected for their number (Angelopoulos, Bates, Candès, Jordan and L
 test", Annals of Applied Statistics 2025). Testing after each image, in the order of confidence, is
 a repeated test of accumulating data (Armitage, McPherson and Rowe, JRSS A 1969): all tests have the
 same nominal level (Pocock, Biometrika 1977). It is so small that, if the error rate were equal to
-the target everywhere, any test would pass only with the specified probability.
+the target everywhere, the probability that any test passes would be at most the specified one.
 
 This assumes that the lower the confidence, the more probable an error; otherwise confidence would
 be of no use.
@@ -103,7 +103,7 @@ def _any_passes(images: int, max_error: float, nominal: float) -> float:
     most += bdtr(most + 1, counts, max_error) <= nominal
     most -= bdtr(most, counts, max_error) > nominal
     most = most.astype(np.int64)
-    running = np.zeros(int(most[-1]) + 2)  # by number of errors: probability, no test passed
+    running = np.zeros(int(most[-1]) + 2)  # probability by number of errors, if no test passed
     running[0] = 1.0
     passes = 0.0
     for allowed in most:
