@@ -211,7 +211,7 @@ def test_sizes_are_no_larger_than_the_images(
             ["Audi", "2 of them outside the test folder"],
         ),
         (found(300, _Audi=19), ["fewer than 20 images of Audi"]),
-        (Survey({("Audi", ""): 300, ("Swift", ""): 300}, 300, 7, 90), ["7 of 300 files"]),
+        (Survey({("Audi", ""): 300, ("Swift", ""): 300}, 300, 7, 90), ["7 of 300 sampled files"]),
     ],
 )
 def test_problems_of_the_images_are_warned_of(survey: Survey, words: list[str]) -> None:
@@ -250,7 +250,7 @@ def test_only_some_headers_are_read(
         ("cars", {"cars/A/1.jpg": b"<html>", "cars/B/1.jpg": b""}, ["cannot be opened as images"]),
         ("cars.zip", {"cars.zip": b"hello"}, ["no readable zip", "a complete zip file"]),
         ("cars.zip", {"cars.zip": b"Rar!" + bytes(600)}, ["RAR, not a zip file"]),
-        ("car.jpg", {"car.jpg": image()}, ["one image (JPEG)", "name the folder above"]),
+        ("car.jpg", {"car.jpg": image()}, ["one image (JPEG)", "specify the folder that contains"]),
         ("a{b}", {"a{b}/A/1.jpg": image(), "a{b}/B/1.jpg": image()}, ["braces", "rename it"]),
     ],
 )
@@ -280,11 +280,11 @@ def test_an_empty_folder_and_an_empty_class_are_explained(start: Start, tmp_path
 def test_an_edited_file_is_kept(start: Start, tmp_path: Path) -> None:
     write_folder(tmp_path / "cars", files_of(PLAIN))
     start("smoke")
-    start("sample")  # a preset as it is may be replaced
+    start("sample")  # an unchanged preset may be replaced
     edited = apply_preset("sample").replace("epochs: 16", "epochs: 17")
     Path("params.yaml").write_text(edited)
     for what in ("smoke", "cars"):
-        with pytest.raises(CarbenchError, match=r"equals none of the presets.* --force"):
+        with pytest.raises(CarbenchError, match=r"differs from all presets.* --force"):
             start(what)
         assert Path("params.yaml").read_text() == edited
     start("cars", output="mine.yaml")
@@ -304,7 +304,7 @@ def test_a_broken_preset_changes_nothing(start: Start, tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_output(start: Start) -> None:
-    with pytest.raises(CarbenchError, match="name a file in it"):
+    with pytest.raises(CarbenchError, match="specify a file in it"):
         start("smoke", output="presets")
 
 

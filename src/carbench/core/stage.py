@@ -48,9 +48,9 @@ class Stage:
 
     @property
     def scratch(self) -> Path | None:
-        """A folder for checkpoints from which a killed job resumes; None outside of a study.
+        """Folder for checkpoints from which a killed job resumes; None outside of a study.
 
-        It belongs to this job with these inputs, and is removed when the job is done.
+        It belongs to this job with these inputs and is removed when the job has finished.
         """
         return self._job.scratch if self._job else None
 
@@ -61,8 +61,8 @@ class Stage:
     def value(self, key: str) -> Any:
         """Read the value at ``key``, in which ``{backbone}`` is replaced by the argument.
 
-        Mappings are sorted by name: neither engine counts a different order in params.yaml as a
-        change, so that no result may depend on it. Lists keep their order.
+        Mappings are sorted by name: neither engine considers a different order in params.yaml a
+        change, so results must not depend on it. Lists keep their order.
         """
         return _sorted(lookup(read_yaml(self.args.params), self._key(key), self.args.params))
 
@@ -73,8 +73,8 @@ class Stage:
     def outputs(self, folder: Path) -> Iterator[Path]:
         """Yield an empty folder whose content is moved to ``folder`` unless an exception is raised.
 
-        Each file or folder replaces its predecessor by one rename, so that an output is always
-        complete or absent. Outputs of a job of the study are recorded and stored before.
+        Each file or folder replaces its predecessor in a single rename, so that an output is always
+        complete or absent. Before that, the outputs of a job of the study are recorded and stored.
         """
         with staging_folder(folder) as staging:
             yield staging
@@ -138,8 +138,8 @@ def _run(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
     """Do the work and return the exit status; errors are logged."""
     try:
         _start_logging(args)
-        # Imported by name: this code only validates, records and restores. It does not affect the
-        # results, so that an edit of it must not make every stage stale.
+        # Imported by name, so that stages do not depend on this code: it only validates, records
+        # and restores. As it does not affect results, editing it must not make stages stale.
         importlib.import_module("carbench.params.study").check(args.params)
         start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
         with start_job_run([word for word in sys.argv if word != "--again"]) as job:

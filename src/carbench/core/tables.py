@@ -1,4 +1,4 @@
-"""Small CSV and JSON files, byte-identical in every run; without pandas, which loads slowly."""
+"""Small CSV and JSON files, byte-identical on every run; without pandas, whose import is slow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         raise damaged(path, f"no column {', '.join(sorted(absent))}")
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise damaged(path, f"line {number} with another number of values than the header")
+            raise damaged(path, f"line {number} with a different number of values than the header")
     return rows
 
 

@@ -1,1 +1,1 @@
-"""What a prediction costs in the runtime that is served, and in others (stage cost)."""
+"""Cost of a prediction in the served runtime and in others (stage cost)."""

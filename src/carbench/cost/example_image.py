@@ -1,4 +1,4 @@
-"""The image file that is decoded end to end: an ordinary one of the study's own."""
+"""The example image for end-to-end latencies: a typical image of the study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from carbench.data.split.table import read_split
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image file, its pixels and its bytes; ``format`` as Pillow names it."""
+    """An image file with its size in pixels and bytes; ``format`` is Pillow's name."""
 
     image: str
     format: str
@@ -21,13 +21,13 @@ class ExampleImage:
 
 
 def median_image(manifest: Path, split: Path) -> ExampleImage:
-    """Return the median of the training images, ordered by pixels and then by bytes.
+    """Return the median of the training images in the order of pixels and then bytes.
 
     Args:
-        manifest: what stage fetch knows of the files.
-        split: split.csv; of folds, the training part of seed 0 is taken.
+        manifest: manifest.csv, written by stage fetch.
+        split: split.csv; with folds, the training images of seed 0 are used.
     """
-    learned = {row.image for row in read_split(split, 0) if row.split == "train"}
+    training = {row.image for row in read_split(split, 0) if row.split == "train"}
     columns = ("image", "format", "width", "height", "bytes")
     known = [
         ExampleImage(
@@ -36,7 +36,7 @@ def median_image(manifest: Path, split: Path) -> ExampleImage:
             *(int(row[column]) for column in ("width", "height", "bytes")),
         )
         for row in read_table(manifest, columns)
-        if row["image"] in learned
+        if row["image"] in training
     ]
     ordered = sorted(known, key=lambda each: (each.width * each.height, each.bytes, each.image))
     return ordered[len(ordered) // 2]

@@ -1,19 +1,19 @@
-"""Names in results/cost/: of its files, and of the runtimes in them."""
+"""Names of the files in results/cost/, and displayed names of the runtimes."""
 
 from __future__ import annotations
 
 from carbench.models.timing import Runtime
 
-# What is counted; what was timed; every turn of it; peaks of memory; on what it was measured.
+# Exact counts; summary of the timings; individual timings; peak memory; measurement conditions.
 EXACT, MEASURED, ROUNDS = "exact.csv", "measured.csv", "rounds.csv"
 MEMORY, CONDITIONS = "memory.csv", "conditions.json"
 
-# In the order in which they are shown, the one that is served first.
+# In display order, the served runtime first.
 RUNTIMES: dict[Runtime, str] = {
     "onnx": "ONNX Runtime",
     "onnx-int8": "ONNX Runtime, 8 bits",
     "torch": "torch (eager)",
     "torch-cuda": "torch on the GPU",
 }
-# What `latency_ms` means: the model alone, on one thread, with one image, in the served runtime.
+# The meaning of `latency_ms`: the served runtime, one thread, one image, without decoding.
 SERVED = {"runtime": "onnx", "threads": "1", "images": "1", "decoding": "0"}

@@ -1,4 +1,4 @@
-"""Times all backbones of a study, in one process."""
+"""Timing of all backbones of a study in one process."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def time_backbones(
     fit: Fit,
     params: CostParams,
 ) -> list[TimedRun]:
-    """Return the turns of all backbones in all runtimes; all of them are in memory at a time.
+    """Time all backbones in all runtimes, interleaved; all of them are in memory at the same time.
 
-    torch computes with one thread only: those of its other threads would go on spinning for a while
-    when it is another's turn.
+    torch uses a single thread: further threads would keep spinning for a while and disturb the next
+    measurement.
 
     Args:
         models: timm's name of each backbone.
         graphs: the folder that :func:`carbench.cost.onnx_export.write_graphs` wrote to.
-        shape: of the study.
-        file: the image that is decoded.
-        fit: how it is brought to the graph's shape.
-        params: what is measured.
+        shape: image sizes and classes of the study.
+        file: the image to decode.
+        fit: how images are fitted to a square.
+        params: parameters of stage cost.
 
     Raises:
-        CarbenchError: there is no GPU, and ``cost.device`` asks for one.
+        CarbenchError: ``cost.device`` requires a GPU, but there is none.
     """
     device = set_up_device(params, "cost")
     torch.set_num_threads(1)
@@ -63,8 +63,11 @@ def time_backbones(
 
 
 def usable_threads(wanted: int) -> list[int]:
-    """Return one, and as many of ``wanted`` threads as there are cores for."""
+    """Return the numbers of threads to measure: 1, and ``wanted`` limited to available cores."""
     cores = available_cores()
     if wanted > cores:
-        log.warning("cost.threads is %d, but there are cores for %d: measured so", wanted, cores)
+        log.warning(
+            "cost.threads is %d, but only %d cores are available: measuring with %d threads",
+            *(wanted, cores, cores),
+        )
     return sorted({1, min(wanted, cores)})

@@ -1,4 +1,4 @@
-"""What stage cost writes. No exact number depends on a measured one."""
+"""Tables of the timings of stage cost, separate from those of the exact costs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from carbench.models.timing import Configuration, TimedRun
 
 
 def write_latencies(folder: Path, turns: list[TimedRun], confidence: float) -> list[dict[str, Any]]:
-    """Write every turn, and a row a configuration: return the latter.
+    """Write all timings to rounds.csv, and one row per configuration to measured.csv.
 
     Args:
-        folder: to write to.
-        turns: in the order in which they were taken.
-        confidence: of the intervals.
+        folder: output folder.
+        turns: all timings, in the order of measurement.
+        confidence: level of the intervals.
+
+    Returns:
+        The rows of measured.csv.
     """
     rounds = list(_rounds(turns))
     measured = list(_measured(turns, confidence))
@@ -35,7 +38,7 @@ def _rounds(turns: list[TimedRun]) -> Iterable[dict[str, Any]]:
 
 
 def _measured(turns: list[TimedRun], confidence: float) -> Iterable[dict[str, Any]]:
-    """Medians of milliseconds, and of images a second, which are the milliseconds turned over."""
+    """Yield the median milliseconds and the corresponding images per second, with intervals."""
     own: dict[Configuration, list[float]] = {}
     for turn in turns:
         own.setdefault(turn.configuration, []).append(turn.ms)

@@ -1,9 +1,9 @@
-"""The ONNX graphs that stage export would serve, made before anything was trained.
+"""ONNX graphs as stage export would write them, created before any training.
 
-What is computed does not depend on what a model has learned, so that random weights do: operations
-and shapes are those of :func:`carbench.models.onnx_export.write_onnx` for this study's classes and
-image sizes. Fresh weights would not do: a bias that is zero is left out of the graph, and layers
-with the same numbers share them.
+The operations do not depend on the trained weights, so random ones suffice: operations and shapes
+are those of :func:`carbench.models.onnx_export.write_onnx` for this study's classes and image
+sizes. Initial weights would not suffice: the exporter omits biases that are zero, and layers with
+equal weights share them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from carbench.models.model_errors import explained_errors
 from carbench.models.onnx_export import EMBEDDING_SIZE, ExportableModel, write_onnx
 from carbench.models.onnx_int8 import write_int8
 
-# Like a fitted one it is not 1: a division by 1 would be left out of the graph.
+# Not 1, like a fitted temperature: the exporter would omit a division by 1.
 TEMPERATURE = 1.5
-# Random images that tell the ranges of 8-bit numbers; the ranges do not change the time.
+# Random images that determine the ranges of the 8-bit model; these do not affect its latency.
 CALIBRATION_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class GraphShape:
-    """What all backbones of a study see and answer.
+    """Image sizes and classes of all backbones of a study.
 
     Attributes:
-        side: pixels of both sides of what the graph takes (``pack.size``).
-        image_size: pixels of both sides of what the backbone sees.
+        side: side length in pixels of the input of the graph (``pack.size``).
+        image_size: side length in pixels of the input of the backbone.
         classes: the class names.
     """
 
@@ -49,10 +49,10 @@ class GraphShape:
 
 
 def build_deployable(backbone: str, model: str, shape: GraphShape) -> ExportableModel:
-    """Return what would be exported of a backbone, with random weights: the same on every call.
+    """Return the exportable model of a backbone with random weights, the same on every call.
 
     Raises:
-        CarbenchError: the model cannot be made or exported for this image size.
+        CarbenchError: the model cannot be created or exported for this image size.
     """
     torch.manual_seed(0)
     key = f"backbones.{backbone}.model"
@@ -69,7 +69,7 @@ def build_deployable(backbone: str, model: str, shape: GraphShape) -> Exportable
 
 
 def _make_uneven(model: nn.Module) -> None:
-    """Give weights and statistics of one value, as they are before a training, different ones."""
+    """Randomise constant weights and statistics, as models have them before training."""
     statistics = [each for name, each in model.named_buffers() if "running_" in name]
     for tensor in [*model.parameters(), *statistics]:
         if tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
@@ -77,7 +77,7 @@ def _make_uneven(model: nn.Module) -> None:
 
 
 def write_graphs(backbone: str, model: str, shape: GraphShape, folder: Path, int8: bool) -> None:
-    """Write ``BACKBONE.onnx`` and, if asked for, ``BACKBONE.int8.onnx`` as stage export would.
+    """Write ``BACKBONE.onnx`` and, if ``int8``, ``BACKBONE.int8.onnx`` as stage export would.
 
     Raises:
         CarbenchError: the model cannot be exported.
@@ -92,5 +92,5 @@ def write_graphs(backbone: str, model: str, shape: GraphShape, folder: Path, int
 
 
 def onnx_path(folder: Path, backbone: str, int8: bool) -> Path:
-    """Return where :func:`write_graphs` writes."""
+    """Return the path of a graph that :func:`write_graphs` writes."""
     return folder / f"{backbone}{'.int8' if int8 else ''}.onnx"

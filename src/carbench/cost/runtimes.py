@@ -1,4 +1,4 @@
-"""Ways to run a backbone: what is timed, from images in memory to probabilities in memory."""
+"""The timed calls in each runtime, from images in memory to probabilities in memory."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def onnx_calls(
     images: list[int],
     int8: bool,
 ) -> TimedCalls:
-    """Return what the service does with a backbone: ONNX Runtime, alone and after decoding.
+    """Return the calls of ONNX Runtime, as in the service: model only, and with decoding.
 
     Args:
         backbone: its name in the study.
-        folder: of the ONNX files.
-        shape: of the study.
-        file: an image file, to be decoded.
-        fit: how it is brought to the graph's shape.
-        threads: each is timed.
-        images: at a time; each is timed.
-        int8: the 8-bit form.
+        folder: folder of the ONNX files.
+        shape: image sizes and classes of the study.
+        file: content of the image file to decode.
+        fit: how images are fitted to a square.
+        threads: numbers of threads to time.
+        images: batch sizes to time.
+        int8: whether to time the 8-bit model.
     """
     runtime: Runtime = "onnx-int8" if int8 else "onnx"
     calls: TimedCalls = {}
@@ -63,14 +63,14 @@ def torch_calls(
     images: list[int],
     device: torch.device,
 ) -> TimedCalls:
-    """Return the same computation in torch, eager: on the CPU, or on a GPU, there and back.
+    """Return the same computation in eager torch, on the CPU or on a GPU with both transfers.
 
     Args:
         backbone: its name in the study.
-        model: on the device.
-        shape: of the study.
-        images: at a time; each is timed.
-        device: where it computes.
+        model: the model, on the device.
+        shape: image sizes and classes of the study.
+        images: batch sizes to time.
+        device: the device.
     """
     runtime: Runtime = "torch-cuda" if device.type == "cuda" else "torch"
     return {

@@ -1,4 +1,4 @@
-"""What a worker of the service does with an image file, and the memory that it takes. No torch."""
+"""Classification of an image file as in the service, and its peak memory. Without torch."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from carbench.models.onnx_classifier import OnnxModel
 
 
 def decode_and_predict(model: OnnxModel, file: bytes, side: int, fit: Fit) -> object:
-    """Answer an image file as the service does, without HTTP and its log.
+    """Decode and classify an image file as the service does, without HTTP and prediction log.
 
     Args:
-        model: whose graph takes images of ``side`` x ``side`` pixels.
-        file: in a format that :func:`carbench.data.images.decoding.decode` knows.
-        side: pixels.
-        fit: how it is brought to that shape.
+        model: model with an input of ``side`` x ``side`` pixels.
+        file: content of the file, in a format supported by
+            :func:`carbench.data.images.decoding.decode`.
+        side: side length in pixels.
+        fit: how the image is fitted to a square.
     """
     image, _ = decode_resized(file, side, fit)
     return model.predict(np.asarray(image)[None])
 
 
 def serving_peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float:
-    """Return the peak memory of a process that loads a model and answers a file, in MB.
+    """Return the peak memory of a process that loads a model and classifies a file, in MB.
 
-    It is that of the whole process: Python, NumPy, Pillow, ONNX Runtime with one thread, the model.
+    It includes Python, NumPy, Pillow, ONNX Runtime with one thread, and the model.
     """
     source = str(Path(carbench.__file__).parents[1])
     done = subprocess.run(
@@ -46,9 +47,9 @@ def serving_peak_memory_mb(onnx: Path, file: Path, side: int, fit: Fit) -> float
 
 
 def _own_peak() -> int:
-    """Return the most bytes that this process has had in memory.
+    """Return the peak memory of this process in bytes.
 
-    Linux's getrusage would tell the peak of the process that started this one, if that is higher.
+    On Linux, getrusage would return the peak of the parent process if that is higher.
     """
     try:
         status = Path("/proc/self/status").read_text()

@@ -1,4 +1,4 @@
-"""Exports and counts the backbones of a study, side by side, before any of them is timed."""
+"""Export and exact costs of all backbones of a study, in parallel, before the timing."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class StaticCosts:
 def measure_static_costs(
     models: dict[str, str], shape: GraphShape, folder: Path, file: Path, fit: Fit, int8: bool
 ) -> list[StaticCosts]:
-    """Write the graphs of all backbones into a folder, and return what can be told of them.
+    """Write the graphs of all backbones to a folder; return their sizes, counts and peak memory.
 
-    To be called before torch has started threads or a GPU in this process, which is forked.
+    Call this before torch has started threads or used a GPU in this process, which is forked.
 
     Args:
         models: timm's name of each backbone.
-        shape: of the study.
-        folder: for :func:`carbench.cost.onnx_export.write_graphs`.
-        file: the image that is decoded.
-        fit: how it is brought to the graph's shape.
-        int8: also the 8-bit form.
+        shape: image sizes and classes of the study.
+        folder: output folder of :func:`carbench.cost.onnx_export.write_graphs`.
+        file: the image to decode.
+        fit: how images are fitted to a square.
+        int8: whether to export 8-bit models, too.
 
     Raises:
         CarbenchError: a backbone cannot be exported.

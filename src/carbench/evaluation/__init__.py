@@ -1,1 +1,1 @@
-"""What a model predicts: metrics, calibration, explanations, and what a prediction costs."""
+"""Evaluation of predictions: metrics, thresholds, prediction sets, corruptions, attributions."""

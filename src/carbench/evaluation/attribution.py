@@ -1,12 +1,12 @@
-"""What in an image speaks for a class: a heat map, from captum's attributions.
+"""Attribution maps: what in an image contributes to the score of a class, computed with captum.
 
-HiResCAM (Draelos and Carin, arXiv:2011.08891) where the backbone ends in a feature map fine enough:
-its values times the gradients of the class's logit there, summed over the channels, negative sums
-left out. Where average pooling follows, as in most backbones, this is Grad-CAM (Selvaraju et al.,
-ICCV 2017) up to its scale.
+If the backbone ends in a sufficiently fine feature map: HiResCAM (Draelos and Carin,
+arXiv:2011.08891), the values of that map times the gradients of the class logit, summed over the
+channels, without negative sums. If average pooling follows, as in most backbones, this is Grad-CAM
+(Selvaraju et al., ICCV 2017) up to scale.
 
-Elsewhere (small images, the tokens of a vision transformer) the pixels times their gradients,
-summed over small squares. docs/evaluation.md has the measurement, and what it leaves open.
+Otherwise (small images, vision transformers): the pixels times their gradients, averaged over small
+squares. docs/evaluation.md describes how well the maps work, and their limitations.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-# A map with fewer rows or columns hardly tells places apart. Of most backbones the last stage has
-# 2 x 2 cells at 48 pixels, 5 x 5 at 160, 7 x 7 at 224.
+# A map with fewer rows or columns is too coarse. The last stage of most backbones has 2 x 2 cells
+# at 48 pixels, 5 x 5 at 160, 7 x 7 at 224.
 MIN_CELLS = 5
-# Squares to a side that pixels are summed over.
+# Number of squares per side over which pixel attributions are averaged.
 SQUARES = 14
 
 
 def attribution_maps(
     model: nn.Module, inputs: Tensor, classes: Tensor, batch_size: int
 ) -> tuple[NDArray[np.uint8], str]:
-    """Return what speaks for a class in each image, and how that was found.
+    """Return the attribution map of a class for each image, and the method.
 
     Args:
         model: a timm model that is ready to predict.
         inputs: (M, 3, S, S) float32, normalised; M is at least 1.
-        classes: (M,) int64, on the inputs' device: the class to explain of each.
-        batch_size: images at a time.
+        classes: (M,) int64, on the device of the inputs: the class to explain for each.
+        batch_size: images per batch.
 
     Returns:
-        (M, S, S) uint8, 255 where most speaks for the class, all 0 where nothing does; and the
-        method, for a person.
+        (M, S, S) uint8 maps, with a maximum of 255, or all 0 without any positive attribution; and
+        a readable name of the method.
     """
     attribute: Callable[[Tensor, Tensor], Tensor]
     if (stage := feature_map_stage(model, inputs[:1])) is None:
@@ -62,15 +62,15 @@ def attribution_maps(
 
 @torch.inference_mode()
 def feature_map_stage(model: nn.Module, image: Tensor) -> tuple[str, int] | None:
-    """Return the last stage if its output is a feature map of at least ``MIN_CELLS`` a side.
+    """Return the last stage if its output is a feature map of at least ``MIN_CELLS`` per side.
 
     Args:
-        model: its stages are those that timm lists in ``feature_info``.
+        model: model whose stages timm lists in ``feature_info``.
         image: (1, 3, S, S), normalised.
 
     Returns:
-        The submodule's name and the axis of the channels in its output (B, channels, rows, columns)
-        or (B, rows, columns, channels); None if that is not what it puts out.
+        The name of the submodule and the channel axis of its output, (B, channels, rows, columns)
+        or (B, rows, columns, channels); None if it has no such output.
     """
     stages: Sequence[dict[str, Any]] = getattr(model, "feature_info", ())
     if not stages or stages[-1]["module"] not in dict(model.named_modules()):
@@ -83,7 +83,7 @@ def feature_map_stage(model: nn.Module, image: Tensor) -> tuple[str, int] | None
         model(image)
     finally:
         hook.remove()
-    output = outputs[-1] if outputs else None  # some name a stage whose parts they call themselves
+    output = outputs[-1] if outputs else None  # some models call only the submodules of the stage
     if isinstance(output, Tensor) and output.ndim == 4:
         for channels, cells in ((1, output.shape[2:]), (3, output.shape[1:3])):
             if output.shape[channels] == count and min(cells) >= MIN_CELLS:
@@ -105,7 +105,7 @@ def _by_pixels(method: InputXGradient, inputs: Tensor, classes: Tensor) -> Tenso
 
 
 def _spread(maps: Tensor, size: int) -> Tensor:
-    """Enlarge (B, rows, columns) to (B, size, size) uint8; the greatest of each becomes 255."""
+    """Upsample (B, rows, columns) to (B, size, size) uint8; the maximum of each becomes 255."""
     heat = functional.interpolate(maps.relu()[:, None], (size, size), mode="bilinear")[:, 0]
     hottest = heat.amax(dim=(1, 2), keepdim=True)
     shares = torch.where(hottest > 0, heat / hottest, 0)

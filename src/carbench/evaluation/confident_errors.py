@@ -1,4 +1,4 @@
-"""Which wrong predictions are worth showing: those that the model was surest of."""
+"""Selection of the most confident wrong predictions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ Row = TypeVar("Row", bound=Mapping[str, Any])
 
 
 def most_confident_errors(rows: Iterable[Row], at_most: int) -> list[Row]:
-    """Return the wrong predictions, the most confident first, one a duplicate group.
+    """Return the wrong predictions, the most confident first, one per duplicate group.
 
     Args:
-        rows: of predictions.csv: image, class, group, predicted, confidence.
-        at_most: so many are returned.
+        rows: rows of predictions.csv: image, class, group, predicted, confidence.
+        at_most: maximum number of predictions.
     """
     wrong = [row for row in rows if row["class"] != row["predicted"]]
     wrong.sort(key=lambda row: (-float(row["confidence"]), row["image"]))

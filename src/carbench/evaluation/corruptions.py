@@ -1,8 +1,8 @@
-"""What a phone camera does to an image: a fixed set of corruptions, each at one strength.
+"""Image corruptions that imitate those of a phone camera, each at one strength.
 
-They change the packed images (B, S, S, 3) uint8 and return the same shape and type. Strengths are
-parts of an image's side, so that they mean the same at 48 and at 224 pixels; nothing is drawn at
-random. docs/evaluation.md shows what each one does.
+They map packed images, (B, S, S, 3) uint8, to the same shape and type. Lengths are relative to the
+side of an image, so that strengths are comparable at 48 and at 224 pixels; nothing is random.
+docs/evaluation.md shows the effect of each.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from carbench.data.loading.augment import Crops, full_crops, resample
 from carbench.data.loading.batches import PackedImages
 from carbench.params.evaluate import Corruption
 
-# Standard deviation of the blur: this part of the side.
+# Standard deviation of the blur, relative to the side.
 BLUR = 0.015
-# Of libjpeg's scale from 1 to 100.
+# On libjpeg's scale from 1 to 100.
 JPEG_QUALITY = 15
-# Smaller images are compressed at this side: JPEG's blocks are 8 pixels, whatever the image.
+# Smaller images are enlarged to this side for compression, as JPEG blocks always have 8 pixels.
 JPEG_SIDE = 224
-# Pixel values are multiplied by this: three stops, as 0.4 ** 2.2 is about 1/8 of the light.
+# Factor of pixel values: three stops, as 0.4 ** 2.2 is about 1/8 of the light.
 DARKNESS = 0.4
-# What is left of both sides; the top and the left are lost.
+# Fraction of both sides that remains; the top and the left are cut off.
 CROP = 0.8
 
 
 class CorruptedImages:
-    """Packed images as they look after a corruption."""
+    """Packed images with a corruption applied."""
 
     def __init__(self, images: PackedImages, corruption: Corruption) -> None:
         self._images = images
@@ -43,37 +43,37 @@ class CorruptedImages:
         return len(self._images)
 
     def whole_images(self, indices: Sequence[Tensor], size: int) -> Iterator[Tensor]:
-        """Yield whole corrupted images, a batch at a time: (B, 3, size, size) in 0..1."""
+        """Yield batches of whole corrupted images, (B, 3, size, size), in 0..1."""
         for pixels in self._images.batches(indices):
             yield resample(self._corrupt(pixels), full_crops(len(pixels)), size)
 
 
 def blur(pixels: Tensor) -> Tensor:
-    """A lens out of focus: a Gaussian with a standard deviation of ``BLUR`` of the side."""
+    """Blur as by a lens out of focus: a Gaussian with standard deviation ``BLUR``."""
     lens = ImageFilter.GaussianBlur(BLUR * pixels.shape[1])
     return _each(pixels, lambda image: image.filter(lens))
 
 
 def compress(pixels: Tensor) -> Tensor:
-    """A messenger's JPEG of quality ``JPEG_QUALITY``, at no fewer than ``JPEG_SIDE`` pixels."""
+    """Compress as JPEG of quality ``JPEG_QUALITY``, as messaging apps do."""
     own = pixels.shape[1]
 
-    def send(image: Image.Image) -> Image.Image:
+    def compressed(image: Image.Image) -> Image.Image:
         file = io.BytesIO()
         large = resize(image, max(own, JPEG_SIDE), "squash")
         large.save(file, "JPEG", quality=JPEG_QUALITY)
         return resize(Image.open(file), own, "squash")
 
-    return _each(pixels, send)
+    return _each(pixels, compressed)
 
 
 def darken(pixels: Tensor) -> Tensor:
-    """Too little light: every value times ``DARKNESS``."""
+    """Darken as in too little light: multiply all values by ``DARKNESS``."""
     return (pixels * DARKNESS).round().to(torch.uint8)
 
 
 def crop(pixels: Tensor) -> Tensor:
-    """The car off the centre: ``CROP`` of both sides from the lower right, enlarged."""
+    """Crop to ``CROP`` of both sides at the lower right and enlarge: the car is off-centre."""
     count, side = pixels.shape[:2]
     start, length = torch.full((count,), 1 - CROP), torch.full((count,), CROP)
     box = Crops(start, start, length, length, torch.zeros(count, dtype=torch.bool))
@@ -82,7 +82,7 @@ def crop(pixels: Tensor) -> Tensor:
 
 
 def mirror(pixels: Tensor) -> Tensor:
-    """A front camera: left and right change places."""
+    """Swap left and right, as front cameras do."""
     return pixels.flip(2)
 
 

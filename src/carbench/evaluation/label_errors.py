@@ -1,10 +1,10 @@
-"""Images whose label is probably wrong: confident learning.
+"""Detection of probable label errors by confident learning.
 
-Northcutt, Jiang and Chuang, "Confident Learning", JAIR 2021, from probabilities of models that did
-not learn from the image. A class counts as confident where its probability is at least the mean
-that it has over the images labelled so; an image is suspect where the likeliest confident class
-is another than its label. Written out instead of imported from cleanlab, which loads scikit-learn
-for 1.6 s; a test holds the list and its order to cleanlab's.
+Northcutt, Jiang and Chuang, "Confident Learning", JAIR 2021, on probabilities from models that were
+not trained on the image. A class is confident if its probability is at least its mean over the
+images with that label; a label is suspect if the most probable confident class differs from it.
+Implemented here because cleanlab imports scikit-learn, which takes 1.6 s; a test compares the list
+and its order with cleanlab's.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# cleanlab's allowance for rounding, when a probability is held against a class's mean.
+# cleanlab's tolerance for rounding in the comparison of a probability with the mean of a class.
 ROUNDING = 1e-6
 
 
 def suggest_labels(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return (N,) the class that each image probably shows: its label, if that is not in doubt.
+    """Return the class that each image probably shows, (N,): its label unless that is suspect.
 
     Args:
         probabilities: (N, K), out of sample.
-        labels: (N,) the given class indices.
+        labels: (N,) class indices of the given labels.
     """
     count = probabilities.shape[1]
     means = np.full(count, np.inf)

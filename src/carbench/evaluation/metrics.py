@@ -1,7 +1,7 @@
-"""How good predictions are: every number from the class probabilities of one set of images.
+"""Metrics of the class probabilities of one set of images.
 
-Written out instead of imported from scikit-learn, whose import takes 3 s of every evaluation; the
-tests hold every number to scikit-learn's.
+Implemented here because importing scikit-learn would take 3 s of every evaluation; the tests
+compare all metrics with scikit-learn's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def measure(
         probabilities: (N, K), rows sum to one.
         labels: (N,) true class indices.
         classes: the K class names.
-        bins: of the calibration error.
+        bins: number of bins of the calibration error.
     """
     predicted = probabilities.argmax(axis=1)
     counts = np.zeros((len(classes), len(classes)))
@@ -47,7 +47,7 @@ def measure(
 def measure_calibration(
     probabilities: Probabilities, labels: Labels, bins: int
 ) -> dict[str, float]:
-    """Return NLL and calibration error: what tempered probabilities change.
+    """Return NLL and calibration error, the metrics that temperature scaling changes.
 
     The arguments are those of :func:`measure`.
     """
@@ -62,7 +62,7 @@ def balanced_accuracy(hits: Counts, true: Counts) -> Counts:
     """Return the mean recall of the classes that have images.
 
     Args:
-        hits: (..., K) right answers by class.
+        hits: (..., K) correct predictions by class.
         true: (..., K) images by class.
     """
     recalls = np.divide(hits, true, out=np.zeros(true.shape), where=true > 0)
@@ -74,7 +74,7 @@ def macro_f1(hits: Counts, true: Counts, predicted_counts: Counts) -> Counts:
 
     Args:
         hits, true: as for :func:`balanced_accuracy`.
-        claimed: (..., K) predictions by class.
+        predicted_counts: (..., K) predictions by class.
     """
     both = true + predicted_counts
     return _mean_where(
@@ -83,7 +83,7 @@ def macro_f1(hits: Counts, true: Counts, predicted_counts: Counts) -> Counts:
 
 
 def _mean_where(values: Counts, counts: NDArray[np.bool_]) -> Counts:
-    """Return the mean over the last axis of the values that count; nan where none does."""
+    """Return the mean over the last axis of the values where ``counts`` is true; nan if none is."""
     number = counts.sum(axis=-1)
     mean: Counts = np.full(number.shape, np.nan)
     np.divide(values.sum(axis=-1), number, out=mean, where=number > 0)

@@ -1,17 +1,17 @@
-"""Below which confidence a model should not answer, so that its answers keep a wanted error.
+"""Confidence thresholds below which a model abstains, for a target error rate of its answers.
 
 Selective classification (El-Yaniv and Wiener, JMLR 2010; Geifman and El-Yaniv, NeurIPS 2017): of
-the images that are answered, those above a threshold, at most the wanted part may be wrong. The
-threshold is found on images that were not trained on: the lowest whose error is, by an exact
-test, below the wanted one. Many thresholds are tried, and one may pass by luck; their number is
-paid for (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then test", Annals of Applied
-Statistics 2025). To go down the images by confidence and to test after each is to test
-accumulating data repeatedly (Armitage, McPherson and Rowe, JRSS A 1969): every test has the same
-nominal level (Pocock, Biometrika 1977), which is so small that, were the error everywhere the
-wanted one, any of them would pass as rarely as agreed.
+the answered images, those above a threshold, at most the target fraction may be wrong. The
+threshold is fitted on images that were not used for training: the lowest one whose error rate is,
+by an exact test, below the target. As many thresholds are tried and one may pass by chance, the
+tests are corrected for their number (Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then
+test", Annals of Applied Statistics 2025). Testing after each image, in the order of confidence, is
+a repeated test of accumulating data (Armitage, McPherson and Rowe, JRSS A 1969): all tests have the
+same nominal level (Pocock, Biometrika 1977). It is so small that, if the error rate were equal to
+the target everywhere, the probability that any test passes would be at most the specified one.
 
-That an image is wrong the more probably the less confident the model is, is assumed: it is what
-makes confidence worth anything.
+This assumes that the lower the confidence, the more probable an error; otherwise confidence would
+be of no use.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, bdtri, bdtrik
 
-# No confidence is above it: nothing is answered.
+# No confidence is above this threshold: no image is answered.
 ABSTAIN = 1.0
 HALVINGS = 20
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where a model begins to answer, and what the images that it was fitted on say of that.
+    """A confidence threshold, and its results on the images on which it was fitted.
 
     Attributes:
-        value: answer where the confidence is above it; NEVER where no threshold keeps the error.
-        images: how many it was fitted on.
-        answered: how many of these it answers.
-        wrong: how many of those are wrong.
-        bound: the upper bound of the error (Clopper and Pearson, Biometrika 1934, at the nominal
-            level); 1 where nothing is answered.
+        value: images with a higher confidence are answered; ABSTAIN if no threshold meets the
+            target.
+        images: number of images on which it was fitted.
+        answered: number of these that are answered.
+        wrong: number of wrong answers.
+        bound: upper bound of the error rate (Clopper and Pearson, Biometrika 1934, at the nominal
+            level); 1 if no image is answered.
     """
 
     value: float
@@ -51,20 +52,20 @@ class Threshold:
 def fit_threshold(
     confidence: NDArray[np.float64], right: NDArray[np.bool_], max_error: float, level: float
 ) -> Threshold:
-    """Return the lowest threshold whose error is at most the wanted one, as far as can be told.
+    """Return the lowest threshold that meets the target error rate with a given certainty.
 
-    In at least ``level`` of such samples the true error of what is answered is at most
-    ``max_error``.
+    For at least the fraction ``level`` of such samples, the true error rate of the answers is at
+    most ``max_error``.
 
     Args:
-        confidence: (N,) of independent images: one of each duplicate group.
-        right: (N,) is the answer right?
-        max_error: the wanted error, above 0 and below 1.
-        level: how sure to be of it, such as 0.95.
+        confidence: (N,) for independent images: one per duplicate group.
+        right: (N,) whether the prediction is correct.
+        max_error: target error rate, above 0 and below 1.
+        level: certainty, such as 0.95.
     """
     order = np.argsort(-confidence, kind="stable")
     sure = confidence[order]
-    below = np.append(sure[1:], 0.0)  # the threshold that answers so many
+    below = np.append(sure[1:], 0.0)  # thresholds that answer 1, 2, ... images
     nominal = nominal_level(len(sure), max_error, level)
     answered, wrong = np.arange(1, len(sure) + 1), np.cumsum(~right[order])
     # Equally confident images are answered together.
@@ -78,10 +79,10 @@ def fit_threshold(
 
 @cache
 def nominal_level(images: int, max_error: float, level: float) -> float:
-    """Return the level of each of the tests after 1, 2, ... images.
+    """Return the nominal level of the tests after 1, 2, ... images.
 
-    The largest at which, if each image is wrong with probability ``max_error``, any test passes
-    with a probability of at most ``1 - level``.
+    This is the largest level at which the probability that any test passes is at most
+    ``1 - level``, if each image is wrong with probability ``max_error``.
     """
     low, high = 0.0, 1 - level
     for _ in range(HALVINGS):
@@ -94,15 +95,15 @@ def nominal_level(images: int, max_error: float, level: float) -> float:
 
 
 def _any_passes(images: int, max_error: float, nominal: float) -> float:
-    """Return how probably any of the tests after 1 ... ``images`` images passes, exactly."""
+    """Return the exact probability that any of the tests after 1 to ``images`` images passes."""
     counts = np.arange(1, images + 1)
-    # The most errors with which each test passes, and -1 where none is one too many. The inverse
-    # says 0 there, and may be off by rounding.
+    # Maximum number of errors with which each test passes; -1 if it never passes. The inverse
+    # is 0 in that case, and may be off by one because of rounding.
     most = np.floor(bdtrik(nominal, counts, max_error))
     most += bdtr(most + 1, counts, max_error) <= nominal
     most -= bdtr(most, counts, max_error) > nominal
     most = most.astype(np.int64)
-    running = np.zeros(int(most[-1]) + 2)  # paths with so many errors that never passed
+    running = np.zeros(int(most[-1]) + 2)  # probability by number of errors, if no test passed
     running[0] = 1.0
     passes = 0.0
     for allowed in most:

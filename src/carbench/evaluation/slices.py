@@ -1,4 +1,4 @@
-"""Parts of the test images that may be harder than others: by size of the file, by class."""
+"""Subsets of the test images that may be harder than others: by image size or by class."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ TERCILES = ("small", "medium", "large")
 
 
 def group_by_slice(rows: Sequence[Mapping[str, Any]], by: Slice) -> dict[str, list[int]]:
-    """Return the parts of a slice in their natural order, each with the indices of its rows.
+    """Return the subsets of a slice in their natural order, each with its row indices.
 
     Args:
-        rows: of predictions.csv: class, width, height.
+        rows: rows of predictions.csv: class, width, height.
         by: ``size`` (terciles of width times height) or ``class``.
     """
     if by == "size":
@@ -30,10 +30,10 @@ def group_by_slice(rows: Sequence[Mapping[str, Any]], by: Slice) -> dict[str, li
 
 
 def terciles(areas: Sequence[int]) -> list[str]:
-    """Return for each image the third that its size falls into, and the range of that third.
+    """Return the size tercile of each image, with its range.
 
-    Images of equal size are never told apart: where sizes repeat, a part may hold more than a
-    third, or be missing.
+    Images of equal size are always in the same tercile: if sizes repeat, a tercile may contain more
+    than a third of the images, or be missing.
 
     Args:
         areas: width times height of each image's file, in pixels.
@@ -42,7 +42,7 @@ def terciles(areas: Sequence[int]) -> list[str]:
         Names such as ``medium (41,808 to 62,500 pixels)``.
     """
     ordered = sorted(areas)
-    # The largest image of the first third, and of the second.
+    # The largest areas of the first and of the second third.
     cuts = [ordered[-(-len(ordered) * third // 3) - 1] for third in (1, 2)] if ordered else []
     sizes = [TERCILES[sum(area > cut for cut in cuts)] for area in areas]
     names = {}

@@ -10,7 +10,7 @@ from carbench.core.params import Section
 
 
 class CalibrateParams(Section):
-    """Maximum error of accepted predictions, and coverage of prediction sets; 0 disables each."""
+    """Maximum error rate of answers, and coverage of prediction sets; 0 disables each."""
 
     max_error: Annotated[float, Field(ge=0, lt=1)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]

@@ -10,7 +10,7 @@ from carbench.params.compute import ComputeSection
 
 
 class CostParams(ComputeSection):
-    """Rounds and runtimes, for 1 and ``threads`` threads, 1 and ``batch_size`` images."""
+    """Rounds and runtimes, for 1 and ``threads`` threads and for 1 and ``batch_size`` images."""
 
     rounds: Annotated[int, Field(ge=3)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
@@ -22,7 +22,7 @@ class CostParams(ComputeSection):
         """Require enough rounds for a distribution-free confidence interval of the median."""
         if 2 * 0.5**self.rounds > 1 - self.confidence:
             raise ValueError(
-                f"{self.rounds} rounds give no interval of {100 * self.confidence:g} %: use more "
-                "rounds, or less confidence"
+                f"{self.rounds} rounds are too few for an interval of {100 * self.confidence:g} %: "
+                "use more rounds, or a lower confidence"
             )
         return self

@@ -56,7 +56,7 @@ class DataParams(Section):
                 + " in data.path"
             )
         if self.path.startswith("~"):
-            raise ValueError("path is read as it is written: write it without ~")
+            raise ValueError("~ is not expanded in path: write the path without it")
         both = sorted(set(self.classes) & set(self.exclude))
         if both:
             raise ValueError(f"classes {both} are both chosen and excluded")

@@ -24,5 +24,5 @@ class LearningCurveParams(IntervalSection):
             if len(set(values)) < len(values):
                 raise ValueError(f"expected each of {name} once, not {values}")
         if self.fractions and not self.seeds:
-            raise ValueError("fractions need at least one of seeds to train from")
+            raise ValueError("fractions need at least one seed in seeds")
         return self

@@ -1,8 +1,8 @@
-"""Writes values into the text of params.yaml; all other lines and the comments stay as they are.
+"""Changes values in the text of params.yaml; other lines and the comments stay unchanged.
 
-A section and its subsections merge key by key. Every other value is replaced as a whole, also a
-mapping whose keys a person chooses (``backbones``, ``screen.candidates``, ``train.finetune``,
-``choose.deployment_mix``). Which is which follows from the types in :mod:`carbench.params.study`.
+Sections and their subsections are merged key by key. Any other value is replaced as a whole, even a
+mapping with user-defined keys (``backbones``, ``screen.candidates``, ``train.finetune``,
+``choose.deployment_mix``). The types in :mod:`carbench.params.study` determine what is a section.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ def merge_texts(base: str, changes: str, origin: object) -> str:
 
     Args:
         base: a complete params.yaml.
-        changes: a part of one, in block style. The comments at its top replace the first paragraph
-            of those of ``base``. A comment above or behind a key comes along with it; a key without
-            a comment behind it keeps that of ``base``.
-        origin: the file that ``changes`` is from, as errors should name it.
+        changes: a part of a params.yaml, in block style. Comment lines at its top replace those of
+            ``base``. Comments above a key and at the end of its line are copied with it; a key
+            without a comment at the end of its line keeps that of ``base``.
+        origin: the source of ``changes``, for error messages.
 
     Raises:
-        CarbenchError: ``changes`` has a key that ``base`` lacks, or a section that is not a list of
-            keys with a line each.
+        CarbenchError: ``changes`` has a key that ``base`` lacks, or a section whose keys are not on
+            separate lines.
     """
     old, new = _Document(base, origin), _Document(changes, origin)
     for key in new.entries:
         if key not in old.entries:
             raise _unknown(key, old.entries, origin)
     lines = list(old.lines)
-    # From the end, so that the positions of what is still to be replaced stay valid.
+    # From the end, so that the positions of the remaining entries stay valid.
     for key, entry in sorted(old.entries.items(), key=lambda item: -item[1].start):
         if key in new.entries:
             lines[entry.start : entry.end] = _replacement(old, entry, new, new.entries[key])
@@ -57,11 +57,11 @@ def merge_texts(base: str, changes: str, origin: object) -> str:
 
 
 def as_changes(values: Mapping[str, object]) -> str:
-    """Return values as a text that :func:`merge_texts` takes.
+    """Return values as the text of ``changes`` for :func:`merge_texts`.
 
     Args:
-        values: by dotted key, such as ``train.epochs``. A list is written on one line; a mapping
-            that ruamel.yaml has read keeps its layout and its comments.
+        values: values by dotted key, such as ``train.epochs``. A list is written on one line; a
+            mapping that ruamel.yaml has read keeps its layout and its comments.
     """
     document = CommentedMap()
     for key, value in values.items():
@@ -86,7 +86,7 @@ def _written(value: object) -> object:
 
 
 def _quoted_if_needed(text: str) -> str:
-    """Return a text as what is written such that both dialects of YAML read it as text."""
+    """Return a string, in quotes unless both YAML versions read it as a string without them."""
     try:
         is_plain = yaml.safe_load(text) == text == YAML(typ="safe").load(text)
     except (yaml.YAMLError, YAMLError, ValueError):
@@ -96,7 +96,7 @@ def _quoted_if_needed(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The lines of one key and its value: from ``start`` up to, without, ``end``."""
+    """The lines of one key and its value, from ``start`` to ``end`` (exclusive)."""
 
     start: int
     end: int
@@ -104,7 +104,7 @@ class _Entry:
 
 
 class _Document:
-    """A text, and where in it the values are."""
+    """A YAML text and the positions of its values."""
 
     def __init__(self, text: str, origin: object) -> None:
         self.lines = text.splitlines()
@@ -117,14 +117,14 @@ class _Document:
             for (key, line, column, is_section), end in zip(found, ends, strict=True)
             if not is_section
         }
-        # Of each line, the column where its last token ends; what follows is a comment.
+        # For each line, the column at which its last token ends; the rest is a comment.
         self._content_ends: dict[int, int] = {}
         for token in yaml.scan(text):
             mark = token.end_mark
             self._content_ends[mark.line] = max(mark.column, self._content_ends.get(mark.line, 0))
 
     def _trimmed(self, start: int, end: int, column: int) -> int:
-        """Return the end without blank lines, and without comments that belong to the next key."""
+        """Return the end without blank lines and comments that belong to the next key."""
         while end > start + 1:
             line = self.lines[end - 1]
             is_outside = _is_comment(line) and len(line) - len(line.lstrip()) <= column
@@ -134,14 +134,14 @@ class _Document:
         return end
 
     def above(self, start: int) -> list[str]:
-        """Return the comment lines directly above a line, without those at the top of the text."""
+        """Return the comment lines directly above a line, except those at the top of the text."""
         first = start
         while first > len(self.head) and _is_comment(self.lines[first - 1]):
             first -= 1
         return self.lines[first:start]
 
     def divided(self, number: int) -> tuple[str, str]:
-        """Return a line's content, and the comment behind it."""
+        """Return the content of a line, and the comment at its end."""
         line = self.lines[number]
         end = self._content_ends[number]
         return line[:end], line[end:].strip()
@@ -150,7 +150,7 @@ class _Document:
 def _walk(
     mapping: Any, model: type[Section], above: Key, origin: object
 ) -> Iterator[tuple[Key, int, int, bool]]:
-    """Yield each key, its line and column, and whether it is a section, in the text's order."""
+    """Yield each key, its line and column, and whether it is a section, in text order."""
     for name, value in mapping.items():
         key = (*above, str(name))
         if name not in (mapping.lc.data or {}):
@@ -162,7 +162,7 @@ def _walk(
             yield key, line, column, False
             continue
         if not isinstance(value, dict):
-            raise _malformed(key, f"{value!r} in place of a section", origin)
+            raise _malformed(key, f"{value!r} instead of a section", origin)
         if value.fa.flow_style():  # type: ignore[attr-defined]
             raise _malformed(key, "a section in braces", origin)
         yield key, line, column, True
@@ -170,14 +170,14 @@ def _walk(
 
 
 def _replacement(old: _Document, before: _Entry, new: _Document, after: _Entry) -> list[str]:
-    """Return the lines that replace ``before``, indented as it is."""
+    """Return the lines that replace ``before``, with the same indentation."""
     lines = new.lines[after.start : after.end]
     content, comment = new.divided(after.start)
     old_content, old_comment = old.divided(before.start)
     if not comment and old_comment:
         column = old.lines[before.start].index(old_comment, len(old_content)) - before.column
         indented = content[after.column :]
-        # At the column where it was, if the new value leaves room for it.
+        # At its old column, if the new value is short enough.
         lines[0] = " " * after.column + f"{indented:<{column - 2}}  {old_comment}"
     shift = before.column - after.column
     return [_shifted(line, shift) for line in new.above(after.start) + lines]
@@ -196,7 +196,7 @@ def _malformed(key: Key, found: str, origin: object) -> CarbenchError:
         origin,
         key=".".join(key),
         found=found,
-        expected="each key on a line of its own",
+        expected="each key on a separate line",
         fix="write it as in presets/sample.yaml",
     )
 

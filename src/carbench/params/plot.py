@@ -35,14 +35,14 @@ class AccuracyParams(Section):
 
 
 class ParetoParams(Section):
-    """Accuracy against cost."""
+    """Accuracy versus cost."""
 
     cost: Literal["latency_ms", "macs", "parameters"]
     log_scale: bool
 
 
 class DifferencesParams(Section):
-    """Paired differences of all backbones, as a matrix."""
+    """Paired differences between backbones, one row per pair."""
 
     intervals: bool
 
@@ -54,25 +54,25 @@ class ConfusionParams(Section):
 
 
 class RecallParams(Section):
-    """Recall of each class, one panel per backbone."""
+    """Recall of the chosen backbone, one row per class."""
 
     order: Literal["weakest", "name"]
 
 
 class CurvesParams(Section):
-    """Learning curves."""
+    """Training curves, one panel per backbone."""
 
     metric: Literal["val_accuracy", "val_loss", "train_loss"]
 
 
 class ReliabilityParams(Section):
-    """Reliability diagram: confidence against accuracy, one panel per backbone."""
+    """Reliability diagrams: accuracy versus confidence, one panel per backbone."""
 
     show: Literal["both", "before", "after"]
 
 
 class RiskCoverageParams(Section):
-    """Risk-coverage curve: error of accepted predictions against their fraction."""
+    """Risk-coverage curve: error rate among the answers versus the fraction answered."""
 
     others: bool
 
@@ -84,7 +84,7 @@ class LeakParams(Section):
 
 
 class RobustnessParams(Section):
-    """Accuracy on corrupted images, one panel per backbone."""
+    """Accuracy on corrupted images, one row per corruption."""
 
     show: Literal["accuracy", "drop"]
 
@@ -96,26 +96,26 @@ class ClassesParams(Section):
 
 
 class ScreeningParams(Section):
-    """Probe accuracy of the screened candidates against their cost."""
+    """Probe accuracy of the screened candidates versus their cost."""
 
     cost: Literal["macs", "parameters"]
     log_scale: bool
 
 
 class MistakesParams(Section):
-    """The most confident errors, with saliency maps."""
+    """The most confident errors, with attribution maps."""
 
     count: Annotated[int, Field(ge=1, le=60)]
 
 
 class LearningCurveFigureParams(Section):
-    """Accuracy against the number of training images, with extrapolation."""
+    """Accuracy versus the number of training images, with extrapolation."""
 
     log_scale: bool
 
 
 class PlotParams(Section):
-    """The whole section."""
+    """The style and the sections of all figures."""
 
     style: StyleParams
     accuracy: AccuracyParams

@@ -1,4 +1,4 @@
-"""The studies in presets/: sample.yaml is complete, the others contain what differs from it."""
+"""The presets in presets/: sample.yaml is complete, the others contain only differences from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from carbench.core.params import parse_yaml, read_text
 from carbench.params.merging import merge_texts
 
 FOLDER = Path("presets")
-# The one home of all keys, their comments and their default values.
+# The preset with all keys, their comments and their default values.
 COMPLETE = "sample"
 
 
@@ -26,11 +26,11 @@ def apply_preset(preset: str | Path) -> str:
     """Return the text of a complete params.yaml, with the comments that explain each key.
 
     Args:
-        preset: a name such as ``smoke`` (of the folder presets/ of the current directory), or the
+        preset: a name such as ``smoke`` (in presets/ of the current directory), or the
             path of a preset; sample.yaml is then read from the same folder.
 
     Raises:
-        CarbenchError: there is no such preset, or it has a mistake.
+        CarbenchError: there is no such preset, or it is invalid.
     """
     path = preset if isinstance(preset, Path) else FOLDER / f"{preset}.yaml"
     if not path.is_file():
@@ -52,11 +52,11 @@ def read_preset(preset: str | Path) -> dict[str, Any]:
 
 
 def unknown_preset(path: Path, found: str = "no such preset") -> CarbenchError:
-    """Return the error for a preset that does not exist; it lists those that do.
+    """Return the error for a preset that does not exist; it lists the existing ones.
 
     Args:
-        path: the preset's.
-        found: what the error says instead.
+        path: path of the preset.
+        found: what the error reports as found.
     """
     names = preset_names(path.parent)
     if not names:

@@ -10,7 +10,7 @@ from carbench.params.intervals import IntervalSection
 
 
 class ShortlistParams(IntervalSection):
-    """The rule that selects the backbones that `carbench shortlist` writes."""
+    """The rule that selects the backbones for `carbench shortlist`."""
 
     size: Annotated[int, Field(ge=1)]
     margin: Annotated[float, Field(ge=0, le=1)]

@@ -115,9 +115,9 @@ def check_text(text: str, path: Path) -> Study:
 
 
 def _refuse_preset(path: Path, content: dict[str, Any]) -> None:
-    """Refuse a preset in place of a study, without a list of the many keys that it lacks."""
+    """Reject a preset instead of a study, without listing the many missing keys."""
     missing = [name for name in Study.model_fields if name not in content]
-    # Fewer may be a mistake in one place, which the sections' own messages explain.
+    # If fewer are missing, the errors of the individual sections are more helpful.
     if 3 < len(missing) < len(Study.model_fields):
         raise CarbenchError(
             path,

@@ -27,7 +27,7 @@ class AugmentParams(Section):
 
 
 class TrainParams(ComputeSection):
-    """The recipe; a backbone may override every key but ``image_size``.
+    """The recipe; a backbone may override every key except ``image_size``.
 
     ``finetune`` has the overrides for backbones with pretrained weights. It is empty in the recipe
     of a backbone, see :func:`recipe_of`.

@@ -1,1 +1,1 @@
-"""The report: reads what the other stages wrote and puts it on one page. It computes no result."""
+"""The report: shows the outputs of the other stages on one page, without computing results."""

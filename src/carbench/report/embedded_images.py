@@ -1,4 +1,4 @@
-"""Images inside the page: small JPEGs as data URIs."""
+"""Images embedded in the page, as small JPEGs in data URIs."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from PIL import Image
 from carbench.data.images.decoding import read_image
 from carbench.report.plotting.attribution_overlay import Pixels, overlay_attribution
 
-# Twice the size that they are shown at, for sharp screens.
+# Twice the displayed size, for high-resolution screens.
 BOX = (336, 252)
 SHEET = (1400, 6000)
 
 
 def thumbnail(path: Path) -> str:
-    """Return an image, made small, as a data URI."""
+    """Return a thumbnail of an image as a data URI."""
     return _jpeg(read_image(path), BOX)
 
 
 def explanation(image: Pixels, heat: Pixels) -> str:
-    """Return what a model saw, and where it looked, as a data URI."""
+    """Return a model input with its attribution map overlaid, as a data URI."""
     return _jpeg(Image.fromarray(overlay_attribution(image, heat)), BOX)
 
 
 def sheet(path: Path) -> str:
-    """Return the audit's sheet of duplicate groups as a data URI."""
+    """Return the audit's contact sheet of duplicate groups as a data URI."""
     return _jpeg(read_image(path), SHEET)
 
 
 def _jpeg(image: Image.Image, box: tuple[int, int]) -> str:
-    """Make an image fit into a box; one that is smaller stays as it is."""
+    """Return an image as a JPEG data URI, scaled down if it is larger than a box."""
     image.thumbnail(box)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=74, optimize=True)
@@ -42,18 +42,18 @@ def _jpeg(image: Image.Image, box: tuple[int, int]) -> str:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Return bytes of a media type as a data URI."""
+    """Return content of the media type ``kind`` as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def select_duplicate_pairs(
     examples: list[dict[str, Any]], published: dict[str, str], most: int
 ) -> list[dict[str, Any]]:
-    """Return pairs worth showing: of each kind in turn, those across published parts first.
+    """Return example pairs, alternating between kinds; pairs across published splits come first.
 
     Args:
         examples: the audit's pairs.
-        published: each image's published part.
+        published: published split of each image.
         most: how many pairs to show.
     """
     kinds: dict[str, list[list[dict[str, Any]]]] = {}
@@ -61,7 +61,7 @@ def select_duplicate_pairs(
         across, within = kinds.setdefault(example["kind"], [[], []])
         crosses = published[example["first"]] != published[example["second"]]
         (across if crosses else within).append(example)
-    # Evenly from those across, which are sorted by class, so that all classes get a chance.
+    # Pairs across splits are sorted by class: sample them evenly, so that all classes can occur.
     step = max(1, most)
     queues = [
         [*across[:: -(-len(across) // step) or 1], *within] for across, within in kinds.values()

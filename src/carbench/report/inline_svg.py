@@ -1,4 +1,4 @@
-"""Figures inside the page: as inline SVG, for wide and narrow screens, light and dark."""
+"""Figures as inline SVG, for wide and narrow screens and for light and dark themes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from markupsafe import Markup
 from carbench.core.tables import missing
 from carbench.report.plotting.colours import INK, MUTED, PAPER, RULE, legible
 
-# The colours of a figure become those of the page, light or dark; theme.css defines them.
+# Shared colours of figures become variables of theme.css, which depend on the theme.
 VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--card"}
-DARK = "#15171a"  # --page of theme.css where it is dark
+DARK = "#15171a"  # --page of the dark theme in theme.css
 COLOUR = re.compile(r": (#[0-9a-f]{6})\b")
 
 
 def inline_figure(folder: Path, name: str, alt: str) -> Markup:
-    """Return a figure that plot drew to stand in the page: a wide and a narrow one.
+    """Return a figure of stage plot for the page, in its wide and its narrow version.
 
-    The page's style shows the one that fits.
+    The style sheet shows the version that fits the screen.
 
     Args:
-        folder: of the figures.
-        name: of the figure.
-        alt: what it shows, for those who cannot see it.
+        folder: folder of the figures.
+        name: name of the figure.
+        alt: alternative text for screen readers.
     """
     return Markup("").join(
         Markup('<div class="{}">{}</div>').format(kind, _inline(folder / f"{file}.svg", alt))
@@ -33,7 +33,7 @@ def inline_figure(folder: Path, name: str, alt: str) -> Markup:
 
 
 def dark_colours(page: str) -> Markup:
-    """Return the style that gives each colour of a page's figures its counterpart for the dark."""
+    """Return the style rule with the dark-theme counterparts of a page's other figure colours."""
     used = sorted(set(re.findall(r"var\(--c-([0-9a-f]{6}),", page)))
     lines = [f"--c-{colour}: {legible(f'#{colour}', DARK, 4.5)};" for colour in used]
     return Markup("@media screen and (prefers-color-scheme: dark) {{ :root {{ {} }} }}").format(

@@ -1,5 +1,5 @@
-// Tables of class "sortable" can be sorted by a press on a column's name. Without this script they
-// stand in the order of the study: the chosen backbone first.
+// Clicking a column header sorts a table of class "sortable". Without this script, rows are in the
+// order of the study: the chosen backbone first.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headers = [...table.tHead.rows[0].cells];
@@ -27,7 +27,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// A table that does not fit says so above its box.
+// Show a hint above each table that is wider than its box.
 const hints = () => {
   for (const box of document.querySelectorAll(".box")) {
     const [hint, inside] = box.children;
@@ -37,7 +37,7 @@ const hints = () => {
 hints();
 addEventListener("resize", hints);
 
-// The contents: the bar closes behind a choice, and the side shows where one is.
+// Table of contents: the bar closes after a selection, the sidebar highlights the current section.
 const bar = document.querySelector("details.contents");
 if (bar) {
   bar.addEventListener("click", (event) => {
@@ -59,7 +59,7 @@ if (bar) {
   for (const section of document.querySelectorAll("main > section")) seen.observe(section);
 }
 
-// Paper cannot be opened.
+// Print the content of closed details, too.
 addEventListener("beforeprint", () => {
   for (const each of document.querySelectorAll("details:not(.contents)")) each.open = true;
 });

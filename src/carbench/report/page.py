@@ -1,4 +1,4 @@
-"""Puts the sections on one page. File and class names come from outside: everything is escaped."""
+"""Renders the sections on one page. File and class names are untrusted: all values are escaped."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HERE = Path(__file__).parent
 
 
 def render_report(sources: ResultPaths, params: ReportParams) -> str:
-    """Return the whole page.
+    """Return the report as an HTML page.
 
     Args:
-        sources: what the other stages wrote.
-        params: title and counts.
+        sources: outputs of the other stages.
+        params: section ``report``.
     """
     study = StudyResults(sources)
     images = sources.data / "images"
@@ -57,7 +57,7 @@ def render_report(sources: ResultPaths, params: ReportParams) -> str:
 
 
 def _table(sources: ResultPaths, name: str) -> bytes:
-    """The content of a table that is offered for download."""
+    """Return the content of a table that can be downloaded."""
     others = {
         "choice": sources.choice,
         "shortlist": sources.shortlist / "shortlist.csv",

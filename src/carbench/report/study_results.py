@@ -1,4 +1,4 @@
-"""What several sections of the report read of the other stages' files, once and when needed."""
+"""Results that several sections of the report share; each file is read once, when needed."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ class Rival:
 
 @dataclass(frozen=True)
 class CostResults:
-    """What stage cost measured, and on what: its conditions.json."""
+    """The measurements of stage cost, and their conditions (conditions.json)."""
 
     rows: list[LatencyRow]
     conditions: dict[str, Any]
 
     @property
     def configurations(self) -> list[LatencyRow]:
-        """Runtimes, threads and so on, as one backbone has them: as all have them."""
+        """The rows of one backbone, one per configuration; all backbones have the same ones."""
         return [row for row in self.rows if row.backbone == self.rows[0].backbone]
 
     def of(self, backbone: BackboneRow, like: LatencyRow) -> LatencyRow:
-        """Return the time of a backbone in the configuration of another row."""
+        """Return the row of a backbone in the configuration of the row ``like``."""
         wanted = like.model_copy(update={"backbone": backbone.backbone}).configuration
         return next(row for row in self.rows if row.configuration == wanted)
 
     @property
     def batched(self) -> LatencyRow:
-        """The configuration whose throughput is shown: the served runtime, many images a time."""
+        """The configuration whose throughput is shown: the served runtime, in batches."""
         served = [row for row in self.configurations if row.runtime == "onnx" and row.threads == 1]
         return max(served, key=lambda row: row.images)
 
 
 @dataclass(frozen=True)
 class ResultPaths:
-    """What the stages wrote that the fields are named after; ``tables``: what aggregate wrote."""
+    """Paths of the outputs of the stages; ``tables`` is the output of stage aggregate."""
 
     data: Path
     audit: Path
@@ -77,7 +77,7 @@ class ResultPaths:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """The outputs of a study. Backbones stand in one order: the chosen first, then by val."""
+    """The outputs of a study. Backbones are ordered: the chosen one first, then by val accuracy."""
 
     sources: ResultPaths
 
@@ -101,19 +101,19 @@ class StudyResults:
 
     @property
     def tied(self) -> list[Rival]:
-        """Backbones that the test images cannot tell from the chosen one."""
+        """Backbones that are not significantly different from the chosen one on test."""
         return [rival for rival in self.rivals if rival.backbone.tied]
 
     @property
     def better(self) -> list[Rival]:
-        """Backbones that are better on test, by more than chance."""
+        """Backbones that are significantly better than the chosen one on test."""
         return [
             each for each in self.rivals if not each.backbone.tied and each.versus.difference < 0
         ]
 
     @property
     def worse(self) -> list[Rival]:
-        """Backbones that are worse on test, by more than chance."""
+        """Backbones that are significantly worse than the chosen one on test."""
         return [
             each for each in self.rivals if not each.backbone.tied and each.versus.difference > 0
         ]
@@ -125,74 +125,74 @@ class StudyResults:
 
     @property
     def choice(self) -> ChoiceRow:
-        """The chosen backbone on the validation images."""
+        """The row of choice.csv for the chosen backbone."""
         return next(each for each in self.choices if each.chosen)
 
     @cached_property
     def recalls(self) -> list[RecallRow]:
-        """How the chosen backbone does on each class, the weakest first."""
+        """Recall of the chosen backbone on each class, the weakest first."""
         rows = read_rows(self.sources.tables / "recall.csv", RecallRow)
         own = [row for row in rows if row.backbone == self.chosen.backbone]
         return sorted(own, key=lambda row: row.recall)
 
     @cached_property
     def audit(self) -> dict[str, Any]:
-        """The findings of the audit."""
+        """The content of audit.json."""
         found: dict[str, Any] = read_json(self.sources.audit / "audit.json")
         return found
 
     @cached_property
     def cost(self) -> CostResults:
-        """What stage cost measured."""
+        """The measurements of stage cost."""
         folder = self.sources.cost
         return CostResults(read_rows(folder / MEASURED, LatencyRow), read_json(folder / CONDITIONS))
 
     @cached_property
-    def _dealt(self) -> list[dict[str, str]]:
+    def _split_rows(self) -> list[dict[str, str]]:
         """The rows of split.csv."""
         return read_table(self.sources.split)
 
     @property
     def splits(self) -> int:
-        """How often the images were dealt; each training was made on one of the splits."""
-        return count_splits(self._dealt[0])
+        """Number of splits; each training run used one of them."""
+        return count_splits(self._split_rows[0])
 
     @property
     def rotates(self) -> bool:
         """Whether a test image of one split is in train or val of another."""
         columns = [split_column(number) for number in range(self.splits)]
-        parts = ({row[column] for column in columns} for row in self._dealt)
+        parts = ({row[column] for column in columns} for row in self._split_rows)
         return any("test" in own and len(own) > 1 for own in parts)
 
     @cached_property
     def parts(self) -> dict[str, Counter[str]]:
-        """Images of each class in each part; clean test images apart from leaked ones."""
+        """Number of images by class and part; leaked test images are a separate part."""
         parts: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in self._dealt:
+        for row in self._split_rows:
             part = "leaked" if row["leaked"] == "1" else row["split"]
             parts[row["class"]][part] += 1
         return dict(sorted(parts.items()))
 
     @property
     def totals(self) -> Counter[str]:
-        """Images in each part, all classes together."""
+        """Number of images by part, for all classes together."""
         return sum(self.parts.values(), Counter())
 
     @property
     def folds(self) -> int:
-        """How many folds the images were dealt into; 0 where there is one test part."""
+        """Number of folds; 0 if there is a single test set."""
         return sum(part.startswith(FOLD) for part in self.totals)
 
     @property
     def columns(self) -> dict[str, str]:
-        """The parts that images can be in, in reading order, and what to call them."""
+        """The parts, in reading order, with their displayed names."""
         folds = sorted((part for part in self.totals if part.startswith(FOLD)), key=_fold)
         names = {part: f"Fold {_fold(part)}" for part in folds} or dict(PARTS)
         others = {"leaked": "Leaked test", "excluded": "Excluded"}
         return names | {part: name for part, name in others.items() if self.totals[part]}
 
     def run(self, folder: Path, backbone: BackboneRow, seed: int) -> Path:
-        """Where a stage wrote of one training."""
+        """Return the folder of one training run in the output of a stage."""
         return folder / backbone.backbone / str(seed)
 
 

@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and print; return the exit status, 0 whether they differ or not.
+    """Compare and print; return 0, whether the experiments differ or not.
 
     Raises:
         CarbenchError: an experiment is unknown or given twice, its results are missing or cannot
             be fetched, it shares no image with the reference, or the workspace is not up to date.
     """
-    # pandas and scipy take a second to load, which `--help` should not wait for.
+    # Imported here because pandas and scipy would slow down `--help`.
     from carbench.cli.experiments.formatting import changed_params, document, text
     from carbench.cli.experiments.loading import read_experiment, read_params
     from carbench.core.params import lookup, read_section, read_yaml
@@ -97,7 +97,7 @@ def _refuse_repeated(names: list[str]) -> None:
                 f"carbench compare {' '.join(names)}",
                 found=f"{name} twice (a single one is compared with the workspace)",
                 expected="different experiments",
-                fix="name another experiment or commit",
+                fix="specify another experiment or commit",
             )
 
 
@@ -126,5 +126,5 @@ def _write(path: str, content: dict[str, Any]) -> None:
             path,
             found=f"a path that cannot be written to ({error.strerror})",
             expected="a file in a folder that exists",
-            fix="name another file, or `--json -` to print the numbers",
+            fix="specify another file, or `--json -` to print the numbers",
         ) from None

@@ -1,9 +1,9 @@
 """carbench init: write params.yaml, for a preset or for your own images.
 
-With the name of a preset (of the folder presets/), params.yaml becomes that study. With a folder or
-a zip of images, the parameters are chosen for them: the split by the folders and the number of
-images, the sizes by the images' sizes, the backbones by whether there is a GPU. The images are not
-decoded; some hundred headers are read. A params.yaml that somebody has edited is not overwritten.
+For the name of a preset in presets/, writes that study. For a folder or a zip of images, chooses
+parameters that suit them: the split by their folders and number, the image sizes by the headers of
+a few hundred files, and the backbones by whether there is a GPU. A params.yaml that has been edited
+is not overwritten.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=PARAMS,
         metavar="FILE",
-        help="to write to (default: %(default)s)",
+        help="file to write to (default: %(default)s)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite an edited file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the study, and say what was chosen and what to do next.
+    """Write the study; print the choices and the next steps.
 
     Raises:
-        CarbenchError: no such preset, folder or zip; images of which no study can be made; or an
-            edited file in the way. The file is as it was.
+        CarbenchError: the preset, folder or zip does not exist, the images are not suitable for a
+            study, or the file has been edited. It is then unchanged.
     """
     refuse_edited(args.output, args.force)
     if args.start in preset_names():
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _study_of(path: Path) -> str:
-    """Look at a set of images, say what is there and what is chosen, and return the study."""
+    """Survey a set of images, print findings and choices, and return the text of the study."""
     source = "folder" if path.is_dir() else "archive"
     where = {"source": source, "path": path.as_posix()}
     params = DataParams.model_validate(read_preset(COMPLETE)["data"] | where)
@@ -95,7 +95,7 @@ def _study_of(path: Path) -> str:
 
 
 def _described(path: Path, found: Survey) -> list[str]:
-    """Return a line for what there is, and one for its published parts if there are any."""
+    """Return a line that describes the images, and one for their published parts, if any."""
     counts = found.classes
     listed = [f"{label} {count:,}" for label, count in counts.items()]
     if len(listed) > CLASSES_LISTED:
@@ -115,7 +115,7 @@ def _has_gpu() -> bool:
 
 
 def _refuse_no_images(start: str) -> None:
-    """Refuse what is no folder and no file, a single image, and paths that no study may name."""
+    """Reject paths that do not exist or that no study can use, and single images."""
     path = Path(start)
     if not path.exists():
         if len(path.parts) == 1 and not path.suffix:
@@ -141,5 +141,5 @@ def _refuse_no_images(start: str) -> None:
                 path,
                 found=f"one image ({kind})",
                 expected="a folder or zip that contains a folder of images for each class",
-                fix="name the folder above the classes' folders",
+                fix="specify the folder that contains the class folders",
             )

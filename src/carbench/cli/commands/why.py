@@ -1,6 +1,6 @@
 """carbench why TARGET...: explain why a job would run again, in either engine.
 
-A target is a job (train@resnet-0), a stage (train) or a file that a job makes.
+A target is a job (train@resnet-0), a stage (train) or an output file of a job.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def jobs_of_target(jobs: Mapping[str, JobSpec], target: str) -> list[str]:
             target,
             found="no such job",
             expected=f"a stage ({', '.join(dict.fromkeys(job.stage for job in jobs.values()))}), "
-            "one of its jobs such as train@NAME-SEED, or a file that a job makes",
+            "one of its jobs such as train@NAME-SEED, or an output file of a job",
             fix="correct the name; `dvc stage list` lists all jobs",
         )
     return names

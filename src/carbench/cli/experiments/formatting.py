@@ -1,4 +1,4 @@
-"""Output of a comparison of experiments: text for a person, JSON for a program."""
+"""Output of a comparison of experiments, as text or JSON."""
 
 from __future__ import annotations
 
@@ -133,9 +133,9 @@ def document(
     """Return all numbers for JSON; accuracies in percent, differences in percentage points.
 
     Args:
-        comparison: of two experiments.
-        changes: of their parameters.
-        metrics: the content of results/metrics.json of both.
+        comparison: comparison of two experiments.
+        changes: differences between their parameters.
+        metrics: content of results/metrics.json of both.
     """
     return {
         "reference": comparison.reference,

@@ -1,1 +1,1 @@
-"""The start of a study: its parameters, protection of an edited file, and what to type next."""
+"""Starting a study: its parameters, protection of edited files, and next steps."""

@@ -1,4 +1,4 @@
-"""Chooses the parameters of a study from a first look at the images and from the machine."""
+"""Chooses the parameters of a study from a survey of its images and the available hardware."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ruamel.yaml import YAML
 from carbench.cli.new_study.survey import Survey
 from carbench.params.presets import COMPLETE, apply_preset
 
-# The presets whose backbones and sizes were chosen for such a machine.
+# Presets with backbones and sizes for machines without and with a GPU.
 CPU_STUDY, GPU_STUDY = "archive", "kaggle-cars"
-# With fewer images a quarter of them are fewer than 100 test images, and intervals are 10 points
-# wide to either side; cross-validation tests on all images.
+# With fewer images, a quarter of them is fewer than 100 test images, which give intervals of ± 10
+# points; cross-validation tests on all images.
 FEW_IMAGES = 400
 FOLDS = 5
-# With fewer, even the recall over all images of a class is hardly measured.
+# With fewer images of a class, its recall is very uncertain even if all of them are tested.
 FEW_OF_A_CLASS = 20
-# From here on another seed costs more time than it says about the backbones.
+# With more images, a third seed is not worth its training time.
 MANY_IMAGES = 10_000
-# Strides of most backbones; other sizes waste pixels at the border.
+# Stride of the last stage of most backbones; other sizes waste pixels at the border.
 STEP = 32
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """The chosen parameters.
 
     Args:
         preset: the preset to start from.
         values: the values that differ from it, by dotted key.
-        reasons: a line for each choice.
-        warnings: a sentence for each problem of the images.
+        reasons: one line per choice.
+        warnings: one sentence per problem with the images.
     """
 
     preset: str
@@ -42,9 +42,9 @@ class Choice:
 
 
 def choose(found: Survey, has_gpu: bool) -> Choice:
-    """Return the parameters for a set of images, all but those that say where it is."""
+    """Return the parameters for a set of images, except for its location."""
     method, why = _split(found)
-    # By the reader that keeps comments: the backbones are written with theirs.
+    # Read with comments, because the backbones are written with theirs.
     study = YAML().load(apply_preset(GPU_STUDY if has_gpu else CPU_STUDY))
     image_size, pack_size = _sizes(found, study)
     seeds = list(range(FOLDS if method == "kfold" else 3 if found.images <= MANY_IMAGES else 2))
@@ -77,7 +77,7 @@ def choose(found: Survey, has_gpu: bool) -> Choice:
 
 
 def _split(found: Survey) -> tuple[str, str]:
-    """Return the split method, and why."""
+    """Return the split method and the reason for it."""
     test = found.part("test")
     smallest = min(found.classes.values())
     absent = [label for label, count in test.items() if not count]
@@ -96,7 +96,7 @@ def _split(found: Survey) -> tuple[str, str]:
 
 
 def _sizes(found: Survey, study: dict[str, Any]) -> tuple[int, int]:
-    """Return the size of the models' input and of packed images: no larger than the images are."""
+    """Return the input size of the models and the packed size, at most that of the images."""
     largest: int = study["train"]["image_size"]
     packed: int = study["pack"]["size"]
     size = max(STEP, min(largest, found.shorter_side // STEP * STEP))
@@ -121,9 +121,9 @@ def _warnings(found: Survey, method: str) -> list[str]:
     if too_small:
         warnings.append(
             f"too few images of {_some(too_small)}: with split.method: {method} a class needs at "
-            f"least {needed} images that are no duplicates"
+            f"least {needed} images that are not duplicates"
             + (", 2 of them outside the test folder" if method == "published" else "")
-            + ". Add images, or leave it out with data.exclude"
+            + ". Add images, or exclude it with data.exclude"
         )
     few = [
         label
@@ -132,11 +132,11 @@ def _warnings(found: Survey, method: str) -> list[str]:
     ]
     if few:
         warnings.append(
-            f"fewer than {FEW_OF_A_CLASS} images of {_some(few)}: recall will be uncertain there"
+            f"fewer than {FEW_OF_A_CLASS} images of {_some(few)}: their recall will be uncertain"
         )
     if found.unreadable:
         warnings.append(
-            f"{found.unreadable} of {found.measured} files looked at cannot be opened as images; "
+            f"{found.unreadable} of {found.measured} sampled files cannot be opened as images; "
             "stage fetch will list them, and stops if there are too many (data.max_bad_fraction)"
         )
     return warnings

@@ -1,4 +1,4 @@
-"""Protects a params.yaml that a person has edited from being overwritten."""
+"""Protects an edited params.yaml from being overwritten."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from carbench.params.presets import apply_preset, preset_names
 
 
 def refuse_edited(path: Path, force: bool) -> None:
-    """Refuse to overwrite a file that is none of the presets as they are.
+    """Reject a file that is not an unchanged preset and would be overwritten.
 
     Args:
-        path: the file that is to be written.
+        path: the file to be written.
         force: whether an edited file may be overwritten.
 
     Raises:
@@ -24,22 +24,22 @@ def refuse_edited(path: Path, force: bool) -> None:
             path,
             found="a folder",
             expected="a file to write to",
-            fix="name a file in it with --output",
+            fix="specify a file in it with --output",
         )
     if force or not path.exists():
         return
     if not _is_preset(path.read_text(encoding="utf-8", errors="replace")):
         raise CarbenchError(
             path,
-            found="a file that equals none of the presets: somebody may have edited it",
-            expected="no file, or a preset as it is",
+            found="a file that differs from all presets and may have been edited",
+            expected="no file, or an unchanged preset",
             fix="overwrite it with --force, or write to another file with --output",
         )
 
 
 def _is_preset(text: str) -> bool:
     for name in preset_names():
-        with suppress(CarbenchError):  # a preset of a person's own with a mistake in it
+        with suppress(CarbenchError):  # an invalid preset, such as one of the user's own
             if apply_preset(name) == text:
                 return True
     return False

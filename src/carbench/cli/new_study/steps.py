@@ -1,4 +1,4 @@
-"""What to do before a study can run: the commands to type next."""
+"""The next steps after `carbench init`: the commands that prepare and run the study."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def next_steps(study: Study, path: Path) -> list[str]:
 
     Args:
         study: the checked content of the file.
-        path: the file; the engines read params.yaml only.
+        path: the file; the engines read only params.yaml.
     """
     steps = []
     if study.data.source in ("archive", "folder") and not Path(study.data.path).exists():

@@ -1,4 +1,4 @@
-"""Surveys a set of images: classes and splits by path, sizes by the headers of some files."""
+"""Surveys a set of images: classes and splits from paths, sizes from the headers of a sample."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from carbench.data.sources.listing import Listing, SourceFile, UnreadableFileErr
 from carbench.data.sources.selection import select_files
 from carbench.params.data import DataParams
 
-# Spread over all classes; enough for a median.
+# Maximum number of files in the sample, which is spread over all classes.
 MOST_MEASURED = 300
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found.
+    """Result of a survey.
 
     Args:
         counts: files by class and published part (``train``, ``val``, ``test`` or empty).
-        measured: how many files' headers were read.
-        unreadable: how many of them are no images that can be opened.
-        shorter_side: the median of the others, in pixels.
+        measured: number of files whose headers were read.
+        unreadable: number of these that cannot be opened as images.
+        shorter_side: median shorter side of the others, in pixels.
     """
 
     counts: dict[tuple[str, str], int]
@@ -41,16 +41,16 @@ class Survey:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Files by class, in the order of names."""
+        """Number of files by class, sorted by name."""
         return self._total(0)
 
     @property
     def parts(self) -> dict[str, int]:
-        """Files by published part; the empty name stands for a set without parts."""
+        """Number of files by published part; the name is empty for images without parts."""
         return self._total(1)
 
     def part(self, name: str) -> dict[str, int]:
-        """Return files by class in one published part, with 0 for a class that it lacks."""
+        """Return the number of files by class in one published part; 0 for missing classes."""
         return {label: self.counts.get((label, name), 0) for label in self.classes}
 
     def _total(self, index: int) -> dict[str, int]:
@@ -61,16 +61,16 @@ class Survey:
 
 
 def survey(listing: Listing, params: DataParams, origin: str) -> Survey:
-    """Look at a source without decoding its images.
+    """Survey a source without decoding its images.
 
     Args:
-        listing: what the source holds.
+        listing: the files of the source.
         params: the `data:` section.
-        origin: the source, as errors should name it.
+        origin: name of the source in error messages.
 
     Raises:
-        CarbenchError: as :func:`carbench.data.sources.selection.select_files`; or a class without a
-            file, or no image that can be opened.
+        CarbenchError: see :func:`carbench.data.sources.selection.select_files`; also if a class has
+            no file, or if no sampled file can be opened as an image.
     """
     selection = select_files(listing, params, origin)
     counts = Counter((place.label, place.published) for _, place in selection.chosen)
@@ -104,7 +104,7 @@ def _places(counts: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def _shorter_side(file: SourceFile) -> int | None:
-    """Return the shorter side in pixels by the file's header, or None if it cannot be read."""
+    """Return the shorter side in pixels from the file's header; None if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -112,5 +112,5 @@ def _shorter_side(file: SourceFile) -> int | None:
                 return min(image.size)
     except UnreadableFileError:
         return None
-    except Exception:  # Pillow's parsers raise whatever Python raises where a file is damaged
+    except Exception:  # Pillow's parsers raise many kinds of exceptions for damaged files
         return None

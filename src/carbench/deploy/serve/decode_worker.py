@@ -66,7 +66,7 @@ def handle_job(job: dict[str, Any], content: bytes) -> tuple[dict[str, Any], byt
     """Run a job; return its ``outcome`` and, if that is ``done``, the pixels.
 
     Args:
-        job: ``probe`` requests ``work`` only; ``size``, ``fit`` and ``most_pixels`` are of
+        job: ``probe`` requests only ``work``; ``size``, ``fit`` and ``most_pixels`` are those of
             :func:`carbench.data.images.decoding.decode_resized`; an image that exceeds
             ``max_decode_work`` is not decoded.
         content: the image file.
@@ -148,7 +148,7 @@ def limit_memory(extra: int) -> None:
 def main() -> None:
     """Serve on an inherited socket: ``python -m ... SOCKET MEMORY NICE``."""
     number, memory, nice = (int(each) for each in sys.argv[1:])
-    # Sent to the whole process group; the worker stops this process by closing the socket.
+    # Signals to the whole process group; the worker stops this process by closing the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # If the worker is killed, do not continue to decode a slow image.
@@ -158,9 +158,12 @@ def main() -> None:
     Image.init()
     limit_memory(memory)
     connection = socket.socket(fileno=number)
-    # No error: the worker has closed the socket or was killed.
-    nobody_reads = contextlib.suppress(BrokenPipeError, ConnectionResetError)
-    with nobody_reads, connection, connection.makefile("rwb") as stream:
+    # A worker that has closed the socket or was killed reads no reply: no error.
+    with (
+        contextlib.suppress(BrokenPipeError, ConnectionResetError),
+        connection,
+        connection.makefile("rwb") as stream,
+    ):
         serve_jobs(stream)  # type: ignore[arg-type]
 
 

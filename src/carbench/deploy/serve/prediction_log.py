@@ -108,10 +108,10 @@ class PredictionLog:
         self._write("INSERT OR IGNORE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def check(self) -> None:
-        """Write a row to a table of its own, to check that the log is writable.
+        """Check that the log is writable, by writing a row to a separate table.
 
         Raises:
-            sqlite3.Error, OSError: it is not.
+            sqlite3.Error, OSError: the log cannot be written.
         """
         self._write("INSERT OR REPLACE INTO checks VALUES (?, ?)", [(os.getpid(), time.time())])
 

@@ -1,1 +1,1 @@
-"""The figures, one module each: ``draw(table, style, params)`` returns a Matplotlib figure."""
+"""One module per figure: its ``draw(table, style, params)`` returns a Matplotlib figure."""

@@ -1,4 +1,4 @@
-"""accuracy: one row per backbone, with mean accuracy, interval and seeds."""
+"""accuracy: mean accuracy of each backbone, with its interval and its seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = Mark(MUTED, "o")
 
 
 def draw(table: Path, style: Style, params: AccuracyParams) -> Figure:
-    """Draw summary.csv."""
+    """Draw the figure from summary.csv."""
     backbones = read_summary(table)
     rows = [_row(place, each, style, params) for place, each in enumerate(backbones)]
     seeds = params.show_seeds and len(backbones[0].seeds) > 1

@@ -19,7 +19,7 @@ from carbench.report.tables.formatting import percent
 
 
 def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
-    """Draw audit.json."""
+    """Draw the figure from audit.json."""
     audit = read_json(table)
     classes: dict[str, dict[str, int]] = audit["by_class"]
     order = sorted(classes)
@@ -55,12 +55,12 @@ def draw(table: Path, style: Style, params: ClassesParams) -> Figure:
 
 
 def _bar(style: Style) -> float:
-    """The height of a bar, in rows."""
+    """Return the height of a bar, in rows."""
     return 0.34 if style.narrow else 0.62
 
 
 def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
-    """Images that are a group of their own or the first of one, then their duplicates."""
+    """Draw stacked bars: one image per duplicate group, near duplicates, identical files."""
     rows = [place + marker_offset(style) for place in range(len(classes))]
     groups = [each["groups"] for each in classes]
     near = [each["unique"] - each["groups"] for each in classes]
@@ -76,7 +76,7 @@ def _sizes(axes: Axes, classes: list[dict[str, int]], style: Style) -> None:
 
 
 def _leaks(axes: Axes, leaks: list[dict[str, int] | None], style: Style) -> None:
-    """The fraction of the published test images with a duplicate in the published training data."""
+    """Draw the fraction of each class's published test images that have a training duplicate."""
     for row, counts in enumerate(leaks):
         if counts is None or not counts["test_images"]:
             continue

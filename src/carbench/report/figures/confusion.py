@@ -1,4 +1,4 @@
-"""confusion: the confusion matrix of the chosen backbone; those of the others, smaller."""
+"""confusion: confusion matrices, large for the chosen backbone and small for the others."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from carbench.report.plotting.style import Style, shorten
 from carbench.report.tables.formatting import percent
 from carbench.report.tables.result_tables import TableRow, read_rows
 
-UPRIGHT = 10  # with more classes the names below stand upright: slanted, they would touch
-SMALLEST = 5.5  # points; smaller letters cannot be read, and no more classes are drawn than fit
+UPRIGHT = 10  # with more classes, the names below are vertical: slanted, they would overlap
+SMALLEST = 5.5  # font size in points; classes that do not fit at this size are not drawn
 MOST_OTHERS = 8
 
 Matrix = NDArray[np.float64]
@@ -34,7 +34,7 @@ class ConfusionRow(TableRow):
 
 
 def draw(table: Path, style: Style, params: ConfusionParams) -> Figure:
-    """Draw confusion.csv, in which the chosen backbone stands first."""
+    """Draw the figure from confusion.csv, which lists the chosen backbone first."""
     cells = read_rows(table, ConfusionRow)
     classes = list(dict.fromkeys(cell.true for cell in cells))
     counts = dict(list(_matrices(cells, classes).items())[: MOST_OTHERS + 1])
@@ -78,14 +78,14 @@ def _title(axes: Axes, name: str, right: float, style: Style, side: float, small
 
 
 def _most_confused(matrix: Matrix, most: int) -> list[int]:
-    """The classes with the most errors, as many as fit, in the order of the table."""
+    """Return the indices of at most ``most`` classes, those with the most errors, in order."""
     off = matrix - np.diag(matrix.diagonal())
     wrong = off.sum(axis=0) + off.sum(axis=1)
     return sorted(np.argsort(-wrong, kind="stable")[:most].tolist())
 
 
 def _matrices(cells: list[ConfusionRow], classes: list[str]) -> dict[str, Matrix]:
-    """Return (classes, classes) counts of each backbone."""
+    """Return the counts of each backbone, (classes, classes): true by predicted class."""
     position = {name: index for index, name in enumerate(classes)}
     matrices: dict[str, Matrix] = {}
     for cell in cells:
@@ -98,8 +98,8 @@ def _matrices(cells: list[ConfusionRow], classes: list[str]) -> dict[str, Matrix
 def _cells(
     axes: Axes, shades: Matrix, shown: Matrix, style: Style, side: float, small: bool
 ) -> None:
-    """Draw the cells, with numbers where they fit; an empty cell stays paper."""
-    # Loaded where it draws: that takes longer than any other figure as a whole.
+    """Draw the cells, with numbers where they fit; empty cells stay blank."""
+    # Imported here, because the import takes longer than drawing any other figure.
     import seaborn
 
     letters = min(style.font_size * 0.85, 72 * side / len(shades) * 0.38)
@@ -122,12 +122,12 @@ def _cells(
         ax=axes,
     )
     for text in axes.texts:
-        text.set_color(INK)  # seaborn chooses for the full colour; ours lets the paper through
+        text.set_color(INK)  # seaborn assumes opaque cells; these are translucent
     axes.spines[:].set_visible(True)
 
 
 def _names(axes: Axes, names: list[str], style: Style, side: float) -> None:
-    """Class names left of and below a matrix."""
+    """Write class names left of and below a matrix."""
     places = [place + 0.5 for place in range(len(names))]
     letters = min(style.font_size * 0.85, 72 * side / max(len(names), 1) * 0.66)
     axes.tick_params(length=0, labelsize=letters)

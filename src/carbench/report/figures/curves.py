@@ -1,4 +1,4 @@
-"""curves: training curves of each backbone, one line per seed, and the epochs that were kept."""
+"""curves: training curves of each backbone, one line per seed, with the selected epochs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EpochRow(TableRow):
 
 
 def draw(table: Path, style: Style, params: CurvesParams) -> Figure:
-    """Draw curves.csv, in which the chosen backbone stands first."""
+    """Draw the figure from curves.csv, which lists the chosen backbone first."""
     epochs = read_rows(table, EpochRow)
     names = list(dict.fromkeys(epoch.backbone for epoch in epochs))
     columns = column_count(len(names), style)
@@ -49,7 +49,7 @@ def draw(table: Path, style: Style, params: CurvesParams) -> Figure:
         grid[0].set_yticks(log_ticks(*grid[0].get_ylim()))
     floor = grid[0].get_ylim()[0]
     for axes, name in zip(grid, names, strict=True):
-        # From each mark down to its epoch.
+        # A vertical line from each mark to its epoch on the axis.
         for run in runs[name]:
             axes.plot([run.kept[0]] * 2, [floor, run.kept[1]], color=MUTED, linewidth=0.7, zorder=1)
         axes.set_ylim(bottom=floor)
@@ -62,7 +62,7 @@ def draw(table: Path, style: Style, params: CurvesParams) -> Figure:
 
 @dataclass(frozen=True)
 class _Run:
-    """One seed's points and the one that was kept: (epoch, value)."""
+    """The points of one seed and the selected one, as (epoch, value)."""
 
     points: list[tuple[int, float]]
     kept: tuple[int, float]
@@ -80,7 +80,7 @@ def _runs(epochs: list[EpochRow], name: str, metric: str) -> list[_Run]:
 
 
 def _lines(axes: Axes, runs: list[_Run], style: Style, mark: Mark) -> None:
-    """Draw the seeds of a backbone, and write below its name which epochs were kept."""
+    """Draw one line per seed of a backbone, and list the selected epochs below its name."""
     for run in runs:
         axes.plot(*zip(*run.points, strict=True), color=mark.colour, linewidth=1.1)
     for run in runs:
@@ -109,7 +109,7 @@ def _axes(axes: Axes, metric: str) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.yaxis.set_major_formatter(percent_axis())
     else:
-        # The first epochs of a fresh model can be far off and would flatten all that follow.
+        # The loss of the first epochs can be so large that a linear axis would hide the others.
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_locator(NullLocator())

@@ -1,4 +1,4 @@
-"""differences: pairs of backbones on the same images, one row per pair, with its interval."""
+"""differences: paired differences between backbones, one row per pair, with intervals."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from carbench.report.plotting.style import Mark, Style
 from carbench.report.tables.formatting import points, points_interval
 from carbench.report.tables.result_tables import ComparisonRow, read_rows
 
-# With more pairs only those of the chosen backbone are drawn; the table has all.
+# With more pairs, only those of the chosen backbone are drawn; the table contains all.
 MOST_PAIRS = 6
 
 
 def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
-    """Draw comparisons.csv, in which the first row's backbone is the chosen one."""
+    """Draw the figure from comparisons.csv, whose first row starts with the chosen backbone."""
     pairs = read_rows(table, ComparisonRow)
     if not pairs:
         return message_figure(style, "there is only one backbone, and nothing to compare it with")
     chosen = pairs[0].backbone
     shown = pairs if len(pairs) <= MOST_PAIRS else with_chosen(pairs)
-    # Where all rows are of the chosen backbone, each is named after the other one.
+    # If every pair includes the chosen backbone, each row is named after the other one.
     single = all(pair.backbone == chosen for pair in shown)
     rows = [
         PlotRow(
@@ -57,14 +57,14 @@ def draw(table: Path, style: Style, params: DifferencesParams) -> Figure:
 
 
 def with_chosen(pairs: list[ComparisonRow]) -> list[ComparisonRow]:
-    """Return the pairs that hold the first row's backbone, seen from it, in the table's order."""
+    """Return the pairs with the first row's backbone, which is put first, in table order."""
     chosen = pairs[0].backbone
     own = [pair for pair in pairs if chosen in (pair.backbone, pair.other)]
     return [pair if pair.backbone == chosen else pair.reversed for pair in own]
 
 
 def _kind(pair: ComparisonRow) -> int:
-    """0: the first is better, 1: worse, 2: not significantly different."""
+    """Return 0 if the first is better, 1 if worse, 2 if the difference is not significant."""
     return 2 if not pair.significant else 0 if pair.difference > 0 else 1
 
 

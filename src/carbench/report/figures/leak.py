@@ -17,7 +17,7 @@ from carbench.report.tables.result_tables import BackboneRow, not_none, read_sum
 
 
 def draw(table: Path, style: Style, params: LeakParams) -> Figure:
-    """Draw summary.csv."""
+    """Draw the figure from summary.csv."""
     backbones = read_summary(table)
     if any(each.leak_gap is None for each in backbones):
         return message_figure(
@@ -40,7 +40,7 @@ def draw(table: Path, style: Style, params: LeakParams) -> Figure:
 
 
 def _accuracies(backbone: BackboneRow, key: list[LegendEntry]) -> list[PlotPoint]:
-    """Two or three marks of different shapes; only the clean one is filled."""
+    """Return two or three marks of different shapes; only the clean one is filled."""
     clean = [backbone.accuracy, backbone.accuracy_low, backbone.accuracy_high]
     published = [backbone.published_accuracy, backbone.published_low, backbone.published_high]
     leaked = [backbone.leaked_accuracy, backbone.leaked_low, backbone.leaked_high]

@@ -16,7 +16,7 @@ from carbench.report.tables.result_tables import LearningCurveRow, read_rows
 
 
 def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure:
-    """Draw learning_curve.csv."""
+    """Draw the figure from learning_curve.csv."""
     points = read_rows(table, LearningCurveRow)
     if not points:
         return message_figure(
@@ -40,7 +40,7 @@ def draw(table: Path, style: Style, params: LearningCurveFigureParams) -> Figure
 
 
 def _point(axes: Axes, point: LearningCurveRow, mark: Mark) -> None:
-    """A trained point is filled; an extrapolated one is open, its interval dashed."""
+    """Draw a measured point filled, or an extrapolated one open with a dashed interval."""
     axes.plot(
         [point.images] * 2,
         [point.low, point.high],
@@ -59,7 +59,7 @@ def _point(axes: Axes, point: LearningCurveRow, mark: Mark) -> None:
 
 
 def _law(axes: Axes, points: list[LearningCurveRow], mark: Mark) -> None:
-    """Draw the law through the points, dashed where it is extrapolated."""
+    """Draw the fitted power law, dashed where it is extrapolated."""
     fitted = [(point.images, point.fitted, point.measured) for point in points]
     line = [(x, y) for x, y, measured in fitted if y is not None and measured]
     beyond = [(x, y) for x, y, measured in fitted if y is not None and not measured]
@@ -83,7 +83,7 @@ def _axes(axes: Axes, counts: list[float], log_scale: bool, narrow: bool) -> Non
     if log_scale:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-        # At the points; where they are many or room is short, at every second from the last.
+        # Ticks at the points, or at every second one (from the last) where they would crowd.
         axes.set_xticks(counts[:: -2 if len(counts) > 5 or narrow else -1])
     else:
         axes.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""mistakes: the most confident errors of the chosen backbone, and where it looked."""
+"""mistakes: the most confident errors of the chosen backbone, with attribution maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GAP = 0.12  # inches between mistakes
 
 
 def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
-    """Draw mistakes.csv and, beside it, mistakes.npz."""
+    """Draw the figure from mistakes.csv and from mistakes.npz in the same folder."""
     mistakes = read_rows(table, MistakeRow)[: params.count]
     if not mistakes:
         return message_figure(
@@ -68,7 +68,7 @@ def draw(table: Path, style: Style, params: MistakesParams) -> Figure:
 
 
 def _show(figure: Figure, box: tuple[float, float, float, float], pixels: Pixels) -> None:
-    """Show an image with the pixels that it has: viewers scale better than a figure's grid."""
+    """Embed an image at its native resolution: viewers scale it better than Matplotlib."""
     axes = figure.add_axes(box)
     axes.imshow(pixels, interpolation="none", aspect="auto")
     axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""pareto: accuracy versus cost, and the backbones that no other beats in both."""
+"""pareto: accuracy versus cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from carbench.report.plotting.point_labels import Label, place_labels
 from carbench.report.plotting.style import Style, log_ticks, percent_axis
 from carbench.report.tables.result_tables import read_summary
 
-# Of summary.csv.
+# Column of summary.csv for each ``plot.pareto.cost``.
 COLUMNS = {"latency_ms": "onnx_ms", "macs": "macs", "parameters": "parameters"}
 
 
 def draw(table: Path, style: Style, params: ParetoParams) -> Figure:
-    """Draw summary.csv."""
+    """Draw the figure from summary.csv."""
     backbones = read_summary(table)
     figure = Figure(figsize=(style.width, style.width * (1.05 if style.narrow else 0.56)))
     axes = figure.subplots()
@@ -56,7 +56,7 @@ def draw(table: Path, style: Style, params: ParetoParams) -> Figure:
 
 
 def pareto_front(accuracies: dict[str, float], costs: dict[str, float]) -> list[str]:
-    """Return the names, cheapest first, that are more accurate than all cheaper ones."""
+    """Return the names that are more accurate than all cheaper ones, cheapest first."""
     names: list[str] = []
     highest = -1.0
     for name in sorted(accuracies, key=lambda name: (costs[name], -accuracies[name])):
@@ -69,9 +69,9 @@ def pareto_front(accuracies: dict[str, float], costs: dict[str, float]) -> list[
 def format_cost_axes(
     axes: Axes, title: str, cost: str, log_scale: bool, style: Style, runtime: str = ""
 ) -> None:
-    """Give axes of accuracy against cost their grid, labels and ticks.
+    """Set grid, labels and ticks of axes that show accuracy versus cost.
 
-    ``runtime`` is what latencies were measured in.
+    ``runtime``: the runtime in which latencies were measured.
     """
     axes.grid()
     axes.tick_params(length=0, which="both")
@@ -94,11 +94,11 @@ def format_cost_axes(
 
 
 def draw_pareto_front(axes: Axes, steps: list[tuple[float, float]]) -> None:
-    """Draw the accuracy that can be had for each cost, to the edge of the figure.
+    """Draw the highest accuracy at each cost as a step line, up to the edge of the axes.
 
     Args:
-        axes: with their final limits.
-        steps: cost and accuracy of the names of :func:`pareto_front`, cheapest first.
+        axes: axes whose limits are final.
+        steps: cost and accuracy of each name from :func:`pareto_front`, cheapest first.
     """
     limits = axes.get_xlim(), axes.get_ylim()
     x, y = zip(*steps, (limits[0][1], steps[-1][1]), strict=True)

@@ -1,4 +1,4 @@
-"""recall: recall of the chosen backbone, one row per class, and the others for comparison."""
+"""recall: recall of the chosen backbone by class, with other backbones for comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from carbench.report.tables.result_tables import RecallRow, read_rows
 
 
 def draw(table: Path, style: Style, params: RecallParams) -> Figure:
-    """Draw recall.csv, in which the chosen backbone stands first."""
+    """Draw the figure from recall.csv, which lists the chosen backbone first."""
     results = read_rows(table, RecallRow)
     chosen = results[0].backbone
     own = {each.label: each for each in results if each.backbone == chosen}

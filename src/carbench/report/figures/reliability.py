@@ -1,4 +1,4 @@
-"""reliability: accuracy versus confidence of the chosen backbone; the others, smaller."""
+"""reliability: reliability diagrams, large for the chosen backbone and small for the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_OTHERS = 8
 
 
 class ReliabilityRow(TableRow):
-    """A row of reliability.csv: the images of one bin of confidence, seeds pooled."""
+    """A row of reliability.csv: the images in one confidence bin, pooled over seeds."""
 
     backbone: str
     calibrated: bool
@@ -31,7 +31,7 @@ class ReliabilityRow(TableRow):
 
 
 def draw(table: Path, style: Style, params: ReliabilityParams) -> Figure:
-    """Draw reliability.csv, in which the chosen backbone stands first."""
+    """Draw the figure from reliability.csv, which lists the chosen backbone first."""
     bins = read_rows(table, ReliabilityRow)
     shown = {"before": (False,), "after": (True,), "both": (False, True)}[params.show]
     bins = [each for each in bins if each.calibrated in shown]
@@ -70,7 +70,7 @@ def draw(table: Path, style: Style, params: ReliabilityParams) -> Figure:
 
 
 def _lowest(bins: list[ReliabilityRow]) -> float:
-    """Where the axes of some bins begin: a tenth at or below everything in them."""
+    """Return the lower axis limit for some bins: their lowest value, rounded down to a tenth."""
     least = min(min(each.low, each.confidence) for each in bins)
     return max(0.0, int(10 * least) / 10)
 
@@ -96,7 +96,7 @@ def _axes(axes: Axes, low: float, style: Style, small: bool) -> None:
 
 
 def _line(axes: Axes, bins: list[ReliabilityRow], style: Style, small: bool) -> None:
-    """A line through the bins, with their intervals; hollow before temperature."""
+    """Draw a line through the bins, with intervals; markers are hollow if uncalibrated."""
     after = bool(bins) and bins[0].calibrated
     colour = style.focus if after else style.warning
     if not small:

@@ -1,4 +1,4 @@
-"""risk_coverage: error rate of a backbone if it answers only its most confident predictions."""
+"""risk_coverage: error rate if only the most confident predictions count as answers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from carbench.report.plotting.style import Style, percent_axis, shorten
 from carbench.report.tables.formatting import percent
 from carbench.report.tables.result_tables import OptionalNumber, TableRow, read_rows
 
-# The first points have few images: one more error among them makes a large step.
+# Points of lower coverage have so few images that a single error makes a large step.
 LEAST_SHARE = 0.1
 
 
 class RiskCoverageRow(TableRow):
-    """A row of risk_coverage.csv; ``fitted``: the result of the thresholds from val."""
+    """A row of risk_coverage.csv; ``fitted`` marks the result of the thresholds from val."""
 
     backbone: str
     coverage: float
@@ -32,7 +32,7 @@ class RiskCoverageRow(TableRow):
 
 
 def draw(table: Path, style: Style, params: RiskCoverageParams) -> Figure:
-    """Draw risk_coverage.csv; the chosen backbone stands first in it."""
+    """Draw the figure from risk_coverage.csv, which lists the chosen backbone first."""
     points = read_rows(table, RiskCoverageRow)
     curves: dict[str, list[RiskCoverageRow]] = {}
     for point in points:
@@ -42,7 +42,7 @@ def draw(table: Path, style: Style, params: RiskCoverageParams) -> Figure:
     figure = Figure(figsize=(style.width, (1.0 if style.narrow else 0.52) * style.width))
     axes = figure.subplots()
     wanted = points[0].max_error
-    # The chosen backbone fills the figure; much worse ones would press it against the floor.
+    # Scaled to the chosen backbone, whose curve much worse ones would flatten.
     top = 1.4 * max([each.high for each in curves[chosen]] + ([wanted] if wanted else []))
     shown = [name for name in others if min(_line(curves[name])[1]) < top]
     for name in shown if params.others else ():
@@ -101,7 +101,7 @@ def _axes(axes: Axes, top: float, style: Style) -> None:
 
 
 def _once(axes: Axes) -> dict[str, list[object]]:
-    """Return each kind of mark once, the chosen backbone first."""
+    """Return the legend entries without repetitions, the chosen backbone first."""
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     order = sorted(once, key=lambda label: label == "other backbones")

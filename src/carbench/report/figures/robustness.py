@@ -1,4 +1,4 @@
-"""robustness: accuracy under blur, darkness and the like, of the chosen backbone and others."""
+"""robustness: accuracy on corrupted images, of the chosen backbone and others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLEAN = "none"
 
 
 def draw(table: Path, style: Style, params: RobustnessParams) -> Figure:
-    """Draw robustness.csv, in which the chosen backbone stands first."""
+    """Draw the figure from robustness.csv, which lists the chosen backbone first."""
     results = read_rows(table, RobustnessRow)
     if all(each.corruption == CLEAN for each in results):
         return message_figure(style, "no corruptions were tested: evaluate.corruptions is empty")

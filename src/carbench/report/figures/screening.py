@@ -1,4 +1,4 @@
-"""screening: probe accuracy of every screened candidate versus its cost, the shortlist marked."""
+"""screening: probe accuracy of each screened candidate versus its cost, shortlist in colour."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from carbench.report.plotting.point_labels import Label, place_labels
 from carbench.report.plotting.style import Style
 from carbench.report.tables.result_tables import ShortlistRow, read_rows
 
-# Names beside points, at most: those of the shortlist first, then the best for their cost.
+# Maximum number of labelled points: the shortlist first, then the Pareto front.
 NAMED = 12
 
 
 def draw(table: Path, style: Style, params: ScreeningParams) -> Figure:
-    """Draw shortlist.csv."""
+    """Draw the figure from shortlist.csv."""
     candidates = read_rows(table, ShortlistRow)
     if not candidates:
         return message_figure(style, "no candidates were screened: screen.candidates is empty")

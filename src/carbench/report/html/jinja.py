@@ -1,4 +1,4 @@
-"""Pages out of Jinja templates, alike for all that carbench shows."""
+"""Jinja environment and style sheet shared by all HTML pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THEME = Path(__file__).with_name("theme.css")
 
 
 def html_environment(folder: Path) -> Environment:
-    """Return an environment for the templates in a folder: escapes everything, guesses nothing."""
+    """Return an environment that escapes all values and raises an error for undefined names."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -22,5 +22,5 @@ def html_environment(folder: Path) -> Environment:
 
 
 def stylesheet(file: Path) -> Markup:
-    """Return the style for a page that is one file: that of all pages, then the page's own."""
+    """Return the shared style sheet followed by that of a page, to be inlined in the page."""
     return Markup(THEME.read_text(encoding="utf-8") + file.read_text(encoding="utf-8"))

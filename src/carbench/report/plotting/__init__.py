@@ -1,1 +1,1 @@
-"""Shared plotting code of the figures: style, colours, layouts and labels."""
+"""Plotting code shared by the figures: style, colours, layouts and labels."""

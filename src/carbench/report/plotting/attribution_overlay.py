@@ -1,4 +1,4 @@
-"""Shows where a model looked: an image in grey, with warm colours where the map is high."""
+"""Overlays of attribution maps: the image in grey, with vermilion where the map is high."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from carbench.core.tables import damaged, missing
 
-# Vermilion on grey can be distinguished with every common kind of colour vision.
+# Vermilion, which is distinguishable from grey with all common forms of colour blindness.
 WARM = np.array([230, 80, 0], dtype=np.float64)
 STRONGEST = 0.75
 
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 
 
 def read_explanations(path: Path) -> tuple[Pixels, Pixels]:
-    """Return the images (M, S, S, 3) that a model saw and the maps (M, S, S) of where it looked.
+    """Return model inputs as images, (M, S, S, 3), and their attribution maps, (M, S, S).
 
     Raises:
         CarbenchError: the file is missing or damaged.
@@ -33,11 +33,11 @@ def read_explanations(path: Path) -> tuple[Pixels, Pixels]:
 
 
 def overlay_attribution(image: Pixels, heat: Pixels) -> Pixels:
-    """Return an image with its map laid over it.
+    """Return an image in grey with its attribution map overlaid.
 
     Args:
         image: (H, W, 3) RGB.
-        heat: (H, W), 0 where the model did not look, 255 where it looked most.
+        heat: (H, W) attribution map, from 0 for none to 255 for the highest attribution.
 
     Returns:
         (H, W, 3) RGB.

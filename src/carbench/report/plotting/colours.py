@@ -1,7 +1,7 @@
-"""Colours that figures share with the page around them, and what makes a colour legible.
+"""Colours shared by figures and the report, and adjustment of colours for contrast.
 
-Figures use the four named here for nothing else: the report turns exactly these into the colours of
-its page, which may be dark. Any other colour gets a counterpart for a dark page by :func:`legible`.
+The report replaces the four colours below by those of its theme, which may be dark; figures use
+them for nothing else. For any other colour, :func:`legible` computes a counterpart for dark pages.
 """
 
 INK = "#1f2328"
@@ -17,18 +17,18 @@ def contrast(first: str, second: str) -> float:
 
 
 def blend(colour: str, other: str, share: float) -> str:
-    """Return ``colour`` with a ``share`` (0 to 1) of ``other`` in it."""
+    """Return ``colour`` mixed with a ``share`` (0 to 1) of ``other``."""
     parts = zip(_channels(colour), _channels(other), strict=True)
     return "#" + "".join(f"{round((1 - share) * one + share * two):02x}" for one, two in parts)
 
 
 def legible(colour: str, paper: str, ratio: float) -> str:
-    """Return a colour, darkened or lightened just so far that it stands out.
+    """Return a colour, darkened or lightened just enough to reach a contrast ratio.
 
     Args:
-        colour: as ``#rrggbb``, like all colours here.
-        paper: what it stands on.
-        ratio: the least contrast: 3 for marks, 4.5 for letters (WCAG 2.2, 1.4.3 and 1.4.11).
+        colour: colour as ``#rrggbb``, like all colours here.
+        paper: background colour.
+        ratio: minimum contrast: 3 for marks, 4.5 for text (WCAG 2.2, 1.4.11 and 1.4.3).
     """
     goal = max(("#000000", "#ffffff"), key=lambda end: contrast(end, paper))
     steps = [blend(colour, goal, step / 20) for step in range(21)]
@@ -41,7 +41,7 @@ def _channels(colour: str) -> tuple[int, int, int]:
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2, "relative luminance")."""
+    """Return the relative luminance of a colour (WCAG 2.2, "relative luminance")."""
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in (channel / 255 for channel in _channels(colour))

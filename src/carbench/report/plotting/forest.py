@@ -1,4 +1,4 @@
-"""Intervals in rows: a name, marks with their intervals on a common axis, and the numbers."""
+"""Forest plots: rows with a name, marks with intervals on a common axis, and numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from carbench.report.plotting.row_layout import (
 )
 from carbench.report.plotting.style import Mark, Style, percent_axis, points_axis, shorten
 
-# An interval wider than this is hardly informative, and is drawn dotted.
+# A wider interval is hardly informative and is drawn dotted.
 VERY_WIDE = 0.5
 DOTTED = f"dotted: an interval wider than {100 * VERY_WIDE:.0f} points"
 
@@ -31,10 +31,10 @@ class Panel:
     """Rows on one axis.
 
     Attributes:
-        label: of the axis.
-        points: whether values are differences, in percentage points, and zero matters.
-        reference: where a dashed line stands.
-        share: of the width that the panels have together.
+        label: axis label.
+        points: whether values are differences, shown in percentage points with a line at zero.
+        reference: position of a dashed line.
+        share: width relative to the other panels.
     """
 
     rows: Sequence[PlotRow]
@@ -46,7 +46,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """What a mark means."""
+    """A mark and its meaning."""
 
     text: str
     mark: Mark
@@ -57,7 +57,7 @@ class LegendEntry:
 def forest_plot(
     style: Style, panels: Sequence[Panel], title: str, key: Sequence[LegendEntry] = ()
 ) -> Figure:
-    """Draw panels that have the same rows: side by side, or one below the other if narrow."""
+    """Draw panels with the same rows side by side, or stacked in a narrow figure."""
     count = len(panels[0].rows)
     if any(_very_wide(point) for panel in panels for row in panel.rows for point in row.points):
         title += f"; {DOTTED}"

@@ -1,4 +1,4 @@
-"""The chosen backbone with intervals, one row per kind of image, and a few others beside it."""
+"""Results by class or corruption: the chosen backbone with intervals, others as marks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from carbench.report.tables.formatting import points as in_points
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A part of one, with its interval."""
+    """A fraction or a difference of fractions, with its interval."""
 
     value: float
     low: float
@@ -32,16 +32,16 @@ def draw_grouped_intervals(
     points: bool = False,
     reference: float | None = None,
 ) -> Figure:
-    """Draw the first backbone's intervals in rows, and those that follow it as marks of their own.
+    """Draw the first backbone with intervals, one row per label, and others as open marks.
 
     Args:
-        style: colours and sizes; has marks for so many backbones.
-        estimates: by backbone and row, the chosen backbone first; all have the same rows.
-        labels: the rows to draw, and what to call them.
-        title: what the figure shows.
-        axis: what the axis shows.
-        points: whether values are differences, in percentage points.
-        reference: where a dashed line stands.
+        style: colours and sizes; backbones beyond its marks are not drawn.
+        estimates: by backbone and row, the chosen backbone first; all with the same rows.
+        labels: the rows to draw, with their displayed names.
+        title: caption of the figure.
+        axis: axis label.
+        points: whether values are differences, shown in percentage points.
+        reference: position of a dashed line.
     """
     shown = dict(list(estimates.items())[: len(style.marks)])
     rows = []
@@ -50,7 +50,7 @@ def draw_grouped_intervals(
         chosen = next(iter(shown.values()))[label]
         value = in_points(chosen.value, sign=True) if points else percent(chosen.value, 0, " ")
         interval = points_interval if points else percent_interval
-        # The chosen one last: nothing covers it.
+        # The chosen backbone is drawn last, on top of the others.
         rows.append(PlotRow(name, drawn[::-1], value, interval(chosen.low, chosen.high)))
     if left_out := len(estimates) - len(shown):
         title += f"\n{left_out} more backbone{' is' if left_out == 1 else 's are'} in the table"
@@ -65,7 +65,7 @@ def draw_grouped_intervals(
 def _point(style: Style, place: int, estimate: IntervalEstimate) -> PlotPoint:
     mark = style.mark(place)
     if place:
-        # Below the chosen one's line: they often lie close together.
+        # Below the line of the chosen backbone, because the marks are often close together.
         return PlotPoint(estimate.value, mark.colour, mark.shape, hollow=True, size=4.5, rise=-0.25)
     interval = estimate.low, estimate.high
     return PlotPoint(estimate.value, mark.colour, mark.shape, interval=interval)

@@ -1,4 +1,4 @@
-"""How figures are laid out: a caption above, a panel for each backbone, one large and the rest."""
+"""Figure layouts: captions, grids of equal panels, and one large panel with small ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from carbench.report.plotting.colours import INK, MUTED
 from carbench.report.plotting.style import Style, shorten
 
-MOST_ROWS = 40  # of a figure with one row per class; more would be a wall of text
-GAP = 0.2  # inches between panels that are placed by hand
-RIGHT = 0.28  # inches right of a panel, for the half of its last label
+MOST_ROWS = 40  # of a figure with one row per class; more would be hard to read
+GAP = 0.2  # inches between panels of a MainPanelLayout
+RIGHT = 0.28  # inches right of a panel, for half of its last tick label
 
 Box = tuple[float, float, float, float]
 
@@ -22,13 +22,13 @@ Box = tuple[float, float, float, float]
 def panel_grid(
     style: Style, names: Sequence[str], height: float, extra: float = 3
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a titled panel for each name, all with the same axes.
+    """Return a figure with one titled panel per name; all panels share their axes.
 
     Args:
         style: colours and sizes.
-        names: the titles, in reading order.
-        height: of a panel, in inches.
-        extra: lines of text above and below the panels.
+        names: panel titles, in reading order.
+        height: height of a panel in inches.
+        extra: height of the text above and below the panels, in lines.
     """
     columns = column_count(len(names), style)
     rows = -(-len(names) // columns)
@@ -39,31 +39,31 @@ def panel_grid(
         axes.set_title(shorten(name, room), color=INK)
     for axes in grid[len(names) :]:
         axes.remove()
-    # Where nothing stands below a panel, it has a scale of its own.
+    # The lowest panel of each column has tick labels, also above an empty cell.
     for axes in grid[max(len(names) - columns, 0) : len(names)]:
         axes.xaxis.set_tick_params(labelbottom=True)
     return figure, list(grid[: len(names)])
 
 
 def column_count(count: int, style: Style) -> int:
-    """Return how many panels stand side by side."""
+    """Return the number of columns for ``count`` panels."""
     return min(count, 2 if style.narrow else 4 if count == 4 or count > 6 else 3)
 
 
 def caption(figure: Figure, text: str, style: Style) -> None:
-    """Say above a figure what it shows."""
+    """Write a caption above a figure."""
     text = wrap_text(text, style)
     figure.suptitle(text, x=0.01, ha="left", fontsize=style.font_size * 0.9, color=MUTED)
 
 
 def wrap_text(text: str, style: Style) -> str:
-    """Return a text in lines that fit the figure's width."""
+    """Return a text wrapped to the width of the figure."""
     room = style.max_characters(size=0.9)
     return "\n".join(textwrap.fill(line, room) for line in text.split("\n"))
 
 
 def message_figure(style: Style, text: str) -> Figure:
-    """Return a figure that says why there is nothing to draw."""
+    """Return a figure with only a message, for when there is nothing to draw."""
     text = wrap_text(text, style)
     figure = Figure(figsize=(style.width, style.row_height(2 + 1.3 * len(text.split("\n")))))
     figure.text(0.01, 0.5, text, va="center", color=MUTED)
@@ -75,10 +75,11 @@ class MainPanelLayout:
     """Square panels: a large one for the chosen backbone and small ones for the others.
 
     Attributes:
-        height: of the figure, in inches.
-        side: of the large panel, in inches.
-        small: side of the small panels, in inches; 0 where there are none.
-        boxes: left, bottom, width and height of each panel as parts of the figure, the large first.
+        height: height of the figure in inches.
+        side: side of the large panel in inches.
+        small: side of the small panels in inches; 0 if there are none.
+        boxes: left, bottom, width and height of each panel as fractions of the figure, the large
+            panel first.
     """
 
     height: float
@@ -90,15 +91,15 @@ class MainPanelLayout:
     def fitting(
         cls, style: Style, others: int, head: float, left: float, bottom: float, low: float = 1.6
     ) -> MainPanelLayout:
-        """Lay panels out: small ones right of the large one; below it in a narrow figure.
+        """Place small panels right of the large one, or below it in a narrow figure.
 
         Args:
-            style: gives the width.
+            style: determines the width.
             others: number of small panels.
-            head: room above everything, in inches.
-            left: room for names left of the large panel.
-            bottom: room for names below the large panel.
-            low: lines of text below a small panel.
+            head: space above all panels, in inches.
+            left: space for labels left of the large panel, in inches.
+            bottom: space for labels below the large panel, in inches.
+            low: space below a small panel, in lines of text.
         """
         title, low = style.row_height(2), style.row_height(low)
         room = style.width - left - RIGHT
@@ -108,7 +109,7 @@ class MainPanelLayout:
         across = style.width - start - 0.7 * GAP - RIGHT / 2
 
         def size(columns: int) -> float:
-            """Of the small panels: what the width allows, and the large panel's height."""
+            """Return the side of a small panel, limited by the width and the large panel."""
             by_width = (across - GAP * (columns - 1)) / columns
             rows = -(-others // columns)
             return by_width if style.narrow else min(by_width, least / rows - title - low)

@@ -1,4 +1,4 @@
-"""Names beside points, each where it hides least of what is drawn."""
+"""Labels beside points, placed where they overlap other marks least."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from carbench.report.plotting.style import Style, shorten
 
 Point = Sequence[float]
 
-# Where a label may stand: offset in points from its point, and the corner that stands there.
+# Candidate positions of a label: offset from its point (in 1/72 inch) and text alignment.
 NEAR = 4
 PLACES = [
     ((x, y), "left" if x > 0 else "right", "center" if not y else "bottom" if y > 0 else "top")
@@ -30,7 +30,7 @@ PLACES = [
 
 @dataclass(frozen=True)
 class Label:
-    """A name, the point that it belongs to in data coordinates, and how it is written."""
+    """A name, its point in data coordinates, and its style."""
 
     text: str
     point: tuple[float, float]
@@ -39,9 +39,9 @@ class Label:
 
 
 def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], style: Style) -> None:
-    """Write labels, in their order, beside their points on axes with their final limits."""
+    """Write labels beside their points, in order; the limits of the axes must be final."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # labels must not move what they stand beside
+    figure.set_layout_engine("none")  # labels must not change the layout
     taken = _drawn(axes)
     for each in labels:
         candidates = [
@@ -55,7 +55,7 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], style: Sty
                 color=each.colour,
                 fontsize=style.font_size * 0.9,
                 fontweight="bold" if each.bold else "normal",
-                # A label that stands far off is tied to its point.
+                # A thin line connects a distant label to its point.
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5}
                 if abs(offset[1]) > NEAR
                 else None,
@@ -71,7 +71,7 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], style: Sty
 
 
 def _drawn(axes: Axes) -> list[Bbox]:
-    """Boxes, in pixels, around the lines and points of a figure, and a little air."""
+    """Return boxes in pixels around the drawn lines and points, with a small margin."""
     boxes = []
     for line in axes.lines:
         corners = axes.transData.transform(line.get_xydata())
@@ -93,11 +93,11 @@ def _around(first: Point, second: Point, air: float) -> Bbox:
 
 
 def _hidden(label: Annotation, taken: NDArray[np.float64], room: Bbox) -> float:
-    """Return the area that a label would cover of other boxes, or lose outside the axes.
+    """Return the overlap of a label with boxes plus twice its area outside ``room``.
 
     Args:
         label: the label.
-        taken: (n, 4), the other boxes: left, bottom, right and top, in pixels.
+        taken: (n, 4), the boxes: left, bottom, right and top, in pixels.
         room: the box of the axes.
     """
     box = _letters(label)
@@ -111,6 +111,6 @@ def _hidden(label: Annotation, taken: NDArray[np.float64], room: Bbox) -> float:
 
 
 def _letters(label: Annotation) -> Bbox:
-    """The box of a label without the line that ties it to its point."""
-    label.get_window_extent()  # moves it to where it belongs
+    """Return the bounding box of a label's text, without the line to its point."""
+    label.get_window_extent()  # updates the position of the text
     return Text.get_window_extent(label)

@@ -1,6 +1,6 @@
-"""Rows of a figure, from top to bottom: their names and numbers, and rules between them.
+"""Rows of a figure, from top to bottom: names, numbers and separating lines.
 
-In a narrow figure they stand above what is drawn in the row, which has the whole width.
+In a narrow figure, the names and numbers are above the marks, which use the whole width.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class PlotPoint:
     """A mark in a row, with its interval if it has one.
 
     Attributes:
-        rise: how far above the middle of its row it stands, in rows.
-        size: of the mark, in points.
+        rise: offset above the middle of its row, in rows.
+        size: marker size in points.
     """
 
     value: float
@@ -35,7 +35,7 @@ class PlotPoint:
 
 @dataclass(frozen=True)
 class PlotRow:
-    """A name, what is drawn beside it, and the value and interval in words."""
+    """A name, the marks beside it, and the value and interval as text."""
 
     name: str
     points: Sequence[PlotPoint]
@@ -45,7 +45,7 @@ class PlotRow:
 
 
 def label_rows(axes: Axes, rows: Sequence[PlotRow], style: Style, named: bool = True) -> None:
-    """Give axes a row for each name, from top to bottom, and thin rules between them."""
+    """Set up one row per name on the axes, from top to bottom, with thin separating lines."""
     axes.set_ylim(len(rows) - 0.5, -0.55)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
@@ -54,7 +54,7 @@ def label_rows(axes: Axes, rows: Sequence[PlotRow], style: Style, named: bool = 
     if style.narrow:
         axes.set_yticks([])
         for place, row in enumerate(rows):
-            # Neither the grid nor a line at zero runs through the letters.
+            # Hides the grid and the line at zero behind the text.
             axes.axhspan(place - 0.49, place - 0.06, color=PAPER, linewidth=0, zorder=1.2)
             _above(axes, place, row, style)
         return
@@ -67,12 +67,12 @@ def label_rows(axes: Axes, rows: Sequence[PlotRow], style: Style, named: bool = 
 
 
 def marker_offset(style: Style) -> float:
-    """How far below the middle of a row its marks stand, in rows."""
+    """Return the offset of marks below the middle of their row, in rows."""
     return 0.12 if style.narrow else 0.0
 
 
 def annotate_values(axes: Axes, rows: Sequence[PlotRow], style: Style) -> None:
-    """Write the numbers of rows right of their intervals."""
+    """Write the value and interval of each row to the right of the axes."""
     size = style.font_size
     for place, row in enumerate(rows):
         _write(axes, row.value, (1, place), size, fontsize=0.95 * size)
@@ -80,7 +80,7 @@ def annotate_values(axes: Axes, rows: Sequence[PlotRow], style: Style) -> None:
 
 
 def _above(axes: Axes, place: int, row: PlotRow, style: Style) -> None:
-    """Write a row's name and numbers over its interval."""
+    """Write a row's name and numbers above its marks."""
     small = 0.85 * style.font_size
     interval = 0.62 * small * len(row.interval) + (6 if row.interval else 0)
     written = interval + 0.62 * style.font_size * len(row.value)
@@ -95,7 +95,7 @@ def _above(axes: Axes, place: int, row: PlotRow, style: Style) -> None:
 def _write(
     axes: Axes, text: str, place: tuple[float, float], right: float = 0, **text_options: Any
 ) -> None:
-    """Write at a part of the width and a row, so many points further right."""
+    """Write text at ``place`` (fraction of the width, row), shifted right by ``right`` points."""
     axes.annotate(
         text,
         place,

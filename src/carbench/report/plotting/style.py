@@ -1,12 +1,12 @@
-"""What all figures share: colours, type, and files that are the same to the byte on every run.
+"""Shared style of the figures: colours, fonts, and files that are byte-identical on every run.
 
-Each figure is drawn twice, with the same letters: as wide as ``plot.style.width``, and narrow for a
-phone, where it has a layout of its own (:attr:`Style.narrow`).
+Each figure is drawn twice with the same font size: ``plot.style.width`` wide, and narrow for
+phones, with a separate layout (:attr:`Style.narrow`).
 
-The paper is drawn, so that a figure is readable on a dark page too. Letters stay text instead of
-outlines: they can be searched and read aloud, take the typeface of the page that shows them, and
-names in any script appear although the bundled font, which only measures, may lack them. The PNG
-beside it, for slides and print, has only the letters of the bundled font.
+The background is drawn, so that a figure is also readable on a dark page. Text is kept as text
+instead of outlines: it can be searched and read aloud, uses the font of the surrounding page, and
+displays names in any script, even if the bundled font, used only for measuring, lacks the glyphs.
+The PNG version, for slides and print, contains only glyphs of the bundled font.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from matplotlib.ticker import FuncFormatter
 from carbench.params.plot import StyleParams
 from carbench.report.plotting.colours import INK, MUTED, PAPER, RULE, blend, contrast, legible
 
-# So many times its letters' height is a narrow figure wide: letters of 13 pixels at 320.
+# Width of a narrow figure relative to the font size: 13-pixel text on a 320-pixel screen.
 NARROW = 24.5
-LETTER = 0.58  # mean width of a letter, as a part of its height
+LETTER = 0.58  # mean width of a character relative to the font size
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The colour and the shape that stand for one backbone in all figures."""
+    """Colour and marker shape of one backbone in all figures."""
 
     colour: str
     shape: str
@@ -45,10 +45,10 @@ class Style:
 
     Args:
         params: section ``plot.style``.
-        narrow: for a phone; :attr:`width` is then what fits, whatever the section says.
+        narrow: for a phone; the width then depends on the font size, not on ``params.width``.
 
     Attributes:
-        marks: of the first backbones in the order of the tables, the chosen one first.
+        marks: marks of the first backbones in table order, the chosen one first.
     """
 
     def __init__(self, params: StyleParams, narrow: bool = False) -> None:
@@ -57,10 +57,10 @@ class Style:
         self.font_size = params.font_size
         self.dpi = params.dpi
         mpl.rcdefaults()
-        # matplotlib brings seaborn's palettes; seaborn itself loads only where it draws.
+        # Matplotlib includes seaborn's palettes; seaborn itself is imported only where it draws.
         name = {"dark": "dark-palette"}.get(params.palette, params.palette)
         palette = style.library[f"seaborn-v0_8-{name}"]["axes.prop_cycle"]
-        # Blue for what the eye shall find first, red for what warns: so in all six palettes.
+        # In all six palettes, the first colour is blue (emphasis) and the third is red (warning).
         cycle = [legible(colour.lower(), PAPER, 3) for colour in palette.by_key()["color"]]
         self.focus, _, self.warning, *_ = cycle
         self.marks = [
@@ -74,31 +74,31 @@ class Style:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 
     def row_height(self, lines: float) -> float:
-        """Height in inches of so many lines of text."""
+        """Return the height in inches of a number of lines of text."""
         return lines * self.font_size / 72
 
     def max_characters(self, width: float | None = None, size: float = 1.0) -> int:
-        """How many letters fit beside each other.
+        """Return how many characters fit on a line.
 
         Args:
-            width: in inches; of the whole figure if not given.
-            size: of the letters, as a part of ``font_size``.
+            width: width of the line in inches; None: the width of the figure.
+            size: size of the text relative to ``font_size``.
         """
         room = self.width if width is None else width
         return int(72 * room / (LETTER * size * self.font_size))
 
     def mark(self, place: int) -> Mark:
-        """What stands for the backbone at a place of the tables; grey after the first ones."""
+        """Return the mark of the backbone at a table position; grey after the first ones."""
         return self.marks[place] if place < len(self.marks) else Mark(MUTED, "o")
 
 
 def save_figure(figure: Figure, stem: Path, dpi: int | None = None) -> None:
-    """Write a figure as ``<stem>.svg`` and perhaps ``<stem>.png``, without dates or random ids.
+    """Write a figure as ``<stem>.svg`` and optionally ``<stem>.png``, without dates or random ids.
 
     Args:
         figure: the figure.
-        stem: where to write; its name makes the ids inside differ from those of other figures.
-        dpi: dots per inch of the PNG; without it there is none.
+        stem: path without extension; its name makes the ids in the SVG unique to this figure.
+        dpi: dots per inch of the PNG; None: no PNG.
     """
     no_metadata: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": stem.name}):
@@ -108,12 +108,12 @@ def save_figure(figure: Figure, stem: Path, dpi: int | None = None) -> None:
 
 
 def percent_axis() -> FuncFormatter:
-    """Return labels such as "55 %" for parts of one."""
+    """Return a formatter of fractions: "55 %" for 0.55."""
     return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
 
 
 def points_axis() -> FuncFormatter:
-    """Return labels such as "+5" (percentage points) for differences of parts of one."""
+    """Return a formatter of differences of fractions, in percentage points: "+5" for 0.05."""
 
     def written(value: float, _: int | None) -> str:
         return f"{100 * value:+.4g}".replace("-", "−") if abs(value) > 1e-9 else "0"
@@ -122,7 +122,7 @@ def points_axis() -> FuncFormatter:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers for a logarithmic axis, at most seven, however short or long it is."""
+    """Return round tick values for a logarithmic axis: at most seven, or one per decade."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3)):
         ticks = [step * 10.0**decade for decade in decades for step in steps]
@@ -133,7 +133,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def shorten(name: str, most: int) -> str:
-    """Return at most ``most`` characters of a name; its middle goes: names differ at the ends."""
+    """Shorten a name to ``most`` characters by omitting its middle: names differ at the ends."""
     if len(name) <= most:
         return name
     tail = (most - 1) // 2
@@ -141,9 +141,9 @@ def shorten(name: str, most: int) -> str:
 
 
 def _shades(colour: str) -> LinearSegmentedColormap:
-    """From nothing to a colour so strong that letters in ink are still legible on it.
+    """Return a colour map from nearly transparent to the strongest tint on which ink is legible.
 
-    The paper shines through: on a dark page, where ink is light, the scale turns with it.
+    The background shows through, so that the scale also works on a dark page with light ink.
     """
     strengths = [step / 20 for step in range(14, 0, -1)]
     enough = (one for one in strengths if contrast(INK, blend(PAPER, colour, one)) >= 4.5)
@@ -155,7 +155,7 @@ def _shades(colour: str) -> LinearSegmentedColormap:
 def _settings(size: float) -> dict[str, Any]:
     return {
         "font.family": "sans-serif",
-        # The only font that comes with matplotlib: the same measures on every machine.
+        # Bundled with Matplotlib: text has the same size on every machine.
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": size,
         "text.parse_math": False,  # a class may be called "$1 $2"

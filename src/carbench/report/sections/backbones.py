@@ -10,7 +10,7 @@ from carbench.report.study_results import StudyResults
 
 
 def load(study: StudyResults, params: ReportParams) -> dict[str, Any]:
-    """What the section needs beside the shared tables: what an hour of one core costs."""
+    """Return what the section needs in addition to the shared tables: the price of a core-hour."""
     return {"core_hour": params.price_per_core_hour}
 
 

@@ -10,7 +10,7 @@ from carbench.report.study_results import StudyResults
 
 
 def load(study: StudyResults, params: ReportParams) -> dict[str, Any]:
-    """The section needs only the shared tables."""
+    """Return nothing: the section needs only the shared tables."""
     return {}
 
 

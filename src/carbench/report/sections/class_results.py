@@ -27,8 +27,8 @@ class ClassResults:
     """Results by class, the weakest first, and the most confident mistakes.
 
     Attributes:
-        mistakes: with each, what the model saw, (S, S, 3), and where it looked, (S, S).
-        explained_by: how that was found.
+        mistakes: each with the model input, (S, S, 3), and its attribution map, (S, S).
+        explained_by: the attribution method.
     """
 
     results: list[ClassResult]
@@ -51,13 +51,13 @@ def load(study: StudyResults, params: ReportParams) -> ClassResults:
 
 def _results(study: StudyResults) -> list[ClassResult]:
     columns = ("backbone", "class", "predicted", "count")
-    said: dict[str, Counter[str]] = defaultdict(Counter)
+    confusion: dict[str, Counter[str]] = defaultdict(Counter)
     for row in read_table(study.sources.tables / "confusion.csv", columns):
         if row["backbone"] == study.chosen.backbone:
-            said[row["class"]][row["predicted"]] += int(row["count"])
+            confusion[row["class"]][row["predicted"]] += int(row["count"])
     results = []
     for recall in study.recalls:
-        counts = said[recall.label]
+        counts = confusion[recall.label]
         wrong = Counter({name: n for name, n in counts.items() if n and name != recall.label})
         taken_for, times = wrong.most_common(1)[0] if wrong else (None, 0)
         results.append(ClassResult(recall, taken_for, times / max(counts.total(), 1)))

@@ -14,7 +14,7 @@ from carbench.report.study_results import StudyResults
 
 @dataclass(frozen=True)
 class DuplicateExamples:
-    """Pairs of duplicates to show, and what split says of duplicates that may have been missed."""
+    """Pairs of duplicates to show, and the estimate of missed duplicates from stage split."""
 
     pairs: list[dict[str, Any]]
     residual: dict[str, Any]

@@ -11,7 +11,7 @@ from carbench.report.sections.screening import read_screening
 from carbench.report.sections.section import ReportSection
 from carbench.report.study_results import StudyResults
 
-# Written by benchmarks/coverage.py: by number of seeds, how often 95 % intervals held the truth.
+# Written by benchmarks/coverage.py: coverage of 95 % intervals, by number of seeds.
 COVERAGE = Path(__file__).parents[1] / "coverage.csv"
 
 
@@ -26,7 +26,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class GlossaryData:
-    """Which terms occur, and what is known about the intervals of such a study, if anything."""
+    """Whether screening terms occur, and the simulated coverage for such a study, if known."""
 
     screened: bool
     covered: Coverage | None
@@ -39,7 +39,7 @@ def load(study: StudyResults, params: ReportParams) -> GlossaryData:
         for row in read_table(COVERAGE, ("seeds", "lowest", "highest"))
     }
     seeds = len(study.chosen.seeds)
-    # Only for what was simulated: this many training runs of each backbone on the same images.
+    # The simulation covers only 95 % intervals and training runs on a single split.
     simulated = not study.folds and study.splits == 1 and study.chosen.confidence == 0.95
     return GlossaryData(
         read_screening(study) is not None, simulated_coverage.get(seeds) if simulated else None

@@ -28,14 +28,14 @@ class LabelErrorRow(TableRow):
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """The labels that are shown, one per duplicate group, and how many images are listed."""
+    """The rows to show, one per duplicate group, and the number of all rows."""
 
     shown: list[LabelErrorRow]
     total: int
 
 
 def load(study: StudyResults, params: ReportParams) -> LabelErrors | None:
-    """Read what the section needs; None if no label is doubtful or none is to be shown."""
+    """Read what the section needs; None if there are no rows to show."""
     rows = read_rows(study.sources.tables / "label_errors.csv", LabelErrorRow)
     first = {each.group: each for each in reversed(rows)}
     shown = sorted(first.values(), key=lambda row: row.rank)[: params.label_errors]

@@ -29,18 +29,18 @@ class ExtrapolationRow(TableRow):
 
     @property
     def shown(self) -> bool:
-        """Whether the interval of the gain leaves out zero."""
+        """Whether the interval of the gain excludes zero."""
         low, high = self.gain_low, self.gain_high
         return low is not None and high is not None and (low > 0 or high < 0)
 
     @property
     def includes_training_variance(self) -> bool:
-        """Whether the interval holds how much trainings differ."""
+        """Whether the interval includes the variance between training runs."""
         return self.training_noise == "1"
 
     @property
     def times(self) -> str:
-        """How many times as many images, in words."""
+        """The factor in words: "twice" or "3 times" (as many images)."""
         return "twice" if self.factor == 2 else f"{self.factor:g} times"
 
 
@@ -49,7 +49,7 @@ class LearningCurves:
     """The curves of all backbones, in the order of the study.
 
     Attributes:
-        counts: the fractions that were trained on, rising, and the number of images of each.
+        counts: number of images of each trained fraction, in ascending order.
         points: by backbone, one measured point per fraction.
         ahead: the extrapolation for each backbone, or why there is none.
     """
@@ -60,12 +60,12 @@ class LearningCurves:
 
     @property
     def all_images(self) -> LearningCurveRow:
-        """The first backbone, trained on all images."""
+        """The row of the first backbone for training on all images."""
         return next(iter(self.points.values()))[-1]
 
 
 def load(study: StudyResults, params: ReportParams) -> LearningCurves | None:
-    """Read what the section needs; None if no fractions were trained on."""
+    """Read what the section needs; None if the study has no learning curve."""
     folder = study.sources.learning_curve
     rows = read_rows(folder / "learning_curve.csv", LearningCurveRow)
     if not rows:

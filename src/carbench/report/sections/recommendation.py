@@ -13,11 +13,11 @@ from carbench.report.tables.result_tables import ChoiceRow, ComparisonRow
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What the first section says beside the shared tables.
+    """Content of the first section that is not in the shared tables.
 
     Attributes:
-        closest: the comparison with the closest rival, the best of the others on val; None with
-            one backbone.
+        closest: comparison with the closest rival, the best of the others on val; None if there is
+            only one backbone.
         guess: the most common class, and its fraction of the clean test images.
         cheaper: backbones that the rule for ties allowed and that cost less than the chosen one.
     """

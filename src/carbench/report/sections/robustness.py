@@ -10,7 +10,7 @@ from carbench.report.sections.section import ReportSection
 from carbench.report.study_results import StudyResults
 from carbench.report.tables.result_tables import RobustnessRow, SliceRow, read_rows
 
-COMPARED = 5  # backbones side by side in the tables of slices: the chosen one and the next
+COMPARED = 5  # number of backbones in the tables of slices, including the chosen one
 
 
 @dataclass(frozen=True)

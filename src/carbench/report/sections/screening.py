@@ -1,4 +1,4 @@
-"""Screening: which of many candidates were worth training."""
+"""Screening: linear probes of many candidates, and the shortlist for training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SHOWN = 12  # candidates in the table, besides the shortlist
 
 @dataclass(frozen=True)
 class ScreeningResults:
-    """What stages screen and shortlist found before anything was trained.
+    """Results of stages screen and shortlist.
 
     Attributes:
         ranked: the screened candidates, the most accurate first.
         left_out: why the other candidates were not screened, and how many for each reason.
-        minutes: measured on one machine, of all candidates together.
+        minutes: measured time for all candidates together.
     """
 
     ranked: list[ShortlistRow]
@@ -31,7 +31,7 @@ class ScreeningResults:
 
     @property
     def shortlist(self) -> list[ShortlistRow]:
-        """The candidates that were worth training."""
+        """The candidates on the shortlist."""
         return [each for each in self.ranked if each.shortlisted]
 
     @property

@@ -1,4 +1,4 @@
-"""What a section of the report is."""
+"""Definition of a section of the report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from carbench.report.study_results import StudyResults
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A part of the page: a module and, beside it, a template of the same name.
+    """A section of the page: a module and, in the same folder, a template of the same name.
 
     Attributes:
-        name: of the module, of the template, and of its anchor on the page.
-        title: in the contents; empty for a section that is not listed there.
-        gather: reads what the template needs beside the study, as ``own``; None leaves it out.
-        figures: that it may show, and what each shows for those who cannot see it; all their
-            numbers are in tables.
-        tables: that it offers for download, without ``.csv``.
+        name: name of the module, of the template and of the anchor on the page.
+        title: title in the table of contents.
+        load: reads what the template needs in addition to the study, as ``content``; None omits the
+            section.
+        figures: alternative text of each figure, by name; all numbers are also in tables.
+        tables: names of the tables offered for download, without ``.csv``.
     """
 
     name: str

@@ -14,10 +14,10 @@ from carbench.report.tables.result_tables import OptionalNumber, SpaceSeparated,
 
 
 class DecisionRow(TableRow):
-    """A row of decisions.csv: results of a backbone's thresholds from val on the clean test.
+    """A row of decisions.csv: results of a backbone's validation thresholds on clean test images.
 
-    ``max_error`` and ``set_coverage`` are None where they were not asked for; ``error`` is None
-    where nothing is answered.
+    ``max_error`` and ``set_coverage`` are None if no target was set; ``error`` is None if no image
+    is answered.
     """
 
     backbone: str
@@ -41,12 +41,12 @@ class DecisionRow(TableRow):
 
     @property
     def fitted(self) -> list[float]:
-        """The thresholds of the trainings that answer at all, in order."""
+        """The thresholds of the training runs that do not always abstain, sorted."""
         return sorted(each for each in self.thresholds if each < 1)
 
 
 class SetCoverageRow(TableRow):
-    """A row of sets.csv: the fraction of a class's clean test images whose set contains it."""
+    """A row of sets.csv: coverage and size of the prediction sets for the images of a class."""
 
     backbone: str
     label: str = Field(alias="class")
@@ -59,10 +59,10 @@ class SetCoverageRow(TableRow):
 
 @dataclass(frozen=True)
 class SelectivePrediction:
-    """What the section says.
+    """Content of the section.
 
-    ``decisions``: of each backbone, the chosen one first; ``sets``: of the chosen one by class, the
-    class least often held first.
+    ``decisions``: one row per backbone, the chosen one first; ``sets``: one row per class for the
+    chosen backbone, the lowest coverage first.
     """
 
     decisions: list[DecisionRow]

@@ -55,7 +55,7 @@ def number(value: float) -> str:
 
 
 def thousandths(value: float) -> str:
-    """Return three decimals."""
+    """Return a number with three decimals."""
     return f"{value:.3f}"
 
 

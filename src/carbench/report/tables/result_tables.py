@@ -1,4 +1,4 @@
-"""Reads the tables that aggregate, choose and shortlist wrote, for the figures and the report."""
+"""Reads the result tables of other stages, for the figures and the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from carbench.models.timing import Runtime
 
 OptionalNumber = Annotated[float | None, BeforeValidator(lambda text: text or None)]
 SpaceSeparated = BeforeValidator(str.split)
-# An interval of a share that is wider leaves much open.
+# An interval of a fraction counts as wide from this width.
 WIDE_INTERVAL = 0.2
 
 
@@ -27,12 +27,12 @@ class TableRow(BaseModel):
 class BackboneRow(TableRow):
     """A row of summary.csv: the results of one backbone. Accuracies lie between 0 and 1.
 
-    ``training_noise``: whether the intervals hold how much trainings differ; ``training_part``: how
-    much of the squared width of the interval of ``accuracy`` this makes. ``exported``: the training
-    that was best on val, alone. ``clean_as_published``: on clean images, reweighted to the
-    published mix of classes.
-    ``onnx_ms`` and ``torch_ms`` are of the model alone on one thread, ``onnx_end_to_end_ms`` with
-    decoding; ``runtime`` is what the columns that open with ``onnx`` were measured in.
+    ``training_noise``: whether the intervals include the variance between training runs;
+    ``training_part``: its fraction of the squared width of the ``accuracy`` interval.
+    ``exported``: only the training run that was best on val. ``clean_as_published``: on clean
+    images, reweighted to the published class mix. ``onnx_ms`` and ``torch_ms``: for the model only,
+    on one thread; ``onnx_end_to_end_ms``: with decoding. ``runtime``: the runtime in which the
+    ``onnx`` columns were measured.
     """
 
     backbone: str
@@ -107,17 +107,17 @@ class BackboneRow(TableRow):
 
     @property
     def seed_range(self) -> tuple[float, float]:
-        """Lowest and highest accuracy of a seed."""
+        """Lowest and highest accuracy over the seeds."""
         return min(self.accuracy_by_seed), max(self.accuracy_by_seed)
 
 
 class ComparisonRow(TableRow):
     """A row of comparisons.csv: the accuracy of ``backbone`` minus that of ``other``, paired.
 
-    The interval and ``significant`` are corrected for the number of comparisons; ``better`` and
-    ``equivalent``, probabilities that the first is better and that neither is by more than the
-    margin, are of this pair alone. ``detectable``: what is found in 80 of 100 such studies,
-    ``detectable_half`` in 50.
+    The interval and ``significant`` are corrected for the number of comparisons. ``better`` and
+    ``equivalent`` are the probabilities, for this pair alone, that the first is better and that
+    neither is better by more than the margin. ``detectable``: the true difference that would be
+    significant in 80 of 100 such studies; ``detectable_half``: in 50.
     """
 
     backbone: str
@@ -134,7 +134,7 @@ class ComparisonRow(TableRow):
 
     @property
     def reversed(self) -> ComparisonRow:
-        """The same comparison seen from the other backbone."""
+        """The same comparison with the two backbones exchanged."""
         return self.model_copy(
             update={
                 "backbone": self.other,
@@ -150,10 +150,10 @@ class ComparisonRow(TableRow):
 class ChoiceRow(TableRow):
     """A row of choice.csv: a backbone on the validation images, the best first.
 
-    ``tied``: not significantly different from the best; ``eligible``: may be chosen by the rule for
-    ties; ``difference``: how far behind the best; ``loses_margin``: how probable it is that it is
-    truly further behind than the rule allows.
-    ``cost_tied``: and costs no more than the cheapest that may.
+    ``tied``: not significantly different from the best; ``eligible``: the rule for ties allows to
+    choose it; ``difference``: gap to the best; ``loses_margin``: probability that the true gap is
+    larger than the rule allows; ``cost_tied``: eligible, and costs no more than the cheapest
+    eligible one.
     """
 
     backbone: str
@@ -175,7 +175,7 @@ class ChoiceRow(TableRow):
 class LatencyRow(TableRow):
     """A row of measured.csv: the time of a backbone in one runtime, and images per second.
 
-    ``images`` is how many are given at a time; ``decoding`` whether a file is decoded first.
+    ``images``: batch size; ``decoding``: whether the time includes decoding the file.
     """
 
     backbone: str
@@ -192,12 +192,12 @@ class LatencyRow(TableRow):
 
     @property
     def configuration(self) -> tuple[object, ...]:
-        """What was timed."""
+        """The key of the row."""
         return self.backbone, self.runtime, self.threads, self.images, self.decoding
 
     @property
     def label(self) -> str:
-        """What was timed, but for the backbone, in words."""
+        """The configuration without the backbone, as text."""
         parts = [RUNTIMES[self.runtime]]
         if self.runtime != "torch-cuda":
             parts.append(f"{self.threads} thread{'s' * (self.threads > 1)}")
@@ -209,8 +209,8 @@ class LatencyRow(TableRow):
 class ShortlistRow(TableRow):
     """A row of shortlist.csv: a screened candidate, the most accurate first.
 
-    ``accuracy`` is that of a linear probe on frozen features, by cross-validation on training
-    images; ``behind`` how far behind the best it is.
+    ``accuracy``: cross-validated accuracy of a linear probe on frozen features of training images;
+    ``behind``: gap to the best.
     """
 
     rank: int
@@ -235,12 +235,12 @@ class ShortlistRow(TableRow):
 
     @property
     def trained(self) -> bool:
-        """Whether it starts from trained weights."""
+        """Whether it starts from pretrained weights."""
         return self.start != "random"
 
 
 class RecallRow(TableRow):
-    """A row of recall.csv: the fraction of a class's clean test images that is recognised."""
+    """A row of recall.csv: the fraction of a class's clean test images classified correctly."""
 
     backbone: str
     label: str = Field(alias="class")
@@ -252,14 +252,14 @@ class RecallRow(TableRow):
 
     @property
     def doubt(self) -> str:
-        """Why the interval is wide; empty if it is not."""
+        """The main cause of a wide interval; empty if the interval is not wide."""
         if self.high - self.low < WIDE_INTERVAL:
             return ""
         return "few training runs" if self.training_part > 0.5 else "few images"
 
 
 class RobustnessRow(TableRow):
-    """A row of robustness.csv; ``drop`` is the accuracy that a corruption costs."""
+    """A row of robustness.csv; ``drop`` is the accuracy lost to the corruption."""
 
     backbone: str
     corruption: str
@@ -284,9 +284,9 @@ class SliceRow(TableRow):
 
 
 class LearningCurveRow(TableRow):
-    """A row of learning_curve.csv: a fraction that was trained on, or one that is extrapolated.
+    """A row of learning_curve.csv: a measured or extrapolated fraction of the training images.
 
-    ``images`` is the mean of the seeds; ``fitted`` what the law says of the accuracy.
+    ``images``: mean over seeds; ``fitted``: accuracy according to the fitted power law.
     """
 
     backbone: str
@@ -305,17 +305,17 @@ class LearningCurveRow(TableRow):
 
     @property
     def measured(self) -> bool:
-        """Whether it was trained, not extrapolated."""
+        """Whether the accuracy was measured, not extrapolated."""
         return self.kind == "measured"
 
     @property
     def place(self) -> str:
-        """The fraction as the table writes it."""
+        """The fraction as written in the table."""
         return f"{self.fraction:g}"
 
 
 class MistakeRow(TableRow):
-    """A row of mistakes.csv: a clean test image that the chosen backbone got wrong."""
+    """A row of mistakes.csv: a clean test image that the chosen backbone misclassified."""
 
     seed: int
     image: str
@@ -330,17 +330,17 @@ RowType = TypeVar("RowType", bound=TableRow)
 
 
 def not_none(*numbers: float | None) -> list[float]:
-    """Return numbers that the table leaves empty only together, where they are not."""
+    """Return numbers from columns that are empty only together, if they are not empty."""
     return [number for number in numbers if number is not None]
 
 
 def read_summary(path: Path) -> list[BackboneRow]:
-    """Return the backbones in the order of summary.csv: the chosen one first, then by val."""
+    """Return the rows of summary.csv: the chosen backbone first, then by validation accuracy."""
     return read_rows(path, BackboneRow)
 
 
 def read_rows(path: Path, kind: type[RowType]) -> list[RowType]:
-    """Return the rows of a table as ``kind``; :class:`CarbenchError` if it is another table."""
+    """Return the rows of a table as ``kind``; :class:`CarbenchError` if they do not match it."""
     return [_parse(path, number, row, kind) for number, row in enumerate(read_table(path), 2)]
 
 
@@ -356,5 +356,5 @@ def _parse(path: Path, line: int, row: dict[str, Any], kind: type[RowType]) -> R
             key=f"line {line}, column {column}",
             found=found,
             expected=f"the columns {', '.join(kind.model_fields)}",
-            fix="give the table that stage aggregate writes for this",
+            fix="use the table that stage aggregate writes for this",
         ) from None
