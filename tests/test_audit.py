@@ -60,7 +60,7 @@ def near(views: Views, choices: AuditParams = CHOICES) -> list[ImagePair]:
 
 
 def panorama(windows: list[tuple[int, int]]) -> Views:
-    """Views of windows (left, right) of one wide image of blots."""
+    """Return views of windows (left, right) of one wide image of blots."""
     blots = np.random.default_rng(0).integers(0, 256, (12, 60), np.uint8)
     wide = Image.fromarray(blots).resize((1200, 240), Image.Resampling.BICUBIC)
     return stack_views(make_thumbnails(wide.crop((left, 0, right, 240))) for left, right in windows)
@@ -87,7 +87,7 @@ def test_a_chain_of_similar_images_does_not_join_different_images() -> None:
 
 
 def test_crops_of_one_image_stay_together() -> None:
-    """Crops at opposite edges are less like each other than each is like the whole."""
+    """Crops at opposite edges are less similar to each other than each is to the whole."""
     views = panorama([(0, 300), (0, 270), (30, 300), (15, 285)])
     pairs = near(views)
     assert (
@@ -105,7 +105,7 @@ def test_crops_of_one_image_stay_together() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
-    """Distinct images of the sample, many of them similar."""
+    """Return distinct images of the sample, many of them similar."""
     folder = tmp_path_factory.mktemp("drawn")
     generate_sample(folder, 20, 5)
     planted = plan_faults(20, 5)
@@ -115,7 +115,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
 
 
 def test_edited_copies_are_found_without_false_pairs(drawn: list[Image.Image]) -> None:
-    """Copies of eight images by each edit: nearly all are found, and nothing else."""
+    """Nearly all copies of eight images, one per edit, are found, and nothing else."""
     names = [name for name in EDITS if name not in ("cropped by 20 %", "screenshot in a frame")]
     originals = random.Random(1).sample(range(len(drawn)), 8)
     copies = [(number, name) for name in names for number in originals]
@@ -134,7 +134,7 @@ def test_edited_copies_are_found_without_false_pairs(drawn: list[Image.Image]) -
     assert min(found[name] for name in names) >= 6, found
 
 
-def test_images_with_the_same_background_are_no_duplicates(drawn: list[Image.Image]) -> None:
+def test_images_with_the_same_background_are_not_duplicates(drawn: list[Image.Image]) -> None:
     """Another car in front of the same wall: the margins are identical, the middle differs."""
     images = [drawn[0].resize((320, 240)), *(each.resize((320, 240)) for each in drawn[1:21])]
     before_wall = []
@@ -366,13 +366,13 @@ def test_a_mirrored_copy_is_found_only_if_asked_for(
 
 
 @pytest.mark.slow
-def test_the_real_images_agree_with_what_is_known_of_them(
+def test_findings_for_the_real_images_agree_with_known_facts(
     study: Callable[..., Path], archive: Path, tmp_path: Path
 ) -> None:
-    """Of 4,165 images and 3,455 unique files this archive lacks 200 unique test images.
+    """This archive lacks 200 unique test images of the 4,165 images (3,455 unique files).
 
-    Known: 188 test images have a byte-identical twin in train, 250 to 265 any; five files
-    named .jpg are palette PNGs; the leak is uneven between classes.
+    188 test images have a byte-identical duplicate in train, 250 to 265 have any duplicate; five
+    files named .jpg are palette PNGs; the leak differs between classes.
     """
     default = read_preset(ROOT / "presets/archive.yaml")["audit"]
     keys = {f"audit.{key}": value for key, value in default.items()}

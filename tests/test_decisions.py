@@ -1,4 +1,4 @@
-"""When a model is sure: thresholds keep what they promise, suspects are the reference's."""
+"""Thresholds and prediction sets keep their guarantees; label errors agree with cleanlab."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ WANTED = 0.1
 
 
 def images(rng: np.random.Generator, count: int) -> tuple[Any, Any]:
-    """Confidences, and whether the answer is right: as often as they say."""
+    """Return calibrated confidences, and whether each prediction is right."""
     sure = 1 / (1 + np.exp(-rng.normal(2.2, 2.0, count)))
     return sure, rng.random(count) < sure
 
 
-def test_every_test_together_passes_as_rarely_as_agreed() -> None:
-    """All outcomes of twelve images, written out."""
+def test_the_joint_significance_level_is_exact() -> None:
+    """All outcomes for twelve images are enumerated."""
     level = nominal_level(12, 0.3, 0.9)
 
     def passing(nominal: float) -> float:
@@ -61,7 +61,7 @@ def test_every_test_together_passes_as_rarely_as_agreed() -> None:
     assert passing(level * 1.3) > 0.1
 
 
-def test_the_wanted_error_is_kept_as_often_as_promised() -> None:
+def test_the_target_error_is_kept_as_often_as_guaranteed() -> None:
     rng = np.random.default_rng(0)
     truth = np.sort(images(rng, 1_000_000)[0])[::-1]
     error_above = np.cumsum(1 - truth) / np.arange(1, len(truth) + 1)
@@ -78,7 +78,7 @@ def test_the_wanted_error_is_kept_as_often_as_promised() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 120), st.integers(0, 10_000), st.integers(1, 4))
-def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) -> None:
+def test_a_threshold_states_its_answers_and_errors(count: int, seed: int, digits: int) -> None:
     sure, right = images(np.random.default_rng(seed), count)
     sure = np.round(sure, digits)  # many are equal
     found = fit_threshold(sure, right, WANTED, 0.9)
@@ -90,7 +90,7 @@ def test_a_threshold_answers_what_it_says(count: int, seed: int, digits: int) ->
     assert fit_threshold(sure[order], right[order], WANTED, 0.9) == found
 
 
-def test_where_all_is_right_all_is_answered_if_there_is_enough() -> None:
+def test_enough_correct_predictions_are_all_answered() -> None:
     sure = np.linspace(0.5, 0.9, 100)
     assert fit_threshold(sure, np.ones(100, np.bool_), WANTED, 0.95).value == 0
     assert fit_threshold(sure[:20], np.ones(20, np.bool_), WANTED, 0.95).value == ABSTAIN
@@ -99,8 +99,8 @@ def test_where_all_is_right_all_is_answered_if_there_is_enough() -> None:
 
 
 @pytest.mark.parametrize(("count", "coverage"), [(50, 0.9), (59, 0.95), (99, 0.8)])
-def test_the_coverage_of_sets_has_its_exact_law(count: int, coverage: float) -> None:
-    """A Beta, whatever the probabilities (Vovk, ACML 2012), if the likeliest may be left out."""
+def test_the_coverage_of_sets_has_its_exact_distribution(count: int, coverage: float) -> None:
+    """It is a Beta distribution (Vovk, ACML 2012) if the most probable class may be left out."""
     rng = np.random.default_rng(count)
     thresholds = [
         fit_set_threshold(rng.random((count, 1)), np.zeros(count, np.int64), coverage)
@@ -114,7 +114,7 @@ def test_the_coverage_of_sets_has_its_exact_law(count: int, coverage: float) -> 
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 10_000), st.floats(0, 0.99))
-def test_sets_hold_what_they_were_fitted_on(
+def test_sets_cover_the_images_they_were_fitted_on(
     count: int, classes: int, seed: int, coverage: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -129,7 +129,7 @@ def test_sets_hold_what_they_were_fitted_on(
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(2, 6), st.integers(0, 10_000), st.floats(0.3, 4))
-def test_suspects_are_cleanlabs(classes: int, seed: int, sharpness: float) -> None:
+def test_label_errors_agree_with_cleanlab(classes: int, seed: int, sharpness: float) -> None:
     from cleanlab.filter import find_label_issues
 
     rng = np.random.default_rng(seed)
@@ -152,7 +152,7 @@ def test_suspects_are_cleanlabs(classes: int, seed: int, sharpness: float) -> No
     assert ranked.tolist() == reference.tolist()
 
 
-def test_a_class_without_images_suggests_nothing() -> None:
+def test_a_class_without_images_is_never_suggested() -> None:
     probabilities = np.array([[0.1, 0.0, 0.9], [0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
     assert suggest_labels(probabilities, np.array([0, 0, 1])).tolist() == [0, 0, 1]
 
@@ -173,7 +173,7 @@ def test_written_probabilities_are_exact_enough_for_any_temperature() -> None:
 
 
 def folds(count: int, seed: int, number: int) -> tuple[Any, Any, Any]:
-    """(S, N) right, confidence, tested: of each round one training a fold."""
+    """Return (S, N) correctness, confidence and tested: two rounds, one training run per fold."""
     rng = np.random.default_rng(seed)
     tested = np.arange(count) % number == np.arange(2 * number)[:, None] % number
     sure = np.round(rng.uniform(0.5, 1, tested.shape), 6) * tested
@@ -181,7 +181,7 @@ def folds(count: int, seed: int, number: int) -> tuple[Any, Any, Any]:
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_the_calibration_error_is_that_of_whole_rounds(number: int) -> None:
+def test_the_calibration_error_is_computed_over_whole_rounds(number: int) -> None:
     right, sure, tested = folds(240, 3, number)
     rounds = [training_rounds(tested) == each for each in range(2)]
     assert [own.sum() for own in rounds] == [number, number]
@@ -194,7 +194,7 @@ def test_the_calibration_error_is_that_of_whole_rounds(number: int) -> None:
 
 
 @pytest.mark.parametrize("stretch", [1.0, 2.0])
-def test_intervals_of_loss_and_calibration_error_hold_the_truth(stretch: float) -> None:
+def test_intervals_of_loss_and_calibration_error_contain_the_true_value(stretch: float) -> None:
     """Also where the true calibration error is zero, which resampling alone misses."""
     found = judge_intervals((Scenario(200, 1, 2.5, stretch), 80))
     held = {"nll": found[1], "ece": found[4]}
@@ -210,7 +210,7 @@ def thresholds(answer: float | None, member: float | None) -> FittedThresholds:
     )
 
 
-def test_decisions_are_counted_by_hand() -> None:
+def test_decisions_agree_with_a_manual_count() -> None:
     labels = np.array([0, 0, 1, 1, 0, 1, 0, 1])
     first = np.array([0.9, 0.8, 0.1, 0.7, 0.45, 0.4, 0.99, 0.05])
     probabilities = np.stack([first, 1 - first], axis=1)
@@ -235,8 +235,8 @@ def test_decisions_are_counted_by_hand() -> None:
     assert apply_thresholds(labels, tested, both, [thresholds(None, None)] * 2).answered is None
 
 
-def test_calibrate_reads_val_alone(study: Callable[..., Path], tmp_path: Path) -> None:
-    """Thresholds of every training of the smoke study, from one image a duplicate group."""
+def test_calibrate_reads_only_val(study: Callable[..., Path], tmp_path: Path) -> None:
+    """Every training run of the smoke study is calibrated on one image per duplicate group."""
     for name, wrong in (("resnet", 0), ("mobilenet", 5)):
         folder = tmp_path / "train" / name / "0"
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What evaluate adds to the plain accuracy: corruptions, slices, calibration, explanations."""
+"""Outputs of evaluate besides accuracy: corruptions, slices, calibration, explanations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from conftest import Project, run_script
 
 @pytest.fixture(autouse=True)
 def as_the_stage_computes() -> Iterator[None]:
-    """One thread, deterministic algorithms only."""
+    """Use one thread and deterministic algorithms."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -41,7 +41,7 @@ def as_the_stage_computes() -> Iterator[None]:
 
 
 def photographs(count: int, side: int) -> torch.Tensor:
-    """Smooth images with sharp edges, as photographs have: the same at every size."""
+    """Return smooth images with sharp edges that look the same at every size."""
     place = torch.linspace(0, 1, side)
     waves = [torch.sin(6 * place[:, None] + 5 * place + number) for number in range(3 * count)]
     pixels = torch.stack(waves).view(count, 3, side, side) * 60 + 128
@@ -50,18 +50,18 @@ def photographs(count: int, side: int) -> torch.Tensor:
 
 
 def roughness(pixels: torch.Tensor) -> float:
-    """The energy of differences between neighbours."""
+    """Return the mean squared difference between neighbouring pixels."""
     values = pixels.float()
     return float(values.diff(dim=1).square().mean() + values.diff(dim=2).square().mean())
 
 
-def test_every_corruption_of_the_parameters_is_there() -> None:
+def test_every_corruption_of_the_parameters_is_implemented() -> None:
     assert tuple(CORRUPTIONS) == get_args(Corruption)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 @pytest.mark.parametrize("side", [24, 56, 240])
-def test_corruptions_change_pixels_only_and_alike_each_time(name: Corruption, side: int) -> None:
+def test_corruptions_are_deterministic_and_change_only_a_copy(name: Corruption, side: int) -> None:
     pixels = photographs(3, side)
     before = pixels.clone()
     changed = CORRUPTIONS[name](pixels)
@@ -75,8 +75,8 @@ def test_corruptions_change_pixels_only_and_alike_each_time(name: Corruption, si
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_corruptions_mean_the_same_at_every_size(name: Corruption) -> None:
-    """A corrupted large image, shrunk, looks like the corrupted small one."""
+def test_corruptions_are_equally_severe_at_every_size(name: Corruption) -> None:
+    """A corrupted large image, downscaled, looks like the corrupted small one."""
 
     def shrunk(pixels: torch.Tensor) -> torch.Tensor:
         return nn.functional.avg_pool2d(pixels.permute(0, 3, 1, 2).float(), pixels.shape[1] // 24)
@@ -88,21 +88,21 @@ def test_corruptions_mean_the_same_at_every_size(name: Corruption) -> None:
     assert difference < (small - untouched).abs().mean() + 1
 
 
-def test_mirroring_twice_is_the_image() -> None:
+def test_mirroring_twice_restores_the_image() -> None:
     pixels = photographs(2, 48)
     mirrored = CORRUPTIONS["mirror"](pixels)
     assert torch.equal(mirrored[:, :, 0], pixels[:, :, -1])
     assert torch.equal(CORRUPTIONS["mirror"](mirrored), pixels)
 
 
-def test_darkness_takes_its_part_of_the_light() -> None:
+def test_darkening_scales_the_pixel_values() -> None:
     pixels = photographs(2, 48)
     dark = CORRUPTIONS["dark"](pixels)
     assert (dark.float() - DARKNESS * pixels.float()).abs().max() <= 0.501
 
 
-def test_the_crop_shows_the_lower_right() -> None:
-    """What lies above or to the left of the cut is gone, what lies beyond it has moved there."""
+def test_the_crop_keeps_the_lower_right_part() -> None:
+    """The upper and left margins are lost, and the rest is enlarged."""
     side = 50
     lost = round((1 - CROP) * side)
     pixels = torch.zeros(1, side, side, 3, dtype=torch.uint8)
@@ -114,7 +114,7 @@ def test_the_crop_shows_the_lower_right() -> None:
     assert CORRUPTIONS["crop"](pixels)[:, 2:, 2:].min() == 200
 
 
-def test_blur_takes_edges_and_keeps_light() -> None:
+def test_blur_smooths_edges_and_keeps_the_brightness() -> None:
     for side in (48, 224):
         pixels = photographs(2, side)
         blurred = CORRUPTIONS["blur"](pixels)
@@ -122,7 +122,7 @@ def test_blur_takes_edges_and_keeps_light() -> None:
         assert abs(float(blurred.float().mean() - pixels.float().mean())) < 1
 
 
-def test_jpeg_stays_close_and_is_not_the_image() -> None:
+def test_jpeg_compression_changes_an_image_slightly() -> None:
     for side in (48, 224):
         pixels = photographs(2, side)
         away = (CORRUPTIONS["jpeg"](pixels).float() - pixels.float()).abs()
@@ -130,7 +130,7 @@ def test_jpeg_stays_close_and_is_not_the_image() -> None:
 
 
 @given(st.lists(st.integers(1, 50), max_size=60))
-def test_terciles_are_ordered_and_about_equal(areas: list[int]) -> None:
+def test_terciles_are_ordered_and_of_about_equal_size(areas: list[int]) -> None:
     names = terciles(areas)
     ranks = [TERCILES.index(name.partition(" ")[0]) for name in names]
     assert [rank for _, rank in sorted(zip(areas, ranks, strict=True))] == sorted(ranks)
@@ -141,7 +141,7 @@ def test_terciles_are_ordered_and_about_equal(areas: list[int]) -> None:
         assert ranks.count(rank) <= math.ceil(len(areas) / 3) + most_repeated
 
 
-def test_slices_hold_every_image_once() -> None:
+def test_slices_contain_every_image_once() -> None:
     rows = [
         {"class": "AB"[number % 2], "width": str(10 + number), "height": "10"}
         for number in range(9)
@@ -154,7 +154,7 @@ def test_slices_hold_every_image_once() -> None:
     assert group_by_slice(rows, "class") == {"A": [0, 2, 4, 6, 8], "B": [1, 3, 5, 7]}
 
 
-def test_the_surest_mistake_of_each_group_is_shown() -> None:
+def test_the_most_confident_error_of_each_group_is_listed() -> None:
     def row(image: str, group: int, predicted: str, confidence: str) -> dict[str, object]:
         said = {"image": image, "class": "SUV", "group": group}
         return said | {"predicted": predicted, "confidence": confidence}
@@ -176,7 +176,7 @@ def test_the_surest_mistake_of_each_group_is_shown() -> None:
 
 
 class BrightPatch(nn.Module):
-    """Class 1 is the more likely, the brighter some place is; class 0 the darker some place is."""
+    """A model in which bright regions favour class 1, and dark ones class 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,14 +195,14 @@ class BrightPatch(nn.Module):
 
 
 class BrightPixels(nn.Module):
-    """The same without a stage that has a map, as models made of tokens have none."""
+    """The same without a feature map, as in vision transformers."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.stack([(-images).relu(), images.relu()], dim=1).sum(dim=(2, 3, 4))
 
 
 @pytest.mark.parametrize("model", [BrightPatch(), BrightPixels()], ids=["map", "no map"])
-def test_the_map_is_hot_where_the_class_is_decided(model: nn.Module) -> None:
+def test_maps_highlight_the_region_that_decides_the_class(model: nn.Module) -> None:
     images = torch.zeros(3, 3, 32, 32)
     images[:, :, 20:28, 4:12] = 1  # light, lower left
     images[:, :, 4:12, 16:24] = -1  # dark, upper right
@@ -217,7 +217,7 @@ def test_the_map_is_hot_where_the_class_is_decided(model: nn.Module) -> None:
     assert np.array_equal(maps[0], maps[2])
 
 
-def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
+def test_a_class_without_evidence_has_an_empty_map() -> None:
     maps, _ = attribution_maps(BrightPatch(), torch.ones(1, 3, 32, 32), torch.tensor([0]), 8)
     assert maps.max() == 0
 
@@ -234,7 +234,7 @@ def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
         ("test_vit", 160, "pixels times gradients"),
     ],
 )
-def test_every_family_is_explained(name: str, size: int, method: str) -> None:
+def test_every_model_family_has_an_attribution_method(name: str, size: int, method: str) -> None:
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=3).eval()
     images = torch.randn(3, 3, size, size)
@@ -248,7 +248,7 @@ def test_every_family_is_explained(name: str, size: int, method: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_before_average_pooling_the_map_is_grad_cams() -> None:
+def test_hirescam_equals_grad_cam_before_average_pooling() -> None:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=3).eval()
     image, label = torch.randn(1, 3, 224, 224), torch.tensor([2])
@@ -261,7 +261,7 @@ def test_before_average_pooling_the_map_is_grad_cams() -> None:
     assert np.abs(maps[0] - reference.numpy()).max() < 1
 
 
-def test_a_map_too_coarse_to_tell_places_apart_is_not_used() -> None:
+def test_a_feature_map_that_is_too_coarse_is_not_used() -> None:
     model = timm.create_model("test_resnet").eval()
     side = 32 * MIN_CELLS
     assert feature_map_stage(model, torch.zeros(1, 3, side, side)) == ("layer4", 1)
@@ -269,7 +269,7 @@ def test_a_map_too_coarse_to_tell_places_apart_is_not_used() -> None:
 
 
 def evaluated(smoke: Project, tmp_path: Path, **changes: object) -> Path:
-    """The smoke study's resnet, evaluated with some keys of the section changed."""
+    """Evaluate the smoke study's resnet with some keys changed; return the output folder."""
     params = smoke.params
     params["evaluate"] |= changes
     path = tmp_path / "params.yaml"
@@ -286,7 +286,7 @@ def evaluated(smoke: Project, tmp_path: Path, **changes: object) -> Path:
 
 
 @pytest.mark.slow
-def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
+def test_metrics_match_the_tables(smoke_run: Project) -> None:
     runs = list(smoke_run.root.glob("results/evaluate/*/*"))
     assert runs
     for run in runs:
@@ -337,7 +337,9 @@ def test_the_numbers_are_those_of_the_tables(smoke_run: Project) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_off_is_empty_and_the_rest_the_same(smoke_run: Project, tmp_path: Path) -> None:
+def test_disabled_outputs_are_empty_and_the_others_unchanged(
+    smoke_run: Project, tmp_path: Path
+) -> None:
     out = evaluated(smoke_run, tmp_path, corruptions=[], slices=[], explanations=0)
     whole = smoke_run.root / "results/evaluate/resnet/0"
     assert (out / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Figures: the same bytes always, each option at work, any name and any number of rows."""
+"""Figures: reproducible bytes, effective options, any names and numbers of rows."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def write_tables(
     candidates: int = 20,
     curve: bool = True,
 ) -> None:
-    """Write what aggregate and shortlist would: the n-th backbone is n points worse than the first.
+    """Write the tables of aggregate and shortlist; backbone n is n points worse than the first.
 
-    The first is right in 80 %; differences of more than one point are significant.
+    The first has an accuracy of 80 %; differences of more than one point are significant.
     """
     names = ["alpha", "beta", "gamma", *(f"backbone-{n}" for n in range(3, backbones))][:backbones]
     tables: dict[str, list[dict[str, Any]]] = {}
@@ -226,7 +226,7 @@ def write_tables(
 
 
 def candidate(n: int) -> dict[str, Any]:
-    """The n-th best of the screened candidates; the first three are on the shortlist."""
+    """Return the n-th best screened candidate; the first three are on the shortlist."""
     name = f"model_{('alpha', 'beta', 'gamma')[n]}" if n < 3 else f"candidate_{n}.of_many"
     return {
         **{"rank": n + 1, "model": name, "pool": "all", "family": "resnet", "license": "mit"},
@@ -248,7 +248,7 @@ COMPARISON_COLUMNS += ["detectable", "detectable_half"]
 
 
 def around(name: str, prefix: str, value: Any) -> dict[str, Any]:
-    """A value and its interval, as three columns; all empty if it is."""
+    """Return a value and its interval as three columns, all empty if the value is."""
     low, high = (f"{prefix}_low", f"{prefix}_high") if prefix else ("low", "high")
     if value == "":
         return dict.fromkeys((name, low, high), "")
@@ -256,7 +256,7 @@ def around(name: str, prefix: str, value: Any) -> dict[str, Any]:
 
 
 def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
-    """Draw with the study's parameters, some of them changed, and return all files as one."""
+    """Draw with some parameters changed, and return the content of all files as one."""
     params = getattr(PLOT, figure).model_copy(update=changes)
     for narrow, name in ((False, figure), (True, f"{figure}-narrow")):
         module = import_module(f"carbench.report.figures.{figure}")
@@ -266,12 +266,12 @@ def draw(figure: str, tables: Path, output: Path, **changes: object) -> bytes:
 
 
 def files(figure: str) -> list[str]:
-    """The files of a figure."""
+    """Return the file names of a figure."""
     return [f"{figure}.svg", f"{figure}-narrow.svg", f"{figure}.png"]
 
 
 def svg(figure: str, tables: Path, **changes: object) -> str:
-    """Draw and return the SVG's text, of the narrow one too."""
+    """Draw, and return the text of the wide and the narrow SVG."""
     draw(figure, tables, tables, **changes)
     return "".join((tables / file).read_text(encoding="utf-8") for file in files(figure)[:2])
 
@@ -309,12 +309,12 @@ def test_another_process_draws_the_same_bytes(figure, tmp_path):
         ("mistakes", {"count": 2}),
     ],
 )
-def test_an_option_redraws_its_figure(figure, changes, tmp_path):
+def test_an_option_changes_its_figure(figure, changes, tmp_path):
     write_tables(tmp_path)
     assert draw(figure, tmp_path, tmp_path) != draw(figure, tmp_path, tmp_path, **changes)
 
 
-def test_names_stay_text_whatever_they_contain(tmp_path):
+def test_names_with_special_characters_stay_text(tmp_path):
     write_tables(tmp_path)
     draw("confusion", tmp_path, tmp_path)
     drawn = ElementTree.parse(tmp_path / "confusion.svg").getroot()
@@ -324,7 +324,7 @@ def test_names_stay_text_whatever_they_contain(tmp_path):
 
 @pytest.mark.parametrize("backbones", [2, 12])
 @pytest.mark.parametrize("figure", ["accuracy", "pareto", "differences", "curves", "leak"])
-def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
+def test_every_backbone_is_labelled(figure, backbones, tmp_path):
     write_tables(tmp_path, backbones=backbones, seeds=1)
     drawn = svg(figure, tmp_path)
     for backbone in read_summary(tmp_path / "summary.csv"):
@@ -332,7 +332,7 @@ def test_few_and_many_backbones_are_all_named(figure, backbones, tmp_path):
 
 
 @pytest.mark.parametrize(("figure", "most"), [("recall", 5), ("robustness", 5), ("confusion", 9)])
-def test_the_chosen_backbone_has_few_beside_it(figure, most, tmp_path):
+def test_the_number_of_backbones_beside_the_chosen_one_is_limited(figure, most, tmp_path):
     write_tables(tmp_path, backbones=12, seeds=1)
     drawn = svg(figure, tmp_path)
     named = [
@@ -344,8 +344,8 @@ def test_the_chosen_backbone_has_few_beside_it(figure, most, tmp_path):
 
 
 @pytest.mark.parametrize("figure", [name for name in TABLES if name != "mistakes"])
-def test_letters_are_large_enough_on_a_phone(figure, tmp_path):
-    """At 320 pixels none is lower than 8."""
+def test_text_is_large_enough_on_a_phone(figure, tmp_path):
+    """In a figure that is 320 pixels wide, no font is smaller than 8 pixels."""
     write_tables(tmp_path, backbones=8)
     draw(figure, tmp_path, tmp_path)
     drawn = ElementTree.parse(tmp_path / f"{figure}-narrow.svg").getroot()
@@ -355,7 +355,7 @@ def test_letters_are_large_enough_on_a_phone(figure, tmp_path):
     assert sizes and min(sizes) * 320 / width >= 8
 
 
-def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
+def test_the_pareto_front_excludes_backbones_that_a_cheaper_one_beats(tmp_path):
     write_tables(tmp_path)  # alpha 80 % in 4 ms, beta 79 % in 3 ms, gamma 78 % in 2 ms
     backbones = read_summary(tmp_path / "summary.csv")
     accuracies = {each.backbone: each.accuracy for each in backbones}
@@ -374,7 +374,7 @@ def test_the_frontier_holds_what_no_cheaper_one_beats(tmp_path):
         ("differences", "only one backbone"),
     ],
 )
-def test_a_figure_without_data_says_why(figure, said, tmp_path):
+def test_a_figure_without_data_states_the_reason(figure, said, tmp_path):
     write_tables(tmp_path, backbones=1, seeds=1, leak=False, corruptions=False, mistakes=0)
     assert said in svg(figure, tmp_path)
 
@@ -385,7 +385,7 @@ def test_the_smallest_study_is_drawn(figure, tmp_path):
     assert svg(figure, tmp_path)
 
 
-def test_many_classes_are_shortened_and_said_so(tmp_path):
+def test_a_truncated_list_of_classes_is_marked(tmp_path):
     write_tables(tmp_path)
     rows = [
         {"backbone": "alpha", "class": f"class {n:03}", "images": 9}
@@ -399,7 +399,7 @@ def test_many_classes_are_shortened_and_said_so(tmp_path):
 
 
 def test_only_significant_differences_are_filled(tmp_path):
-    """Of alpha, beta and gamma only alpha and gamma differ significantly: one row of three."""
+    """Of the three pairs, only alpha and gamma differ significantly."""
     write_tables(tmp_path)
     style = Style(PLOT.style)
     axes = differences.draw(tmp_path / "comparisons.csv", style, PLOT.differences).axes[0]
@@ -410,7 +410,7 @@ def test_only_significant_differences_are_filled(tmp_path):
     assert filled == [False, True, False]
 
 
-def test_of_many_pairs_those_of_the_chosen_one_are_drawn(tmp_path):
+def test_of_many_pairs_only_those_of_the_chosen_backbone_are_drawn(tmp_path):
     write_tables(tmp_path, backbones=5)
     drawn = differences.draw(tmp_path / "comparisons.csv", Style(PLOT.style), PLOT.differences)
     names = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
@@ -418,7 +418,7 @@ def test_of_many_pairs_those_of_the_chosen_one_are_drawn(tmp_path):
     assert "alpha minus each other backbone" in drawn.get_suptitle()
 
 
-def test_an_interval_that_says_nothing_is_not_drawn_as_if_it_did(tmp_path):
+def test_an_uninformative_interval_is_dotted(tmp_path):
     write_tables(tmp_path)
     assert "dotted" not in svg("recall", tmp_path)
     rows = read_table(tmp_path / "recall.csv")
@@ -449,27 +449,27 @@ def test_a_matrix_of_many_classes_shows_those_with_the_most_errors(tmp_path):
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#15171a"])
 @given(colour=st.integers(0, 0xFFFFFF).map("#{:06x}".format))
-def test_a_colour_becomes_legible_and_no_more(paper, colour):
+def test_colours_become_legible_and_legible_ones_are_unchanged(paper, colour):
     found = legible(colour, paper, 4.5)
     assert contrast(found, paper) >= 4.5
     if contrast(colour, paper) >= 4.5:
         assert found == colour
 
 
-def test_a_map_warms_the_image_where_it_is_high():
+def test_an_attribution_overlay_is_warm_where_the_map_is_high():
     image = np.full((1, 3, 3), 100, np.uint8)
     cold, mild, hot = overlay_attribution(image, np.array([[0, 128, 255]], np.uint8))[0].astype(int)
     assert cold.tolist() == [100, 100, 100]
     assert hot[0] > mild[0] > 100 and hot[2] < mild[2] < 100
 
 
-def test_the_wrong_table_is_named_with_its_missing_column(tmp_path):
+def test_a_wrong_table_is_reported_with_its_missing_column(tmp_path):
     write_tables(tmp_path)
     with pytest.raises(CarbenchError, match=r"curves\.csv: line 2, column model: found no such"):
         accuracy.draw(tmp_path / "curves.csv", Style(PLOT.style), PLOT.accuracy)
 
 
-def test_the_shortlist_is_named_and_crowds_are_not(tmp_path):
+def test_shortlisted_candidates_are_labelled_and_crowded_ones_are_not(tmp_path):
     write_tables(tmp_path, candidates=200)
     drawn = svg("screening", tmp_path)
     for name in ("alpha", "beta", "gamma"):
@@ -479,11 +479,11 @@ def test_the_shortlist_is_named_and_crowds_are_not(tmp_path):
     assert svg("screening", tmp_path, log_scale=False) != drawn
 
 
-def test_a_study_without_a_learning_curve_says_so(tmp_path):
+def test_a_missing_learning_curve_is_stated(tmp_path):
     write_tables(tmp_path, curve=False)
     assert "learning_curve.fractions is empty" in svg("learning_curve", tmp_path)
 
 
-def test_a_study_without_screening_says_so(tmp_path):
+def test_missing_screening_is_stated(tmp_path):
     write_tables(tmp_path, candidates=0)
     assert "no candidates were screened" in svg("screening", tmp_path)

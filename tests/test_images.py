@@ -28,7 +28,7 @@ IMAGE.paste("blue", (20, 0, 40, 20))
 
 
 def colours(image: Image.Image) -> tuple[str, str]:
-    """The strongest channel at the left and at the right."""
+    """Return the strongest channel on the left and on the right."""
     pixels = np.asarray(image, int)
     height, width, _ = pixels.shape
     return tuple("RGB"[pixels[height // 2, x].argmax()] for x in (width // 8, -width // 8))  # type: ignore[return-value]
@@ -64,7 +64,7 @@ def test_a_rotated_image_is_made_upright() -> None:
 
 
 def exif(orientation: int, *entries: tuple[int, int, int, bytes]) -> bytes:
-    """EXIF metadata with an orientation and entries of (tag, type, count, value or offset)."""
+    """Return EXIF metadata; entries are (tag, type, count, value or offset)."""
     entries = ((0x0112, 3, 1, struct.pack("<HH", orientation, 0)), *entries)
     listed = (struct.pack("<HHI4s", *entry) for entry in sorted(entries))
     tiff = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(listed)
@@ -141,7 +141,7 @@ def test_other_metadata_does_not_affect_the_orientation(
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(KINDS), st.binary(max_size=200), st.booleans())
 def test_an_image_with_random_metadata_is_decoded(kind: str, noise: bytes, begins: bool) -> None:
-    """It may happen to hold an orientation; what is turned is what is stored, to the bit."""
+    """The noise may contain an orientation; apart from that, the pixels are bit-identical."""
     content = with_exif(kind, b"Exif\0\0" + (b"II*\0\x08\0\0\0" if begins else b"") + noise)
     pixels = np.asarray(decode(content)[0])
     assert any(np.array_equal(pixels, turned(stored(kind), number)) for number in range(1, 9))
@@ -186,7 +186,7 @@ def test_an_interrupt_is_not_converted(
 
 
 def png(depth: int, colour: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of one row, written by hand: Pillow writes neither odd depths nor odd chunks."""
+    """Return a PNG of one row, with bit depths and chunks that Pillow cannot write."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(name + data))
@@ -199,7 +199,7 @@ def png(depth: int, colour: int, row: bytes, width: int, *chunks: tuple[bytes, b
 
 
 def tiff(values: np.ndarray, sample_format: int, white: int = 1) -> bytes:
-    """A grey TIFF, stored as ``values`` are (format 1: unsigned, 2: signed, 3: float)."""
+    """Return a grey TIFF of ``values`` (sample format 1: unsigned, 2: signed, 3: float)."""
     order, mark = (">", b"MM\0*") if values.dtype.byteorder == ">" else ("<", b"II*\0")
     height, width = values.shape
     tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: white, 273: 8, 277: 1}
@@ -300,14 +300,14 @@ def test_a_png_with_text_and_broken_metadata_is_decoded() -> None:
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too many pixels"),
     ],
 )
-def test_undecodable_content_has_a_reason(content: bytes, reason: str) -> None:
+def test_undecodable_content_is_rejected_with_a_reason(content: bytes, reason: str) -> None:
     with pytest.raises(BadImageError, match=reason) as caught:
         decode(content)
     assert str(caught.value)
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_every_fit_gives_a_square(fit: str) -> None:
+def test_every_fit_gives_a_square_image(fit: str) -> None:
     square = resize(IMAGE, 16, fit)  # type: ignore[arg-type]
     assert square.size == (16, 16)
     assert colours(square) == ("R", "B")

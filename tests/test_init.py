@@ -1,4 +1,4 @@
-"""carbench init: params.yaml for a preset or a person's images, never over an edited one."""
+"""carbench init writes params.yaml for a preset or for images, never over an edited one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_folder(root: Path, files: Files) -> Path:
 
 
 def found(each: int, parts: tuple[str, ...] = ("",), side: int = 300, **changes: int) -> Survey:
-    """A survey of two classes; ``train_Audi=1`` changes a count."""
+    """Return a survey of two classes; ``train_Audi=1`` changes a count."""
     counts = {(label, part): each for part in parts for label in ("Audi", "Swift")}
     for key, count in changes.items():
         part, _, label = key.rpartition("_")
@@ -63,7 +63,7 @@ def found(each: int, parts: tuple[str, ...] = ("",), side: int = 300, **changes:
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Call the command in a folder with the presets; returns the checked study."""
+    """Return a function that runs the command next to the presets and returns the study."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(init, "_has_gpu", lambda: False)
@@ -141,7 +141,7 @@ def test_the_file_keeps_the_comments(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["on", "12:30", "1e3", "a: b", "ünï 'q' \"d\"", "#1, [x]"])
-def test_odd_paths_are_written_as_both_engines_read_them(
+def test_unusual_paths_are_written_so_that_both_engines_read_them(
     start: Start, tmp_path: Path, name: str
 ) -> None:
     write_folder(tmp_path / name, files_of(PLAIN))
@@ -214,14 +214,14 @@ def test_sizes_are_no_larger_than_the_images(
         (Survey({("Audi", ""): 300, ("Swift", ""): 300}, 300, 7, 90), ["7 of 300 sampled files"]),
     ],
 )
-def test_problems_of_the_images_are_warned_of(survey: Survey, words: list[str]) -> None:
+def test_problems_with_the_images_cause_a_warning(survey: Survey, words: list[str]) -> None:
     (warning,) = choose(survey, has_gpu=False).warnings
     for word in words:
         assert word in warning
     assert choose(found(300), has_gpu=False).warnings == []
 
 
-def test_only_some_headers_are_read(
+def test_only_some_headers_are_read_and_no_image_is_decoded(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -254,7 +254,7 @@ def test_only_some_headers_are_read(
         ("a{b}", {"a{b}/A/1.jpg": image(), "a{b}/B/1.jpg": image()}, ["braces", "rename it"]),
     ],
 )
-def test_what_is_no_set_of_images_is_explained(
+def test_input_without_a_usable_set_of_images_is_rejected_with_a_fix(
     start: Start, tmp_path: Path, what: str, files: Files, words: list[str]
 ) -> None:
     write_folder(tmp_path, files)
@@ -266,7 +266,7 @@ def test_what_is_no_set_of_images_is_explained(
     assert Path("params.yaml").read_text() == apply_preset("smoke")
 
 
-def test_an_empty_folder_and_an_empty_class_are_explained(start: Start, tmp_path: Path) -> None:
+def test_an_empty_folder_and_an_empty_class_are_rejected(start: Start, tmp_path: Path) -> None:
     (tmp_path / "cars").mkdir()
     with pytest.raises(CarbenchError, match="no images among 0 files"):
         start("cars")
@@ -277,7 +277,7 @@ def test_an_empty_folder_and_an_empty_class_are_explained(start: Start, tmp_path
     assert not Path("params.yaml").exists()
 
 
-def test_an_edited_file_is_kept(start: Start, tmp_path: Path) -> None:
+def test_an_edited_file_is_not_overwritten(start: Start, tmp_path: Path) -> None:
     write_folder(tmp_path / "cars", files_of(PLAIN))
     start("smoke")
     start("sample")  # an unchanged preset may be replaced
@@ -295,7 +295,7 @@ def test_an_edited_file_is_kept(start: Start, tmp_path: Path) -> None:
     ]  # no drafts
 
 
-def test_a_broken_preset_changes_nothing(start: Start, tmp_path: Path) -> None:
+def test_an_invalid_preset_changes_nothing(start: Start, tmp_path: Path) -> None:
     (tmp_path / "presets/mine.yaml").write_text("train:\n  epochs: 0\n")
     start("smoke")
     with pytest.raises(CarbenchError, match=r"train\.epochs: found 0"):
@@ -303,7 +303,7 @@ def test_a_broken_preset_changes_nothing(start: Start, tmp_path: Path) -> None:
     assert Path("params.yaml").read_text() == apply_preset("smoke")
 
 
-def test_a_folder_is_no_output(start: Start) -> None:
+def test_a_folder_is_rejected_as_output(start: Start) -> None:
     with pytest.raises(CarbenchError, match="specify a file in it"):
         start("smoke", output="presets")
 
@@ -317,7 +317,7 @@ def carbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_version_help_and_errors_of_the_command_line(tmp_path: Path) -> None:
     assert re.fullmatch(r"carbench \d+\.\d+\.\d+\n", carbench("--version", cwd=tmp_path).stdout)
     elsewhere = carbench("init", "smoke", cwd=tmp_path)
     assert elsewhere.returncode == 1
@@ -333,7 +333,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_real_images_become_a_study_that_can_be_planned(archive: Path, tmp_path: Path) -> None:
+def test_a_study_of_the_real_images_can_be_planned(archive: Path, tmp_path: Path) -> None:
     project = copy_repository(tmp_path / "study")
     (project.root / "params.yaml").write_text(apply_preset(ROOT / "presets/sample.yaml"))
     said = project.run("carbench", "init", str(archive)).stdout

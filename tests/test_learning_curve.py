@@ -34,7 +34,7 @@ from toy import CPU, recipe
 
 @st.composite
 def train_parts(draw: st.DrawFn) -> list[SplitRow]:
-    """Classes and groups of uneven size; some groups hold images of two classes."""
+    """Draw classes and groups of uneven size; some groups contain several classes."""
     rows = []
     for group in range(draw(st.integers(1, 60))):
         label = draw(st.sampled_from("AABC"))
@@ -51,7 +51,7 @@ def train_parts(draw: st.DrawFn) -> list[SplitRow]:
     st.integers(0, 99),
     st.integers(0, 99),
 )
-def test_subsets_are_nested_and_of_whole_groups(
+def test_subsets_are_nested_and_consist_of_whole_groups(
     rows: list[SplitRow], fractions: list[float], draw_seed: int, seed: int
 ) -> None:
     places = draw_positions((row.group for row in rows), draw_seed)
@@ -64,7 +64,7 @@ def test_subsets_are_nested_and_of_whole_groups(
     assert select_subset(rows, 1.0, places, seed) == rows
 
 
-def test_fractions_hold_by_class_and_seeds_select_different_groups() -> None:
+def test_fractions_apply_to_each_class_and_seeds_select_different_groups() -> None:
     rows = [
         SplitRow(f"{label}{n}", label, 1000 * "AB".index(label) + n // (1 + n % 2), "train", False)
         for label, count in (("A", 400), ("B", 100))
@@ -78,7 +78,7 @@ def test_fractions_hold_by_class_and_seeds_select_different_groups() -> None:
     assert len(shared) < len(first) / 2
 
 
-def test_an_epoch_of_a_subset_has_as_many_images() -> None:
+def test_a_subset_epoch_has_as_many_images_as_a_full_epoch() -> None:
     rng = torch.Generator().manual_seed(0)
     order = draw_epoch_order(10, 25, rng)
     counts = torch.bincount(order, minlength=10)
@@ -90,7 +90,7 @@ def test_an_epoch_of_a_subset_has_as_many_images() -> None:
     assert torch.equal(draw_epoch_order(10, 10, torch.Generator().manual_seed(0)), plain)
 
 
-def test_a_subset_is_trained_for_as_many_steps(made: Path) -> None:
+def test_a_subset_is_trained_for_as_many_steps_as_the_full_set(made: Path) -> None:
     rates = {}
     tensors = {}
     for name, subset in (
@@ -159,8 +159,8 @@ def test_variance_components_are_recovered() -> None:
         assert min(seed_held, split_held, held) >= 0.85
 
 
-def test_variance_components_equal_those_of_an_anova() -> None:
-    """Without doubt about the images: the textbook's mean squares of a nested design."""
+def test_variance_components_agree_with_an_anova() -> None:
+    """Without variance due to images, they follow from the mean squares of a nested design."""
     values = np.array([0.80, 0.82, 0.74, 0.70, 0.90, 0.88])
     splits = np.array([0, 0, 1, 1, 2, 2])
     groups = np.arange(50)

@@ -35,7 +35,7 @@ TRANSFER = """
 
 @pytest.fixture
 def page(service: Any, browser: Any) -> Iterator[Any]:
-    """The page, opened; whatever a test does with it, nothing else is asked for anything."""
+    """Open the page; after the test, check that it contacted no other server."""
     context = browser.new_context(reduced_motion="reduce", viewport={"width": 1280, "height": 800})
     opened = context.new_page()
     opened.set_default_timeout(10_000)
@@ -50,7 +50,7 @@ def page(service: Any, browser: Any) -> Iterator[Any]:
 
 
 def listening(_: Any) -> None:
-    """Keep file choosers intercepted: one may open before it is awaited."""
+    """Intercept file choosers, because one may open before a test waits for it."""
 
 
 def give(page: Any, image: Path) -> None:

@@ -1,4 +1,4 @@
-"""params.yaml: what is valid passes, and every mistake is a sentence with key and fix."""
+"""params.yaml: valid files pass, and every mistake is reported with its key and a fix."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_mistakes_are_explained(
     ("old", "new", "key"),
     [("lr: 0.006", "lr: 1e-3", "train.lr"), ("title: ", "title: 12:30:45 #", "report.title")],
 )
-def test_spellings_that_the_engines_read_differently_are_refused(
+def test_spellings_that_the_engines_read_differently_are_rejected(
     tmp_path: Path, old: str, new: str, key: str
 ) -> None:
     text = (ROOT / "presets/sample.yaml").read_text()
@@ -108,7 +108,7 @@ def test_spellings_that_the_engines_read_differently_are_refused(
         check(path)
 
 
-def test_a_backbone_name_that_cannot_be_a_folder_is_refused(study: Callable[..., Path]) -> None:
+def test_a_backbone_name_that_cannot_be_a_folder_is_rejected(study: Callable[..., Path]) -> None:
     entry = {"model": "resnet18", "weights": "random", "train": {}}
     with pytest.raises(CarbenchError, match="letters, digits"):
         check(study({"backbones": {"resnet18.a1": entry}}))
@@ -136,7 +136,7 @@ def test_unreadable_files_are_explained(tmp_path: Path, text: str | bytes, words
         check(path)
 
 
-def test_a_stage_refuses_a_mistake_in_another_stages_section(
+def test_a_stage_rejects_a_mistake_in_the_section_of_another_stage(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A mistake far down the DAG is found before any work starts, without a traceback."""
@@ -155,7 +155,7 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_copied_preset_is_explained(tmp_path: Path) -> None:
+def test_a_copied_preset_is_rejected_with_a_fix(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "presets/archive.yaml", path)
     with pytest.raises(CarbenchError, match=r"without audit, split, .* `carbench init NAME`"):
@@ -168,7 +168,7 @@ def test_set_key_reaches_nested_values() -> None:
     assert params == {"a": {"b": 2}}
 
 
-def test_finetune_holds_for_trained_weights_only(study: Callable[..., Path]) -> None:
+def test_finetune_applies_only_to_pretrained_weights(study: Callable[..., Path]) -> None:
     params = copy.deepcopy(SMOKE)
     section = params["train"] | {"finetune": {"lr": 0.5, "augment": {"flip": False}}}
     random, trained = (recipe_of(section, {"epochs": 9}, each) for each in (False, True))

@@ -1,4 +1,4 @@
-"""presets/: each one has only what differs from sample.yaml, and becomes a complete params.yaml."""
+"""Presets contain only what differs from sample.yaml and give a complete params.yaml."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMENT = re.compile(r"^ *([\w]+):.*?  +(# .*)$", re.M)
 
 
 def leaves(content: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys and values, lists and empty mappings as one value."""
+    """Yield dotted keys and values; a list or an empty mapping is one value."""
     if isinstance(content, dict) and content:
         for name, value in content.items():
             yield from leaves(value, f"{above}{name}.")
@@ -31,7 +31,7 @@ def leaves(content: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         yield above.rstrip("."), content
 
 
-def test_the_presets_are_found() -> None:
+def test_all_presets_are_found() -> None:
     assert preset_names(PRESETS) == ["archive", "kaggle-cars", "sample", "smoke"]
 
 
@@ -44,7 +44,7 @@ def test_a_preset_becomes_a_complete_study(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_preset_keeps_the_comments(name: str) -> None:
+def test_a_preset_keeps_the_comments_of_the_sample(name: str) -> None:
     text = apply_preset(PRESETS / f"{name}.yaml")
     replaced = SAMPLE[SAMPLE.index("\n  resnet:") : SAMPLE.index("\nseeds:")]
     for key, comment in COMMENT.findall(SAMPLE.replace(replaced, "")):
@@ -69,7 +69,7 @@ def test_a_preset_has_only_what_differs(name: str) -> None:
         assert in_replaced or default.get(key) != value, f"{key} is {value} anyway"
 
 
-def test_the_sample_is_taken_as_it_is() -> None:
+def test_the_sample_is_written_unchanged() -> None:
     assert apply_preset(PRESETS / "sample.yaml") == SAMPLE
 
 
@@ -106,7 +106,7 @@ def test_only_the_lines_of_a_key_change() -> None:
     ]
 
 
-def test_comments_of_a_preset_come_along() -> None:
+def test_comments_of_a_preset_are_merged() -> None:
     changes = (
         '# Mine.\n\npack:\n    # as the camera\'s "#1" crop\n    size: 64   # exactly\n'
         'report:\n    title: "No. #1"\n'

@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 def trained(
     made: Path, params: TrainParams
 ) -> tuple[nn.Module, dict[str, torch.Tensor], TrainingResult]:
-    """The model after its last epoch, its tensors before the first, and what was kept."""
+    """Return the model after its last epoch, its initial tensors and the result."""
     torch.manual_seed(0)
     model = create_model("test_resnet", len(CLASSES), 32)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -152,7 +152,7 @@ def test_the_weight_average_is_evaluated_and_saved(made: Path) -> None:
 
 
 def test_the_weight_average_equals_that_of_timm() -> None:
-    """To the bit, with statistics and counts, through the weights' warm-up and a restart."""
+    """Bit for bit, including buffers, during the warm-up and after resuming."""
     torch.manual_seed(0)
     model = create_model("test_efficientnet", 3, 32)
     ours, timms = MovingAverage(model, 0.9), ModelEmaV3(model, 0.9, use_warmup=True)
@@ -184,7 +184,7 @@ def test_patience_stops_training_early(made: Path, monkeypatch: pytest.MonkeyPat
 
 
 def logits_of(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from the probabilities that the logits have at a temperature."""
+    """Return logits, and labels drawn from their probabilities at a temperature."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (count, 5))
     chances = np.exp(logits / temperature)

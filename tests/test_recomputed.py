@@ -1,7 +1,6 @@
-"""A reviewer's own computation, from predictions.csv alone, comes to the numbers of the tables.
+"""An independent computation from predictions.csv gives the numbers of the tables.
 
-Nothing of carbench is imported to compute: pandas, scikit-learn, scipy and the formulas as
-docs/statistics.md states them.
+It uses pandas, scikit-learn, scipy and the formulas of docs/statistics.md, but no code of carbench.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def calibration_error(sure: Any, right: Any, bins: int) -> float:
-    """The mean distance of confidence and accuracy, in bins of equal count."""
+    """Return the mean distance between confidence and accuracy, in bins of equal count."""
     order = np.argsort(sure, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
     return sum(len(part) * abs(sure[part].mean() - right[part].mean()) for part in parts) / len(
@@ -36,7 +35,7 @@ def calibration_error(sure: Any, right: Any, bins: int) -> float:
 
 
 @pytest.mark.slow
-def test_the_point_estimates_of_a_study_are_those_of_its_predictions(smoke_run: Project) -> None:
+def test_point_estimates_agree_with_the_predictions(smoke_run: Project) -> None:
     results = smoke_run.root / "results"
     summary = read(results / "summary.csv").set_index("backbone")
     recalls = read(results / "recall.csv").set_index(["backbone", "class"])
@@ -73,7 +72,7 @@ def test_the_point_estimates_of_a_study_are_those_of_its_predictions(smoke_run: 
 
 
 def made_up_study(folder: Path, seeds: int) -> dict[str, list[pd.DataFrame]]:
-    """Three backbones on 150 images in 110 groups; seeds differ, and all differ by image."""
+    """Write simulated results of three backbones on 150 images in 110 groups; return the tables."""
     rng = np.random.default_rng(21)
     groups = np.sort(np.concatenate([np.arange(110), rng.integers(0, 110, 40)]))
     labels = rng.choice(CLASSES, 110, p=[0.5, 0.3, 0.2])[groups]
@@ -126,7 +125,7 @@ def made_up_study(folder: Path, seeds: int) -> dict[str, list[pd.DataFrame]]:
 
 
 class Reviewer:
-    """The formulas of docs/statistics.md, written down once more, one image at a time."""
+    """A second implementation of the formulas of docs/statistics.md, written independently."""
 
     def __init__(self, right: dict[str, list[pd.Series[bool]]], groups: pd.Series[int]) -> None:
         self.groups = groups
@@ -193,7 +192,7 @@ class Reviewer:
         return value, middle - half, middle + half
 
     def difference(self, one: str, two: str) -> tuple[float, float, float]:
-        """The difference, its standard error, and the degrees of freedom."""
+        """Return the difference, its standard error and the degrees of freedom."""
         change = self.changes[one].mean(axis=1) - self.changes[two].mean(axis=1)
         keys = {*self.doubt[one], *self.doubt[two]}
         doubt = {key: self.doubt[one].get(key, 0) + self.doubt[two].get(key, 0) for key in keys}
@@ -202,7 +201,7 @@ class Reviewer:
         return self.values[one].mean() - self.values[two].mean(), size, freedom
 
     def critical(self, pairs: list[tuple[str, str]]) -> float:
-        """The largest standardised difference of all pairs that 5 of 100 studies show by chance."""
+        """Return the largest standardised difference that 5 of 100 studies exceed by chance."""
         rng = np.random.default_rng(99)
         names = list(self.values)
         shared = np.random.default_rng(98).standard_normal((100_000, self.count))

@@ -1,4 +1,4 @@
-"""The report: recommendation and evidence; it trusts no name and loads nothing."""
+"""The report matches the tables, escapes all names and loads nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PARAMS = ReportParams(
 
 
 class Page(HTMLParser):
-    """The tags of a page, what it would load, and its text."""
+    """Parses a page: its tags, links, text, numbers and downloads."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ RESIDUAL = {
 
 
 def study(folder: Path, leak: bool = True, folds: int = 0, **tables: Any) -> Path:
-    """Write everything that the report reads: twelve images, all of them in the test part."""
+    """Write everything that the report reads, for twelve images, all in the test set."""
     write_tables(folder, leak=leak, **tables)
     images = [f"{'test/' if leak else ''}{label}/{n}.png" for label in CLASSES for n in range(4)]
     rows = []
@@ -129,7 +129,7 @@ def save_image(path: Path, shade: int) -> None:
 
 
 def change(table: Path, **values: Any) -> None:
-    """Give every row of a table other values in some columns."""
+    """Set columns to the same value in every row of a table."""
     rows = read_table(table)
     write_table(table, list(rows[0]), [row | values for row in rows])
 
@@ -195,8 +195,8 @@ def test_the_script_writes_the_same_page_twice(figures, tmp_path):
     assert "4.00 ms model only, ONNX Runtime 1.2, CPU, 1 thread, Abacus;" in text
 
 
-def test_numbers_are_those_of_the_tables(figures, tmp_path):
-    """Each number says where it is from: it has that value, and is shown rounded."""
+def test_numbers_match_the_tables(figures, tmp_path):
+    """Each number names its table, row and column, has that value, and is shown rounded."""
     folder = study(tmp_path)
     page = Page(page_of(folder, figures))
     keys = {
@@ -277,7 +277,7 @@ def test_selective_prediction_is_reported(figures, tmp_path):
     assert "Coverage of the sets" not in text
 
 
-def test_doubtful_labels_are_shown_once_a_group(figures, tmp_path):
+def test_probable_label_errors_are_shown_once_per_group(figures, tmp_path):
     text = text_of(study(tmp_path), figures)
     assert (
         "3 of the validation and clean test images have a label that is confidently contradicted"
@@ -286,7 +286,7 @@ def test_doubtful_labels_are_shown_once_a_group(figures, tmp_path):
     assert text.count("probably $1 $2") == 2
 
 
-def test_screening_is_reported_where_there_was_one(figures, tmp_path):
+def test_screening_is_reported_if_there_was_one(figures, tmp_path):
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
     text = text_of(study(tmp_path / "with"), figures)
@@ -298,7 +298,7 @@ def test_screening_is_reported_where_there_was_one(figures, tmp_path):
     assert "candidates" not in text
 
 
-def test_more_images_are_discussed_where_there_is_a_learning_curve(figures, tmp_path):
+def test_the_gain_from_more_images_is_reported_if_there_is_a_learning_curve(figures, tmp_path):
     for name in ("with", "few", "without"):
         (tmp_path / name).mkdir()
     text = text_of(study(tmp_path / "with"), figures)
@@ -314,7 +314,7 @@ def test_more_images_are_discussed_where_there_is_a_learning_curve(figures, tmp_
     assert "more training images" not in text_of(study(tmp_path / "without", curve=False), figures)
 
 
-def test_the_parts_of_the_variance_are_reported(figures, tmp_path):
+def test_variance_components_are_reported(figures, tmp_path):
     folder = study(tmp_path)
     assert "Another split: 5.0 points ( 2.0 – 7.5 ; 3 degrees of freedom)" in text_of(
         folder, figures
@@ -331,7 +331,7 @@ def test_the_parts_of_the_variance_are_reported(figures, tmp_path):
     )
 
 
-def test_tables_are_offered_as_they_are(figures, tmp_path):
+def test_tables_can_be_downloaded_unchanged(figures, tmp_path):
     folder = study(tmp_path)
     offered = Page(page_of(folder, figures)).downloads
     assert {"summary.csv", "choice.csv", "comparisons.csv", "recall.csv"} <= set(offered)
@@ -341,7 +341,7 @@ def test_tables_are_offered_as_they_are(figures, tmp_path):
         assert base64.b64decode(content) == next(folder.rglob(name)).read_bytes()
 
 
-def test_the_policy_allows_the_pages_own_script_and_no_other(figures, tmp_path):
+def test_the_content_security_policy_allows_only_the_script_of_the_page(figures, tmp_path):
     html = page_of(study(tmp_path), figures)
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digests = [
@@ -352,7 +352,7 @@ def test_the_policy_allows_the_pages_own_script_and_no_other(figures, tmp_path):
 
 
 def test_ties_on_test_are_reported(figures, tmp_path):
-    """Of three, beta is tied and gamma is worse; then gamma is better."""
+    """Beta is tied with alpha; gamma is first worse, then better."""
     folder = study(tmp_path)
     text = text_of(folder, figures)
     assert "beta is not significantly different from alpha ( tied )" in text
@@ -384,7 +384,7 @@ def test_the_choice_is_reported_with_its_rule(figures, tmp_path):
     assert "with a probability of 40 % it is larger than the rule allows" in text
 
 
-def test_the_headline_says_for_which_mix_and_of_which_training_it_is(figures, tmp_path):
+def test_the_headline_states_class_mix_and_training_run(figures, tmp_path):
     for name in ("two", "one"):
         (tmp_path / name).mkdir()
     text = text_of(study(tmp_path / "two"), figures)
@@ -396,7 +396,7 @@ def test_the_headline_says_for_which_mix_and_of_which_training_it_is(figures, tm
     assert "mean of its" not in alone
 
 
-def test_a_wide_interval_says_what_it_comes_from(figures, tmp_path):
+def test_the_cause_of_a_wide_interval_is_stated(figures, tmp_path):
     folder = study(tmp_path)
     change(folder / "recall.csv", low=0.2)
     assert "few images" in text_of(folder, figures)
@@ -404,7 +404,7 @@ def test_a_wide_interval_says_what_it_comes_from(figures, tmp_path):
     assert "few training runs" in text_of(folder, figures)
 
 
-def test_costs_name_their_runtime_and_their_price(figures, tmp_path):
+def test_costs_state_runtime_and_price(figures, tmp_path):
     folder = study(tmp_path)
     text = text_of(folder, figures)
     assert "served, ONNX Runtime 1.2, CPU, 1 thread, on Abacus (2 cores), 2026-01-01" in text
@@ -432,7 +432,7 @@ def test_latencies_that_cannot_be_distinguished_are_reported(figures, tmp_path):
 
 
 @pytest.mark.parametrize(("low", "advice"), [(0.34, "Deploy alpha"), (0.33, "Do not deploy any")])
-def test_a_winner_must_beat_a_constant_answer(low, advice, figures, tmp_path):
+def test_a_winner_must_beat_a_constant_prediction(low, advice, figures, tmp_path):
     # Each class is 4 of 12 clean images: 33.3 %.
     folder = study(tmp_path)
     change(folder / "summary.csv", accuracy_low=low)
@@ -459,7 +459,7 @@ def test_every_reference_inside_the_page_has_one_target(figures, tmp_path):
     assert references and set(references) <= set(ids)
 
 
-def test_every_section_is_in_the_contents_and_every_word_explained(figures, tmp_path):
+def test_every_section_is_in_the_contents_and_every_term_is_linked(figures, tmp_path):
     html = page_of(study(tmp_path), figures)
     ids = set(re.findall(r'\bid="([^"]+)"', html))
     assert html.count('aria-label="Contents"') == 2  # a bar on a phone, a side where there is room
@@ -472,8 +472,7 @@ def test_every_section_is_in_the_contents_and_every_word_explained(figures, tmp_
     assert words == used
 
 
-def test_a_section_names_its_figures_and_tables(figures, tmp_path):
-    """What a section shows is what it says it shows."""
+def test_figures_and_tables_are_those_that_the_sections_list(figures, tmp_path):
     page = Page(page_of(study(tmp_path), figures))
     assert {each for section in SECTIONS for each in section.figures} == set(TABLES) - {"mistakes"}
     offered = {f"{each}.csv" for section in SECTIONS for each in section.tables}
@@ -504,7 +503,7 @@ def test_audit_findings_are_reported(figures, tmp_path):
     assert "1 duplicate that the audit had missed, 2 pairs of different images" in text
 
 
-def test_what_the_audit_may_have_missed_follows_from_the_review(figures, tmp_path):
+def test_missed_duplicates_are_estimated_from_the_review(figures, tmp_path):
     folder = study(tmp_path)
     write_json(folder / "residual.json", RESIDUAL)
     assert "no sample of the other 9 pairs was reviewed" in text_of(folder, figures)
@@ -516,13 +515,13 @@ def test_what_the_audit_may_have_missed_follows_from_the_review(figures, tmp_pat
     assert "Not reviewed" not in text
 
 
-def test_mistakes_say_how_they_were_explained(figures, tmp_path):
+def test_the_method_that_explained_the_mistakes_is_stated(figures, tmp_path):
     text = text_of(study(tmp_path), figures)
     assert "what contributed to the wrong prediction (tea leaves)" in text
     assert "with 90 % confidence, wrong in 2 of 2 training runs" in text.replace(" ,", ",")
 
 
-def test_without_leak_or_rivals_nothing_is_said_of_them(figures, tmp_path):
+def test_leak_and_comparisons_are_omitted_if_there_are_none(figures, tmp_path):
     folder = study(tmp_path, backbones=1, seeds=1, leak=False, corruptions=False, mistakes=0)
     change(folder / "summary.csv", training_noise=0)
     write_json(folder / "metrics.json", {"detectable": None})

@@ -23,7 +23,7 @@ Fetch = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def image(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> bytes:
-    """An image of random blocks, as a file's bytes."""
+    """Return the content of an image file with random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind)
@@ -33,7 +33,7 @@ def image(seed: int, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> by
 def tree(
     *classes: str, parts: tuple[str, ...] = ("train", "test"), each: int = 3
 ) -> dict[str, bytes]:
-    """Images in part/class/ folders."""
+    """Return image files in part/class/ folders, by path."""
     return {
         "/".join(filter(None, (part, label, f"{number}.jpg"))): image(
             hash((part, label, number)) % 2**32

@@ -37,7 +37,7 @@ def params(**changes: object) -> SplitParams:
 
 @st.composite
 def sets_of_images(draw: st.DrawFn) -> list[GroupedImage]:
-    """Classes of uneven size, groups of uneven size, some across classes and parts."""
+    """Draw classes and groups of uneven size; some groups span classes and parts."""
     images: list[GroupedImage] = []
     for label in "ABC"[: draw(st.integers(2, 3))]:
         sizes = draw(st.lists(st.integers(1, 9), min_size=4, max_size=30))
@@ -59,7 +59,7 @@ def sets_of_images(draw: st.DrawFn) -> list[GroupedImage]:
 
 
 def singles(labels: str, count: int) -> list[GroupedImage]:
-    """So many images of each class, each a group of its own."""
+    """Return ``count`` images per class, each in its own group."""
     return [
         GroupedImage(f"{label}{n}", label, "", 100 * "ABC".index(label) + n)
         for label in labels
@@ -151,7 +151,7 @@ def test_label_conflicts_are_resolved_by_group(labels: str, conflicts: str, excl
 
 
 def test_k_folds_test_every_image_once(tmp_path: Path) -> None:
-    """The seeds take turns: a test fold each, the next one to choose by, the others to learn."""
+    """Each seed tests on one fold, validates on the next one and trains on the others."""
     images = [*singles("AB", 12), *(GroupedImage(f"twin{n}", "A", "", 0) for n in range(3))]
     result = assign_images(images, params(method="kfold"))
     path = tmp_path / "split.csv"
@@ -176,7 +176,7 @@ def test_k_folds_test_every_image_once(tmp_path: Path) -> None:
 def test_a_repeated_split_reassigns_the_same_images(
     images: list[GroupedImage], method: str
 ) -> None:
-    """No group crosses in any of the splits, and who is excluded or leaks is the same in all."""
+    """No split divides a group; all exclude the same images and mark the same ones as leaked."""
     asked = params(method=method, repeats=3)
     try:
         dealt = [assign_images(images, asked, repeat) for repeat in range(3)]
@@ -192,7 +192,7 @@ def test_a_repeated_split_reassigns_the_same_images(
         assert tested[0] == tested[1] == tested[2]
 
 
-def test_a_seed_reads_its_split(tmp_path: Path) -> None:
+def test_each_seed_uses_its_own_split(tmp_path: Path) -> None:
     changes = {"seeds": list(range(6)), "tune.learning_rates": [], "screen.candidates.tiny": []}
     changes |= {"split.method": "grouped", "split.repeats": 3}
     content = copy.deepcopy(SMOKE)
@@ -255,7 +255,7 @@ def test_data_that_cannot_be_split_is_rejected(groups: int, method: str, words: 
 def residual_of(
     files: list[tuple[str, int]], parts: list[str], pairs: list[tuple[str, str, float, bool, str]]
 ) -> tuple[list[tuple[str, str, str]], dict]:
-    """Image, twin and verdict of each row of doubtful.csv, and residual.json."""
+    """Return (image, twin, verdict) for each row of doubtful.csv, and residual.json."""
     assignments = [Assignment(part.rstrip("!"), part.endswith("!")) for part in parts]
     candidates = [CandidatePair(*pair[:3], False, *pair[3:]) for pair in pairs]
     found, alone = closest_pairs([ImageFile(*each) for each in files], assignments, candidates, 0)
@@ -295,8 +295,8 @@ def test_images_of_different_folds_are_paired() -> None:
     assert rows == [("a", "b", ""), ("b", "a", "")]
 
 
-def test_the_sample_is_the_reviewed_prefix() -> None:
-    """Only the unbroken run of verdicts at the front of the random order is a random sample."""
+def test_only_the_reviewed_prefix_is_a_random_sample() -> None:
+    """Verdicts after the first pair without one do not count: they may have been selected."""
     files = [(str(n), n) for n in range(20)] + [("known", 99)]
     parts = ["test"] * 20 + ["train"]
     order, _ = residual_of(files, parts, [(str(n), "known", 0.5, False, "") for n in range(20)])
@@ -311,7 +311,7 @@ def test_the_sample_is_the_reviewed_prefix() -> None:
 
 @pytest.mark.parametrize(("count", "sample"), [(12, 4), (30, 10), (7, 7)])
 def test_bounds_on_missed_duplicates_have_the_stated_coverage(count: int, sample: int) -> None:
-    """For every number of twins, over all samples that there are: exactly, without simulation."""
+    """Exact for every number of duplicates: all possible samples are counted."""
     for twins in range(count + 1):
         held = 0
         for drawn in range(max(0, sample - (count - twins)), min(sample, twins) + 1):
@@ -322,8 +322,8 @@ def test_bounds_on_missed_duplicates_have_the_stated_coverage(count: int, sample
     assert missed_bounds(count, count, 3) == (0, 0)
 
 
-def test_a_complete_review_leaves_no_missed_duplicates() -> None:
-    """Images without a candidate on the other side: no pair waits, and none was sampled."""
+def test_without_open_pairs_no_duplicates_are_missed() -> None:
+    """Images without a candidate on the other side leave nothing to review."""
     assert estimate_residual([], 5)["missed"] == {
         "expected": 0.0,
         "low": 0,

@@ -1,4 +1,4 @@
-"""Metrics agree with their definitions; intervals hold the truth; the winner is val's."""
+"""Metrics match references, intervals have their stated coverage, and val decides the choice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CHOOSE = ChooseParams(
 )
 
 
-def test_metrics_of_predictions_worked_by_hand() -> None:
+def test_metrics_agree_with_a_manual_calculation() -> None:
     probabilities = np.array([[0.8, 0.2], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]])
     measured = measure(probabilities, np.array([0, 1, 1, 1]), ["a", "b"], bins=2)
     assert measured["accuracy"] == 0.75
@@ -90,7 +90,7 @@ def test_a_class_without_test_images_has_no_recall() -> None:
     assert measured["balanced_accuracy"] == 0.5
 
 
-def test_a_calibrated_model_has_nearly_no_calibration_error() -> None:
+def test_a_calibrated_model_has_a_calibration_error_near_zero() -> None:
     rng = np.random.default_rng(0)
     first = rng.uniform(0, 1, 50_000)
     labels = (rng.uniform(0, 1, 50_000) > first).astype(np.int64)
@@ -101,7 +101,7 @@ def test_a_calibrated_model_has_nearly_no_calibration_error() -> None:
 
 
 def score_of(right: Any, groups: Any = None, tested: Any = None) -> Score:
-    """The accuracy of (seeds, N) right or wrong, as a score."""
+    """Return the accuracy of (S, N) correct or wrong predictions as a score."""
     right = np.asarray(right, bool)
     groups = np.arange(right.shape[1]) if groups is None else np.asarray(groups)
     tested = np.ones_like(right) if tested is None else tested
@@ -109,7 +109,7 @@ def score_of(right: Any, groups: Any = None, tested: Any = None) -> Score:
 
 
 def accuracy_of(right: Any, groups: Any = None, tested: Any = None) -> Estimate:
-    """The same as an estimate of its own."""
+    """Return the accuracy as an estimate that shares no information with others."""
     return estimate(score_of(right, groups, tested))
 
 
@@ -124,7 +124,7 @@ def accuracy_of(right: Any, groups: Any = None, tested: Any = None) -> Estimate:
     ],
     ids=str,
 )
-def test_intervals_hold_the_truth_as_often_as_they_say(scenario: Scenario) -> None:
+def test_intervals_have_the_stated_coverage(scenario: Scenario) -> None:
     """A quick version of benchmarks/coverage.py; the bounds allow for 150 studies only."""
     found = coverage(scenario, studies=150)
     assert 0.915 <= np.mean([each.accuracies for each in found]) <= 0.985
@@ -132,8 +132,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say(scenario: Scenario) -> No
     assert 0.87 <= np.mean([each.together for each in found]) <= 0.99
 
 
-def test_backbones_that_inform_each_other_need_narrower_intervals_and_find_more() -> None:
-    """Two seeds: each backbone's own variance has one degree of freedom."""
+def test_sharing_variance_between_backbones_narrows_intervals_and_adds_power() -> None:
+    """With two seeds, a backbone's own variance has only one degree of freedom."""
     scenario = Scenario(groups=800, seeds=2, accuracy=0.8, spreads=(0.02,) * 4)
     own = coverage(scenario, studies=60, prior_dof=0)
     moderated = coverage(scenario, studies=60)
@@ -148,7 +148,7 @@ def test_backbones_that_inform_each_other_need_narrower_intervals_and_find_more(
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 40), st.floats(0, 1), st.integers(0, 2**31))
-def test_a_difference_of_shares_lies_between_minus_1_and_1_however_little_is_known(
+def test_differences_of_proportions_lie_between_minus_1_and_1(
     seeds: int, groups: int, accuracy: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -163,7 +163,7 @@ def test_a_difference_of_shares_lies_between_minus_1_and_1_however_little_is_kno
         assert 0 <= each.equivalent <= 1
 
 
-def test_the_probability_of_being_better_is_that_of_the_same_normal_posterior() -> None:
+def test_the_probability_of_being_better_agrees_with_the_t_distribution() -> None:
     from scipy.stats import t
 
     one, two = accuracy_of([np.arange(400) < 330]), accuracy_of([np.arange(400) < 320])
@@ -174,21 +174,21 @@ def test_the_probability_of_being_better_is_that_of_the_same_normal_posterior() 
     assert found.equivalent == pytest.approx(within, abs=2e-3)
 
 
-def test_what_the_cheapest_rule_gives_up_is_about_as_probable_as_it_says() -> None:
+def test_losses_of_the_cheapest_rule_are_about_as_probable_as_stated() -> None:
     found = losses(groups=200, seeds=2, studies=120)
     lost = np.mean([loss > 0.01 for loss, _ in found])
     assert 0.1 < lost < 0.6  # far from never, although only 1 point may be given up on val
     assert np.mean([said for _, said in found]) > lost / 3
 
 
-def test_a_twin_is_no_further_evidence() -> None:
+def test_a_duplicate_adds_no_evidence() -> None:
     single = np.random.default_rng(2).uniform(size=40) < 0.7
     alone = accuracy_of([np.tile(single, 10)])
     grouped = accuracy_of([np.tile(single, 10)], groups=np.tile(np.arange(40), 10))
     assert grouped.image_variance == pytest.approx(10 * alone.image_variance, rel=0.2)
 
 
-def test_the_image_variance_is_the_binomial_one_and_scipys_bootstrap_agrees() -> None:
+def test_the_image_variance_agrees_with_the_binomial_formula_and_a_bootstrap() -> None:
     from scipy.stats import bootstrap
 
     right = np.random.default_rng(3).uniform(size=200) < 0.8
@@ -198,7 +198,7 @@ def test_the_image_variance_is_the_binomial_one_and_scipys_bootstrap_agrees() ->
     assert np.sqrt(found) == pytest.approx(reference.standard_error, rel=0.06)
 
 
-def test_the_variance_of_a_nonlinear_metric_is_that_of_a_bootstrap_over_groups() -> None:
+def test_the_variance_of_a_nonlinear_metric_agrees_with_a_bootstrap_over_groups() -> None:
     from sklearn.metrics import f1_score
 
     rng = np.random.default_rng(12)
@@ -214,7 +214,7 @@ def test_the_variance_of_a_nonlinear_metric_is_that_of_a_bootstrap_over_groups()
 
 
 def test_the_variance_of_a_mean_is_estimated_without_bias() -> None:
-    """Also for two seeds, where resampling them as they are would give half of their part."""
+    """Also for two seeds, where resampling would halve the variance between seeds."""
     rng = np.random.default_rng(4)
     scenario = Scenario(groups=400, seeds=2, accuracy=0.8, spreads=(0.05,) * 4)
     errors, found = [], []
@@ -229,8 +229,8 @@ def test_the_variance_of_a_mean_is_estimated_without_bias() -> None:
     assert np.mean(found) == pytest.approx(np.mean(errors), rel=0.15)
 
 
-def test_a_backbone_whose_seeds_agree_by_chance_is_not_taken_for_steady() -> None:
-    """Two seeds with equal accuracies say little; three other backbones say how far seeds lie."""
+def test_seeds_that_agree_by_chance_do_not_give_a_narrow_interval() -> None:
+    """Two equal accuracies say little; three other backbones show how much seeds vary."""
     rng = np.random.default_rng(5)
     steady = score_of([np.arange(400) < 320, np.arange(400) < 320])
     others = {
@@ -242,8 +242,8 @@ def test_a_backbone_whose_seeds_agree_by_chance_is_not_taken_for_steady() -> Non
     assert known.high - known.low > 1.3 * (alone.high - alone.low)
 
 
-def test_trainings_that_differ_by_their_images_only_add_no_variance() -> None:
-    """In a k-fold split each training has images of its own; a hard fold is no bad training."""
+def test_differences_between_folds_are_not_training_variance() -> None:
+    """With k-fold, each training run has its own test images: a hard fold is not a bad run."""
     right = np.zeros((2, 100), bool)
     right[0, :50] = True
     tested = np.zeros((2, 100), bool)
@@ -258,15 +258,15 @@ def test_trainings_that_differ_by_their_images_only_add_no_variance() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_all_right_is_not_certainty(right: bool) -> None:
-    """Clopper and Pearson, as scipy has it, counting groups."""
+def test_all_right_or_all_wrong_is_not_certainty(right: bool) -> None:
+    """The interval is Clopper and Pearson's for the number of groups, as in scipy."""
     estimate = accuracy_of(np.full((2, 32), right), groups=np.arange(32) // 2)
     interval = share_interval(estimate, 0.95)
     reference = binomtest(16 if right else 0, 16).proportion_ci(0.95, "exact")
     assert (interval.low, interval.high) == pytest.approx((reference.low, reference.high))
 
 
-def test_one_seed_without_twins_gives_wilsons_interval() -> None:
+def test_one_seed_without_duplicates_gives_wilsons_interval() -> None:
     estimate = accuracy_of([np.arange(300) < 282])
     interval = share_interval(estimate, 0.95)
     reference = binomtest(282, 300).proportion_ci(0.95, "wilson")
@@ -276,7 +276,7 @@ def test_one_seed_without_twins_gives_wilsons_interval() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 30), st.floats(0, 1), st.integers(0, 2**31))
-def test_an_interval_of_a_share_lies_between_0_and_1_and_holds_it(
+def test_an_interval_of_a_proportion_lies_in_0_to_1_and_contains_the_estimate(
     seeds: int, groups: int, accuracy: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -287,8 +287,8 @@ def test_an_interval_of_a_share_lies_between_0_and_1_and_holds_it(
     assert interval.low < interval.high
 
 
-def test_two_backbones_that_answer_alike_may_still_differ() -> None:
-    """No discordant image of 60: differences up to about 3 of 60 could have gone unnoticed."""
+def test_two_backbones_with_the_same_predictions_may_still_differ() -> None:
+    """With no discordant image among 60, a difference of up to about 3 of 60 may be missed."""
     same = accuracy_of([np.arange(60) % 3 > 0])
     (comparison,) = compare_pairs(
         {"one": same, "two": accuracy_of([np.arange(60) % 3 > 0])}, 0.95, 0.01
@@ -298,7 +298,7 @@ def test_two_backbones_that_answer_alike_may_still_differ() -> None:
     assert comparison.p_value == 1
 
 
-def test_a_single_pair_agrees_with_mcnemar() -> None:
+def test_a_single_pair_agrees_with_mcnemars_test() -> None:
     from statsmodels.stats.contingency_tables import mcnemar
 
     one, two = np.ones(400, bool), np.ones(400, bool)
@@ -318,7 +318,7 @@ def family(rng: np.random.Generator, backbones: int = 5) -> dict[str, Estimate]:
     return estimate_jointly({str(number): score for number, score in enumerate(scores)})
 
 
-def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bonferroni() -> None:
+def test_corrected_p_values_match_the_intervals_and_do_not_exceed_bonferronis() -> None:
     from statsmodels.stats.multitest import multipletests
 
     rng = np.random.default_rng(6)
@@ -336,11 +336,11 @@ def test_corrected_p_values_agree_with_the_intervals_and_lie_between_none_and_bo
     assert 0 < decided < 200
 
 
-def test_the_detectable_difference_is_found_four_times_in_five() -> None:
+def test_the_detectable_difference_is_found_in_80_of_100_studies() -> None:
     rng = np.random.default_rng(7)
 
     def study(difference: float) -> Any:
-        """Two backbones: both right on 60 % of 400 images, either on 30 %, by their accuracy."""
+        """Compare two backbones: both are right on 60 % of 400 images, exactly one on 30 %."""
         which = rng.uniform(size=400)
         one = which < 0.75 + difference / 2
         two = (which < 0.6) | (which > 0.75 + difference / 2) & (which < 0.9)
@@ -353,7 +353,7 @@ def test_the_detectable_difference_is_found_four_times_in_five() -> None:
     assert 0.42 <= power[1] <= 0.58
 
 
-def test_a_score_by_class_is_scikit_learns_of_every_training() -> None:
+def test_class_scores_of_every_training_run_agree_with_scikit_learn() -> None:
     from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
     rng = np.random.default_rng(8)
@@ -371,7 +371,7 @@ def test_a_score_by_class_is_scikit_learns_of_every_training() -> None:
         )
 
 
-def test_scores_without_a_group_are_those_of_the_other_images() -> None:
+def test_leaving_out_a_group_gives_the_score_of_the_other_images() -> None:
     rng = np.random.default_rng(9)
     labels, groups = rng.integers(0, 3, 50), rng.integers(0, 20, 50)
     predicted = rng.integers(0, 3, (1, 50))
@@ -384,8 +384,8 @@ def test_scores_without_a_group_are_those_of_the_other_images() -> None:
     assert scores.accuracy().left_out[7, 0] == pytest.approx(measured["accuracy"])
 
 
-def test_folds_pool_their_counts_for_metrics_that_are_no_means() -> None:
-    """Three folds of one model each, and twice: macro F1 is that of all images together."""
+def test_folds_pool_their_counts_for_metrics_that_are_not_means() -> None:
+    """With three folds and two seeds per fold, macro F1 is that of all images together."""
     from sklearn.metrics import balanced_accuracy_score, f1_score
 
     rng = np.random.default_rng(13)
@@ -401,7 +401,7 @@ def test_folds_pool_their_counts_for_metrics_that_are_no_means() -> None:
     assert estimate(scores.accuracy()).value == pytest.approx((answers == labels).mean())
 
 
-def test_an_accuracy_for_another_mix_is_that_of_reweighted_images() -> None:
+def test_the_accuracy_for_another_class_mix_is_that_of_reweighted_images() -> None:
     rng = np.random.default_rng(14)
     labels = np.repeat(np.arange(3), [60, 30, 10])
     predicted = np.where(rng.uniform(size=(2, 100)) < 0.6, labels, (labels + 1) % 3)
@@ -418,7 +418,7 @@ def test_an_accuracy_for_another_mix_is_that_of_reweighted_images() -> None:
     assert (alike.low, alike.high) == pytest.approx((plain.low, plain.high), abs=0.002)
 
 
-def test_a_mix_that_does_not_fit_the_classes_is_told(tmp_path: Path) -> None:
+def test_a_class_mix_that_does_not_match_the_classes_is_rejected(tmp_path: Path) -> None:
     assert class_shares("tested", ["a", "b"]) is None
     with pytest.raises(CarbenchError, match=r"no class 'c'; no share for 'b'"):
         class_shares({"a": 0.5, "c": 0.5}, ["a", "b"])
@@ -426,7 +426,7 @@ def test_a_mix_that_does_not_fit_the_classes_is_told(tmp_path: Path) -> None:
         ChooseParams(**CHOOSE.model_dump() | {"deployment_mix": {"a": 0.5, "b": 0.4}})
 
 
-def test_another_temperature_is_that_of_the_logits() -> None:
+def test_temperature_scaling_of_probabilities_equals_that_of_logits() -> None:
     from scipy.special import softmax
 
     logits = np.random.default_rng(10).normal(0, 2, (50, 4))
@@ -438,7 +438,7 @@ def test_another_temperature_is_that_of_the_logits() -> None:
     assert certain.sum() == pytest.approx(1)
 
 
-def test_bins_of_equal_mass_are_scikit_learns() -> None:
+def test_equal_mass_bins_agree_with_scikit_learn() -> None:
     from sklearn.calibration import calibration_curve
 
     rng = np.random.default_rng(11)
@@ -459,7 +459,7 @@ COST = Cost(
 
 
 def said(right: Any) -> pd.DataFrame:
-    """A table of predictions: classes a and b in turn, an image a group."""
+    """Return a table of predictions: alternating classes a and b, one image per group."""
     right = np.asarray(right, bool)
     labels = np.array(["a", "b"])[np.arange(len(right)) % 2]
     return pd.DataFrame(
@@ -496,7 +496,7 @@ def chosen(right: dict[str, Any], macs: dict[str, int], params: ChooseParams) ->
         (40_000, 4300, CHOOSE, "large"),
     ],
 )
-def test_a_cheaper_backbone_is_chosen_only_if_about_as_good_and_not_told_apart(
+def test_a_cheaper_backbone_is_chosen_only_if_tied_and_within_the_margin(
     images: int, small_wrong: int, params: ChooseParams, expected: str
 ) -> None:
     large = np.arange(images) >= images // 10
@@ -504,7 +504,7 @@ def test_a_cheaper_backbone_is_chosen_only_if_about_as_good_and_not_told_apart(
     assert chosen({"large": large, "small": small}, {"large": 9, "small": 1}, params) == expected
 
 
-def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
+def test_ranked_backbones_state_how_far_behind_the_best_they_are() -> None:
     right = {"bad": np.arange(400) < 200, "good": np.arange(400) < 320}
     answers = answers_of({name: [said(each)] * 2 for name, each in right.items()})
     candidates = choose(answers, dict.fromkeys(right, COST), CHOOSE)
@@ -517,12 +517,12 @@ def test_the_candidates_say_how_far_behind_the_best_they_are() -> None:
     assert describe_choice(candidates, CHOOSE).startswith(why)
 
 
-def test_backbones_that_were_tested_on_other_images_are_refused() -> None:
+def test_backbones_tested_on_different_images_are_rejected() -> None:
     with pytest.raises(CarbenchError, match="images that differ from those of another backbone"):
         answers_of({"one": [said([True] * 6)], "two": [said([True] * 5)]})
 
 
-def test_a_damaged_table_is_told_not_traced(tmp_path: Path) -> None:
+def test_a_damaged_table_is_reported_without_a_traceback(tmp_path: Path) -> None:
     file = tmp_path / "val.csv"
     for content, words in (
         ("", "No columns"),
@@ -535,7 +535,7 @@ def test_a_damaged_table_is_told_not_traced(tmp_path: Path) -> None:
         read_tables({"one": [tmp_path / "absent.csv"]})
 
 
-def test_answers_of_folds_stand_side_by_side() -> None:
+def test_predictions_of_different_folds_are_aligned_by_image() -> None:
     whole = said([True, False] * 10)
     answers = answers_of({"one": [whole[:8], whole[8:]], "two": [whole[:8][::-1], whole[8:]]})
     assert answers.tested("one").sum(axis=1).tolist() == [8, 12]
@@ -545,7 +545,7 @@ def test_answers_of_folds_stand_side_by_side() -> None:
 
 
 def write_runs(folder: Path, right: dict[str, list[Any]], leaked: int = 0) -> None:
-    """What stage evaluate writes of each backbone and seed, from right or wrong."""
+    """Write the outputs of stage evaluate for (S, N) correct or wrong predictions per backbone."""
     for name, own in right.items():
         for seed, row in enumerate(own):
             place = folder / name / str(seed)
@@ -587,7 +587,7 @@ def runs(tmp_path: Path) -> Callable[..., EvaluatedRuns]:
     return make
 
 
-def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
+def test_val_decides_the_choice_even_against_the_test_results(
     runs: Callable[..., EvaluatedRuns],
 ) -> None:
     found = runs({"luck": [[True] * 60], "best": [[True, False, False] * 20]})
@@ -612,7 +612,9 @@ def test_the_choice_is_vals_even_if_test_would_not_have_made_it(
     assert numbers["detectable"] == round(comparisons[0].detectable, 4)
 
 
-def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., EvaluatedRuns]) -> None:
+def test_the_leak_gap_is_what_leaked_images_add_to_the_accuracy(
+    runs: Callable[..., EvaluatedRuns],
+) -> None:
     found = runs({"one": [[True] * 20 + [True, False, False, True] * 10] * 2}, leaked=20)
     groups = Groups(found.aligned.groups)
     summary, comparisons = summarize(
@@ -636,8 +638,10 @@ def test_the_leak_gap_is_what_leaked_images_add(runs: Callable[..., EvaluatedRun
     assert summary_metrics(summary, comparisons)["detectable"] is None
 
 
-def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., EvaluatedRuns]) -> None:
-    """Leaked images are right no more often, but they are of the easy class: no gap."""
+def test_the_leak_gap_compares_accuracies_for_the_same_class_mix(
+    runs: Callable[..., EvaluatedRuns],
+) -> None:
+    """If leaked images are only of an easier class, but not classified better, the gap is zero."""
     right = np.arange(60) % 2 == 0  # class a, the even images, always; class b never
     found = runs({"one": [right] * 2})
     table = found.aligned.images
@@ -657,7 +661,9 @@ def test_the_leak_gap_compares_one_mix_of_classes(runs: Callable[..., EvaluatedR
     assert row["leak_gap"] == pytest.approx(0)
 
 
-def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., EvaluatedRuns]) -> None:
+def test_recall_robustness_slice_and_reliability_tables_are_correct(
+    runs: Callable[..., EvaluatedRuns],
+) -> None:
     # Class a (even images) all right, class b never; blur makes all of them an a.
     found = runs({"one": [[True, False] * 30] * 2}, leaked=6)
     groups = Groups(found.aligned.groups)
@@ -681,7 +687,7 @@ def test_tables_of_where_a_backbone_is_strong_and_weak(runs: Callable[..., Evalu
     assert (reliability["low"] <= reliability["accuracy"]).all()
 
 
-def test_loss_and_calibration_error_are_those_of_the_predictions(
+def test_loss_and_calibration_error_agree_with_the_predictions(
     runs: Callable[..., EvaluatedRuns],
 ) -> None:
     found = runs({"one": [np.arange(60) % 5 > 0, np.arange(60) % 4 > 0]}, leaked=10)
@@ -704,10 +710,10 @@ def test_loss_and_calibration_error_are_those_of_the_predictions(
             assert 0 <= interval.low < value < interval.high
 
 
-def test_only_images_that_were_not_learned_from_are_suspects(
+def test_only_held_out_images_are_listed_as_label_errors(
     runs: Callable[..., EvaluatedRuns], tmp_path: Path
 ) -> None:
-    """Leaked images are not judged, val ones are; several trainings are averaged."""
+    """Val images are included, leaked ones are not; training runs are averaged."""
     surest = [*[True] * 20, False, False, *[True] * 37, False]
     found = runs({"one": [surest, surest]}, leaked=21)
     for seed in (0, 1):
@@ -729,7 +735,7 @@ def test_only_images_that_were_not_learned_from_are_suspects(
     )
 
 
-def test_the_gallery_shows_a_group_once_with_its_own_image(
+def test_mistakes_are_shown_once_per_group_with_their_own_image(
     runs: Callable[..., EvaluatedRuns],
 ) -> None:
     found = runs({"one": [[True, False] * 10, [True, False, False, False] * 5]})
@@ -745,10 +751,10 @@ def test_the_gallery_shows_a_group_once_with_its_own_image(
 
 
 @pytest.mark.parametrize("splits", [1, 2])
-def test_scripts_choose_calibrate_and_aggregate(
+def test_choose_calibrate_and_aggregate_run_as_scripts(
     splits: int, study: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """The stages from files to files, on made-up runs of the smoke study's backbones."""
+    """Run on simulated results of the smoke study's backbones."""
     seeds = [0] if splits == 1 else [0, 1, 2, 3]
     right = {
         "resnet": [np.arange(60) % 5 > 0] * len(seeds),
