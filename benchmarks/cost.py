@@ -16,7 +16,7 @@ from statistics import median
 
 from carbench.core.provenance import hardware
 from carbench.cost.median_intervals import is_slower, median_interval
-from carbench.cost.onnx_export import GraphShape, onnx_path, write_graphs
+from carbench.cost.untrained_onnx import GraphShape, onnx_path, write_graphs
 from carbench.models.onnx_classifier import OnnxModel
 from carbench.models.timing import Configuration, time_interleaved
 

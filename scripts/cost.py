@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from carbench.core.provenance import hardware, versions
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
-from carbench.cost.example_image import median_image
 from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY, SERVED
+from carbench.cost.median_image import median_image
 from carbench.data.split.table import read_classes
 from carbench.models.model_file import read_metadata
 from carbench.params.cost import CostParams
@@ -37,8 +37,8 @@ def cost(stage: Stage) -> None:
     # Imported after the parameters are validated: torch and timm take seconds.
     from carbench.cost.latency import time_backbones
     from carbench.cost.latency_tables import write_latencies
-    from carbench.cost.onnx_export import GraphShape
     from carbench.cost.static_costs import measure_static_costs
+    from carbench.cost.untrained_onnx import GraphShape
 
     shape = GraphShape(pack.size, image_size, tuple(read_classes(args.split)))
     with TemporaryDirectory() as folder:

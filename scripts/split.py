@@ -15,14 +15,14 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
 from carbench.data.audit.verdicts import OTHER
 from carbench.data.split.assignment import GroupedImage, assign_images
-from carbench.data.split.residual_duplicates import (
+from carbench.data.split.table import split_column
+from carbench.data.split.undetected_duplicates import (
     CandidatePair,
     ClosestPair,
     ImageFile,
     closest_pairs,
     estimate_residual,
 )
-from carbench.data.split.table import split_column
 from carbench.params.split import SplitParams
 
 

@@ -10,7 +10,7 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
 from carbench.params.tune import TuneParams
 from carbench.training.recipe import add_training_arguments, training_recipe
-from carbench.training.tuning import COLUMNS, trial_recipe
+from carbench.training.tune_table import COLUMNS
 
 
 def tune(stage: Stage) -> None:
@@ -29,17 +29,13 @@ def tune(stage: Stage) -> None:
     if search.learning_rates:
         # Imported only if needed: torch and timm take seconds.
         from carbench.models.devices import set_up_device
-        from carbench.training.run import best_learning_rate, load_data, run_trial
+        from carbench.training.learning_rate_search import search_learning_rates
+        from carbench.training.run import load_data
 
         data = load_data(args.pack, args.split, search.seed, set_up_device(params, "train"))
-        best_epochs = {}
-        for number, lr in enumerate(search.learning_rates):
-            recipe = trial_recipe(params, search, lr)
-            checkpoint = stage.scratch and stage.scratch / f"trial-{number}.pt"
-            best_epochs[lr] = run_trial(
-                args.weights, data, recipe, search.seed, args.backbone, checkpoint
-            )
-        chosen = best_learning_rate(best_epochs, params.select)
+        best_epochs, chosen = search_learning_rates(
+            args.weights, data, params, search, args.backbone, stage.scratch
+        )
         rows = [
             {
                 "lr": lr,

@@ -16,8 +16,8 @@ from scipy.stats import binom
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import read_json, read_table, write_table
-from carbench.cost.example_image import median_image
 from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
+from carbench.cost.median_image import median_image
 from carbench.cost.median_intervals import is_slower, median_interval
 from carbench.models.model_file import save_model
 from carbench.models.timing import Configuration, time_interleaved

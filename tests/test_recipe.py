@@ -26,7 +26,8 @@ from carbench.models.model_file import read_metadata
 from carbench.models.temperature import fit_temperature
 from carbench.params.train import TrainParams
 from carbench.params.tune import TuneParams
-from carbench.training import loop, tuning
+from carbench.training import loop, tune_table
+from carbench.training.learning_rate_search import trial_recipe
 from carbench.training.loop import Epoch, TrainingResult, fit
 from carbench.training.optim import MovingAverage, create_optimizer, set_learning_rate
 from conftest import ROOT, run_script
@@ -285,20 +286,20 @@ def test_without_learning_rates_torch_is_not_imported(
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "scripts/tune.py"), run_name="__main__")
     assert ended.value.code == 0
-    assert table.read_text() == ",".join(tuning.COLUMNS) + "\n"
-    assert tuning.chosen_learning_rate(table) is None
+    assert table.read_text() == ",".join(tune_table.COLUMNS) + "\n"
+    assert tune_table.chosen_learning_rate(table) is None
 
 
 def test_a_trial_is_a_short_training_run() -> None:
     budget = TuneParams(learning_rates=[0.1, 0.2], epochs=3, seed=0)
-    short = tuning.trial_recipe(recipe(epochs=12, warmup_epochs=4.0, freeze_epochs=2), budget, 0.1)
+    short = trial_recipe(recipe(epochs=12, warmup_epochs=4.0, freeze_epochs=2), budget, 0.1)
     assert (short.lr, short.epochs, short.warmup_epochs, short.freeze_epochs) == (0.1, 3, 1.5, 1)
     budget = TuneParams(learning_rates=[0.1, 0.2], epochs=1, seed=0)
-    assert tuning.trial_recipe(recipe(epochs=12, freeze_epochs=2), budget, 0.1).freeze_epochs == 0
+    assert trial_recipe(recipe(epochs=12, freeze_epochs=2), budget, 0.1).freeze_epochs == 0
 
 
 def test_a_table_without_a_selected_rate_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "resnet.csv"
-    path.write_text(",".join(tuning.COLUMNS) + "\n0.1,1,0.5,1.0,0\n")
+    path.write_text(",".join(tune_table.COLUMNS) + "\n0.1,1,0.5,1.0,0\n")
     with pytest.raises(CarbenchError, match="0 chosen learning rates"):
-        tuning.chosen_learning_rate(path)
+        tune_table.chosen_learning_rate(path)

@@ -23,7 +23,7 @@ from carbench.params.train import TrainParams
 from carbench.training import checkpoint as checkpoints
 from carbench.training import loop
 from carbench.training.loop import TrainingResult, fit
-from carbench.training.tuning import COLUMNS
+from carbench.training.tune_table import COLUMNS
 from conftest import ROOT
 from toy import CLASSES, NORMALIZE, images, recipe
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import write_table
 from carbench.data.split.assignment import Assignment, GroupedImage, assign_images
-from carbench.data.split.residual_duplicates import (
+from carbench.data.split.table import read_split
+from carbench.data.split.undetected_duplicates import (
     CandidatePair,
     ImageFile,
     closest_pairs,
     estimate_residual,
     missed_bounds,
 )
-from carbench.data.split.table import read_split
 from carbench.params.split import SplitParams
 from carbench.params.study import check
 from conftest import SMOKE, run_script, set_key

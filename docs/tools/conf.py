@@ -92,7 +92,7 @@ html_copy_source = False
 html_use_index = False
 html_domain_indices = False
 html_show_sphinx = False
-# The colours of the report (src/carbench/report/pages/theme.css).
+# The colours of the report (src/carbench/report/html/theme.css).
 html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#005a94",

@@ -10,8 +10,8 @@ import torch
 
 from carbench.core.parallel import available_cores
 from carbench.core.progress import progress
-from carbench.cost.onnx_export import GraphShape, build_deployable
 from carbench.cost.runtimes import TimedCalls, onnx_calls, torch_calls
+from carbench.cost.untrained_onnx import GraphShape, build_deployable
 from carbench.data.images.decoding import Fit
 from carbench.models.devices import set_up_device
 from carbench.models.timing import TimedRun, time_interleaved
@@ -35,7 +35,7 @@ def time_backbones(
 
     Args:
         models: timm's name of each backbone.
-        graphs: the folder that :func:`carbench.cost.onnx_export.write_graphs` wrote to.
+        graphs: the folder that :func:`carbench.cost.untrained_onnx.write_graphs` wrote to.
         shape: image sizes and classes of the study.
         file: the image to decode.
         fit: how images are fitted to a square.

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carbench.cost.onnx_export import GraphShape, onnx_path
 from carbench.cost.serving import decode_and_predict
+from carbench.cost.untrained_onnx import GraphShape, onnx_path
 from carbench.data.images.decoding import Fit
 from carbench.models.onnx_classifier import OnnxModel
 from carbench.models.onnx_export import ExportableModel

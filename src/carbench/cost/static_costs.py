@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from carbench.core.parallel import process_map
-from carbench.cost.onnx_export import GraphShape, build_deployable, onnx_path, write_graphs
 from carbench.cost.serving import serving_peak_memory_mb
+from carbench.cost.untrained_onnx import GraphShape, build_deployable, onnx_path, write_graphs
 from carbench.data.images.decoding import Fit
 from carbench.models.macs import count_macs, count_parameters
 
@@ -34,7 +34,7 @@ def measure_static_costs(
     Args:
         models: timm's name of each backbone.
         shape: image sizes and classes of the study.
-        folder: output folder of :func:`carbench.cost.onnx_export.write_graphs`.
+        folder: output folder of :func:`carbench.cost.untrained_onnx.write_graphs`.
         file: the image to decode.
         fit: how images are fitted to a square.
         int8: whether to export 8-bit models, too.

@@ -9,7 +9,7 @@ from typing import Any
 from carbench.core.params import parse
 from carbench.models.model_file import is_pretrained
 from carbench.params.train import TrainParams, recipe_of
-from carbench.training.tuning import tuned_overrides
+from carbench.training.tune_table import tuned_overrides
 
 
 def add_training_arguments(parser: ArgumentParser) -> None:

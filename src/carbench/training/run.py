@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 
-from carbench.core.errors import CarbenchError
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.split.table import SplitRow, classes_of, read_split
 from carbench.models.backbones import ModelCard, create_model, load_initial_weights, normalization
@@ -20,12 +18,9 @@ from carbench.models.devices import move_to_device, peak_memory_mb
 from carbench.models.model_file import read_metadata, read_tensors
 from carbench.params.train import TrainParams
 from carbench.training.loop import (
-    DivergedError,
-    Epoch,
     LabelledImages,
     TrainingResult,
     fit,
-    is_better,
     out_of_memory_error,
 )
 
@@ -119,48 +114,6 @@ def train_backbone(
         raise out_of_memory_error(data.device, params.val_batch_size, key) from None
     card = ModelCard(start["model"], data.classes, params.image_size, mean, std)
     return trained, card, start
-
-
-def run_trial(
-    weights: Path,
-    data: TrainingData,
-    params: TrainParams,
-    seed: int,
-    backbone: str,
-    checkpoint: Path | None = None,
-) -> Epoch:
-    """Train with the learning rate of ``params`` and return the best epoch.
-
-    If ``checkpoint`` is that of a completed trial, nothing is trained. For a learning rate that
-    diverges, an epoch 0 that is worse than any other is returned.
-    """
-    log.info("trying learning rate %g", params.lr)
-    try:
-        return train_backbone(weights, data, params, seed, backbone, checkpoint)[0].best
-    except DivergedError as error:
-        log.info("learning rate %g is rejected: %s", params.lr, error)
-        return Epoch(0, params.lr, math.inf, math.inf, 0.0)
-
-
-def best_learning_rate(tried: dict[float, Epoch], select: str) -> float:
-    """Return the learning rate with the best epoch on val; the first of equal ones.
-
-    Raises:
-        CarbenchError: all learning rates diverged.
-    """
-    best, *others = tried
-    for rate in others:
-        if is_better(tried[rate], tried[best], select):
-            best = rate
-    if tried[best].epoch == 0:
-        raise CarbenchError(
-            "params.yaml",
-            key="tune.learning_rates",
-            found=f"{list(tried)}, all of which diverged",
-            expected="a learning rate at which this backbone converges",
-            fix="add lower learning rates",
-        )
-    return best
 
 
 def training_record(

@@ -195,7 +195,7 @@ def _numbers(pair: BackbonePair) -> dict[str, Any]:
         "probability_equivalent": found.equivalent,
         "detectable": round(100 * found.detectable, 6),
         "detectable_half": round(100 * found.detectable_half, 6),
-        "knows_trainings": pair.includes_training_variance,
+        "includes_training_variance": pair.includes_training_variance,
         "identical": pair.identical,
     }
 

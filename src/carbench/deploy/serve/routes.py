@@ -25,6 +25,7 @@ from carbench.deploy.serve.problem_details import (
 )
 from carbench.deploy.serve.request_bodies import BodyReceiver
 from carbench.deploy.serve.request_errors import RETRY_HEADERS, RejectedRequestError
+from carbench.deploy.serve.request_images import image_body_schema, read_images
 from carbench.deploy.serve.schemas import (
     BatchPrediction,
     ClassList,
@@ -33,7 +34,6 @@ from carbench.deploy.serve.schemas import (
     Prediction,
 )
 from carbench.deploy.serve.service import PredictionService
-from carbench.deploy.serve.uploads import image_body_schema, read_images
 
 Result = TypeVar("Result")
 log = logging.getLogger("carbench")

@@ -1,31 +1,12 @@
-"""Learning-rate search on val: each learning rate is tried for a few epochs.
-
-A single learning rate for all backbones would favour those that it suits.
-"""
+"""The table of stage tune: the learning rates tried for a backbone, and the selected one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from carbench.core.tables import damaged, read_table
-from carbench.params.train import TrainParams
-from carbench.params.tune import TuneParams
 
 COLUMNS = ["lr", "epoch", "val_accuracy", "val_loss", "chosen"]
-
-
-def trial_recipe(params: TrainParams, tune: TuneParams, lr: float) -> TrainParams:
-    """Return the recipe of a trial: the complete schedule, compressed to its epochs.
-
-    Warm-up and frozen epochs are unchanged, but take at most half of the trial.
-    """
-    changes = {
-        "lr": lr,
-        "epochs": tune.epochs,
-        "warmup_epochs": min(params.warmup_epochs, tune.epochs / 2),
-        "freeze_epochs": min(params.freeze_epochs, tune.epochs // 2),
-    }
-    return TrainParams.model_validate(params.model_dump() | changes)
 
 
 def chosen_learning_rate(path: Path) -> float | None:
