@@ -27,9 +27,21 @@ include: "workflow/rules/deploy.smk"
 include: "workflow/rules/sync.smk"
 
 
+# With an executor of a cluster, these run beside Snakemake: they take seconds, or need the network.
 localrules:
     all,
     figures,
+    fetch,
+    split,
+    weights,
+    draw,
+    shortlist,
+    calibrate,
+    choose,
+    learning_curve,
+    aggregate,
+    plot,
+    report,
 
 
 rule all:

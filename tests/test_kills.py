@@ -47,9 +47,13 @@ def test_staging_folders_of_killed_jobs_are_removed_when_outputs_are_restored(
     project = copy_project(smoke_run, tmp_path / "study")
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = project.root / f"results/split/.incomplete-{socket.gethostname()}-{ended.pid}"
-    left.mkdir()
-    (left / "split.csv").write_text("image,")
+    left = [
+        project.root / f"results/split/.incomplete-{owner}~{host}~{ended.pid}"
+        for owner, host in (("", socket.gethostname()), ("split", "another-host"))
+    ]
+    for each in left:
+        each.mkdir()
+        (each / "split.csv").write_text("image,")
     (project.root / "results/split/split.csv").unlink()
     project.run("snakemake", "results/split/split.csv")
-    assert not left.exists()
+    assert not any(each.exists() for each in left)

@@ -1,8 +1,8 @@
 # Validated parameters and helper functions that all rules share.
 #
 # Inputs:  params.yaml
-# Defines: BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(), all_runs(),
-#         all_subsets()
+# Defines: BACKBONES, SEEDS, POOLS, FIGURES; keys(), recipe(), gpus(), train_gpus(),
+#         all_local_cores(), per_attempt(), all_runs(), all_subsets()
 
 import json
 import os
@@ -114,6 +114,23 @@ def recipe(key):
 # Maximum number of GPU jobs at a time; each leases a slot on a GPU (carbench.models.gpu_lease).
 if workflow.is_main_process and "gpu" in workflow.global_resources:
     os.environ.update(CARBENCH_GPU_JOBS=str(workflow.global_resources["gpu"].value))
+elif workflow.remote_exec:  # that number is the cluster's, not this node's
+    os.environ.pop("CARBENCH_GPU_JOBS", None)
+
+
+def all_local_cores(wildcards):
+    """Return the number of threads of a job that must be alone on its machine.
+
+    On a cluster it is the number that the job uses: what the submitting host has says nothing about
+    the nodes, and the profile requests a node for it alone.
+    """
+    own = config["cost"]["threads"]
+    return max(own, workflow.cores or 1) if workflow.local_exec else own
+
+
+def per_attempt(value):
+    """Return a function that returns a resource, which grows with each attempt (`retries:`)."""
+    return lambda wildcards, attempt: value * attempt
 
 
 def gpus(section):

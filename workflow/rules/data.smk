@@ -22,8 +22,8 @@ rule fetch:
     threads: IMAGE_THREADS
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(240),
     params:
         choices=keys("data"),
     shell:
@@ -50,8 +50,8 @@ rule audit:
     threads: IMAGE_THREADS
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(120),
     params:
         choices=keys("audit"),
     shell:
@@ -75,8 +75,8 @@ rule split:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         choices=keys("split"),
     shell:
@@ -99,8 +99,8 @@ rule pack:
     threads: IMAGE_THREADS
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(120),
     params:
         choices=keys("pack"),
     shell:

@@ -30,8 +30,8 @@ rule export:
     threads: config["export"]["threads"]
     resources:
         gpu=0,
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(30),
     params:
         choices=keys("export", "pack", "aggregate.confidence", "choose.deployment_mix"),
     shell:

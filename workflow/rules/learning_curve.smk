@@ -19,8 +19,8 @@ rule draw:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         choices=keys("learning_curve.draw_seed"),
     shell:
@@ -48,8 +48,8 @@ rule subset:
     threads: recipe("threads")
     resources:
         gpu=train_gpus,
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=per_attempt(6000),
+        runtime=per_attempt(720),
     params:
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
@@ -76,8 +76,8 @@ rule learning_curve:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         choices=keys("learning_curve", "backbones"),
     shell:

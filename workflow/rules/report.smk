@@ -22,8 +22,8 @@ rule choose:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         choices=keys("choose", "backbones", "seeds", "split.repeats"),
     shell:
@@ -47,8 +47,8 @@ rule calibrate:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         choices=keys("calibrate", "backbones", "seeds"),
     shell:
@@ -90,8 +90,8 @@ rule aggregate:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         choices=keys(
             "aggregate",
@@ -130,8 +130,8 @@ rule plot:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=per_attempt(1000),
+        runtime=per_attempt(10),
     params:
         choices=keys("plot.style", "plot.{figure}"),
     shell:
@@ -173,8 +173,8 @@ rule report:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(10),
     params:
         choices=keys("report"),
     shell:

@@ -24,8 +24,8 @@ rule screen:
     threads: config["screen"]["features"]["threads"]
     resources:
         gpu=1 if config["screen"]["features"]["device"] == "cuda" else 0,
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=per_attempt(6000),
+        runtime=per_attempt(720),
     params:
         choices=keys(
             "screen.candidates.{pool}",
@@ -54,8 +54,8 @@ rule shortlist:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=per_attempt(2000),
+        runtime=per_attempt(30),
     params:
         choices=keys("shortlist", "screen.candidates"),
     shell:

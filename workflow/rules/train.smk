@@ -18,8 +18,8 @@ rule weights:
     threads: 1
     resources:
         gpu=0,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
         choices=keys(
             "backbones.{backbone}.model",
@@ -47,8 +47,8 @@ rule tune:
     threads: recipe("threads")
     resources:
         gpu=train_gpus,
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=per_attempt(6000),
+        runtime=per_attempt(720),
     params:
         choices=keys("tune", "train", "backbones.{backbone}.train"),
     shell:
@@ -78,8 +78,8 @@ rule train:
     threads: recipe("threads")
     resources:
         gpu=train_gpus,
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=per_attempt(6000),
+        runtime=per_attempt(720),
     params:
         choices=keys("train", "backbones.{backbone}.train"),
     shell:
@@ -109,8 +109,8 @@ rule evaluate:
     threads: config["evaluate"]["threads"]
     resources:
         gpu=gpus("evaluate"),
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=per_attempt(4000),
+        runtime=per_attempt(60),
     params:
         choices=keys("evaluate"),
     shell:
@@ -139,13 +139,13 @@ rule cost:
         "results/benchmarks/cost.tsv"
     conda:
         CONDA
-    # All local cores: other jobs would distort the times.
-    threads: workflow.cores or config["cost"]["threads"]
+    # Other jobs would distort the times. On a cluster, the profile requests a whole node.
+    threads: all_local_cores
     resources:
         gpu=gpus("cost"),
         # All backbones are in memory, in every runtime.
-        mem_mb=4000 + 500 * len(BACKBONES),
-        runtime=120,
+        mem_mb=per_attempt(4000 + 500 * len(BACKBONES)),
+        runtime=per_attempt(120),
     params:
         choices=keys("cost", "pack", "backbones", "train.image_size"),
     shell:

@@ -1,7 +1,8 @@
 """Atomic output: files and folders appear under their final name complete, or not at all.
 
-Everything is written under a temporary name in the target's folder and moved by one rename. Staging
-folders carry host and process id in their names, so that those of killed processes can be removed.
+Everything is written under a temporary name in the target's folder and moved by one rename. The
+name of a staging folder holds its owner, host and process, so that those of killed processes can be
+removed.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PREFIX = f".incomplete-{socket.gethostname()}-"
+HOST = socket.gethostname()
 
 
 @contextmanager
-def staging_folder(folder: Path) -> Iterator[Path]:
+def staging_folder(folder: Path, owner: str = "") -> Iterator[Path]:
     """Yield an empty temporary folder inside ``folder``; it is removed on exit.
 
     ``folder`` is created if needed. Staging folders that killed processes left in it are removed.
+
+    Args:
+        folder: the folder of the target.
+        owner: the job that the caller runs, if it holds the job's lock. All other staging folders
+            of the job are then those of killed processes, also of processes on other machines.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remove_stale_staging_folders(folder)
-    staging = folder / f"{PREFIX}{os.getpid()}"
+    remove_stale_staging_folders(folder, owner)
+    staging = folder / f".incomplete-{owner}~{HOST}~{os.getpid()}"
     staging.mkdir()
     try:
         yield staging
@@ -33,12 +39,14 @@ def staging_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def remove_stale_staging_folders(folder: Path) -> None:
-    """Remove the staging folders of processes on this machine that have ended."""
-    for staging in folder.glob(f"{PREFIX}*"):
-        pid = int(staging.name.removeprefix(PREFIX))
+def remove_stale_staging_folders(folder: Path, owner: str = "") -> None:
+    """Remove the staging folders of an owner, and of processes on this machine that have ended."""
+    for staging in folder.glob(".incomplete-*~*~*"):
+        staging_owner, host, pid = staging.name.removeprefix(".incomplete-").split("~")
+        own = bool(owner) and staging_owner == owner
         # A folder with our own id was left by an earlier process that had the same id.
-        if pid == os.getpid() or not _is_running(pid):
+        ended = host == HOST and (int(pid) == os.getpid() or not _is_running(int(pid)))
+        if own or ended:
             shutil.rmtree(staging, ignore_errors=True)
 
 

@@ -18,7 +18,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
@@ -29,12 +30,21 @@ from carbench.core.params import Model, lookup, parse, read_yaml
 
 log = logging.getLogger("carbench")
 
+BUFFERED_LINES = 1000
+OFF = logging.CRITICAL + 1
+
 
 class OutputRecorder(Protocol):
     """The interface of :class:`carbench.engines.job_run.JobRun` that a stage uses."""
 
     @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
     def scratch(self) -> Path: ...  # noqa: D102
+
+    @property
+    def is_continued(self) -> bool: ...  # noqa: D102
 
     def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
 
@@ -76,7 +86,7 @@ class Stage:
         Each file or folder replaces its predecessor in a single rename, so that an output is always
         complete or absent. Before that, the outputs of a job of the study are recorded and stored.
         """
-        with staging_folder(folder) as staging:
+        with staging_folder(folder, self._job.name if self._job else "") as staging:
             yield staging
             if self._job:
                 self._job.store_outputs(staging, folder)
@@ -136,13 +146,22 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
 
 def _run(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
     """Do the work and return the exit status; errors are logged."""
+    _start_logging(args)
     try:
-        _start_logging(args)
+        return _run_job(args, work)
+    finally:
+        with suppress(OSError):  # has been reported
+            _open_log_file(args.log, append=False)  # unless it is open
+
+
+def _run_job(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
+    try:
         # Imported by name, so that stages do not depend on this code: it only validates, records
         # and restores. As it does not affect results, editing it must not make stages stale.
         importlib.import_module("carbench.params.study").check(args.params)
         start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
         with start_job_run([word for word in sys.argv if word != "--again"]) as job:
+            _open_log_file(args.log, append=bool(job and job.is_continued))
             if not (job and job.restore_outputs(args.again)):
                 work(Stage(args, job))
     except CarbenchError as error:
@@ -190,18 +209,34 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _start_logging(args: argparse.Namespace) -> None:
-    """Log to stderr, and to ``--log`` if given; each line begins with the name of the job."""
+    """Log to stderr and to a buffer for ``--log``; each line begins with the name of the job."""
     job = [Path(sys.argv[0]).stem]
     job += [
         str(getattr(args, name))
         for name in ("backbone", "pool", "fraction", "seed", "figure")
         if name in args
     ]
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers = [logging.StreamHandler(sys.stderr), MemoryHandler(BUFFERED_LINES, OFF)]
     logging.raiseExceptions = False  # ignore errors of writing the log file
-    if args.log:
-        args.log.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(args.log, mode="w", encoding="utf-8"))
     logging.basicConfig(format=f"{' '.join(job)}: %(message)s", handlers=handlers)
     log.setLevel(logging.INFO)
     logging.captureWarnings(True)
+
+
+def _open_log_file(path: Path | None, append: bool) -> None:
+    """Write the buffered and all further lines to a file, if there is one; once per process.
+
+    It is opened once the job is known: a job that continues a killed attempt appends to its log.
+    """
+    root = logging.getLogger()
+    buffer = next((each for each in root.handlers if isinstance(each, MemoryHandler)), None)
+    if buffer is None:
+        return
+    root.removeHandler(buffer)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+        file.setFormatter(buffer.formatter)
+        root.addHandler(file)
+        buffer.setTarget(file)
+    buffer.close()

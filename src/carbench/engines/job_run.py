@@ -60,6 +60,16 @@ class JobRun:
         self._start = time.time()
 
     @property
+    def name(self) -> str:
+        """The name of the job, such as ``train@resnet-0``."""
+        return self._job.name
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether an earlier attempt with the same inputs was killed and left checkpoints."""
+        return self.scratch.is_dir()
+
+    @property
     def scratch(self) -> Path:
         """A folder for checkpoints, from which a killed run with the same inputs resumes."""
         return self._scratch_folder / self._inputs.key
@@ -80,7 +90,9 @@ class JobRun:
             return False
         with ExitStack() as stack:
             parents = {(self._root / path).parent for path in record.outs}
-            staging = {parent: stack.enter_context(staging_folder(parent)) for parent in parents}
+            staging = {
+                parent: stack.enter_context(staging_folder(parent, self.name)) for parent in parents
+            }
             restored: list[tuple[Path, Path]] = []
             for path, content in record.outs.items():
                 if self._hashes.content(path) == content:

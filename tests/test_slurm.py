@@ -1,0 +1,153 @@
+"""A study on a real Slurm cluster of two nodes, with the profile workflow/profiles/slurm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
+from carbench.params.presets import apply_preset
+from conftest import ROOT, Project, copy_project, copy_repository, repeatable, set_key
+from slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        bool(missing_programs()) or os.geteuid() != 0,
+        reason=f"needs root and Slurm (slurm-wlm, munge); missing: {missing_programs()}",
+    ),
+]
+
+SNAKEMAKE = ("snakemake", "--workflow-profile", "workflow/profiles/slurm", "--jobs", "4")
+MODEL = "results/train/resnet/0/model.safetensors"
+LOG = "results/logs/train/resnet/0.log"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SlurmCluster]:
+    with slurm_cluster() as started:
+        yield started
+
+
+def start(cluster: SlurmCluster, project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """Start Snakemake with the profile."""
+    return subprocess.Popen(
+        [*SNAKEMAKE, "--latency-wait", "5", *arguments],
+        cwd=project.root,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
+    """Wait for success and return the output."""
+    output = process.communicate(timeout=seconds)[0]
+    assert process.returncode == 0, output[-6000:]
+    return output
+
+
+def wait_for(reached: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 180
+    while not reached():
+        assert process.poll() is None, process.communicate()[0][-6000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def long_training(smoke_run: Project, folder: Path, epochs: int) -> Project:
+    """A copy of the finished study in which the training of one backbone takes longer."""
+    project = copy_project(smoke_run, folder)
+    params = project.params
+    set_key(params, "backbones.resnet.train", {"epochs": epochs})
+    project.set_params(params)
+    (project.root / LOG).unlink()
+    return project
+
+
+def test_a_study_has_the_results_of_a_local_run(
+    cluster: SlurmCluster, smoke_run: Project, tmp_path: Path
+) -> None:
+    project = copy_repository(tmp_path / "study")
+    (project.root / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
+    output = finish(start(cluster, project), 300)
+    assert "train" in {job.split("_")[0] for job in submitted(output)}
+    assert repeatable(project) == repeatable(smoke_run)
+    assert (snakemake_plan(project.root), dvc_plan(project.root)) == (set(), set())
+
+
+def submitted(output: str) -> list[str]:
+    """Return the rules of the jobs that were submitted to Slurm."""
+    return [
+        line.split("_", 1)[1].split("'")[0] if "_" in line else line
+        for line in output.splitlines()
+        if "SLURM jobid" in line
+    ]
+
+
+def test_jobs_are_submitted_again_after_cancellation_time_limit_and_too_little_memory(
+    cluster: SlurmCluster, smoke_run: Project, tmp_path: Path
+) -> None:
+    """Each with more resources; a training resumes, and its log has all attempts."""
+    project = long_training(smoke_run, tmp_path / "study", 900)
+    process = start(
+        *(cluster, project, "results/evaluate/resnet/0/metrics.json"),
+        *("--set-resources", "train:runtime=1", "evaluate:mem_mb=200*attempt**4"),
+    )
+    wait_for(lambda: "epoch 3/" in read(project.root / LOG), process)
+    ((job, *_),) = cluster.jobs()
+    cluster.run("scancel", job)
+    finish(process)
+    log = read(project.root / LOG)
+    assert log.count("epoch 1/900") == 1
+    assert log.count("resum") >= 2
+
+
+def test_a_training_survives_its_node_and_its_submitter(
+    cluster: SlurmCluster, smoke_run: Project, tmp_path: Path
+) -> None:
+    """Their processes are alive, and nothing is computed twice."""
+    project = long_training(smoke_run, tmp_path / "study", 500)
+    process = start(cluster, project, MODEL)
+    wait_for(lambda: "epoch 2/" in read(project.root / LOG), process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    ((_, state, node, _),) = cluster.jobs()
+    assert state == "RUNNING"
+    again = start(cluster, project, MODEL, "--rerun-incomplete")
+    cluster.kill_node(node)
+    finish(again)
+    cluster.start_node(node)
+    assert read(project.root / LOG).count("epoch 1/500") == 1
+    assert "train@resnet-0" not in snakemake_plan(project.root)
+
+
+def test_a_job_that_needs_a_gpu_gets_one(
+    cluster: SlurmCluster, smoke_run: Project, tmp_path: Path
+) -> None:
+    project = long_training(smoke_run, tmp_path / "study", 2)
+    params = project.params
+    set_key(params, "backbones.resnet.train", {"device": "cuda"})
+    project.set_params(params)
+    process = start(cluster, project, MODEL, "--retries", "0")
+    jobs: list[list[str]] = []
+
+    def seen() -> bool:
+        jobs.extend(cluster.jobs("%i %b"))
+        return bool(jobs)
+
+    wait_for(seen, process)
+    assert process.wait(120)
+    assert jobs[0][1].endswith("gpu:1")
+    assert "torch sees no GPU" in read(project.root / LOG)

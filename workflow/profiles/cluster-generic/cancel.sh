@@ -1,0 +1,4 @@
+#!/bin/sh
+# Cancel jobs of Grid Engine.
+#   cancel.sh ID...
+exec qdel "$@"
