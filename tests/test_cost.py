@@ -133,16 +133,16 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
     same shapes, and the same answers once it has the trained weights."""
     import torch
 
-    from carbench.cost import onnx_export
+    from carbench.cost import untrained_onnx
     from carbench.models.backbones import load_trained_model
     from carbench.models.onnx_classifier import OnnxModel
     from carbench.models.onnx_export import write_onnx
 
     results = smoke_run.root / "results"
     about = read_json(results / "export/model.json")
-    shape = onnx_export.GraphShape(about["input"]["size"], 32, tuple(about["classes"]))
-    onnx_export.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
-    made = onnx_export.onnx_path(tmp_path, about["backbone"], int8=False)
+    shape = untrained_onnx.GraphShape(about["input"]["size"], 32, tuple(about["classes"]))
+    untrained_onnx.write_graphs(about["backbone"], about["timm"], shape, tmp_path, int8=False)
+    made = untrained_onnx.onnx_path(tmp_path, about["backbone"], int8=False)
     served = results / "export/model.onnx"
     assert operations(made) == operations(served)
     (row,) = (
@@ -153,14 +153,14 @@ def test_what_is_timed_is_what_is_served(smoke_run: Project, tmp_path: Path) -> 
 
     checkpoint = results / f"train/{about['backbone']}/{about['seed']}/model.safetensors"
     trained, card = load_trained_model(checkpoint, torch.device("cpu"))
-    deployable = onnx_export.build_deployable(about["backbone"], about["timm"], shape)
+    deployable = untrained_onnx.build_deployable(about["backbone"], about["timm"], shape)
     deployable.model.load_state_dict(trained.state_dict())
     write_onnx(deployable, shape.side, card.classes, tmp_path / "trained.onnx")
     pixels = shape.random_images(5)
     ours, _ = OnnxModel(tmp_path / "trained.onnx", 1).predict(pixels)
     theirs, _ = OnnxModel(served, 1).predict(pixels)
     # All but the temperature, which is fitted after the training.
-    tempered = theirs ** (about["temperature"] / onnx_export.TEMPERATURE)
+    tempered = theirs ** (about["temperature"] / untrained_onnx.TEMPERATURE)
     tempered /= tempered.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(ours, tempered, atol=1e-5)
 
