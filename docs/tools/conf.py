@@ -35,6 +35,7 @@ NAVIGATION = {
         "Screening <screening>",
         "Fine-tuning recipe <recipes>",
         "GPUs <gpus>",
+        "Clusters <cluster>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",
