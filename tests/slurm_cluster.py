@@ -18,6 +18,9 @@ from conftest import active_environment
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = ("n1", "n2")
+# Where Slurm looks for its configuration. Snakemake's executor removes SLURM_CONF from the
+# environment of a job's command.
+SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 
 SLURM_CONF = """
 ClusterName=tests
@@ -61,9 +64,16 @@ NODE = (
 )
 
 
-def missing_programs() -> list[str]:
-    """Return the programs of Slurm that are not installed."""
-    return [name for name in PROGRAMS if shutil.which(name) is None]
+def obstacle() -> str | None:
+    """Return why no cluster can be started here; None if one can."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"Slurm is not installed: no {', '.join(missing)} (slurm-wlm, munge)"
+    if os.geteuid() != 0:
+        return "only root may start Slurm's daemons"
+    if SYSTEM_CONF.exists() and not SYSTEM_CONF.is_symlink():
+        return f"this machine has a Slurm of its own ({SYSTEM_CONF})"
+    return None
 
 
 @dataclass
@@ -116,6 +126,9 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
     cluster = SlurmCluster(folder)
     try:
         _write_configuration(folder)
+        SYSTEM_CONF.parent.mkdir(exist_ok=True)
+        SYSTEM_CONF.unlink(missing_ok=True)
+        SYSTEM_CONF.symlink_to(folder / "slurm.conf")
         _start_munge(folder)
         cluster.run("slurmctld", "-c")
         for name in NODES:
@@ -129,6 +142,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
             with suppress(OSError, ValueError):
                 os.kill(int((folder / f"{name}.pid").read_text()), signal.SIGTERM)
         time.sleep(1)
+        SYSTEM_CONF.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

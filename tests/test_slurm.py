@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -12,33 +11,37 @@ from pathlib import Path
 import pytest
 
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
+from carbench.engines.locks import named_lock
 from carbench.params.presets import apply_preset
 from conftest import ROOT, Project, copy_project, copy_repository, repeatable, set_key
-from slurm_cluster import SlurmCluster, missing_programs, slurm_cluster
+from slurm_cluster import SlurmCluster, obstacle, slurm_cluster
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(missing_programs()) or os.geteuid() != 0,
-        reason=f"needs root and Slurm (slurm-wlm, munge); missing: {missing_programs()}",
-    ),
+    pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
 ]
 
 SNAKEMAKE = ("snakemake", "--workflow-profile", "workflow/profiles/slurm", "--jobs", "4")
+# For a cluster without a network, and jobs of seconds.
+QUICKLY = ("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "1")
 MODEL = "results/train/resnet/0/model.safetensors"
 LOG = "results/logs/train/resnet/0.log"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[SlurmCluster]:
-    with slurm_cluster() as started:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A cluster; one at a time, also if several processes run these tests."""
+    with (
+        named_lock(tmp_path_factory.getbasetemp().parent, "slurm", on_wait=print),
+        slurm_cluster() as started,
+    ):
         yield started
 
 
 def start(cluster: SlurmCluster, project: Project, *arguments: str) -> subprocess.Popen[str]:
     """Start Snakemake with the profile."""
     return subprocess.Popen(
-        [*SNAKEMAKE, "--latency-wait", "5", *arguments],
+        [*SNAKEMAKE, *QUICKLY, *arguments],
         cwd=project.root,
         env=cluster.environment,
         stdout=subprocess.PIPE,
