@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 
+import grimp
 import pytest
 import yaml
 
@@ -81,3 +83,27 @@ def test_the_conda_environment_has_the_locks_versions() -> None:
     for name, version in pins.items():
         name = re.sub("[._]", "-", {"pytorch": "torch"}.get(name, name))
         assert locked[name] == version, name
+
+
+# Modules whose package has another name, or that another package of the environment brings along.
+PACKAGES = {"PIL": "pillow", "ruamel": "ruamel-yaml", "torch": "pytorch", "matplotlib": "seaborn"}
+BROUGHT_ALONG = {"markupsafe", "networkx", "requests", "voluptuous", "yaml"}
+
+
+def test_the_conda_environment_has_what_a_job_imports() -> None:
+    graph = grimp.build_graph("carbench", include_external_packages=True)
+    environment = (ROOT / "envs/carbench.yaml").read_text()
+    pins = {re.sub("[._]", "-", name) for name in re.findall(r"^  - ([\w.-]+)=", environment, re.M)}
+    code = {
+        f"carbench.{name.removeprefix('src/carbench/').removesuffix('.py').replace('/', '.')}"
+        for name in re.findall(r"- (src/carbench/\S+)", (ROOT / "dvc.yaml").read_text())
+    } | {"carbench.engines.job_run", "carbench.params.study"}
+    modules: set[str] = set()
+    waiting = set().union(*({each, *graph.find_descendants(each)} for each in code))
+    while waiting:
+        module = waiting.pop()
+        modules.add(module)
+        waiting |= graph.find_modules_directly_imported_by(module) - modules
+    imported = {each for each in modules if "carbench" not in each} - sys.stdlib_module_names
+    missing = {re.sub("_", "-", PACKAGES.get(each, each)) for each in imported} - pins
+    assert not missing - BROUGHT_ALONG

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_section, read_yaml
@@ -22,6 +25,7 @@ from carbench.params.plot import PlotParams
 from carbench.report.figures import accuracy, differences, pareto
 from carbench.report.plotting.attribution_overlay import overlay_attribution
 from carbench.report.plotting.colours import contrast, legible
+from carbench.report.plotting.point_labels import Label, place_labels
 from carbench.report.plotting.style import Style, save_figure
 from carbench.report.tables.result_tables import read_summary
 
@@ -487,3 +491,20 @@ def test_a_missing_learning_curve_is_stated(tmp_path):
 def test_missing_screening_is_stated(tmp_path):
     write_tables(tmp_path, candidates=0)
     assert "no candidates were screened" in svg("screening", tmp_path)
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    figure = Figure(figsize=(5, 4))
+    axes = figure.subplots()
+    points = [(0.30, 0.50), (0.34, 0.52), (0.38, 0.50), (0.70, 0.20)]
+    for x, y in points:
+        axes.plot([x], [y], "o", markersize=5)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    labels = [Label(f"backbone {number}", point, "black") for number, point in enumerate(points)]
+    place_labels(figure, axes, labels, Style(PLOT.style))
+    boxes = [Text.get_window_extent(label) for label in axes.texts]
+    assert len(boxes) == len(points)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    pixels = axes.transData.transform(points)
+    assert not any(box.contains(*pixel) for box in boxes for pixel in pixels)
+    assert all(axes.bbox.contains(*corner) for box in boxes for corner in box.corners())
