@@ -60,7 +60,7 @@ PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
 """
 NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port}"
-    " CPUs=8 RealMemory=16000 Gres=gpu:2 State=UNKNOWN"
+    " CPUs=8 RealMemory=64000 Gres=gpu:2 State=UNKNOWN"
 )
 
 

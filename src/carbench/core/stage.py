@@ -44,7 +44,7 @@ class OutputRecorder(Protocol):
     def scratch(self) -> Path: ...  # noqa: D102
 
     @property
-    def is_continued(self) -> bool: ...  # noqa: D102
+    def attempts_log(self) -> Path: ...  # noqa: D102
 
     def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
 
@@ -151,7 +151,7 @@ def _run(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
         return _run_job(args, work)
     finally:
         with suppress(OSError):  # has been reported
-            _open_log_file(args.log, append=False)  # unless it is open
+            _open_log_file(args.log)  # unless it is open
 
 
 def _run_job(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
@@ -161,7 +161,7 @@ def _run_job(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
         importlib.import_module("carbench.params.study").check(args.params)
         start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
         with start_job_run([word for word in sys.argv if word != "--again"]) as job:
-            _open_log_file(args.log, append=bool(job and job.is_continued))
+            _open_log_file(args.log, job.attempts_log if job else None)
             if not (job and job.restore_outputs(args.again)):
                 work(Stage(args, job))
     except CarbenchError as error:
@@ -223,10 +223,13 @@ def _start_logging(args: argparse.Namespace) -> None:
     logging.captureWarnings(True)
 
 
-def _open_log_file(path: Path | None, append: bool) -> None:
+def _open_log_file(path: Path | None, attempts: Path | None = None) -> None:
     """Write the buffered and all further lines to a file, if there is one; once per process.
 
-    It is opened once the job is known: a job that continues a killed attempt appends to its log.
+    Args:
+        path: the file, replaced if it exists.
+        attempts: the log of all attempts of the job, which is continued: the file becomes another
+            name of it. Snakemake removes the file before each attempt.
     """
     root = logging.getLogger()
     buffer = next((each for each in root.handlers if isinstance(each, MemoryHandler)), None)
@@ -235,7 +238,13 @@ def _open_log_file(path: Path | None, append: bool) -> None:
     root.removeHandler(buffer)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="a" if append else "w", encoding="utf-8")
+        path.unlink(missing_ok=True)
+        if attempts:
+            attempts.parent.mkdir(parents=True, exist_ok=True)
+            attempts.touch()
+            with suppress(OSError):  # another file system: only the log of this attempt
+                path.hardlink_to(attempts)
+        file = logging.FileHandler(path, encoding="utf-8")
         file.setFormatter(buffer.formatter)
         root.addHandler(file)
         buffer.setTarget(file)

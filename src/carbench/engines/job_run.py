@@ -65,9 +65,9 @@ class JobRun:
         return self._job.name
 
     @property
-    def is_continued(self) -> bool:
-        """Whether an earlier attempt with the same inputs was killed and left checkpoints."""
-        return self.scratch.is_dir()
+    def attempts_log(self) -> Path:
+        """The log of all attempts with the same inputs, kept until one of them succeeds."""
+        return self.scratch / "attempts.log"
 
     @property
     def scratch(self) -> Path:
