@@ -221,15 +221,24 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("slots", [2, 4])
-def test_each_job_leases_a_slot_and_a_killed_job_releases_it(slots: int, tmp_path: Path) -> None:
-    env = os.environ | {"TMPDIR": str(tmp_path), MAX_JOBS_VARIABLE: str(slots)}
+@pytest.mark.parametrize(("slots", "shared_tmp"), [(2, True), (4, True), (2, False)])
+def test_each_job_leases_a_slot_and_a_killed_job_releases_it(
+    slots: int, shared_tmp: bool, tmp_path: Path
+) -> None:
+    """Also if each job has a temporary folder of its own, as on many clusters."""
+    env = os.environ | {MAX_JOBS_VARIABLE: str(slots)}
     jobs: list[subprocess.Popen[str]] = []
     outputs = []
     try:
-        for _ in range(slots + 1):
+        for number in range(slots + 1):
+            folder = tmp_path / ("tmp" if shared_tmp else f"tmp-{number}")
+            folder.mkdir(exist_ok=True)
             job = subprocess.Popen(
-                [sys.executable, "-c", JOB], env=env, stdout=subprocess.PIPE, text=True
+                [sys.executable, "-c", JOB],
+                env=env | {"TMPDIR": str(folder)},
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             jobs.append(job)
             assert job.stdout
@@ -248,6 +257,7 @@ def test_a_gpu_selected_by_a_scheduler_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert [lease_gpu(["GPU-d"], pytest.fail) for _ in range(3)] == [0, 0, 0]
 
