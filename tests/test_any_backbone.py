@@ -104,6 +104,7 @@ def test_both_heads_of_a_distilled_model_are_trained() -> None:
     assert second.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.slow
 def test_a_distilled_model_is_exported_with_both_heads(tmp_path: Path) -> None:
     """Its heads disagree; the graph's answer is that of their mean."""
     torch.manual_seed(0)
@@ -165,6 +166,7 @@ def test_an_unsupported_size_is_rejected_and_a_supported_one_suggested() -> None
     assert "set train.image_size: 48, the nearest tested size" in text
 
 
+@pytest.mark.slow
 def test_the_only_supported_size_is_suggested() -> None:
     assert nearest_size("crossvit_tiny_240", 100) is not None
     assert nearest_size("efficientformer_l1", 64) == 224
@@ -204,6 +206,7 @@ class Absent(Sums):
         raise ModuleNotFoundError("No module named 'rarely_installed'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -114,6 +114,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
     return [Image.open(folder / name).convert("RGB") for name in names]
 
 
+@pytest.mark.slow
 def test_edited_copies_are_found_without_false_pairs(drawn: list[Image.Image]) -> None:
     """Nearly all copies of eight images, one per edit, are found, and nothing else."""
     names = [name for name in EDITS if name not in ("cropped by 20 %", "screenshot in a frame")]
@@ -238,6 +239,7 @@ def test_an_invalid_review_is_rejected(tmp_path: Path, lines: str, expected: lis
         read_reviewed_pairs(str(tmp_path / "none.csv"), IMAGES, FIRST_OF)
 
 
+@pytest.mark.slow
 def test_groups_split_and_leak_follow_the_verdicts(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -318,6 +320,7 @@ def test_groups_split_and_leak_follow_the_verdicts(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_path: Path) -> None:
     planted = plan_faults(60, 3)
     params = study({"data.sample.images_per_class": 60, "data.sample.seed": 3})
@@ -354,6 +357,7 @@ def test_planted_faults_of_the_sample_are_found(study: Callable[..., Path], tmp_
     assert {row["image"] for row in findings["misnamed"]} == {*planted.png, *planted.palette}
 
 
+@pytest.mark.slow
 def test_a_mirrored_copy_is_found_only_if_asked_for(
     study: Callable[..., Path], tmp_path: Path
 ) -> None:

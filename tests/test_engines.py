@@ -94,10 +94,8 @@ def has_code(path: str) -> bool:
     return any(not isinstance(each, ast.Expr) for each in body)
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [pytest.param(name, marks=pytest.mark.slow if name in TORCH else ()) for name in STAGES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_script_loads_only_its_listed_code(stage: str) -> None:
     """And torch only if the stage uses a model."""
     script = ROOT / f"scripts/{stage}.py"
@@ -118,6 +116,7 @@ def test_a_script_loads_only_its_listed_code(stage: str) -> None:
     assert ("torch" in loaded) == (stage in TORCH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_parameters_are_checked_before_torch_loads(stage: str) -> None:
     start = (

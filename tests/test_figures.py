@@ -295,6 +295,7 @@ def test_another_process_draws_the_same_bytes(figure, tmp_path):
     assert drawn == b"".join(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("figure", "changes"),
     [
@@ -326,6 +327,7 @@ def test_names_with_special_characters_stay_text(tmp_path):
     assert set(CLASSES) <= texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbones", [2, 12])
 @pytest.mark.parametrize("figure", ["accuracy", "pareto", "differences", "curves", "leak"])
 def test_every_backbone_is_labelled(figure, backbones, tmp_path):
@@ -347,6 +349,7 @@ def test_the_number_of_backbones_beside_the_chosen_one_is_limited(figure, most, 
     assert named == ["alpha", "beta", "gamma", *(f"backbone-{n}" for n in range(3, most))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", [name for name in TABLES if name != "mistakes"])
 def test_text_is_large_enough_on_a_phone(figure, tmp_path):
     """In a figure that is 320 pixels wide, no font is smaller than 8 pixels."""
@@ -473,6 +476,7 @@ def test_a_wrong_table_is_reported_with_its_missing_column(tmp_path):
         accuracy.draw(tmp_path / "curves.csv", Style(PLOT.style), PLOT.accuracy)
 
 
+@pytest.mark.slow
 def test_shortlisted_candidates_are_labelled_and_crowded_ones_are_not(tmp_path):
     write_tables(tmp_path, candidates=200)
     drawn = svg("screening", tmp_path)

@@ -216,6 +216,7 @@ class Reviewer:
         return float(np.quantile(np.max(largest, axis=0), 0.95))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 4])
 def test_intervals_and_comparisons_follow_from_the_documented_formulas(
     study: Any, tmp_path: Path, seeds: int

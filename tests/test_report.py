@@ -167,6 +167,7 @@ def text_of(folder: Path, figures: Path) -> str:
     return " ".join(Page(page_of(folder, figures)).text.split())
 
 
+@pytest.mark.slow
 def test_the_script_writes_the_same_page_twice(figures, tmp_path):
     folder = study(tmp_path)
     pages = []

@@ -167,6 +167,7 @@ def change_a_byte(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -190,6 +191,7 @@ def test_a_damaged_checkpoint_is_ignored(
     assert_ignored(made, checkpoint, undisturbed["frozen"], caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"lr": 0.001}, {"optimizer": "sgd"}, {"epochs": 2}, {"ema": 0.5}], ids=str
 )

@@ -37,6 +37,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PlantedFault
     return root, generate_sample(root, 60, SEED, workers=2)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_number_of_processes(
     sample: tuple[Path, PlantedFaults], tmp_path: Path
 ) -> None:

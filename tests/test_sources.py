@@ -184,6 +184,7 @@ def test_too_many_bad_images_are_an_error(fetch: Fetch, tmp_path: Path) -> None:
     refused(done, tmp_path / "data", "9 of 21 images", "data.max_bad_fraction = 0.1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["../evil.jpg", "/etc/evil.jpg", "a/../../evil.jpg", "C:/evil.jpg", "..\\evil.jpg"]
 )
@@ -283,6 +284,7 @@ def changed_entry(
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("local", "listed", "words"),
     [

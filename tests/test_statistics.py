@@ -198,6 +198,7 @@ def test_the_image_variance_agrees_with_the_binomial_formula_and_a_bootstrap() -
     assert np.sqrt(found) == pytest.approx(reference.standard_error, rel=0.06)
 
 
+@pytest.mark.slow
 def test_the_variance_of_a_nonlinear_metric_agrees_with_a_bootstrap_over_groups() -> None:
     from sklearn.metrics import f1_score
 
@@ -336,6 +337,7 @@ def test_corrected_p_values_match_the_intervals_and_do_not_exceed_bonferronis() 
     assert 0 < decided < 200
 
 
+@pytest.mark.slow
 def test_the_detectable_difference_is_found_in_80_of_100_studies() -> None:
     rng = np.random.default_rng(7)
 
@@ -750,6 +752,7 @@ def test_mistakes_are_shown_once_per_group_with_their_own_image(
     assert (seeds_wrong["19.jpg"], seeds_wrong["18.jpg"]) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("splits", [1, 2])
 def test_choose_calibrate_and_aggregate_run_as_scripts(
     splits: int, study: Callable[..., Path], tmp_path: Path
