@@ -154,4 +154,5 @@ def test_a_job_that_needs_a_gpu_gets_one(
     wait_for(submitted, process)
     assert process.wait(120)
     assert re.search(r"TresPerJob=\S*gpu:1$", requested[0], re.M), requested[0]
-    assert "torch sees no GPU" in read(project.root / LOG)
+    # The first job on a GPU is the search of the learning rate.
+    assert "torch sees no GPU" in read(project.root / "results/logs/tune/resnet.log")
