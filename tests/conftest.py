@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,17 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, *command: str) -> Projec
             project.run(*command)
             (shared / f"{command[0]}-done").touch()
     return copy_project(Project(origin), tmp_path_factory.mktemp(command[0]) / "study")
+
+
+def wait_for(
+    reached: Callable[[], object], process: subprocess.Popen[str], seconds: float = 60
+) -> None:
+    """Wait until a condition is met while a process runs; fail with its output if it ends."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, f"ended too early: {process.communicate()[0][-6000:]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def copy_project(project: Project, target: Path) -> Project:

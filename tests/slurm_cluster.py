@@ -103,9 +103,9 @@ class SlurmCluster:
         pid = int((self.folder / f"slurmd-{name}.pid").read_text())
         os.kill(pid, signal.SIGKILL)
 
-    def jobs(self, fields: str = "%i %T %N %j") -> list[list[str]]:
-        """Return the fields of the jobs that are pending or running."""
-        listed = self.run("squeue", "--noheader", "--format", fields)
+    def jobs(self) -> list[list[str]]:
+        """Return id, state, node and name of the jobs that are pending or running."""
+        listed = self.run("squeue", "--noheader", "--format", "%i %T %N %j")
         return [line.split() for line in listed.splitlines()]
 
     def wait_until_idle(self, seconds: float = 30) -> None:

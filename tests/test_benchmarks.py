@@ -52,9 +52,9 @@ def test_fine_tuning_starts_both_from_the_same_file(tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "test_resnet.safetensors")
     start = ["--pretrained", str(tmp_path), "--preset", "presets/smoke.yaml", "--reach", "0"]
     found = rows(
-        *("training.py", *start, "--sizes", "32", "--peer-epochs", "1"),
+        *("training.py", *start, "--sizes", "32", "--peer-epochs", "2"),
         *("--peer-lr", "1e-3", "1e-4", *ONE_SETTING, *ONE_RUN),
     )
     assert [row[2].split()[0] for row in found] == ["carbench", "timm"]
-    assert "epochs 1" in found[1][2]
+    assert "epochs 2" in found[1][2]
     assert all(float(row[8]) <= float(row[3]) for row in found)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from itertools import filterfalse
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def code_of(stage: str) -> set[str]:
         module = waiting.pop()
         modules.add(module)
         waiting |= GRAPH.find_modules_directly_imported_by(module) - modules
-        waiting |= imported_by_name(ast.parse(file_of(module).read_text())) - modules
+        waiting |= imported_by_name_in(module) - modules
         if around := module.rpartition(".")[0]:  # the package is imported first
             waiting |= {around} - modules
     return {
@@ -159,6 +160,11 @@ def imported_by_name(tree: ast.AST) -> set[str]:
             package = node.values[0].value.rstrip(".")
             found |= {package, *GRAPH.find_children(package)}
     return found
+
+
+@cache  # most modules are those of several stages
+def imported_by_name_in(module: str) -> set[str]:
+    return imported_by_name(ast.parse(file_of(module).read_text()))
 
 
 def file_of(module: str) -> Path:

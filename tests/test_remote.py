@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ROOT, Project, active_environment, copy_repository
+from conftest import ROOT, Project, active_environment, copy_repository, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -249,14 +249,6 @@ def test_a_colleague_pulls_what_was_pushed(owner: Start, kind: Callable[[Path], 
     assert len(other.files()) == 1  # the small table that git keeps
     other.run("dvc", "pull")
     check_pulled(person, other)
-
-
-def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert process.poll() is None, f"ended too early: {process.communicate()[0][-2000:]}"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def repair(store: Path) -> None:

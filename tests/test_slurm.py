@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from carbench.engines.locks import named_lock
 from carbench.params.presets import apply_preset
-from conftest import ROOT, Project, copy_project, copy_repository, repeatable, set_key
+from conftest import ROOT, Project, copy_project, copy_repository, repeatable, set_key, wait_for
 from slurm_cluster import SlurmCluster, obstacle, slurm_cluster
 
 pytestmark = [
@@ -56,14 +55,6 @@ def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
     output = process.communicate(timeout=seconds)[0]
     assert process.returncode == 0, output[-6000:]
     return output
-
-
-def wait_for(reached: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 180
-    while not reached():
-        assert process.poll() is None, process.communicate()[0][-6000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def read(path: Path) -> str:
@@ -108,7 +99,7 @@ def test_jobs_are_submitted_again_after_cancellation_time_limit_and_too_little_m
         *("--set-resources", "train:runtime=1", "evaluate:mem_mb=200*attempt**4"),
         *("--retries", "6"),  # on a busy machine, the training exceeds its minute more often
     )
-    wait_for(lambda: "epoch 3/" in read(project.root / LOG), process)
+    wait_for(lambda: "epoch 3/" in read(project.root / LOG), process, 180)
     ((job, *_),) = cluster.jobs()
     cluster.run("scancel", job)
     finish(process, 480)
@@ -123,7 +114,7 @@ def test_a_training_survives_its_node_and_its_submitter(
     """Their processes are alive, and nothing is computed twice."""
     project = long_training(smoke_run, tmp_path / "study", 500)
     process = start(cluster, project, MODEL)
-    wait_for(lambda: "epoch 2/" in read(project.root / LOG), process)
+    wait_for(lambda: "epoch 2/" in read(project.root / LOG), process, 180)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     ((_, state, node, _),) = cluster.jobs()
@@ -152,7 +143,7 @@ def test_a_job_that_needs_a_gpu_gets_one(
         requested.extend(cluster.run("scontrol", "show", "job", job) for job, *_ in cluster.jobs())
         return bool(requested)
 
-    wait_for(submitted, process)
+    wait_for(submitted, process, 180)
     assert process.wait(120)
     assert re.search(r"TresPerJob=\S*gpu:1$", requested[0], re.M), requested[0]
     # The first job on a GPU is the search of the learning rate.
