@@ -88,6 +88,18 @@ class JobRun:
             return False
         if force or is_forced({self._job.name, self._job.stage, *self._job.outs}):
             return False
+        if not self.restore(record):
+            return False
+        when = f" on {record.finished}" if record.finished else ""
+        log.info("outputs restored from the cache (the job ran with the same inputs%s)", when)
+        return True
+
+    def restore(self, record: JobRecord) -> bool:
+        """Restore the outputs of a record of this job with the same inputs from the store.
+
+        Returns:
+            Whether the store has all of them.
+        """
         with ExitStack() as stack:
             parents = {(self._root / path).parent for path in record.outs}
             staging = {
@@ -107,8 +119,6 @@ class JobRun:
             for source, target in restored:
                 move_into_place(source, target)
         self._record = record
-        when = f" on {record.finished}" if record.finished else ""
-        log.info("outputs restored from the cache (the job ran with the same inputs%s)", when)
         return True
 
     def store_outputs(self, staging: Path, folder: Path) -> None:
