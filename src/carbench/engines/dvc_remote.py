@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from carbench.core.errors import CarbenchError
-from carbench.engines.hashing import Content
 
 # Where the documents are, below the remote's path.
 DOCUMENTS = "carbench"
@@ -52,23 +51,28 @@ class DvcRemote:
         # Third-party clients log each failed attempt, which is reported at the end.
         logging.getLogger("dvc_data").setLevel(logging.ERROR)
 
-    def push(self, contents: Iterable[Content]) -> None:
-        """Copy objects from the cache to the remote, unless it has them.
+    def has(self, md5: str) -> bool:
+        """Return whether the remote has an object."""
+        with self._errors():
+            return bool(self._odb.exists(md5))
+
+    def push(self, md5s: Iterable[str]) -> None:
+        """Copy objects from the cache, which must have them, unless the remote has them.
 
         Raises:
-            CarbenchError: the remote cannot be written, or the cache lacks an object.
+            CarbenchError: the remote cannot be written.
         """
-        self._transfer(self._cache, self._odb, contents, verify=False)
+        self._transfer(self._cache, self._odb, md5s, verify=False)
 
-    def pull(self, contents: Iterable[Content]) -> None:
-        """Copy objects from the remote to the cache, and check their hashes.
+    def pull(self, md5s: Iterable[str]) -> None:
+        """Copy objects to the cache, and check their hashes.
 
         Objects that the remote does not have, or that are damaged there, are left out.
 
         Raises:
             CarbenchError: the remote cannot be read.
         """
-        self._transfer(self._odb, self._cache, contents, verify=True)
+        self._transfer(self._odb, self._cache, md5s, verify=True)
 
     def read(self, document: str) -> bytes | None:
         """Return a document; None if there is none."""
@@ -115,6 +119,7 @@ class DvcRemote:
         """Return the names of the documents below a folder, relative to it."""
         path = self._document_path(folder)
         with self._errors():
+            self._fs.fs.invalidate_cache()
             try:
                 found = list(self._fs.find(path))
             except FileNotFoundError:
@@ -125,25 +130,17 @@ class DvcRemote:
         path: str = self._fs.join(self._path, document)
         return path
 
-    def _transfer(
-        self, source: Any, target: Any, contents: Iterable[Content], verify: bool
-    ) -> None:
+    def _transfer(self, source: Any, target: Any, md5s: Iterable[str], verify: bool) -> None:
+        hashes = set(md5s)
+        if not hashes:
+            return
         with self._errors():
-            from dvc_data.hashfile.db import get_index
             from dvc_data.hashfile.hash_info import HashInfo
             from dvc_data.hashfile.transfer import transfer
 
-            hashes = {HashInfo("md5", content.md5) for content in contents}
-            index: dict[str, Any] = {
-                "dest_index" if target is self._odb else "src_index": get_index(self._odb)
-            }
+            self._fs.fs.invalidate_cache()  # other machines have written since the last listing
             failed = transfer(
-                source,
-                target,
-                hashes,
-                verify=verify,
-                cache_odb=self._cache,
-                **index,
+                source, target, {HashInfo("md5", md5) for md5 in hashes}, verify=verify
             ).failed
             if failed and target is self._odb:
                 raise OSError(None, f"{len(failed)} objects were not transferred")

@@ -38,15 +38,23 @@ class Bucket:
         self.name = remote
 
     def push(self, contents: Iterable[Content]) -> None:
-        """Copy contents from the store, which must have them, to the bucket."""
-        self._remote.push(contents)
+        """Copy contents from the store, which must have them, to the bucket.
+
+        The listing of a folder is written after its files: if it exists, they do, as in DVC.
+        """
+        folders, files = _by_kind(contents)
+        missing = [folder for folder in folders if not self._remote.has(folder.md5)]
+        listed = [md5 for folder in missing for md5 in self._store.listed_objects(folder)]
+        self._remote.push([*(file.md5 for file in files), *listed])
+        self._remote.push(folder.md5 for folder in missing)
 
     def pull(self, contents: Iterable[Content]) -> bool:
         """Copy contents to the store; return whether it has all of them now."""
-        wanted = [content for content in contents if not self._store.has(content)]
-        if wanted:
-            self._remote.pull(wanted)
-        return all(map(self._store.has, wanted))
+        missing = [content for content in contents if not self._store.has(content)]
+        self._remote.pull(content.md5 for content in missing)
+        folders, _ = _by_kind(missing)
+        self._remote.pull(md5 for folder in folders for md5 in self._store.listed_objects(folder))
+        return all(map(self._store.has, missing))
 
     def records(self) -> set[tuple[str, str]]:
         """Return job and key of all records."""
@@ -91,6 +99,13 @@ class Bucket:
     def remove_checkpoint(self, job: str, key: str) -> None:
         """Remove the archive of a job's checkpoints, if there is one."""
         self._remote.remove(_name("checkpoints", job, key, "tar"))
+
+
+def _by_kind(contents: Iterable[Content]) -> tuple[list[Content], list[Content]]:
+    """Return the folders and the files."""
+    every = list(contents)
+    folders = [content for content in every if content.nfiles is not None]
+    return folders, [content for content in every if content.nfiles is None]
 
 
 def _name(kind: str, job: str, key: str, suffix: str) -> str:
