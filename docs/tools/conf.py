@@ -36,6 +36,7 @@ NAVIGATION = {
         "Fine-tuning recipe <recipes>",
         "GPUs <gpus>",
         "Clusters <cluster>",
+        "Workers without a shared folder <remote_jobs>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",
