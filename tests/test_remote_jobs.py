@@ -136,7 +136,9 @@ def test_a_killed_worker_is_continued_by_another(
     run(server, project, "carbench", "sync", "--remote", URL)
     command = ("carbench", "job", JOB, "--remote", URL, "--checkpoint-seconds", "1")
 
-    first = start(server, worker(tmp_path / "first", params), *command)
+    clone = worker(tmp_path / "first", params)
+    run(server, clone, "carbench", "job", "tune@resnet", "--remote", URL)
+    first = start(server, clone, *command)
     checkpoints = tmp_path / "store/.cloudstorage/bucket/study/carbench/checkpoints" / JOB
     wait_for(lambda: any(checkpoints.glob("*.tar")), first)
     os.killpg(first.pid, signal.SIGKILL)
@@ -151,7 +153,7 @@ def test_a_killed_worker_is_continued_by_another(
     assert [(each.communicate(timeout=200)[0], each.returncode)[1] for each in others] == [0, 0]
     assert JOB in snakemake_plan(project.root)
     output = run(server, project, "carbench", "sync", "--remote", URL)
-    assert f"taken from {URL}: {JOB}" in output
+    assert f"taken from {URL}: tune@resnet, {JOB}" in output
     assert JOB not in snakemake_plan(project.root)
     content = open_workspace(project.root).content("results/train/resnet/0/model.safetensors")
     assert content is not None

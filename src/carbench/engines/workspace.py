@@ -227,7 +227,12 @@ class Workspace:
     @cached_property
     def _folders(self) -> set[str]:
         """Folders that jobs depend on as a whole because other jobs write into them."""
-        parents = {str(parent) for path in self._outs for parent in Path(path).parents}
+        parents: set[str] = set()
+        for path in self._outs:
+            parent = path.rpartition("/")[0]
+            while parent and parent not in parents:
+                parents.add(parent)
+                parent = parent.rpartition("/")[0]
         return {path for job in self.jobs.values() for path in job.deps if path in parents}
 
     @cached_property
