@@ -17,7 +17,7 @@ complete it:
     CARBENCH_GPU_MACHINE_TYPE machine type of jobs with GPU, such as g2-standard-8
     CARBENCH_GPU_TYPE         (optional) accelerator, such as nvidia-tesla-t4, for machine types
                               that have no GPU of their own (N1)
-    CARBENCH_POLL_SECONDS     (optional) time between two questions to Batch (20)
+    CARBENCH_POLL_SECONDS     (optional) time between two questions to Batch (60)
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def configuration(job: Job) -> dict[str, Any]:
 
 class GoogleBatch:
     """Google Batch in a region of a project."""
+
+    poll_seconds = 60.0  # each question starts gcloud, which takes more CPU time than kubectl
 
     def __init__(self) -> None:
         self._place = (

@@ -54,6 +54,8 @@ def manifest(name: str, job: Job) -> dict[str, Any]:
 class Kubernetes:
     """The cluster of kubectl's context."""
 
+    poll_seconds = 20.0
+
     def state(self, name: str) -> State:
         """Return the state of a Job."""
         text = self._kubectl("get", "job", name, "--ignore-not-found", "--output=json")

@@ -21,8 +21,7 @@ from typing import Any, NoReturn, Protocol
 
 import yaml
 
-# Seconds between two questions to the service, and how many may fail in succession.
-POLL_SECONDS = float(os.environ.get("CARBENCH_POLL_SECONDS", "20"))
+# Questions to a service that may fail in succession.
 MAX_ERRORS = 30
 
 
@@ -62,7 +61,13 @@ class Job:
 
 
 class Service(Protocol):
-    """A service that runs jobs. All methods raise ClientError."""
+    """A service that runs jobs. All methods raise ClientError.
+
+    Attributes:
+        poll_seconds: the time between two questions, by default.
+    """
+
+    poll_seconds: float
 
     def state(self, name: str) -> State:
         """Return the state of a job."""
@@ -177,9 +182,10 @@ def _choose_name(service: Service, job_id: str) -> tuple[str, State]:
 
 
 def _wait(service: Service, name: str) -> int:
+    seconds = float(os.environ.get("CARBENCH_POLL_SECONDS") or service.poll_seconds)
     errors = 0
     while True:
-        time.sleep(POLL_SECONDS)
+        time.sleep(seconds)
         try:
             state = service.state(name)
         except ClientError as error:
