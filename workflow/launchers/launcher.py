@@ -141,6 +141,7 @@ def launch(service: Service, job: Job) -> int:
     SIGTERM and SIGINT stop the job.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    seconds = float(os.environ.get("CARBENCH_POLL_SECONDS") or service.poll_seconds)
     name = None
     try:
         name, state = _choose_name(service, job.id)
@@ -148,7 +149,7 @@ def launch(service: Service, job: Job) -> int:
             print(f"{name} is already running; waiting for it", file=sys.stderr)
         else:
             service.create(name, job)
-        return _wait(service, name)
+        return _wait(service, name, seconds)
     except KeyboardInterrupt:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
@@ -181,8 +182,7 @@ def _choose_name(service: Service, job_id: str) -> tuple[str, State]:
     raise AssertionError
 
 
-def _wait(service: Service, name: str) -> int:
-    seconds = float(os.environ.get("CARBENCH_POLL_SECONDS") or service.poll_seconds)
+def _wait(service: Service, name: str, seconds: float) -> int:
     errors = 0
     while True:
         time.sleep(seconds)
