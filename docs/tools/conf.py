@@ -37,6 +37,7 @@ NAVIGATION = {
         "GPUs <gpus>",
         "Clusters <cluster>",
         "Workers without a shared folder <remote_jobs>",
+        "Launchers <launchers>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the job; return its exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # `ssh -tt` sends the second one
+        signal.signal(number, _interrupt)
     root = Path()
     workspace = open_workspace(root)
     bucket = Bucket(root, args.remote, workspace.store)
