@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from engines import make_study
 
 from carbench.core.provenance import hardware
 from carbench.engines.dvc_yaml import read_jobs
+from engines import make_study
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = (".git", ".venv", ".snakemake", ".carbench", "results", "*cache", "dvc.lock")
