@@ -131,7 +131,7 @@ def test_a_killed_worker_is_continued_by_another(
     server: Remote, smoke_run: Project, tmp_path: Path
 ) -> None:
     """Without Snakemake: both machines have the same parameters and share the bucket."""
-    project = with_epochs(smoke_run, tmp_path / "submitter", 400)
+    project = with_epochs(smoke_run, tmp_path / "submitter", 150)
     params = (project.root / "params.yaml").read_text()
     run(server, project, "carbench", "sync", "--remote", URL)
     command = ("carbench", "job", JOB, "--remote", URL, "--checkpoint-seconds", "1")

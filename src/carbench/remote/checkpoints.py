@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from carbench.core.errors import CarbenchError
+from carbench.engines.job_run import ATTEMPTS_LOG
 from carbench.remote.bucket import Bucket
 
 log = logging.getLogger("carbench")
@@ -89,8 +90,10 @@ class RemoteCheckpoints:
                     tar.addfile(info, file)
 
     def _state(self) -> dict[Path, int]:
-        """Return the time of change of each file; nothing if they are too large to be copied."""
+        """Return the time of change of each file; nothing if there is nothing to copy."""
         files = {path: path.stat() for path in self._folder.rglob("*") if path.is_file()}
+        if {path.name for path in files} == {ATTEMPTS_LOG}:
+            return {}  # no checkpoint yet
         if sum(found.st_size for found in files.values()) > MAX_BYTES:
             return {}
         return {path: found.st_mtime_ns for path, found in files.items()}
