@@ -38,16 +38,25 @@ def one_thread() -> None:
 # ---- images
 
 
+def out_of_memory(*_: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
 def test_images_read_from_disk_equal_those_in_memory(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [row["image"] for row in read_table(made / "index.csv")]
     wanted = list(torch.randperm(len(names)).split(7))
     resident = list(PackedImages(made, names, CPU).batches(wanted))
-    monkeypatch.setattr(packed, "RESIDENT_BYTES", 0)
-    streamed = PackedImages(made, names, CPU)
-    for one, other in zip(resident, streamed.batches(wanted), strict=True):
-        assert torch.equal(one, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "RESIDENT_BYTES", 0)
+        streamed = PackedImages(made, names, CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", out_of_memory)
+        crowded_out = PackedImages(made, names, CPU)  # by other jobs on the same GPU
+    for batches in (streamed.batches(wanted), crowded_out.batches(wanted)):
+        for one, other in zip(resident, batches, strict=True):
+            assert torch.equal(one, other)
     next(iter(streamed.batches(wanted)))  # stopping early does not block
     model = timm.create_model("test_resnet", num_classes=3)
     assert len(predict_logits(model, streamed, NORMALIZE, 32, 5)) == len(names)
