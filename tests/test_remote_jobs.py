@@ -227,16 +227,15 @@ def test_a_failed_launcher_is_reported_and_the_result_is_unchanged(
     project = copy_project(published[0], tmp_path / "study")
     remote = tmp_path / "remote"
     profile = ("snakemake", "--workflow-profile", "workflow/profiles/remote")
-    target = "results/train/resnet/0/model.safetensors"
-    options = ("--carbench-remote", str(remote), "--retries", "0", target)
+    options = ("--carbench-remote", str(remote), "--retries", "0", "results/tune/resnet.csv")
     failed = project.run(*profile, *options, "--carbench-launcher", "false", check=False)
     assert failed.returncode == 1
-    assert f"{JOB}: its launcher ended with status 1: `false`" in failed.stderr
+    assert "tune@resnet: its launcher ended with status 1: `false`" in failed.stderr
     # It ends well, but nothing was computed.
     failed = project.run(*profile, *options, "--carbench-launcher", "true", check=False)
     assert failed.returncode == 1
     assert f"{remote} has no result" in failed.stderr
-    assert JOB in snakemake_plan(project.root)
+    assert "tune@resnet" in snakemake_plan(project.root)
 
 
 def test_other_versions_are_refused(published: tuple[Project, JobRequest, Path]) -> None:
