@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,7 +54,7 @@ GresTypes=gpu
 MinJobAge=300
 KillWait=5
 InactiveLimit=0
-SlurmdTimeout=20
+SlurmdTimeout=10
 DefMemPerCPU=500
 {nodes}
 PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP
@@ -107,6 +108,10 @@ class SlurmCluster:
         """Return id, state, node and name of the jobs that are pending or running."""
         listed = self.run("squeue", "--noheader", "--format", "%i %T %N %j")
         return [line.split() for line in listed.splitlines()]
+
+    def state(self, job: str) -> str:
+        """Return the state of a job that has ended less than five minutes ago."""
+        return re.findall(r"JobState=(\w+)", self.run("scontrol", "show", "job", job))[0]
 
     def wait_until_idle(self, seconds: float = 30) -> None:
         """Wait until all nodes can take jobs."""
