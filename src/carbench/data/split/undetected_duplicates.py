@@ -9,6 +9,7 @@ are among the candidates of the audit.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,14 +168,19 @@ def missed_bounds(count: int, sample: int, duplicates: int) -> tuple[int, int]:
     """
     if sample == count:  # all are reviewed, or there are none
         return 0, 0
-    totals = np.arange(duplicates, count - (sample - duplicates) + 1)
     tail = (1 - CONFIDENCE) / 2
-    distribution = hypergeom(count, totals, sample)
-    possible = (
-        totals[(distribution.cdf(duplicates) > tail) & (distribution.sf(duplicates - 1) > tail)]
-        - duplicates
-    )
-    return int(possible.min()), int(possible.max())
+    totals = range(duplicates, count - (sample - duplicates) + 1)
+
+    # With the total, the upper tail grows and the lower tail falls.
+    def is_enough(total: int) -> bool:
+        return bool(hypergeom.sf(duplicates - 1, count, total, sample) > tail)
+
+    def is_too_many(total: int) -> bool:
+        return bool(hypergeom.cdf(duplicates, count, total, sample) <= tail)
+
+    low = totals[bisect_left(totals, True, key=is_enough)]
+    high = totals[bisect_left(totals, True, key=is_too_many) - 1]
+    return low - duplicates, high - duplicates
 
 
 class _Candidate(NamedTuple):
