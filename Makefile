@@ -27,6 +27,7 @@ lint: $(READY)  ## check formatting, types and both engines' files
 	@ruff check .
 	@mypy
 	@lint-imports
+	@shellcheck .ci/run workflow/profiles/*/*.sh
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint
 

@@ -120,7 +120,11 @@ def test_positions_are_read_as_written(tmp_path: Path) -> None:
 def test_images_in_another_order_than_the_pack_are_rejected(tmp_path: Path) -> None:
     rows = [{"row": row, "image": name} for row, name in enumerate("abcdefg")]
     write_table(tmp_path / "index.csv", ["row", "image"], rows)
-    assert read_matching(tmp_path / "index.csv", texts(list("bdg")), ("row",))[0].tolist() == [1, 3, 6]
+    assert read_matching(tmp_path / "index.csv", texts(list("bdg")), ("row",))[0].tolist() == [
+        1,
+        3,
+        6,
+    ]
     for names, culprit in (("dbg", "b"), ("bxg", "x"), ("bdgg", "g")):
         with pytest.raises(CarbenchError, match=rf"index\.csv: found no row for image '{culprit}'"):
             read_matching(tmp_path / "index.csv", texts(list(names)), ("row",))

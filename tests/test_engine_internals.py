@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from carbench.core.errors import CarbenchError
-from carbench.engines import dvc_internals, engine_versions, forced_jobs, snakemake_internals
+from carbench.engines import dvc_internals, engine_versions, snakemake_internals
 from carbench.engines.dvc_config import cache_folder, dvc_flag, dvc_option
 from carbench.engines.dvc_yaml import JobSpec, one_line, read_definition, read_jobs
 from carbench.engines.engine_jobs import dvc_jobs
+from carbench.engines.failed_jobs import describe_failed_jobs
 from carbench.engines.snakemake_session import reject_unsafe_options, reject_untargeted_subprocess
 from carbench.params.presets import apply_preset
 from conftest import ROOT, Project
@@ -250,20 +252,20 @@ def test_locks_are_shared_with_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_forced_jobs_are_known_to_jobs_without_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a cluster, the job reads them from a file, which read-only runs do not write."""
-    monkeypatch.delenv(forced_jobs.FORCED_VARIABLE, raising=False)
-    forced_jobs.publish_forced_jobs(tmp_path, {"cost"}, read_only=False)
-    forced_jobs.publish_forced_jobs(tmp_path, {"train"}, read_only=True)
-    monkeypatch.delenv(forced_jobs.FORCED_VARIABLE)
-    forced_jobs.load_forced_jobs(tmp_path)
-    assert forced_jobs.is_forced({"cost", "cost.csv"})
-    assert not forced_jobs.is_forced({"train"})
-    forced_jobs.publish_forced_jobs(tmp_path, set(), read_only=False)
-    forced_jobs.load_forced_jobs(tmp_path)
-    assert not forced_jobs.is_forced({"cost"})
+def test_the_last_message_of_a_failed_job_is_shown(tmp_path: Path) -> None:
+    job = snakemake_internals.FailedJob("train", "train resnet 0", "0.log")
+    log = tmp_path / "0.log"
+    epochs = [f"train resnet 0: epoch {number}/500" for number in range(500)]
+    error = "train resnet 0: train.lr: found 9.0"
+    log.write_text("\n".join([*epochs, error]))
+    shown = describe_failed_jobs(tmp_path, [job])
+    assert shown == f"train resnet 0 failed: the end of 0.log:\n  {error}\n"
+    bug = ["train resnet 0: this is a bug in carbench", "Traceback:", "  train.py", "ValueError"]
+    log.write_text("\n".join([*epochs, *bug]))
+    assert describe_failed_jobs(tmp_path, [job]).splitlines()[1:] == [f"  {line}" for line in bug]
+    log.unlink()
+    assert "nothing in 0.log" in describe_failed_jobs(tmp_path, [job])
+    assert "no log" in describe_failed_jobs(tmp_path, [replace(job, log=None)])
 
 
 def test_dvc_yaml_is_resolved_as_by_dvc(shipped: Project) -> None:

@@ -207,6 +207,19 @@ def test_forced_jobs_run_again(by_snakemake: Project, command: str) -> None:
     assert plans(by_snakemake) == (set(), set())
 
 
+def test_a_cluster_that_does_not_pass_on_the_environment_forces_jobs_too(
+    by_snakemake: Project,
+) -> None:
+    submit = ("--executor", "cluster-generic", "--cluster-generic-submit-cmd")
+    command = ("snakemake", "--jobs", "1", *submit, 'env -i PATH="$PATH" sh', "--until", "audit")
+    log = by_snakemake.root / "results/logs/audit.log"
+    (by_snakemake.root / "results/audit/groups.csv").unlink()
+    by_snakemake.run(*command)
+    assert "outputs restored from the cache" in log.read_text()
+    by_snakemake.run(*command, "--forcerun", "audit")
+    assert "outputs restored from the cache" not in log.read_text()
+
+
 def test_experiments_can_be_applied_and_left(by_snakemake: Project) -> None:
     made = by_snakemake
     made.run("git", "add", "--all")
@@ -337,7 +350,10 @@ def test_edits_during_a_job_are_detected(by_snakemake: Project) -> None:
     file.write_text(f"{text}\nEDITED = True\n")
     output = process.communicate(timeout=120)[0]
     assert process.returncode
-    assert "train@resnet-0: found that src/carbench/models changed" in output
+    message = "train resnet 0: train@resnet-0: found that src/carbench/models changed"
+    log = "results/logs/train/resnet/0.log"
+    assert f"train resnet 0 failed: the end of {log}:\n  {message}" in output
+    assert output.count("epoch 2/20") == 1  # the log as a whole is not shown again
     assert not (by_snakemake.root / MODEL).exists()
     file.write_text(text)
     edit(by_snakemake, "backbones.resnet.train", {})
@@ -512,10 +528,17 @@ def test_snakemake_reports_an_active_run_of_dvc_and_stops(
 def test_a_job_started_twice_is_computed_once(
     by_snakemake: Project, training: Callable[..., subprocess.Popen[str]]
 ) -> None:
+    """The log has what both did, also where Snakemake has removed it before the second attempt."""
+    log = by_snakemake.root / "results/logs/train/resnet/0.log"
     first = training("snakemake", MODEL)
     with paused(first):
+        log.unlink()
         job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
         second = start(by_snakemake, "bash", "-c", job.command)
         assert "train@resnet-0 is being run by process" in second.stdout.readline()
+        wait_for(by_snakemake, second, "epoch 2/")
     assert "outputs restored from the cache" in second.communicate(timeout=120)[0]
     assert first.wait(120) == 0
+    text = log.read_text()
+    for part in ("epoch 1/20", "epoch 20/20", "is being run by", "outputs restored"):
+        assert text.count(part) == 1, text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +23,6 @@ from carbench.data.loading.augment import draw_crops, draw_erased_boxes, erase, 
 from carbench.data.loading.batches import PackedImages
 from carbench.data.pack import writing
 from carbench.models import devices
-from carbench.models.gpu_lease import MAX_JOBS_VARIABLE, lease_gpu
 from carbench.models.predict import predict_logits
 from carbench.params.pack import PackParams
 from carbench.training.loop import TrainingResult, fit
@@ -39,16 +37,25 @@ def one_thread() -> None:
 # ---- images
 
 
+def out_of_memory(*_: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
 def test_images_read_from_disk_equal_those_in_memory(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = np.arange(len(np.load(made / "images.npy", mmap_mode="r")))[::-1]
     wanted = list(torch.randperm(len(rows)).split(7))
     resident = list(PackedImages(made, rows, CPU).batches(wanted))
-    monkeypatch.setattr(packed, "RESIDENT_BYTES", 0)
-    streamed = PackedImages(made, rows, CPU)
-    for one, other in zip(resident, streamed.batches(wanted), strict=True):
-        assert torch.equal(one, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(packed, "RESIDENT_BYTES", 0)
+        streamed = PackedImages(made, rows, CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to", out_of_memory)
+        crowded_out = PackedImages(made, rows, CPU)  # by other jobs on the same GPU
+    for batches in (streamed.batches(wanted), crowded_out.batches(wanted)):
+        for one, other in zip(resident, batches, strict=True):
+            assert torch.equal(one, other)
     next(iter(streamed.batches(wanted)))  # stopping early does not block
     model = timm.create_model("test_resnet", num_classes=3)
     assert len(predict_logits(model, streamed, NORMALIZE, 32, 5)) == len(rows)
@@ -207,58 +214,6 @@ def test_val_may_be_predicted_in_bfloat16(made: Path) -> None:
     assert rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)
     assert torch.allclose(exact, rounded, atol=0.05)
-
-
-# ---- GPUs
-
-
-JOB = """
-import time
-from carbench.models.gpu_lease import lease_gpu
-print(lease_gpu(["GPU-a", "GPU-b"], lambda sentence: print(sentence, flush=True)), flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.parametrize(("slots", "shared_tmp"), [(2, True), (4, True), (2, False)])
-def test_each_job_leases_a_slot_and_a_killed_job_releases_it(
-    slots: int, shared_tmp: bool, tmp_path: Path
-) -> None:
-    """Also if each job has a temporary folder of its own, as on many clusters."""
-    env = os.environ | {MAX_JOBS_VARIABLE: str(slots)}
-    jobs: list[subprocess.Popen[str]] = []
-    outputs = []
-    try:
-        for number in range(slots + 1):
-            folder = tmp_path / ("tmp" if shared_tmp else f"tmp-{number}")
-            folder.mkdir(exist_ok=True)
-            job = subprocess.Popen(
-                [sys.executable, "-c", JOB],
-                env=env | {"TMPDIR": str(folder)},
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            jobs.append(job)
-            assert job.stdout
-            outputs.append(job.stdout.readline().strip())
-        assert outputs == [*["0", "1", "0", "1"][:slots], "all 2 GPUs are in use; waiting for one"]
-        jobs[1].kill()
-        assert jobs[-1].stdout
-        assert jobs[-1].stdout.readline().strip() == "1"
-    finally:
-        for job in jobs:
-            job.kill()
-            job.communicate()
-
-
-def test_a_gpu_selected_by_a_scheduler_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert [lease_gpu(["GPU-d"], pytest.fail) for _ in range(3)] == [0, 0, 0]
 
 
 # ---- start-up

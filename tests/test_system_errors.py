@@ -46,6 +46,8 @@ def test_the_cause_of_an_error_is_considered() -> None:
 
 def test_other_errors_are_not_explained_as_a_full_disk() -> None:
     assert explain_system_error(ValueError("a bug"), []) is None
+    error = RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+    assert "let fewer jobs share the GPU" in str(explain_system_error(error, []))
     message = explain_system_error(PermissionError(errno.EACCES, "Permission denied", "/x"), [])
     assert message == "/x: Permission denied"
 

@@ -36,6 +36,8 @@ NAVIGATION = {
         "Fine-tuning recipe <recipes>",
         "GPUs <gpus>",
         "Clusters <cluster>",
+        "Workers without a shared folder <remote_jobs>",
+        "Launchers <launchers>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",

@@ -19,19 +19,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.errors import CarbenchError
+from carbench.core.job_log import JobLog
 from carbench.core.params import Model, lookup, parse, read_yaml
 
 log = logging.getLogger("carbench")
-
-BUFFERED_LINES = 1000
-OFF = logging.CRITICAL + 1
 
 
 class OutputRecorder(Protocol):
@@ -136,7 +133,7 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
     """
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminate)
-    status = _run(args, work)
+    status = _run(args, work, JobLog(_job_name(args), args.log))
     # A script run by Python itself has no calling frame; tests, profilers and debuggers have one,
     # and continue after the script.
     if sys._getframe(1).f_back is None:
@@ -144,24 +141,32 @@ def run_stage(parser: argparse.ArgumentParser, work: Callable[[Stage], None]) ->
     sys.exit(status)
 
 
-def _run(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
+def _job_name(args: argparse.Namespace) -> str:
+    """Return the stage and the arguments that tell its jobs apart, as in ``train resnet 0``."""
+    names = ("backbone", "pool", "fraction", "seed", "figure")
+    return " ".join(
+        [Path(sys.argv[0]).stem, *(str(getattr(args, name)) for name in names if name in args)]
+    )
+
+
+def _run(args: argparse.Namespace, work: Callable[[Stage], None], job_log: JobLog) -> int:
     """Do the work and return the exit status; errors are logged."""
-    _start_logging(args)
     try:
-        return _run_job(args, work)
+        return _run_job(args, work, job_log)
     finally:
         with suppress(OSError):  # has been reported
-            _open_log_file(args.log)  # unless it is open
+            job_log.open()  # unless it is open
 
 
-def _run_job(args: argparse.Namespace, work: Callable[[Stage], None]) -> int:
+def _run_job(args: argparse.Namespace, work: Callable[[Stage], None], job_log: JobLog) -> int:
     try:
         # Imported by name, so that stages do not depend on this code: it only validates, records
         # and restores. As it does not affect results, editing it must not make stages stale.
         importlib.import_module("carbench.params.study").check(args.params)
         start_job_run = importlib.import_module("carbench.engines.job_run").start_job_run
-        with start_job_run([word for word in sys.argv if word != "--again"]) as job:
-            _open_log_file(args.log, job.attempts_log if job else None)
+        argv = [word for word in sys.argv if word != "--again"]
+        with start_job_run(argv, on_wait=job_log.follow) as job:
+            job_log.open(job.attempts_log if job else None)
             if not (job and job.restore_outputs(args.again)):
                 work(Stage(args, job))
     except CarbenchError as error:
@@ -206,46 +211,3 @@ def _exit_fast(status: int) -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _start_logging(args: argparse.Namespace) -> None:
-    """Log to stderr and to a buffer for ``--log``; each line begins with the name of the job."""
-    job = [Path(sys.argv[0]).stem]
-    job += [
-        str(getattr(args, name))
-        for name in ("backbone", "pool", "fraction", "seed", "figure")
-        if name in args
-    ]
-    handlers = [logging.StreamHandler(sys.stderr), MemoryHandler(BUFFERED_LINES, OFF)]
-    logging.raiseExceptions = False  # ignore errors of writing the log file
-    logging.basicConfig(format=f"{' '.join(job)}: %(message)s", handlers=handlers)
-    log.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-
-
-def _open_log_file(path: Path | None, attempts: Path | None = None) -> None:
-    """Write the buffered and all further lines to a file, if there is one; once per process.
-
-    Args:
-        path: the file, replaced if it exists.
-        attempts: the log of all attempts of the job, which is continued: the file becomes another
-            name of it. Snakemake removes the file before each attempt.
-    """
-    root = logging.getLogger()
-    buffer = next((each for each in root.handlers if isinstance(each, MemoryHandler)), None)
-    if buffer is None:
-        return
-    root.removeHandler(buffer)
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        if attempts:
-            attempts.parent.mkdir(parents=True, exist_ok=True)
-            attempts.touch()
-            with suppress(OSError):  # another file system: only the log of this attempt
-                path.hardlink_to(attempts)
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(buffer.formatter)
-        root.addHandler(file)
-        buffer.setTarget(file)
-    buffer.close()

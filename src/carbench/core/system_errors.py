@@ -1,4 +1,4 @@
-"""Messages for errors of the operating system, above all a full disk."""
+"""Messages for errors of the operating system, above all a full disk, and for a full GPU."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ FULL = {
 }
 # Parts of messages of libraries that do not pass on the error of the operating system.
 HINTS = ("no space left", "file write failed", "database or disk is full", "unexpected pos")
+# Part of the messages of torch and CUDA if the memory of a GPU is used up.
+OUT_OF_MEMORY = "out of memory"
 # With less free space, any failure counts as caused by a full disk.
 LEAST_FREE_BYTES = 1_000_000
 
 
 def explain_system_error(error: BaseException, folders: Iterable[Path]) -> str | None:
-    """Return a message with a fix for an error of the operating system; None for other errors.
+    """Return a message with a fix for an error of the system; None for other errors.
 
     Args:
         error: the exception, of any library.
@@ -32,6 +34,11 @@ def explain_system_error(error: BaseException, folders: Iterable[Path]) -> str |
             where = Path(str(each.filename)) if each.filename else _fullest(places)
             return _full(FULL[each.errno], where)
     text = " ".join(str(each).lower() for each in _chain(error))
+    if OUT_OF_MEMORY in text:
+        return (
+            "the memory of the GPU is used up. Fix: lower batch_size in the section of this stage, "
+            "or let fewer jobs share the GPU (--resources gpu=N), and run again"
+        )
     fullest = _fullest(places)
     if any(hint in text for hint in HINTS) or (
         not isinstance(error, OSError) and _free_bytes(fullest) < LEAST_FREE_BYTES

@@ -110,6 +110,10 @@ class ContentStore:
             if any(self._link(kind, self._object_path(md5), link) == md5 for kind in kinds):
                 link.replace(target)
 
+    def listed_objects(self, folder: Content) -> list[str]:
+        """Return the md5s of a folder's files; none if its listing is not stored."""
+        return [md5 for _, md5 in self._listing(folder) or []]
+
     @contextmanager
     def shared_file(self, path: Path) -> Iterator[None]:
         """Prepare writing a file in ``shared``: create its folders, then set its permissions.
@@ -124,8 +128,8 @@ class ContentStore:
 
     def remove_damaged(self, content: Content) -> list[str]:
         """Remove a content's objects that do not match their hashes; return these hashes."""
-        listing = self._listing(content) if content.nfiles is not None else []
-        md5s = [content.md5, *(md5 for _, md5 in listing or [])]
+        files = self.listed_objects(content) if content.nfiles is not None else []
+        md5s = [content.md5, *files]
         damaged = []
         for md5 in dict.fromkeys(md5s):
             path = self._object_path(md5)

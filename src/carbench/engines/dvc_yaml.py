@@ -12,12 +12,14 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from carbench.core.errors import CarbenchError
 from carbench.core.params import lookup, read_yaml
+from carbench.engines.hashing import file_md5
 
 DEFINITION = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
@@ -85,6 +87,17 @@ def read_definition(root: Path = Path()) -> PipelineDefinition:
         CarbenchError: dvc.yaml or params.yaml cannot be read, or dvc.yaml refers to a key that
             params.yaml does not have.
     """
+    # A job reads it several times, to notice edits; resolving thousands of jobs takes a while.
+    return _read_definition(root, _md5(root / DEFINITION), _md5(root / PARAMS))
+
+
+def _md5(path: Path) -> str:
+    return file_md5(path) if path.is_file() else ""
+
+
+@lru_cache(maxsize=4)
+def _read_definition(root: Path, definition_md5: str, params_md5: str) -> PipelineDefinition:
+    """Read the two files, which have these hashes."""
     definition = read_yaml(root / DEFINITION)
     params = read_yaml(root / PARAMS)
     stages = lookup(definition, "stages", root / DEFINITION)

@@ -39,7 +39,7 @@ def snakemake_jobs(root: Path) -> dict[str, EngineJob]:
 def snakemake_plan(root: Path) -> set[str]:
     """Return the names of the jobs that `snakemake` would run now."""
     with snakemake_dag(root) as dag:
-        return {_name(job) for job in dag.needrun_jobs() if job.rule.shellcmd}
+        return {snakemake_job_name(job) for job in dag.needrun_jobs() if job.rule.shellcmd}
 
 
 def dvc_jobs(root: Path) -> dict[str, EngineJob]:
@@ -62,14 +62,14 @@ def dvc_plan(root: Path) -> set[str]:
         return {stage.addressing for stage in stale | downstream}
 
 
-def _name(job: Any) -> str:
+def snakemake_job_name(job: Any) -> str:
     """Return the name that DVC gives to the same job: ``stage@item-item``."""
     return "@".join(filter(None, [job.rule.name, "-".join(job.wildcards_dict.values())]))
 
 
 def _from_snakemake(job: Any) -> EngineJob:
     return EngineJob(
-        _name(job),
+        snakemake_job_name(job),
         job.shellcmd,
         frozenset(str(path) for path in job.input),
         frozenset(str(path) for path in job.output),

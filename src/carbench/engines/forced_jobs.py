@@ -1,9 +1,10 @@
 """Jobs that the user forces to run although their results are up to date or cached.
 
 `snakemake --forcerun`, `--force` and `--forceall` are read when Snakemake parses the Snakefile.
-They are passed to the jobs in an environment variable and in a file, since a cluster may not pass
-the environment on. `dvc repro --force` and `--no-run-cache` (also of `dvc exp run`) are not passed
-to a stage's command; they are read from the command lines of the parent `dvc` processes.
+They are passed to the jobs of that run in an environment variable, which the Snakefile declares
+(`envvars:`) for clusters that do not pass on the environment. `dvc repro --force` and
+`--no-run-cache` (also of `dvc exp run`) are not passed to a stage's command; they are read from the
+command lines of the parent `dvc` processes.
 """
 
 from __future__ import annotations
@@ -11,39 +12,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePath
-
-from pydantic import TypeAdapter
+from pathlib import PurePath
 
 from carbench.engines.dvc_internals import forces_dvc_stages
-from carbench.engines.state_files import read_state, write_state
 
 # Stages, jobs or outputs, separated by commas, or "all".
 FORCED_VARIABLE = "CARBENCH_AGAIN"
-# The same, for the current or last run of Snakemake.
-FORCED_FILE = Path(".carbench/forced.json")
-VERSION = 1
-SCHEMA = TypeAdapter(list[str])
 
 
-def publish_forced_jobs(root: Path, targets: Iterable[str], read_only: bool) -> None:
+def publish_forced_jobs(targets: Iterable[str]) -> None:
     """Pass what Snakemake's command line forces to the jobs of this run.
 
     Args:
-        root: the repository.
         targets: rules and files.
-        read_only: whether the run starts no jobs.
     """
-    forced = sorted(targets)
-    os.environ[FORCED_VARIABLE] = ",".join(forced)
-    if not read_only:
-        write_state(root / FORCED_FILE, VERSION, forced)
-
-
-def load_forced_jobs(root: Path) -> None:
-    """Set the environment variable from the file, for a job that did not inherit it."""
-    forced = read_state(root / FORCED_FILE, VERSION, SCHEMA)
-    os.environ[FORCED_VARIABLE] = ",".join(forced or [])
+    os.environ[FORCED_VARIABLE] = ",".join(sorted(targets))
 
 
 def is_forced(names: set[str]) -> bool:

@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter
 
 from carbench.engines.content_store import ContentStore
 from carbench.engines.hashing import Content
-from carbench.engines.state_files import read_state, write_state
+from carbench.engines.state_files import format_state, parse_state, read_state, write_state
 
 FOLDER = Path(".carbench/records")
 SHARED_FOLDER = "records"
@@ -101,6 +101,16 @@ def find_record(
     return record
 
 
+def format_record(record: JobRecord) -> bytes:
+    """Return the text of a record's file."""
+    return format_state(VERSION, asdict(record))
+
+
+def parse_record(text: bytes, job: str, key: str) -> JobRecord | None:
+    """Return the record of a job with these inputs from a file's text; None if it is another."""
+    return _matching(parse_state(text, VERSION, SCHEMA), job, key)
+
+
 def has_record(root: Path, job: str, key: str) -> bool:
     """Return whether the repository has a record file; its content is not checked."""
     return _path(root / FOLDER, job, key).is_file()
@@ -126,7 +136,10 @@ def _path(folder: Path, job: str, key: str) -> Path:
 
 def _read(folder: Path, job: str, key: str) -> JobRecord | None:
     """Return a record if its content agrees with its file name."""
-    record = read_state(_path(folder, job, key), VERSION, SCHEMA)
+    return _matching(read_state(_path(folder, job, key), VERSION, SCHEMA), job, key)
+
+
+def _matching(record: JobRecord | None, job: str, key: str) -> JobRecord | None:
     return record if record and (record.job, record.inputs.key) == (job, key) else None
 
 

@@ -1,6 +1,6 @@
 """One run of a job: locking, restoring cached outputs, and recording new ones.
 
-    with start_job_run(argv) as job:
+    with start_job_run(argv, on_wait) as job:
         if not job.restore_outputs():
             ... write the outputs to a staging folder ...
             job.store_outputs(staging, folder)
@@ -16,7 +16,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -44,6 +44,7 @@ log = logging.getLogger("carbench")
 
 # Maximum time from the start of reading a script to the import of this module.
 STARTUP_NS = 500_000_000
+ATTEMPTS_LOG = "attempts.log"
 
 
 class JobRun:
@@ -67,7 +68,7 @@ class JobRun:
     @property
     def attempts_log(self) -> Path:
         """The log of all attempts with the same inputs, kept until one of them succeeds."""
-        return self.scratch / "attempts.log"
+        return self.scratch / ATTEMPTS_LOG
 
     @property
     def scratch(self) -> Path:
@@ -88,6 +89,18 @@ class JobRun:
             return False
         if force or is_forced({self._job.name, self._job.stage, *self._job.outs}):
             return False
+        if not self.restore(record):
+            return False
+        when = f" on {record.finished}" if record.finished else ""
+        log.info("outputs restored from the cache (the job ran with the same inputs%s)", when)
+        return True
+
+    def restore(self, record: JobRecord) -> bool:
+        """Restore the outputs of a record of this job with the same inputs from the store.
+
+        Returns:
+            Whether the store has all of them.
+        """
         with ExitStack() as stack:
             parents = {(self._root / path).parent for path in record.outs}
             staging = {
@@ -107,8 +120,6 @@ class JobRun:
             for source, target in restored:
                 move_into_place(source, target)
         self._record = record
-        when = f" on {record.finished}" if record.finished else ""
-        log.info("outputs restored from the cache (the job ran with the same inputs%s)", when)
         return True
 
     def store_outputs(self, staging: Path, folder: Path) -> None:
@@ -156,7 +167,7 @@ class JobRun:
 
     @property
     def _scratch_folder(self) -> Path:
-        return self._root / ".carbench/scratch" / self._job.name
+        return _scratch_folder(self._root, self._job)
 
     def _check_inputs_unchanged(self) -> None:
         workspace = Workspace(self._root, self._store)
@@ -174,8 +185,14 @@ class JobRun:
 
 
 @contextmanager
-def start_job_run(argv: list[str]) -> Iterator[JobRun | None]:
-    """Yield the run of the job that a command line belongs to, holding its lock; None if no job."""
+def start_job_run(argv: list[str], on_wait: Callable[[Path], None]) -> Iterator[JobRun | None]:
+    """Yield the run of the job that a command line belongs to, holding its lock; None if no job.
+
+    Args:
+        argv: the command line, without Python.
+        on_wait: called if another process runs the job with the same inputs, with the path of its
+            log of all attempts, before waiting for it.
+    """
     root = Path()
     command = one_line(" ".join(["python", *argv]))
     if not (root / DEFINITION).is_file() or not command.startswith("python scripts/"):
@@ -186,7 +203,13 @@ def start_job_run(argv: list[str]) -> Iterator[JobRun | None]:
     if job is None:
         yield None
         return
-    with named_lock(root, job.name, on_wait=log.info):
+
+    def report_waiting(message: str) -> None:
+        log.info("%s", message)
+        if inputs := workspace.inputs_of(job):
+            on_wait(_scratch_folder(root, job) / inputs.key / ATTEMPTS_LOG)
+
+    with named_lock(root, job.name, on_wait=report_waiting):
         _restart_if_code_changed(root, job)
         # Read again: another process may have run the job while this one waited for the lock.
         workspace = Workspace(root, workspace.store)
@@ -197,6 +220,10 @@ def start_job_run(argv: list[str]) -> Iterator[JobRun | None]:
         workspace.save()
         yield run
         run.finish()
+
+
+def _scratch_folder(root: Path, job: JobSpec) -> Path:
+    return root / ".carbench/scratch" / job.name
 
 
 def remove_orphaned_outputs(workspace: Workspace, folders: Iterable[str]) -> bool:

@@ -209,6 +209,40 @@ def _without_reasons(params: list[Any] | None) -> list[Any]:
     return [param for param in params or [] if not str(param).startswith(STALE_PREFIX)]
 
 
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that failed in all attempts.
+
+    Attributes:
+        rule: its rule, which has the name of the stage.
+        name: the rule and its wildcards, as in ``train resnet 0``.
+        log: the path of its log; None if it has none.
+    """
+
+    rule: str
+    name: str
+    log: str | None
+
+
+def failed_jobs(workflow: Any) -> list[FailedJob]:
+    """Return the failed jobs of a run, by name.
+
+    Args:
+        workflow: Snakemake's workflow object after the run.
+    """
+    with checked_internals("snakemake"):
+        jobs = [
+            FailedJob(
+                rule=job.rule.name,
+                name=" ".join([job.rule.name, *map(str, job.wildcards)]),
+                log=next(map(str, job.log), None),
+            )
+            for failed in workflow.scheduler.failed
+            for job in (failed.jobs if failed.is_group() else [failed])
+        ]
+        return sorted(jobs, key=lambda job: job.name)
+
+
 @contextmanager
 def snakemake_dag(root: Path) -> Iterator[Any]:
     """Yield the DAG that `snakemake -n` in ``root`` plans, with the default profile."""

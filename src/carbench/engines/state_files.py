@@ -29,18 +29,31 @@ def read_state(path: Path, version: int, schema: TypeAdapter[State]) -> State | 
         schema: validates the content.
     """
     try:
-        document = json.loads(path.read_bytes())
-        if document["version"] != version:
-            return None
-        content: State = schema.validate_python(document["content"])
-        return content
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, ValidationError):
+        return parse_state(path.read_bytes(), version, schema)
+    except OSError:
         return None
 
 
 def write_state(path: Path, version: int, content: Any) -> None:
     """Write a file atomically; if that fails, log a warning and continue without it."""
     try:
-        write_atomic(path, json.dumps({"version": version, "content": content}, default=str))
+        write_atomic(path, format_state(version, content))
     except OSError as error:
         log.warning("%s: %s; continuing without this file", path, error.strerror or error)
+
+
+def parse_state(text: bytes, version: int, schema: TypeAdapter[State]) -> State | None:
+    """Return the content of a file's text; see :func:`read_state`."""
+    try:
+        document = json.loads(text)
+        if document["version"] != version:
+            return None
+        content: State = schema.validate_python(document["content"])
+        return content
+    except (ValueError, LookupError, TypeError, RecursionError, ValidationError):
+        return None
+
+
+def format_state(version: int, content: Any) -> bytes:
+    """Return the text of a file with this content."""
+    return json.dumps({"version": version, "content": content}, default=str).encode()

@@ -59,6 +59,7 @@ class Workspace:
         self.unsupported_stages = definition.unsupported_stages
         self._params = {str(PARAMS): read_yaml(root / PARAMS)}
         self._contents: dict[str, Content | None] = {}
+        self._assumed: dict[str, Content] = {}
         self._dependency_hashes: dict[str, str] = {}
 
     @cached_property
@@ -102,6 +103,26 @@ class Workspace:
             for path, md5 in entry.inputs.deps.items()
         }
         return replace(entry, inputs=replace(entry.inputs, deps=deps))
+
+    def assume(self, record: JobRecord) -> None:
+        """Count a job's outputs as present with the content of a record, whatever results/ has.
+
+        The jobs that read them must not have been looked at before.
+        """
+        self._contents.update(record.outs)
+        self._assumed.update(record.outs)
+
+    def files_read_by(self, job: JobSpec) -> dict[str, Content]:
+        """Return what a job reads except code, by path: files, and folders that one job writes."""
+        found: dict[str, Content] = {}
+        for path in job.deps:
+            if is_code(path):
+                continue
+            if path in self._folders:
+                found |= {f"{path}/{name}": content for name, content in self._listing(path)}
+            elif content := self.content(path):
+                found[path] = content
+        return found
 
     def save(self) -> None:
         """Save the caches of hashes and fingerprints."""
@@ -176,15 +197,23 @@ class Workspace:
     def _read_content(self, path: str) -> Content | None:
         if path not in self._folders:
             return self.hashes.content(path)
-        if not (self.root / path).is_dir():
-            return None
-        return folder_content(
-            [
-                (name, content)
-                for name, content in self.hashes.listing(path)
-                if not self._is_orphaned(f"{path}/{name}", content)
-            ]
-        )
+        listing = self._listing(path)
+        return folder_content(listing) if listing or (self.root / path).is_dir() else None
+
+    def _listing(self, folder: str) -> list[tuple[str, Content]]:
+        """Return the files of a folder that several jobs write into, without orphaned outputs."""
+        files = {
+            name: content
+            for name, content in self.hashes.listing(folder)
+            if not self._is_orphaned(f"{folder}/{name}", content)
+        }
+        prefix = f"{folder}/"
+        files |= {
+            path.removeprefix(prefix): content
+            for path, content in self._assumed.items()
+            if path.startswith(prefix)
+        }
+        return sorted(files.items())
 
     def _is_orphaned(self, path: str, content: Content) -> bool:
         if path in self._outs:
@@ -198,7 +227,12 @@ class Workspace:
     @cached_property
     def _folders(self) -> set[str]:
         """Folders that jobs depend on as a whole because other jobs write into them."""
-        parents = {str(parent) for path in self._outs for parent in Path(path).parents}
+        parents: set[str] = set()
+        for path in self._outs:
+            parent = path.rpartition("/")[0]
+            while parent and parent not in parents:
+                parents.add(parent)
+                parent = parent.rpartition("/")[0]
         return {path for job in self.jobs.values() for path in job.deps if path in parents}
 
     @cached_property

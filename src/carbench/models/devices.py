@@ -15,6 +15,7 @@ from torch import nn
 
 from carbench.core.errors import CarbenchError
 from carbench.models.gpu_lease import lease_gpu
+from carbench.models.gpu_names import visible_gpus
 from carbench.params.compute import ComputeSection
 
 log = logging.getLogger("carbench")
@@ -77,20 +78,32 @@ def set_up_device(params: ComputeSection, section: str) -> torch.device:
         _keep_freed_memory()
         return torch.device(params.device)
     if not torch.cuda.is_available():
-        raise CarbenchError(
-            "params.yaml",
-            key=f"{section}.device",
-            found="'cuda', but torch sees no GPU",
-            expected="a GPU with a driver for this torch",
-            fix=f"set {section}.device: cpu, or run on a machine with a GPU",
-        )
-    gpus = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
-    device = torch.device("cuda", lease_gpu(gpus, log.info))
+        raise _no_gpu_error(section)
+    device = torch.device("cuda", lease_gpu(visible_gpus(), log.info))
     torch.cuda.set_device(device)
     # By default torch rounds the inputs of float32 convolutions to TF32 (10 mantissa bits). Without
     # it, predictions agree with those of a CPU; ``precision: auto`` trains in bfloat16 anyway.
     torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def _no_gpu_error(section: str) -> CarbenchError:
+    """Return the error for ``device: cuda`` where torch sees no GPU."""
+    found, fix = "'cuda', but torch sees no GPU", "run on a machine with a GPU"
+    selected = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if selected is not None:
+        found += f" (CUDA_VISIBLE_DEVICES={selected!r})"
+        fix = (
+            "select one that `nvidia-smi -L` lists, or unset CUDA_VISIBLE_DEVICES; in a scheduler's"
+            " job, request a GPU"
+        )
+    return CarbenchError(
+        "params.yaml",
+        key=f"{section}.device",
+        found=found,
+        expected="a GPU with a driver for this torch",
+        fix=f"{fix}; or set {section}.device: cpu",
+    )
 
 
 @contextmanager

@@ -38,8 +38,7 @@ class PackedImages:
         self._array: NDArray[np.uint8] = array
         self._device = device
         size = len(rows) * (array.nbytes // max(len(array), 1))
-        fits = size <= _resident_limit(device)
-        self._resident = torch.from_numpy(array[self._rows]).to(device) if fits else None
+        self._resident = self._copy() if size <= _resident_limit(device) else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -72,6 +71,13 @@ class PackedImages:
         """Yield whole images for evaluation in batches, (B, 3, size, size) in 0..1."""
         for pixels in self.batches(indices):
             yield resample(pixels, full_crops(len(pixels), pixels.device), size)
+
+    def _copy(self) -> Tensor | None:
+        """Copy all images to the device; None if other jobs have taken its memory meanwhile."""
+        try:
+            return torch.from_numpy(self._array[self._rows]).to(self._device)
+        except torch.OutOfMemoryError:
+            return None
 
     def _read(self, indices: Tensor) -> Tensor:
         pixels = torch.from_numpy(self._array[self._rows[indices.numpy()]])

@@ -1,0 +1,1 @@
+"""Jobs on machines that share only a DVC remote: requests, workers, and taking their results."""
