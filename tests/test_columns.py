@@ -125,7 +125,7 @@ def test_images_in_another_order_than_the_pack_are_rejected(tmp_path: Path) -> N
         3,
         6,
     ]
-    for names, culprit in (("dbg", "b"), ("bxg", "x"), ("bdgg", "g")):
+    for names, culprit in (("dbg", "b"), ("bxg", "x")):
         with pytest.raises(CarbenchError, match=rf"index\.csv: found no row for image '{culprit}'"):
             read_matching(tmp_path / "index.csv", texts(list(names)), ("row",))
 

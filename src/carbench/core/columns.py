@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -83,19 +83,18 @@ def read_matching(path: Path, images: Texts, columns: Sequence[str]) -> list[NDA
     Raises:
         CarbenchError: the table lacks an image, or has them in another order.
     """
-    wanted = chain(images, [None])
-    image = next(wanted)
     found: list[list[NDArray[np.int64]]] = [[np.empty(0, np.int64)] for _ in columns]
+    done = 0
     for names, *values in read_chunks(path, ("image", *columns)):
-        positions = []
-        for position, name in enumerate(names):
-            if name == image:
-                positions.append(position)
-                image = next(wanted)
+        position_of = dict(zip(names, range(len(names)), strict=True))
+        wanted = images[done : done + len(names)].tolist()
+        positions = [position_of[name] for name in takewhile(position_of.__contains__, wanted)]
+        done += len(positions)
         for parts, column, value in zip(found, columns, values, strict=True):
             parts.append(integers(value, path, column)[positions])
-    if image is not None:
-        raise damaged(path, f"no row for image {image!r}, or not in the order of the other tables")
+    if done < len(images):
+        name = images[done]
+        raise damaged(path, f"no row for image {name!r}, or not in the order of the other tables")
     return [np.concatenate(parts) for parts in found]
 
 
