@@ -5,10 +5,10 @@ With r repeated splits there is one column per split, and seed s uses split s mo
 In k-fold cross-validation, seed s is tested on fold s mod k and validated on the next fold. Every k
 consecutive seeds test each image once.
 
-Every training run reads the table. For a million images, a Python object per row would take five
-times as long and seven times the memory of arrays. The CSV file is read each time: a binary copy
-of it would save two seconds of a training run on a million images, and would have to be written,
-tracked by both engines and kept consistent with it.
+Every training run reads the table. For a million images, a Python object per row would take six
+times as long and four times the memory of arrays (docs/performance.md). The CSV file is read each
+time: a binary copy of it would save one or two seconds of such a training run, but would have to be
+written, tracked by both engines and kept consistent with it.
 """
 
 from __future__ import annotations
