@@ -18,7 +18,7 @@ CHUNK = 500
 def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     """Return the rows of a CSV file with a header; every value is a string.
 
-    For tables of any length that is read often, see :func:`read_chunks`.
+    For tables with a row per image, see :func:`read_chunks`.
 
     Raises:
         CarbenchError: there is no such file, it lacks one of ``columns``, or a row is incomplete.
