@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from input import CLASSES, MODELS, pack
+from steps import CLASSES, MODELS, pack
 
 from carbench.core.params import read_section
 from carbench.data.loading.batches import Normalizer, PackedImages
