@@ -29,6 +29,7 @@ from carbench.engines.engine_jobs import dvc_jobs
 from carbench.params.study import check
 from carbench.statistics.selective_metrics import FittedThresholds
 from conftest import Project, copy_project, set_key
+from image_rows import split_rows
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +286,7 @@ def test_the_model_card_has_the_numbers_and_escapes_class_names(
     metrics["clean"]["recall"][strange] = None
     with (results / "summary.csv").open(newline="") as file:
         summary = next(csv.DictReader(file))
-    text = render_model_card(renamed, metrics, summary, [])
+    text = render_model_card(renamed, metrics, summary, split_rows([]))
     assert strange not in text
     assert r"| a\|b \<script\> \*c\* | none | 0 | 0 | 0 |" in text
 

@@ -37,11 +37,11 @@ def render_model_card(
     )
     environment.globals |= {"percent": percent, "points": points, "interval": interval}
     clean = rows.select(np.flatnonzero(~rows.leaked))
-    images = np.zeros((len(rows.classes), len(SPLITS)), int)
+    images = np.zeros((len(metadata["classes"]), len(SPLITS)), int)
     np.add.at(images, (clean.labels, clean.splits), 1)
     counts = {
         _ClassName(name): dict(zip(SPLITS, own, strict=True))
-        for name, own in zip(rows.classes, images.tolist(), strict=True)
+        for name, own in zip(metadata["classes"], images.tolist(), strict=True)
     }
     return environment.get_template("model_card.md").render(
         metadata=metadata | {"classes": list(counts)},
