@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +83,7 @@ class Real:
     first_of: list[int]
     unique: list[int]
     views: Views
-    pairs: list[ImagePair] = field(default_factory=list)
+    pairs: Iterable[ImagePair] = ()
 
     @classmethod
     def read(cls) -> Real:
@@ -384,7 +384,7 @@ def sample_misses(seed: int) -> Callable[[float], tuple[int, int]]:
     return misses
 
 
-def consequences(real: Real, pairs: list[ImagePair], least: float) -> tuple[int, int, int, int]:
+def consequences(real: Real, pairs: Iterable[ImagePair], least: float) -> tuple[int, int, int, int]:
     """Return the effects of a minimum agreement on the real images.
 
     Returns:

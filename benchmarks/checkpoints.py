@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from input import CLASSES, MODELS, pack
+from steps import CLASSES, MODELS, pack
 
 from carbench.core.params import read_section
 from carbench.data.loading.batches import Normalizer, PackedImages
@@ -37,10 +37,10 @@ def main() -> None:
     normalize = Normalizer([0.5] * 3, [0.25] * 3, device)
     with tempfile.TemporaryDirectory() as place_of_files:
         folder = Path(place_of_files)
-        names = pack(folder, args.images, 56)
+        rows = pack(folder, args.images, 56)
         labels = torch.arange(args.images, device=device) % CLASSES
-        train = LabelledImages(PackedImages(folder, names, device), labels)
-        val = LabelledImages(PackedImages(folder, names[:200], device), labels[:200])
+        train = LabelledImages(PackedImages(folder, rows, device), labels)
+        val = LabelledImages(PackedImages(folder, rows[:200], device), labels[:200])
         for name in MODELS["cpu"]:
             ratios = []
             for repeat in range(args.repeats + 1):

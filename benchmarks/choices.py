@@ -51,8 +51,8 @@ def main() -> None:
     print("| choice | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
-        images = pack(Path(folder), count, args.size + args.size // 8)
-        inputs = labelled(Path(folder), images, device)
+        rows = pack(Path(folder), count, args.size + args.size // 8)
+        inputs = labelled(Path(folder), rows, device)
 
         def seconds(one: Trainer, params: TrainParams, epoch: int) -> tuple[float, float]:
             torch.set_num_threads(params.threads)

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from carbench.data.images.decoding import decode_resized, read_image
-from carbench.data.pack.reading import read_batches
-from carbench.data.split.table import SplitRow, first_of_groups, read_split
+from carbench.data.pack.reading import find_rows, read_batches
+from carbench.data.split.table import SplitRows, first_of_groups, read_split
 from carbench.deploy.bundle.loading import Bundle, load_bundle
 from carbench.deploy.bundle.observations import Observations, observe
 from carbench.deploy.drift.two_sample_tests import MIN_IMAGES, detect_drift
@@ -103,10 +103,11 @@ def joined(first: Observations, second: Observations) -> Observations:
     )
 
 
-def held_out(study: Path, seed: int) -> list[SplitRow]:
+def held_out(study: Path, seed: int) -> SplitRows:
     """Return the clean test images, the first of each duplicate group."""
-    rows = read_split(study / "results/split/split.csv", seed)
-    return first_of_groups([row for row in rows if row.split == "test" and not row.leaked])
+    rows = read_split(study / "results/split/split.csv", seed).of_split("test")
+    clean = rows.select(np.flatnonzero(~rows.leaked))
+    return clean.select(first_of_groups(clean.groups))
 
 
 def read_folder(folder: Path, bundle: Bundle) -> Iterator[Pixels]:
@@ -135,9 +136,10 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
     """Yield the scenarios to tabulate; windows have at most ``size`` images."""
     reference = bundle.reference
     new = held_out(study, bundle.model.metadata.seed)
-    pixels = list(read_batches(study / "results/pack", [row.image for row in new], BATCH))
+    pack = study / "results/pack"
+    pixels = list(read_batches(pack, find_rows(pack, new.images), BATCH))
     plain = observe(bundle.classifier, pixels)
-    labels = np.array([row.label for row in new])
+    labels = np.array(new.classes)[new.labels]
     names = np.array(bundle.model.classes)
 
     def right(seen: Observations) -> float:
@@ -166,7 +168,7 @@ def scenarios(study: Path, bundle: Bundle, size: int, unseen: Path | None) -> It
         name = f"blurred by {100 * strength:g} %"
         yield Scenario(name, size, partial(from_all, seen), right(seen))
     for quality in QUALITIES:
-        files = compressed(study, [row.image for row in new], quality, bundle)
+        files = compressed(study, new.images.tolist(), quality, bundle)
         seen = observe(bundle.classifier, files)
         yield Scenario(f"JPEG quality {quality}", size, partial(from_all, seen), right(seen))
     for light in LIGHTS:

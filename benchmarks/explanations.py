@@ -24,6 +24,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from carbench.core.params import lookup, read_yaml
 from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.data.pack.reading import find_rows
 from carbench.data.split.table import read_split
 from carbench.evaluation.attribution import feature_map_stage
 from carbench.models.backbones import load_trained_model
@@ -76,14 +77,14 @@ def main() -> None:
     """Print one line per method and backbone."""
     params = read_yaml(Path("params.yaml"))
     seed = lookup(params, "seeds", Path("params.yaml"))[0]
-    rows = [row for row in read_split(RESULTS / "split/split.csv", seed) if row.split == "test"]
-    images = [row.image for row in rows if not row.leaked]
+    tested = read_split(RESULTS / "split/split.csv", seed).of_split("test")
+    rows = find_rows(RESULTS / "pack", tested.images[~tested.leaked])
     for backbone in lookup(params, "backbones", Path("params.yaml")):
         model, card = load_trained_model(
             RESULTS / f"train/{backbone}/{seed}/model.safetensors", CPU
         )
-        (shown,) = PackedImages(RESULTS / "pack", images, CPU).whole_images(
-            [torch.arange(len(images))], card.image_size
+        (shown,) = PackedImages(RESULTS / "pack", rows, CPU).whole_images(
+            [torch.arange(len(rows))], card.image_size
         )
         normalize = Normalizer(card.mean, card.std, CPU)
         inputs = normalize(shown)

@@ -103,8 +103,8 @@ def prepared(device: str, sizes: Sizes) -> tuple[torch.device, TrainParams]:
 
 def all_jobs(folder: Path, device: torch.device, params: TrainParams, sizes: Sizes) -> list[Job]:
     """Return the rows to measure, in order; the seconds are estimates for an H100."""
-    names = pack(folder, sizes.images, sizes.image_size * 8 // 7)
-    bench = Bench(device, params, labelled(folder, names, device), sizes, folder)
+    rows = pack(folder, sizes.images, sizes.image_size * 8 // 7)
+    bench = Bench(device, params, labelled(folder, rows, device), sizes, folder)
     small, large = sizes.batch, sizes.large_batch
 
     def each(section: str, measure: Callable[[str], Row], seconds: float) -> list[Job]:

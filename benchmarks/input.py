@@ -48,8 +48,8 @@ def main() -> None:
     print("| backbone | images per second | ceiling | fraction of the ceiling |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         count = args.steps * args.batch
-        names = pack(Path(folder), count, args.size + args.size // 8)
-        images = labelled(Path(folder), names, device)
+        rows = pack(Path(folder), count, args.size + args.size // 8)
+        images = labelled(Path(folder), rows, device)
         for name in MODELS[args.device]:
             trainer = make_trainer(name, images, params)
             ceiling = make_ceiling(trainer, images, params)

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from study import (
     OTHER_RATE,
     PEERS,
@@ -39,6 +40,7 @@ from study import (
 )
 
 from carbench.core.provenance import hardware
+from carbench.data.pack.reading import find_rows
 from carbench.data.split.table import read_split
 from conftest import Project
 
@@ -85,22 +87,21 @@ def prepare(
     """Pack the images at a size, and link the ones to train on in ``folder``.
 
     Returns:
-        The names in the pack and the class indices of these images.
+        The rows in the pack and the class indices of these images.
     """
     project.set_params(params)
     wanted = ["results/split/split.csv", "results/pack/index.csv"]
     project.run("snakemake", *wanted, "--quiet", "all")
-    rows = read_split(project.root / "results/split/split.csv", 0)
-    rows = [row for row in rows if row.split == "train"]
+    train = read_split(project.root / "results/split/split.csv", 0).of_split("train")
     count = args.steps * args.batch
-    if len(rows) < count:
-        sys.exit(f"--steps {args.steps} --batch {args.batch}: there are {len(rows)} images")
+    if len(train) < count:
+        sys.exit(f"--steps {args.steps} --batch {args.batch}: there are {len(train)} images")
     # Evenly spaced, so that all classes are represented; both systems use the same images.
-    rows = [rows[place * len(rows) // count] for place in range(count)]
-    for row in rows:
+    chosen = train.select(np.arange(count) * len(train) // count)
+    for row in chosen:
         link(project, row, folder / "train")
-    classes = sorted({row.label for row in rows})
-    return [row.image for row in rows], [classes.index(row.label) for row in rows]
+    pack_rows = find_rows(project.root / "results/pack", chosen.images)
+    return pack_rows.tolist(), chosen.labels.tolist()
 
 
 def measure(

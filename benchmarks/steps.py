@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create_model
 from carbench.models.devices import move_to_device
@@ -41,20 +41,17 @@ class Ceiling(Trainer):
             self.step(self.batch, self.targets)
 
 
-def pack(folder: Path, count: int, size: int) -> list[str]:
-    """Write a pack of random images, and return their names."""
+def pack(folder: Path, count: int, size: int) -> NDArray[np.int64]:
+    """Write the pixels of a pack of random images, and return its rows."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     np.save(folder / "images.npy", pixels)
-    names = [f"{row}.png" for row in range(count)]
-    rows = [{"row": row, "image": name} for row, name in enumerate(names)]
-    write_table(folder / "index.csv", ["row", "image"], rows)
-    return names
+    return np.arange(count)
 
 
-def labelled(folder: Path, names: list[str], device: torch.device) -> LabelledImages:
+def labelled(folder: Path, rows: NDArray[np.int64], device: torch.device) -> LabelledImages:
     """Return the images of a pack, labelled with each class in turn."""
-    labels = torch.arange(len(names), device=device) % CLASSES
-    return LabelledImages(PackedImages(folder, names, device), labels)
+    labels = torch.arange(len(rows), device=device) % CLASSES
+    return LabelledImages(PackedImages(folder, rows, device), labels)
 
 
 def normalizer(device: torch.device, params: TrainParams) -> Normalizer:

@@ -90,8 +90,8 @@ def link_images(project: Project, folder: Path) -> list[SplitRow]:
 
     Leaked test images are left out.
     """
-    rows = read_split(project.root / "results/split/split.csv", 0)
-    rows = [row for row in rows if not (row.leaked and row.split == "test")]
+    every = read_split(project.root / "results/split/split.csv", 0)
+    rows = [row for row in every if not (row.leaked and row.split == "test")]
     for row in rows:
         link(project, row, folder / row.split)
     return rows

@@ -5,7 +5,10 @@ were compared closely, and their agreement), ``audit.json`` (the findings) and `
 contact sheet of groups).
 """
 
+from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
@@ -31,7 +34,7 @@ def audit(stage: Stage) -> None:
     reviewed = read_reviewed_pairs(params.reviewed, images, first_of)
     unique = sorted(set(first_of))
     views = read_views(data / "images" / images[index] for index in unique)
-    scored = [pair.of(unique) for pair in score_pairs(views, params)]
+    scored = score_pairs(views, params).of(np.array(unique))
     near, others = separate_duplicates(scored, params, reviewed)
 
     position = {index: number for number, index in enumerate(unique)}
@@ -76,7 +79,7 @@ def audit(stage: Stage) -> None:
                     "kind": pair_kind(pair, params, pair in found),
                     "verdict": reviewed.verdict(pair.first, pair.second),
                 }
-                for pair in [*near, *others]
+                for pair in chain(near, others)
             ),
         )
         write_json(out / "audit.json", findings)

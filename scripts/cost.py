@@ -18,7 +18,7 @@ from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_table
 from carbench.cost.file_names import CONDITIONS, EXACT, MEMORY, SERVED
 from carbench.cost.median_image import median_image
-from carbench.data.split.table import read_classes
+from carbench.data.split.table import read_split
 from carbench.models.model_file import read_metadata
 from carbench.params.cost import CostParams
 from carbench.params.pack import PackParams
@@ -31,7 +31,8 @@ def cost(stage: Stage) -> None:
     image_size: int = stage.value("train.image_size")
     starts = {name: args.weights / f"{name}.safetensors" for name in stage.value("backbones")}
     models = {name: read_metadata(path)["model"] for name, path in starts.items()}
-    example = median_image(args.data / "manifest.csv", args.split)
+    images = read_split(args.split, 0)
+    example = median_image(args.data / "manifest.csv", images)
     file = args.data / "images" / example.image
 
     # Imported after the parameters are validated: torch and timm take seconds.
@@ -40,7 +41,7 @@ def cost(stage: Stage) -> None:
     from carbench.cost.static_costs import measure_static_costs
     from carbench.cost.untrained_onnx import GraphShape
 
-    shape = GraphShape(pack.size, image_size, tuple(read_classes(args.split)))
+    shape = GraphShape(pack.size, image_size, tuple(images.classes))
     with TemporaryDirectory() as folder:
         graphs = Path(folder)
         prepared = measure_static_costs(models, shape, graphs, file, pack.fit, params.int8)

@@ -8,21 +8,16 @@ repeat a training run.
 from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
-from carbench.core.tables import write_table
-from carbench.data.split.subsets import draw_positions
+from carbench.data.split.subsets import draw_positions, write_positions
 from carbench.data.split.table import read_split
 
 
 def draw(stage: Stage) -> None:
     seed: int = stage.value("learning_curve.draw_seed")
-    positions = draw_positions((row.group for row in read_split(stage.args.split, 0)), seed)
+    positions = draw_positions(read_split(stage.args.split, 0).groups, seed)
     with stage.output(stage.args.output) as path:
-        write_table(
-            path,
-            ["group", "place"],
-            ({"group": group, "place": f"{position:.9g}"} for group, position in positions.items()),
-        )
-    log.info("%s duplicate groups", f"{len(positions):,}")
+        write_positions(path, positions)
+    log.info("%s duplicate groups", f"{len(positions.groups):,}")
 
 
 if __name__ == "__main__":

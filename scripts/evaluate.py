@@ -6,22 +6,22 @@ Writes ``predictions.csv`` (one row per test image with all probabilities), ``ro
 the clean images, for the leaked images if there are any, and for all images).
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carbench.core.errors import CarbenchError
 from carbench.core.stage import Stage, log, run_stage, stage_parser
-from carbench.core.tables import write_json, write_table
-from carbench.data.pack.reading import image_sizes
+from carbench.core.tables import write_json, write_rows, write_table
+from carbench.data.pack.reading import read_index
 from carbench.data.split.table import read_split
 from carbench.evaluation.confident_errors import most_confident_errors
 from carbench.evaluation.metrics import measure, measure_calibration
 from carbench.evaluation.slices import group_by_slice
 from carbench.models.model_file import read_metadata
-from carbench.models.prediction_table import prediction_columns, prediction_rows
+from carbench.models.prediction_table import prediction_columns, prediction_rows, winner_rows
 from carbench.params.evaluate import EvaluateParams
 
 IMAGE = ("leaked", "width", "height")
@@ -51,68 +51,70 @@ def evaluate(stage: Stage) -> None:
         )
     model, card = load_trained_model(args.model, device)
     normalize = Normalizer(card.mean, card.std, device)
-    rows = [row for row in read_split(args.split, args.seed) if row.split == "test"]
+    rows = read_split(args.split, args.seed).of_split("test")
+    if rows.classes != card.classes:
+        raise CarbenchError(
+            args.model,
+            found=f"a model of {len(card.classes)} other classes",
+            expected=f"the classes of {args.split}",
+            fix="delete it and run again",
+        )
+    pack_rows, widths, heights = read_index(args.pack, rows.images, ("row", "width", "height"))
+    about_image = (rows.leaked.astype(int), widths, heights)
+    clean = np.flatnonzero(~rows.leaked)
 
-    def packed(images: list[str]) -> PackedImages:
-        return PackedImages(args.pack, images, device)
+    def packed(chosen: NDArray[np.intp]) -> PackedImages:
+        return PackedImages(args.pack, pack_rows[chosen], device)
 
     def predict(packed_images: ImageBatches) -> torch.Tensor:
         size, batch_size = card.image_size, params.batch_size
         return predict_logits(model, packed_images, normalize, size, batch_size).double()
 
     # All test images, uncorrupted.
-    logits = predict(packed([row.image for row in rows]))
+    logits = predict(packed(np.arange(len(rows))))
     probabilities = torch.softmax(logits, dim=1).numpy()
     calibrated = torch.softmax(logits / about["temperature"], dim=1).numpy()
-    sizes = image_sizes(args.pack)
-    predictions = [
-        cells | dict(zip(IMAGE, (int(row.leaked), *sizes[row.image]), strict=True))
-        for row, cells in zip(rows, prediction_rows(rows, probabilities, card.classes), strict=True)
-    ]
-    clean = [row for row in predictions if not row["leaked"]]
+    described = list(winner_rows(rows, probabilities, card.classes))
+    for row, *values in zip(described, *map(np.ndarray.tolist, about_image), strict=True):
+        row |= dict(zip(IMAGE, values, strict=True))
+    clean_rows = [described[index] for index in clean.tolist()]
 
     # The clean images with corruptions that imitate a phone camera.
-    robustness: list[dict[str, Any]] = []
+    corrupted: dict[str, NDArray[np.int64]] = {}
     if params.corruptions:
         from carbench.evaluation.corruptions import CorruptedImages
 
-        images = packed([row["image"] for row in clean])
-        for corruption in params.corruptions:
-            winners = predict(CorruptedImages(images, corruption)).argmax(dim=1).tolist()
-            robustness += [
-                {
-                    **{key: row[key] for key in ("image", "group", "class")},
-                    "corruption": corruption,
-                    "predicted": card.classes[winner],
-                }
-                for row, winner in zip(clean, winners, strict=True)
-            ]
+        images = packed(clean)
+        corrupted = {
+            corruption: predict(CorruptedImages(images, corruption)).argmax(dim=1).numpy()
+            for corruption in params.corruptions
+        }
 
     # The most confident errors on clean images.
-    mistakes = most_confident_errors(clean, params.explanations)
+    mistakes = most_confident_errors(clean_rows, params.explanations)
     size = card.image_size
     shown, maps = np.empty((0, size, size, 3), np.uint8), np.empty((0, size, size), np.uint8)
     method = None
     if mistakes:
         from carbench.evaluation.attribution import attribution_maps
 
-        (upright,) = packed([row["image"] for row in mistakes]).whole_images(
-            [torch.arange(len(mistakes))], size
-        )
+        number_of = {row["image"]: number for number, row in enumerate(described)}
+        chosen = np.array([number_of[row["image"]] for row in mistakes])
+        (upright,) = packed(chosen).whole_images([torch.arange(len(mistakes))], size)
         shown = (255 * upright).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
         claimed = torch.tensor([card.classes.index(row["predicted"]) for row in mistakes])
         maps, method = attribution_maps(
             model, normalize(upright), claimed.to(device), params.batch_size
         )
 
-    labels = np.array([card.classes.index(row.label) for row in rows])
-    leaked = np.array([row.leaked for row in rows])
-    groups = np.array([row.group for row in rows])
+    labels, leaked = rows.labels.astype(np.int64), rows.leaked
+    right = probabilities.argmax(axis=1)[clean] == labels[clean]
 
     def part(chosen: Any) -> dict[str, Any] | None:
         if not chosen.any():
             return None
-        counts = {"images": int(chosen.sum()), "groups": len(set(groups[chosen].tolist()))}
+        groups = len(np.unique(rows.groups[chosen]))
+        counts = {"images": int(chosen.sum()), "groups": groups}
         bins = params.calibration_bins
         plain = measure(probabilities[chosen], labels[chosen], card.classes, bins)
         after = measure_calibration(calibrated[chosen], labels[chosen], bins)
@@ -128,13 +130,12 @@ def evaluate(stage: Stage) -> None:
         "leaked": part(leaked),
         "all": part(leaked | True),
         "robustness": {
-            name: accuracy([row for row in robustness if row["corruption"] == name])
-            for name in params.corruptions
+            name: accuracy(winners == labels[clean]) for name, winners in corrupted.items()
         },
         "slices": {
             by: {
-                value: {"images": len(own), "accuracy": accuracy([clean[row] for row in own])}
-                for value, own in group_by_slice(clean, by).items()
+                value: {"images": len(own), "accuracy": accuracy(right[own])}
+                for value, own in group_by_slice(clean_rows, by).items()
             }
             for by in params.slices
         },
@@ -142,8 +143,18 @@ def evaluate(stage: Stage) -> None:
     }
     with stage.outputs(args.output) as out:
         columns = prediction_columns(card.classes, IMAGE)
+        cells = prediction_rows(rows, probabilities, card.classes)
+        predictions = (own | row for own, row in zip(cells, described, strict=True))
         write_table(out / "predictions.csv", columns, predictions)
-        write_table(out / "robustness.csv", ROBUSTNESS, robustness)
+        write_rows(
+            out / "robustness.csv",
+            ROBUSTNESS,
+            (
+                (row["image"], row["group"], row["class"], corruption, card.classes[winner])
+                for corruption, winners in corrupted.items()
+                for row, winner in zip(clean_rows, winners.tolist(), strict=True)
+            ),
+        )
         write_table(
             out / "mistakes.csv",
             MISTAKES,
@@ -151,12 +162,12 @@ def evaluate(stage: Stage) -> None:
         )
         np.savez(out / "explanations.npz", images=shown, maps=maps)
         write_json(out / "metrics.json", metrics)
-    log.info("accuracy %.1f %% on %d clean test images", 100 * accuracy(clean), len(clean))
+    log.info("accuracy %.1f %% on %d clean test images", 100 * accuracy(right), len(clean))
 
 
-def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return the fraction of rows that predict their class."""
-    return sum(row["class"] == row["predicted"] for row in rows) / len(rows)
+def accuracy(right: NDArray[np.bool_]) -> float:
+    """Return the fraction of predictions that are right."""
+    return int(right.sum()) / len(right)
 
 
 if __name__ == "__main__":

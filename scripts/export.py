@@ -9,6 +9,7 @@ detection), ``example.jpg`` and ``README.md``, the model card.
 from functools import partial
 from pathlib import Path
 
+from carbench.core.columns import texts
 from carbench.core.provenance import file_hash, provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_json, read_table, write_json
@@ -45,7 +46,7 @@ def export(stage: Stage) -> None:
     import torch
 
     from carbench.data.loading.batches import Normalizer, PackedImages
-    from carbench.data.pack.reading import read_batches
+    from carbench.data.pack.reading import find_rows, read_batches
     from carbench.deploy.bundle.observations import observe, write_observations
     from carbench.deploy.export.evaluation import (
         backbone_accuracy,
@@ -79,13 +80,14 @@ def export(stage: Stage) -> None:
     temperature = read_metadata(checkpoint)["temperature"]
     (thresholds,) = read_thresholds(args.thresholds, [backbone], [seed])[backbone]
     rows = read_split(args.split, seed)
+    pack_rows = find_rows(args.pack, rows.images)
     (summary,) = (row for row in read_table(args.summary) if row["backbone"] == backbone)
 
     batches = partial(read_batches, args.pack, size=params.batch_size)
 
     # The trained model's predictions for the test images, which the exported one must reproduce.
     table = parse_predictions(predictions, predictions, (*COLUMNS, "leaked"))
-    tested = list(table["image"])
+    tested = find_rows(args.pack, texts(list(table["image"])))
     logits = predict_logits(
         model,
         PackedImages(args.pack, tested, device),
@@ -99,9 +101,10 @@ def export(stage: Stage) -> None:
     # test set. It has one image per duplicate group, because new images are distinct, too. The
     # embedding's axes are fitted on other images, or those of the reference would lie closer to the
     # centre than new ones.
-    reference = first_of_groups([row for row in rows if row.split == "val"])
-    seen = [row.image for row in reference]
-    learned = [row.image for row in rows if row.split == "train"]
+    reference = rows.indices_of("val")
+    reference = reference[first_of_groups(rows.groups[reference])]
+    seen = pack_rows[reference]
+    learned = pack_rows[rows.indices_of("train")]
     some = learned[:: max(len(learned) // SOME, 1)]
     deployable = ExportableModel(model, card, pack.size, temperature).eval()
     deployable.fit_embedding(batches(some))
@@ -128,7 +131,7 @@ def export(stage: Stage) -> None:
         write_timm_checkpoint(model, card, pack.fit, out)
         write_json(out / LABELS, card.classes)
         write_example_image(
-            args.data / "images", reference, observed, card.classes, out / EXAMPLE_IMAGE
+            args.data / "images", rows.select(reference), observed, out / EXAMPLE_IMAGE
         )
         sha256 = {path.name: file_hash(path) for path in sorted(out.iterdir())}
         about = {

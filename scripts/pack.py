@@ -7,7 +7,7 @@ Writes ``images.npy``, a uint8 array (images, size, size, 3) that is memory-mapp
 from pathlib import Path
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
-from carbench.core.tables import read_table, write_table
+from carbench.core.tables import read_chunks, write_rows
 from carbench.data.pack.reading import INDEX
 from carbench.data.pack.writing import write_array
 from carbench.params.pack import PackParams
@@ -16,18 +16,17 @@ from carbench.params.pack import PackParams
 def pack(stage: Stage) -> None:
     params = stage.params("pack", PackParams)
     data = stage.args.data
-    manifest = read_table(data / "manifest.csv")
-    images = [data / "images" / row["image"] for row in manifest]
+    columns = ("image", "width", "height")
+    manifest = [
+        row
+        for chunk in read_chunks(data / "manifest.csv", columns)
+        for row in zip(*chunk, strict=True)
+    ]
+    images = [data / "images" / image for image, *_ in manifest]
     with stage.outputs(stage.args.output) as out:
         size = write_array(out, images, params, stage.scratch)
-        write_table(
-            out / INDEX,
-            ["row", "image", "width", "height"],
-            (
-                {"row": row, **{key: image[key] for key in ("image", "width", "height")}}
-                for row, image in enumerate(manifest)
-            ),
-        )
+        rows = ((row, *values) for row, values in enumerate(manifest))
+        write_rows(out / INDEX, ("row", *columns), rows)
     log.info(
         "%s images of %d x %d pixels, %.1f MB",
         f"{len(images):,}",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_table
-from carbench.data.split.table import SplitRow
 from carbench.params.screen import FeatureParams, LimitParams, ProbeParams
 
 if TYPE_CHECKING:
+    from carbench.data.split.table import SplitRows
     from carbench.screening.screener import ScreeningResult
 
 CACHE = Path(".carbench/features")
@@ -34,8 +34,7 @@ def screen(stage: Stage) -> None:
     features = stage.params("screen.features", FeatureParams)
     probe = stage.params("screen.probe", ProbeParams)
 
-    rows: list[SplitRow] = []
-    classes: list[str] = []
+    rows: SplitRows | None = None
     results: list[ScreeningResult] = []
     if patterns:
         # Imported only if needed: torch and timm take seconds.
@@ -47,8 +46,8 @@ def screen(stage: Stage) -> None:
 
         candidates = find_candidates(patterns, read_weights_table(weights), limits.random_starts)
         device = set_up_device(features, "screen.features")
-        rows, classes = select_training_rows(args.split, features.images, features.seed)
-        images = load_screening_images(args.pack, rows, classes, probe, device)
+        rows = select_training_rows(args.split, features.images, features.seed)
+        images = load_screening_images(args.pack, rows, probe, device)
         cache = FeatureCache(CACHE, features.cache_gb * 1e9 if stage.scratch else 0)
         screening = Screener(images, limits, features, probe, device, cache, stage.scratch)
         log.info("%d candidates, %s images", len(candidates), f"{len(rows):,}")
@@ -57,6 +56,7 @@ def screen(stage: Stage) -> None:
             outcome = f"{100 * one.accuracy:.1f} %" if one.predicted else one.status
             log.info("%d/%d %s (%s): %s", number, len(candidates), one.model, one.start, outcome)
 
+    count = len(rows) if rows else 0
     screened = [one for one in results if one.predicted]
     with stage.outputs(args.output) as out:
         write_table(
@@ -66,7 +66,7 @@ def screen(stage: Stage) -> None:
                 {
                     "pool": args.pool,
                     "image_size": features.image_size,
-                    "images": len(rows),
+                    "images": count,
                     **{key: value for key, value in vars(one).items() if key in CANDIDATES},
                     "accuracy": f"{one.accuracy:.6f}",
                     "neighbour_accuracy": f"{one.neighbour_accuracy:.6f}",
@@ -82,9 +82,9 @@ def screen(stage: Stage) -> None:
                     "image": row.image,
                     "class": row.label,
                     "group": row.group,
-                    **{one.model: classes[one.predicted[position]] for one in screened},
+                    **{one.model: rows.classes[one.predicted[position]] for one in screened},
                 }
-                for position, row in enumerate(rows)
+                for position, row in enumerate(rows or ())
             ),
         )
         write_table(

@@ -11,60 +11,40 @@ from collections import Counter
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import numpy as np
+
+from carbench.core.columns import texts, write_columns
 from carbench.core.stage import Stage, log, run_stage, stage_parser
-from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.audit.verdicts import OTHER
-from carbench.data.split.assignment import GroupedImage, assign_images
+from carbench.core.tables import write_json, write_table
+from carbench.data.split.assignment import assign_images, read_groups
 from carbench.data.split.table import split_column
 from carbench.data.split.undetected_duplicates import (
-    CandidatePair,
     ClosestPair,
-    ImageFile,
     closest_pairs,
     estimate_residual,
+    read_candidates,
 )
 from carbench.params.split import SplitParams
 
 
 def split(stage: Stage) -> None:
     params = stage.params("split", SplitParams)
-    rows = read_table(stage.args.audit / "groups.csv")
-    images = [
-        GroupedImage(row["image"], row["class"], row["published"], int(row["group"]))
-        for row in rows
-    ]
+    images = read_groups(stage.args.audit / "groups.csv")
     splits = [assign_images(images, params, repeat) for repeat in range(params.repeats)]
     assignments = splits[0]  # exclusion and leakage do not depend on the repeat
     others = [split_column(number) for number in range(1, params.repeats)]
-    candidates = [
-        CandidatePair(
-            row["first"],
-            row["second"],
-            float(row["agreement"]),
-            row["mirrored"] == "1",
-            row["kind"] != OTHER,  # a near duplicate that was cut from its group is doubtful, too
-            row["verdict"],
-        )
-        for row in read_table(stage.args.audit / "candidates.csv")
-    ]
-    files = [ImageFile(row["image"], int(row["exact"])) for row in rows]
-    pairs, without_candidate = closest_pairs(files, assignments, candidates, params.seed)
+    candidates = read_candidates(stage.args.audit / "candidates.csv")
+    pairs, without_candidate = closest_pairs(images, assignments, candidates, params.seed)
+    columns = {
+        "image": images.images,
+        "class": texts(images.classes)[images.labels],
+        "group": images.groups,
+        "split": assignments.splits,
+        "leaked": assignments.leaked.astype(np.int8),
+        **{name: each.splits for name, each in zip(others, splits[1:], strict=True)},
+    }
     with stage.outputs(stage.args.output) as out:
-        write_table(
-            out / "split.csv",
-            ["image", "class", "group", "split", "leaked", *others],
-            (
-                {
-                    "image": image.image,
-                    "class": image.label,
-                    "group": image.group,
-                    "split": assignment.split,
-                    "leaked": int(assignment.leaked),
-                    **{name: each.split for name, each in zip(others, further, strict=True)},
-                }
-                for image, assignment, *further in zip(images, *splits, strict=True)
-            ),
-        )
+        write_columns(out / "split.csv", columns)
         write_table(
             out / "doubtful.csv",
             [field.name for field in fields(ClosestPair)],
@@ -74,11 +54,10 @@ def split(stage: Stage) -> None:
             ),
         )
         write_json(out / "residual.json", estimate_residual(pairs, without_candidate))
-    counts = Counter(
-        "leaked test" if assignment.leaked else assignment.split for assignment in assignments
-    )
+    counts = Counter(assignments.splits[~assignments.leaked].tolist())
+    counts["leaked test"] = int(assignments.leaked.sum())
     times = f", split {params.repeats} times" if params.repeats > 1 else ""
-    summary = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    summary = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count)
     log.info("%s%s", summary, times)
     waiting = sum(each.doubtful and not each.verdict for each in pairs)
     if waiting:

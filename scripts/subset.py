@@ -13,7 +13,7 @@ from carbench.core.errors import CarbenchError
 from carbench.core.provenance import provenance
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json, write_table
-from carbench.data.split.subsets import select_subset
+from carbench.data.split.subsets import read_positions, select_subset
 from carbench.training.recipe import add_training_arguments, training_recipe
 
 
@@ -38,7 +38,7 @@ def subset(stage: Stage) -> None:
     record = provenance("subset", recipe | about, inputs)
     started, cpu_started = time.perf_counter(), time.process_time()
 
-    positions = {int(row["group"]): float(row["place"]) for row in read_table(args.order)}
+    positions = read_positions(args.order)
     data = load_data(
         args.pack,
         args.split,

@@ -1,9 +1,10 @@
-"""The comparisons with timm run, in small, and print all their rows."""
+"""Benchmarks run, in small, and print all their rows."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ ONE_SETTING = ["--workers", "0", "--threads", "1"]
 ONE_RUN = ["--seeds", "1", "--epochs", "1"]
 
 
-def rows(script: str, *options: str) -> list[list[str]]:
+def rows(script: str, *options: str, common: Sequence[str] = SMALL) -> list[list[str]]:
     """The cells of the table that a benchmark prints, without its head."""
     done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", *SMALL, *options],
+        [sys.executable, f"benchmarks/{script}", *common, *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -58,3 +59,15 @@ def test_fine_tuning_starts_both_from_the_same_file(tmp_path: Path) -> None:
     assert [row[2].split()[0] for row in found] == ["carbench", "timm"]
     assert "epochs 2" in found[1][2]
     assert all(float(row[8]) <= float(row[3]) for row in found)
+
+
+@pytest.mark.slow
+def test_each_part_of_a_large_data_set_is_measured_in_a_process_of_its_own() -> None:
+    options = ["--images", "60", "900", "--search", "70", "--files", "40"]
+    found = rows("large_tables.py", *options, common=())
+    counts = [("hashes", "40"), ("search", "70")]
+    counts += [(part, count) for count in ("60", "900") for part in ("start", "split")]
+    assert sorted((part, count) for part, count, *_ in found) == sorted(counts)
+    for row in found:
+        cpu, wall, memory = map(float, row[2:])
+        assert cpu >= 0 and wall >= 0 and memory < 500  # without the imports, torch among them

@@ -19,6 +19,7 @@ from carbench.core.tables import read_json, read_table, write_table
 from carbench.cost.file_names import CONDITIONS, EXACT, MEASURED, MEMORY, ROUNDS
 from carbench.cost.median_image import median_image
 from carbench.cost.median_intervals import is_slower, median_interval
+from carbench.data.split.table import read_split
 from carbench.models.model_file import save_model
 from carbench.models.timing import Configuration, time_interleaved
 from carbench.params.study import check
@@ -116,7 +117,7 @@ def test_the_image_that_is_decoded_is_the_median_of_the_training_part(tmp_path: 
         for name in sizes
     ]
     write_table(tmp_path / "split.csv", list(split[0]), split)
-    example = median_image(tmp_path / "manifest.csv", tmp_path / "split.csv")
+    example = median_image(tmp_path / "manifest.csv", read_split(tmp_path / "split.csv", 0))
     assert (example.image, example.width, example.height) == ("d", 20, 40)
 
 

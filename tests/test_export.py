@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
+from carbench.core.columns import texts
 from carbench.core.errors import CarbenchError
-from carbench.data.pack.reading import open_array, row_indices
+from carbench.data.pack.reading import find_rows, open_array
 from carbench.data.split.table import read_split
 from carbench.deploy.bundle.exported_model import INT8_ONNX, LABELS, MODEL_CARD, MODEL_JSON, ONNX
 from carbench.deploy.bundle.observations import read_observations
@@ -27,6 +29,7 @@ from carbench.engines.engine_jobs import dvc_jobs
 from carbench.params.study import check
 from carbench.statistics.selective_metrics import FittedThresholds
 from conftest import Project, copy_project, set_key
+from image_rows import split_rows
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,11 @@ def metadata(smoke_run: Project) -> dict[str, Any]:
         (smoke_run.root / f"results/export/{MODEL_JSON}").read_text()
     )
     return document
+
+
+def pixels_of(rows: list[dict[str, str]], pack: Path) -> NDArray[np.uint8]:
+    """Return the packed pixels of images."""
+    return open_array(pack)[find_rows(pack, texts([row["image"] for row in rows]))]
 
 
 def predictions(project: Project, metadata: dict[str, Any]) -> list[dict[str, str]]:
@@ -63,8 +71,8 @@ def test_the_onnx_model_needs_no_other_preprocessing(
     """Uses onnxruntime and numpy only, without normalisation and temperature scaling."""
     folder = smoke_run.root / "results"
     session = onnxruntime.InferenceSession(folder / f"export/{ONNX}")
-    rows, row_of = predictions(smoke_run, metadata), row_indices(folder / "pack")
-    pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
+    rows = predictions(smoke_run, metadata)
+    pixels = pixels_of(rows, folder / "pack")
     for count in (1, 3, len(rows)):
         probabilities, embedding = session.run(None, {"images": pixels[:count]})
         assert probabilities.shape == (count, len(metadata["classes"]))
@@ -88,8 +96,8 @@ def test_timm_loads_the_exported_folder(smoke_run: Project, metadata: dict[str, 
     model = timm.create_model(f"local-dir:{folder / 'export'}", pretrained=True).eval()
     config = model.pretrained_cfg
     assert config["label_names"] == metadata["classes"]
-    rows, row_of = predictions(smoke_run, metadata), row_indices(folder / "pack")
-    pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
+    rows = predictions(smoke_run, metadata)
+    pixels = pixels_of(rows, folder / "pack")
     upright = resample(torch.from_numpy(pixels), full_crops(len(rows)), config["input_size"][1])
     with torch.inference_mode():
         normalize = Normalizer(config["mean"], config["std"], torch.device("cpu"))
@@ -104,8 +112,7 @@ def test_the_8_bit_model_is_evaluated(smoke_run: Project, metadata: dict[str, An
     assert int8["bytes"] < (folder / f"export/{ONNX}").stat().st_size / 2
     session = onnxruntime.InferenceSession(folder / f"export/{INT8_ONNX}")
     rows = [row for row in predictions(smoke_run, metadata) if row["leaked"] == "0"]
-    row_of = row_indices(folder / "pack")
-    pixels = open_array(folder / "pack")[[row_of[row["image"]] for row in rows]]
+    pixels = pixels_of(rows, folder / "pack")
     winners = session.run(None, {"images": pixels})[0].argmax(axis=1)
     predicted = [metadata["classes"][winner] for winner in winners]
     right = np.mean([name == row["class"] for name, row in zip(predicted, rows, strict=True)])
@@ -279,7 +286,7 @@ def test_the_model_card_has_the_numbers_and_escapes_class_names(
     metrics["clean"]["recall"][strange] = None
     with (results / "summary.csv").open(newline="") as file:
         summary = next(csv.DictReader(file))
-    text = render_model_card(renamed, metrics, summary, [])
+    text = render_model_card(renamed, metrics, summary, split_rows([]))
     assert strange not in text
     assert r"| a\|b \<script\> \*c\* | none | 0 | 0 | 0 |" in text
 

@@ -261,11 +261,11 @@ def screening(folder: Path, made: Path, limits: dict[str, object]) -> object:
     from carbench.screening.training_images import load_screening_images, select_training_rows
 
     screen = SMOKE["screen"]
-    rows, classes = select_training_rows(made / "split.csv", 0, 0)
+    rows = select_training_rows(made / "split.csv", 0, 0)
     probe = ProbeParams.model_validate(screen["probe"])
     params = FeatureParams.model_validate(screen["features"])
     device = torch.device("cpu")
-    images = load_screening_images(made, rows, classes, probe, device)
+    images = load_screening_images(made, rows, probe, device)
     cache = FeatureCache(folder / "features", 1e9)
     all_limits = LimitParams.model_validate(screen["limits"] | limits)
     return Screener(images, all_limits, params, probe, device, cache, folder / "scratch")

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from carbench.core.tables import read_table, write_table
+from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
+from carbench.data.pack.reading import find_rows
+from carbench.data.split.table import read_split
 from carbench.models.model_file import save_model
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages
@@ -54,6 +56,6 @@ def recipe(**changes: Any) -> TrainParams:
 
 
 def images(made: Path, part: str) -> LabelledImages:
-    rows = [row for row in read_table(made / "split.csv") if row["split"] == part]
-    labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
-    return LabelledImages(PackedImages(made, [row["image"] for row in rows], CPU), labels)
+    rows = read_split(made / "split.csv", 0).of_split(part)
+    packed = PackedImages(made, find_rows(made, rows.images), CPU)
+    return LabelledImages(packed, torch.from_numpy(rows.labels).long())

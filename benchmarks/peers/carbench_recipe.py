@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from common import accuracy, parser, report, spent
 
-from carbench.core.tables import write_table
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.data.pack.writing import write_array
 from carbench.models.backbones import create_model, normalization
@@ -38,16 +38,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pack = Path(folder)
         write_array(pack, files, PackParams(size=args.size * 8 // 7, fit="squash"), None)
-        rows = [{"row": row, "image": path.as_posix()} for row, path in enumerate(files)]
-        write_table(pack / "index.csv", ["row", "image"], rows)
         # After packing, which forks processes: CUDA does not survive a fork.
         device = set_up_device(params, "train")
         torch.manual_seed(args.seed)
 
         def part(name: str) -> LabelledImages:
-            own = [path for path in files if path.parts[-3] == name]
-            labels = [classes.index(path.parent.name) for path in own]
-            images = PackedImages(pack, [path.as_posix() for path in own], device)
+            own = [row for row, path in enumerate(files) if path.parts[-3] == name]
+            labels = [classes.index(files[row].parent.name) for row in own]
+            images = PackedImages(pack, np.array(own), device)
             return LabelledImages(images, torch.tensor(labels, device=device))
 
         model = move_to_device(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from common import spent
 
@@ -30,20 +31,20 @@ def carbench(argv: list[str]) -> tuple[Round, str]:
 
     parser = argparse.ArgumentParser()
     parser.add_argument("pack", type=Path)
-    parser.add_argument("images", type=Path, help="JSON: names in the pack and class indices")
+    parser.add_argument("images", type=Path, help="JSON: rows of the pack and class indices")
     parser.add_argument("--model", required=True)
     parser.add_argument("--recipe", required=True, help="the section train, as JSON")
     args = parser.parse_args(argv)
     params = TrainParams.model_validate_json(args.recipe)
     device = set_up_device(params, "train")
-    names, labels = json.loads(args.images.read_text())
+    rows, labels = json.loads(args.images.read_text())
     torch.manual_seed(0)
     model = move_to_device(
         create_model(args.model, max(labels) + 1, params.image_size), device, params.channels_last
     )
     mean, std = normalization(model)
     images = LabelledImages(
-        PackedImages(args.pack, names, device), torch.tensor(labels, device=device)
+        PackedImages(args.pack, np.array(rows), device), torch.tensor(labels, device=device)
     )
     normalize = Normalizer(mean, std, device, params.channels_last)
     trainer = Trainer(model, images, normalize, params, 0)

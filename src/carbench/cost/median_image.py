@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbench.core.tables import read_table
-from carbench.data.split.table import read_split
+import numpy as np
+
+from carbench.core.columns import read_matching
+from carbench.core.tables import read_chunks
+from carbench.data.split.table import SplitRows
 
 
 @dataclass(frozen=True)
@@ -20,23 +23,23 @@ class ExampleImage:
     bytes: int
 
 
-def median_image(manifest: Path, split: Path) -> ExampleImage:
+def median_image(manifest: Path, rows: SplitRows) -> ExampleImage:
     """Return the median of the training images in the order of pixels and then bytes.
 
     Args:
         manifest: manifest.csv, written by stage fetch.
-        split: split.csv; with folds, the training images of seed 0 are used.
+        rows: rows of split.csv; with folds, those of seed 0.
     """
-    training = {row.image for row in read_split(split, 0) if row.split == "train"}
-    columns = ("image", "format", "width", "height", "bytes")
-    known = [
-        ExampleImage(
-            row["image"],
-            row["format"],
-            *(int(row[column]) for column in ("width", "height", "bytes")),
-        )
-        for row in read_table(manifest, columns)
-        if row["image"] in training
-    ]
-    ordered = sorted(known, key=lambda each: (each.width * each.height, each.bytes, each.image))
-    return ordered[len(ordered) // 2]
+    images = rows.images[rows.indices_of("train")]
+    widths, heights, sizes = read_matching(manifest, images, ("width", "height", "bytes"))
+    # Of equal ones, the first in the manifest, which is sorted by name.
+    median = np.lexsort((sizes, widths * heights))[len(images) // 2]
+    name = images[median]
+    formats = (
+        format_
+        for chunk in read_chunks(manifest, ("image", "format"))
+        for image, format_ in zip(*chunk, strict=True)
+        if image == name
+    )
+    numbers = (int(column[median]) for column in (widths, heights, sizes))
+    return ExampleImage(name, next(formats), *numbers)

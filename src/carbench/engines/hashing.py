@@ -15,6 +15,7 @@ import re
 import sqlite3
 import stat
 import time
+import weakref
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,9 @@ UNSETTLED_NS = 1_000_000_000
 MD5 = re.compile(r"[0-9a-f]{32}")
 # Of the database's format; a database of another version is replaced.
 VERSION = 1
+
+# The signature of a file's metadata, and the md5 of its content.
+Entry = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class HashCache:
         self._root = root
         self._file = root / ".carbench/hashes.sqlite"
         self._use_cached = use_cached
-        self._new: dict[str, tuple[str, str]] = {}
+        self._computed: dict[str, Entry] = {}
+        self._unsaved: set[str] = set()
         self.edits_with_same_mtime: list[str] = []
 
     def content(self, path: str) -> Content | None:
@@ -78,7 +83,7 @@ class HashCache:
         except OSError as error:
             raise _incomparable(path, error.strerror or str(error)) from None
         if not stat.S_ISDIR(found.st_mode):
-            return self._hash(path, found)
+            return self._hash(path, found, self._computed.get(path) or self._cached(path))
         return folder_content(self.listing(path))
 
     def listing(self, folder: str) -> list[tuple[str, Content]]:
@@ -102,6 +107,7 @@ class HashCache:
             for name in folders:
                 if os.path.islink(os.path.join(parent, name)):
                     raise _incomparable(f"{folder}/{prefix}{name}", "a link to a folder")
+            known = self._cached_in(f"{folder}/{prefix}")
             for name in names:
                 path = f"{folder}/{prefix}{name}"
                 if inside and self._ignored(path):
@@ -116,22 +122,22 @@ class HashCache:
                     raise _incomparable(path, "a dangling link") from None
                 except OSError as error:
                     raise _incomparable(path, error.strerror or str(error)) from None
-                files.append((f"{prefix}{name}", self._hash(path, found)))
+                entry = self._computed.get(path) or known.get(path)
+                files.append((f"{prefix}{name}", self._hash(path, found, entry)))
         return sorted(files, key=lambda entry: entry[0])
 
     def update(self, path: str, content: Content) -> None:
         """Cache the hash of a file after carbench changed its times but not its content."""
         found = os.stat(self._root / path)
-        self._new[path] = (_signature(found), content.md5)
-        self._cached[path] = self._new[path]
+        self._keep(path, (_signature(found), content.md5))
 
     def save(self) -> None:
         """Save new hashes; if that fails, the files are hashed again the next time."""
-        if not self._new:
+        if not self._unsaved:
             return
         # Files with names that are not UTF-8 are hashed every time.
-        rows = [(path, *entry) for path, entry in self._new.items() if _is_utf8(path)]
-        self._new = {}
+        rows = [(path, *self._computed[path]) for path in self._unsaved if _is_utf8(path)]
+        self._unsaved = set()
         try:
             self._file.parent.mkdir(exist_ok=True)
             try:
@@ -156,15 +162,38 @@ class HashCache:
             database.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
 
     @cached_property
-    def _cached(self) -> dict[str, tuple[str, str]]:
+    def _database(self) -> sqlite3.Connection | None:
+        """The cache, or None if there is none of this version.
+
+        It is queried for one file or folder at a time: loading the hashes of a million images would
+        take each job seconds and half a gigabyte.
+        """
         if not self._use_cached or not self._file.is_file():
-            return {}
+            return None
         try:
-            with closing(sqlite3.connect(self._file, timeout=10)) as database:
-                if _version(database) != VERSION:
-                    return {}
-                rows = database.execute("SELECT path, signature, md5 FROM hashes").fetchall()
-        except (sqlite3.Error, OSError):
+            database = sqlite3.connect(self._file, timeout=10)
+            weakref.finalize(self, database.close)
+            return database if _version(database) == VERSION else None
+        except sqlite3.Error:
+            return None
+
+    def _cached(self, path: str) -> Entry | None:
+        """Return the cached hash of a file."""
+        return self._select("WHERE path = ?", path).get(path)
+
+    def _cached_in(self, folder: str) -> dict[str, Entry]:
+        """Return the cached hashes of the files directly in a folder, whose path ends with /."""
+        condition = "WHERE path > ? AND path < ? AND instr(substr(path, ?), '/') = 0"
+        # "0" is the character after "/".
+        return self._select(condition, folder, folder[:-1] + "0", len(folder) + 1)
+
+    def _select(self, condition: str, *values: str | int) -> dict[str, Entry]:
+        if self._database is None or not _is_utf8(str(values[0])):
+            return {}
+        query = f"SELECT path, signature, md5 FROM hashes {condition}"
+        try:
+            rows = self._database.execute(query, values).fetchall()
+        except sqlite3.Error:
             return {}
         # SQLite does not enforce the declared types of columns.
         return {
@@ -173,6 +202,10 @@ class HashCache:
             if all(isinstance(value, str) for value in (path, signature, md5))
             and MD5.fullmatch(md5)
         }
+
+    def _keep(self, path: str, entry: Entry) -> None:
+        self._computed[path] = entry
+        self._unsaved.add(path)
 
     @cached_property
     def _patterns(self) -> PathSpec[Any]:
@@ -183,11 +216,10 @@ class HashCache:
     def _ignored(self, path: str) -> bool:
         return bool(self._patterns.match_file(path))
 
-    def _hash(self, path: str, found: os.stat_result) -> Content:
+    def _hash(self, path: str, found: os.stat_result, cached: Entry | None) -> Content:
         if not stat.S_ISREG(found.st_mode):
             raise _incomparable(path, "neither a file nor a folder")
         signature = _signature(found)
-        cached = self._cached.get(path)
         if cached and cached[0] == signature:
             return Content(cached[1], found.st_size)
         try:
@@ -197,7 +229,7 @@ class HashCache:
         if cached and cached[1] != md5 and _has_same_mtime(cached[0], signature):
             self.edits_with_same_mtime.append(path)
         if time.time_ns() - max(found.st_mtime_ns, found.st_ctime_ns) > UNSETTLED_NS:
-            self._new[path] = self._cached[path] = (signature, md5)
+            self._keep(path, (signature, md5))
         return Content(md5, found.st_size)
 
 

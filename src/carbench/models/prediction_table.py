@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,27 +25,34 @@ def prediction_columns(classes: Sequence[str], further: Sequence[str] = ()) -> l
 
 
 def prediction_rows(
-    rows: Sequence[SplitRow], probabilities: NDArray[np.float64], classes: Sequence[str]
+    rows: Iterable[SplitRow], probabilities: NDArray[np.float64], classes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row per image.
+    """Yield one row per image; of many images and classes, they do not fit in memory.
 
     Args:
         rows: the N images.
         probabilities: (N, K), uncalibrated, in the order of ``rows`` and ``classes``.
         classes: the K class names.
     """
-    predicted = probabilities.argmax(axis=1)
-    for row, winner, chances in zip(rows, predicted, probabilities, strict=True):
+    columns = [_column(name) for name in classes]
+    winners = winner_rows(rows, probabilities, classes)
+    for row, chances in zip(winners, probabilities, strict=True):
+        shown = (f"{chance:{DIGITS}}" for chance in chances.tolist())
+        yield row | dict(zip(columns, shown, strict=True))
+
+
+def winner_rows(
+    rows: Iterable[SplitRow], probabilities: NDArray[np.float64], classes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of :func:`prediction_rows` without the probabilities of all classes."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    for row, winner, chance in zip(rows, predicted.tolist(), confidence.tolist(), strict=True):
         yield {
             "image": row.image,
             "class": row.label,
             "group": row.group,
             "predicted": classes[winner],
-            "confidence": f"{chances[winner]:{DIGITS}}",
-            **{
-                _column(name): f"{chance:{DIGITS}}"
-                for name, chance in zip(classes, chances, strict=True)
-            },
+            "confidence": f"{chance:{DIGITS}}",
         }
 
 

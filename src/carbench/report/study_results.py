@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from carbench.core.tables import read_json, read_table
+from carbench.core.tables import read_chunks, read_header, read_json
 from carbench.cost.file_names import CONDITIONS, MEASURED
 from carbench.data.split.table import FOLD, count_splits, split_column
 from carbench.report.tables.result_tables import (
@@ -148,29 +148,29 @@ class StudyResults:
         return CostResults(read_rows(folder / MEASURED, LatencyRow), read_json(folder / CONDITIONS))
 
     @cached_property
-    def _split_rows(self) -> list[dict[str, str]]:
-        """The rows of split.csv."""
-        return read_table(self.sources.split)
-
-    @property
     def splits(self) -> int:
         """Number of splits; each training run used one of them."""
-        return count_splits(self._split_rows[0])
+        return count_splits(read_header(self.sources.split))
 
-    @property
+    @cached_property
     def rotates(self) -> bool:
         """Whether a test image of one split is in train or val of another."""
         columns = [split_column(number) for number in range(self.splits)]
-        parts = ({row[column] for column in columns} for row in self._split_rows)
-        return any("test" in own and len(own) > 1 for own in parts)
+        return any(
+            "test" in own and len(set(own)) > 1
+            for chunk in read_chunks(self.sources.split, columns)
+            for own in set(zip(*chunk, strict=True))
+        )
 
     @cached_property
     def parts(self) -> dict[str, Counter[str]]:
         """Number of images by class and part; leaked test images are a separate part."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        for chunk in read_chunks(self.sources.split, ("class", "split", "leaked")):
+            counts.update(zip(*chunk, strict=True))
         parts: dict[str, Counter[str]] = defaultdict(Counter)
-        for row in self._split_rows:
-            part = "leaked" if row["leaked"] == "1" else row["split"]
-            parts[row["class"]][part] += 1
+        for (label, split, leaked), count in counts.items():
+            parts[label]["leaked" if leaked == "1" else split] += count
         return dict(sorted(parts.items()))
 
     @property

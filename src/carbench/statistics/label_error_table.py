@@ -36,14 +36,15 @@ def label_error_table(runs: EvaluatedRuns, train: Path, backbone: str) -> pd.Dat
         val, _, _ = read_probabilities(train / backbone / str(seed) / "val.csv")
         parts = ((tested[tested["leaked"] == 0], "test"), (val, "val"))
         for table, part in parts:
-            calibrated = table[["image", "class", "group", *classes]].assign(part=part)
+            calibrated = table[["image", "class", "group", *classes]].assign(tested=part == "test")
             calibrated[classes] = apply_temperature(
                 table[classes].to_numpy(np.float64), metrics["temperature"]
             )
             tables.append(calibrated)
     by_image = pd.concat(tables).groupby("image", sort=True)
     images = by_image[["class", "group"]].first()
-    images["part"] = by_image["part"].min()  # with folds, every image is in both: test
+    # With folds, every image is in both.
+    images["part"] = np.where(by_image["tested"].any(), "test", "val")
     probabilities = by_image[classes].mean().to_numpy()
     labels = pd.Index(runs.aligned.classes).get_indexer(pd.Index(images["class"]))
     suggested = suggest_labels(probabilities, labels.astype(np.int64))

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from carbench.data.loading.batches import Normalizer, PackedImages
-from carbench.data.split.table import SplitRow, classes_of, read_split
+from carbench.data.pack.reading import find_rows
+from carbench.data.split.table import SplitRows, read_split
 from carbench.models.backbones import ModelCard, create_model, load_initial_weights, normalization
 from carbench.models.devices import move_to_device, peak_memory_mb
 from carbench.models.model_file import read_metadata, read_tensors
@@ -34,7 +37,7 @@ class TrainingData:
     classes: list[str]
     train: LabelledImages
     val: LabelledImages
-    val_rows: list[SplitRow]
+    val_rows: SplitRows
     device: torch.device
 
 
@@ -43,7 +46,7 @@ def load_data(
     split: Path,
     seed: int,
     device: torch.device,
-    subset: Callable[[list[SplitRow]], list[SplitRow]] | None = None,
+    subset: Callable[[SplitRows], NDArray[np.intp]] | None = None,
 ) -> TrainingData:
     """Load the train and val images of a seed from the pack; test images are not read.
 
@@ -52,23 +55,22 @@ def load_data(
         split: split.csv.
         seed: seed of the training run, which selects the fold or the repeated split.
         device: device of the images.
-        subset: selects training images; an epoch has as many steps as with all of them.
+        subset: returns the indices of the training images to use; an epoch has as many steps as
+            with all of them.
     """
     rows = read_split(split, seed)
-    classes = classes_of(rows)
+    pack_rows = find_rows(pack, rows.images)
 
-    def labelled(split_rows: list[SplitRow], per_epoch: int | None = None) -> LabelledImages:
-        labels = torch.tensor([classes.index(row.label) for row in split_rows], device=device)
-        images = PackedImages(pack, [row.image for row in split_rows], device)
-        return LabelledImages(images, labels, per_epoch)
+    def labelled(chosen: NDArray[np.intp], per_epoch: int | None = None) -> LabelledImages:
+        labels = torch.from_numpy(rows.labels[chosen]).to(device, torch.int64)
+        return LabelledImages(PackedImages(pack, pack_rows[chosen], device), labels, per_epoch)
 
-    train_rows = [row for row in rows if row.split == "train"]
-    val_rows = [row for row in rows if row.split == "val"]
+    train, val = rows.indices_of("train"), rows.indices_of("val")
     return TrainingData(
-        classes,
-        labelled(subset(train_rows), len(train_rows)) if subset else labelled(train_rows),
-        labelled(val_rows),
-        val_rows,
+        rows.classes,
+        labelled(train[subset(rows.select(train))], len(train)) if subset else labelled(train),
+        labelled(val),
+        rows.select(val),
         device,
     )
 

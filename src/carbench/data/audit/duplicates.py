@@ -7,9 +7,9 @@ agree block by block (:mod:`alignment`), which rejects pairs that only share a l
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,13 @@ from carbench.params.audit import AuditParams
 
 # Pairs aligned at a time; this many fit the caches.
 BATCH = 128
+# Pairs that are Python objects at a time.
+CHUNK = 10_000
 # Number of pairs of each image that are not near duplicates but kept for manual review.
 KEPT_PER_IMAGE = 4
 
 
-@dataclass(frozen=True)
-class ImagePair:
+class ImagePair(NamedTuple):
     """Indices of two images (first < second), their agreement, and whether one is mirrored."""
 
     first: int
@@ -37,55 +38,85 @@ class ImagePair:
     agreement: float
     mirrored: bool
 
-    def of(self, indices: Sequence[int] | Mapping[int, int]) -> ImagePair:
+    def of(self, indices: Mapping[int, int]) -> ImagePair:
         """Return the pair with its indices mapped by ``indices``."""
+        return self._replace(first=indices[self.first], second=indices[self.second])
+
+
+@dataclass(frozen=True)
+class ImagePairs:
+    """P pairs of images, sorted by image; there are several for each image of the data set.
+
+    Attributes:
+        first, second: (P,) indices of images, first < second.
+        agreement: (P,) float64.
+        mirrored: (P,) bool, whether one is mirrored.
+    """
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    agreement: NDArray[np.float64]
+    mirrored: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __iter__(self) -> Iterator[ImagePair]:
+        for start in range(0, len(self), CHUNK):
+            some = self.select(slice(start, start + CHUNK))
+            columns = (some.first, some.second, some.agreement, some.mirrored)
+            yield from map(ImagePair, *(column.tolist() for column in columns))
+
+    def select(self, chosen: slice | NDArray[np.intp]) -> ImagePairs:
+        """Return some of the pairs."""
+        return ImagePairs(
+            self.first[chosen], self.second[chosen], self.agreement[chosen], self.mirrored[chosen]
+        )
+
+    def of(self, indices: NDArray[np.intp]) -> ImagePairs:
+        """Return the pairs with their indices mapped by ``indices``, which are in order."""
         return replace(self, first=indices[self.first], second=indices[self.second])
 
 
-def score_pairs(views: Views, params: AuditParams) -> list[ImagePair]:
-    """Return all candidate pairs of images with their agreement, sorted by image.
+def score_pairs(views: Views, params: AuditParams) -> ImagePairs:
+    """Return all candidate pairs of images with their agreement.
 
     Each pair occurs once, unmirrored or mirrored, whichever agrees more.
     """
     found = nearest_pairs(views, params.neighbours, params.mirrored)
-    agreements = _agreements(views, found)
-    images = views.image_of[found.first], views.image_of[found.second]
-    columns = (*images, agreements, found.mirrored)
-    best: dict[tuple[int, int], ImagePair] = {}
-    rows = zip(*(each.tolist() for each in columns), strict=True)
-    for first, second, agreement, mirrored in rows:
-        pair = ImagePair(first, second, round(agreement, 4), mirrored)
-        other = best.setdefault((first, second), pair)
-        if pair.agreement > other.agreement:
-            best[first, second] = pair
-    return list(best.values())
+    agreement = np.asarray(np.round(_agreements(views, found).astype(np.float64), 4), np.float64)
+    first, second = views.image_of[found.first], views.image_of[found.second]
+    pairs = ImagePairs(first, second, agreement, found.mirrored)
+    pairs = pairs.select(np.lexsort((found.mirrored, -agreement, second, first)))
+    is_new = np.ones(len(pairs), bool)
+    is_new[1:] = (np.diff(pairs.first) != 0) | (np.diff(pairs.second) != 0)
+    return pairs.select(np.flatnonzero(is_new))
 
 
 def separate_duplicates(
-    scored: Sequence[ImagePair], params: AuditParams, reviewed: ReviewedPairs
-) -> tuple[list[ImagePair], list[ImagePair]]:
-    """Return the near duplicates and the most similar other pairs, each sorted by image.
+    scored: ImagePairs, params: AuditParams, reviewed: ReviewedPairs
+) -> tuple[list[ImagePair], ImagePairs]:
+    """Return the near duplicates and the most similar other pairs.
 
     A pair that was reviewed as different is not a near duplicate, whatever its agreement. The other
     pairs include all that were reviewed, and at least :data:`KEPT_PER_IMAGE` of each image.
     """
-    near = [
-        pair
-        for pair in scored
-        if pair.agreement >= params.min_agreement
-        and reviewed.verdict(pair.first, pair.second) != DIFFERENT
-    ]
+    above = scored.select(np.flatnonzero(scored.agreement >= params.min_agreement))
+    near = [pair for pair in above if reviewed.verdict(pair.first, pair.second) != DIFFERENT]
     found = {(pair.first, pair.second) for pair in near}
-    others: list[ImagePair] = []
-    times: Counter[int] = Counter()
-    for pair in sorted(scored, key=lambda pair: -pair.agreement):
-        if (pair.first, pair.second) in found:
+    order = np.argsort(-scored.agreement, kind="stable")
+    is_kept = np.zeros(len(scored), bool)
+    times = [0] * (int(scored.second.max(initial=-1)) + 1)
+    for place, pair in zip(range(len(order)), scored.select(order), strict=True):
+        first, second = pair.first, pair.second
+        if (first, second) in found:
             continue
-        needed = min(times[pair.first], times[pair.second]) < KEPT_PER_IMAGE
-        if needed or reviewed.verdict(pair.first, pair.second):
-            others.append(pair)
-            times.update((pair.first, pair.second))
-    return near, sorted(others, key=lambda pair: (pair.first, pair.second))
+        needed = min(times[first], times[second]) < KEPT_PER_IMAGE
+        if needed or reviewed.verdict(first, second):
+            is_kept[order[place]] = True
+            times[first] += 1
+            times[second] += 1
+    return near, scored.select(np.flatnonzero(is_kept))
 
 
 def pair_kind(pair: ImagePair, params: AuditParams, found: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from carbench.core.tables import read_table, write_table
+from carbench.core.tables import read_chunks, read_table, write_table
 from carbench.data.audit.contact_sheet import IMAGES_PER_ROW, SheetImage, draw_sheet, save_sheet
 from carbench.data.audit.review_table import COLUMNS, NOTHING_REVIEWED, read_review_table
 from carbench.data.audit.verdicts import FOUND
@@ -78,15 +78,21 @@ def write_review(results: Path, output: Path, reviewed: Path, sample: int, found
     )
     for sheet in output.glob("sheet-*.jpg"):
         sheet.unlink()
-    splits = {row["image"]: row for row in read_table(results / "split/split.csv")}
+    members = {image for pair in waiting for image in (pair.image, pair.twin)}
+    splits = {
+        image: (label, split)
+        for chunk in read_chunks(results / "split/split.csv", ("image", "class", "split"))
+        for image, label, split in zip(*chunk, strict=True)
+        if image in members
+    }
     sheets: list[Path] = []
     for start in range(0, len(waiting), PAIRS_PER_SHEET):
-        members = [
+        shown = [
             member
             for number, pair in enumerate(waiting[start : start + PAIRS_PER_SHEET])
             for member in _sheet_images(pair, splits, len(verdicts) + start + number + 2)
         ]
-        rows = [members[n : n + IMAGES_PER_ROW] for n in range(0, len(members), IMAGES_PER_ROW)]
+        rows = [shown[n : n + IMAGES_PER_ROW] for n in range(0, len(shown), IMAGES_PER_ROW)]
         sheets.append(output / f"sheet-{len(sheets) + 1}.jpg")
         save_sheet(draw_sheet(rows, results / "data/images"), sheets[-1])
     return Review(sheets, len(waiting), len(verdicts))
@@ -104,20 +110,23 @@ def _unconfirmed_pairs(results: Path, sample: int) -> list[PairToReview]:
 
 
 def _found_pairs(results: Path) -> list[PairToReview]:
-    rows = [row for row in read_table(results / "audit/candidates.csv") if row["kind"] == FOUND]
-    return [
-        PairToReview(row["first"], row["second"], row["agreement"], row["mirrored"] == "1")
-        for row in sorted(rows, key=lambda row: float(row["agreement"]))
+    columns = ("first", "second", "agreement", "mirrored", "kind")
+    pairs = [
+        PairToReview(first, second, agreement, mirrored == "1")
+        for chunk in read_chunks(results / "audit/candidates.csv", columns)
+        for first, second, agreement, mirrored, kind in zip(*chunk, strict=True)
+        if kind == FOUND
     ]
+    return sorted(pairs, key=lambda pair: float(pair.agreement))
 
 
 def _sheet_images(
-    pair: PairToReview, splits: dict[str, dict[str, str]], line: int
+    pair: PairToReview, splits: dict[str, tuple[str, str]], line: int
 ) -> list[SheetImage]:
     """Return the two images of a pair with their captions."""
     caption = f"line {line}: {pair.agreement}" + (", mirrored" if pair.mirrored else "")
     return [
-        SheetImage(image, splits[image]["class"], splits[image]["split"], text)
+        SheetImage(image, *splits[image], text)
         for image, text in ((pair.image, caption), (pair.twin, "most similar image"))
     ]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from carbench.data.loading.augment import full_crops, resample
-from carbench.data.pack.reading import open_array, row_indices
+from carbench.data.pack.reading import open_array
 
 # Sets up to this size are copied to the device once; larger ones are read from the memory map.
 RESIDENT_BYTES = 2_000_000_000
@@ -24,15 +24,20 @@ PREFETCHED_BATCHES = 3
 
 
 class PackedImages:
-    """Images of the pack, in the order of ``images``."""
+    """Images of the pack.
 
-    def __init__(self, pack: Path, images: list[str], device: torch.device) -> None:
-        row_of = row_indices(pack)
+    Args:
+        pack: output of stage pack.
+        rows: (N,) their rows, from :func:`carbench.data.pack.reading.find_rows`.
+        device: device of the batches.
+    """
+
+    def __init__(self, pack: Path, rows: NDArray[np.int64], device: torch.device) -> None:
         array = open_array(pack)
-        self._rows = np.array([row_of[image] for image in images], np.int64)
+        self._rows = rows
         self._array: NDArray[np.uint8] = array
         self._device = device
-        size = len(images) * (array.nbytes // max(len(array), 1))
+        size = len(rows) * (array.nbytes // max(len(array), 1))
         self._resident = self._copy() if size <= _resident_limit(device) else None
 
     def __len__(self) -> int:

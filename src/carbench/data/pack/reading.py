@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carbench.core.tables import damaged, missing, read_table
+from carbench.core.columns import Texts, read_matching
+from carbench.core.tables import damaged, missing
 
 ARRAY = "images.npy"
 INDEX = "index.csv"
@@ -26,20 +27,28 @@ def open_array(folder: Path) -> NDArray[np.uint8]:
     return array
 
 
-def read_batches(folder: Path, images: list[str], size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the pixels of ``images`` in batches of ``size``, (B, S, S, 3) uint8."""
-    array, row_of = open_array(folder), row_indices(folder)
-    rows = [row_of[image] for image in images]
+def read_batches(folder: Path, rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the pixels of some rows of the array in batches of ``size``, (B, S, S, 3) uint8."""
+    array = open_array(folder)
     for start in range(0, len(rows), size):
         yield array[rows[start : start + size]]
 
 
-def row_indices(folder: Path) -> dict[str, int]:
-    """Return the row of each image in the array."""
-    return {row["image"]: int(row["row"]) for row in read_table(folder / INDEX, ("row", "image"))}
+def find_rows(folder: Path, images: Texts) -> NDArray[np.int64]:
+    """Return the row of each of N images in the array (N,); see :func:`read_index`."""
+    (rows,) = read_index(folder, images, ("row",))
+    return rows
 
 
-def image_sizes(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return the original width and height of each image, in pixels."""
-    index = read_table(folder / INDEX, ("image", "width", "height"))
-    return {row["image"]: (int(row["width"]), int(row["height"])) for row in index}
+def read_index(folder: Path, images: Texts, columns: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Return columns of the index for N images, (N,) each: ``row``, ``width`` or ``height``.
+
+    Args:
+        folder: the pack.
+        images: names, in the order of the pack.
+        columns: the columns.
+
+    Raises:
+        CarbenchError: as in :func:`carbench.core.columns.read_matching`.
+    """
+    return read_matching(folder / INDEX, images, columns)

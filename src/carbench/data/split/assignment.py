@@ -2,40 +2,84 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from carbench.core.columns import Categories, Texts, integers, texts
 from carbench.core.errors import CarbenchError
-from carbench.data.split.table import FOLD
+from carbench.core.tables import damaged, read_chunks
+from carbench.data.split.groups import count_groups
+from carbench.data.split.table import EXCLUDED, FOLD
 from carbench.params.split import SplitParams
 
 
 @dataclass(frozen=True)
-class GroupedImage:
-    """An image with its class, published split and duplicate group."""
+class GroupedImages:
+    """N images with their classes, published splits and duplicate groups.
 
-    image: str
-    label: str
-    published: str
-    group: int
+    Attributes:
+        classes: the class names, sorted; their order is that of class indices.
+        images: (N,) names.
+        labels: (N,) int32 class indices.
+        published: (N,) published split, or ``""``.
+        groups: (N,) int64 duplicate groups.
+        exact: (N,) int64 index of the first image with the same bytes.
+    """
+
+    classes: list[str]
+    images: Texts
+    labels: NDArray[np.int32]
+    published: Texts
+    groups: NDArray[np.int64]
+    exact: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.images)
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """The split of an image: train, val, test, a fold or excluded.
+class Assignments:
+    """The splits of N images.
 
-    ``leaked`` marks a test image that has a duplicate in train or val.
+    Attributes:
+        splits: (N,) train, val, test, a fold or excluded.
+        leaked: (N,) bool, whether it is a test image with a duplicate in train or val.
     """
 
-    split: str
-    leaked: bool = False
+    splits: Texts
+    leaked: NDArray[np.bool_]
 
 
-def assign_images(
-    images: list[GroupedImage], params: SplitParams, repeat: int = 0
-) -> list[Assignment]:
+def read_groups(path: Path) -> GroupedImages:
+    """Read groups.csv, which stage audit writes.
+
+    Raises:
+        CarbenchError: the file is missing or damaged.
+    """
+    classes = Categories()
+    chunks = [
+        (
+            texts(images),
+            classes.encode(labels),
+            texts(published),
+            integers(groups, path, "group"),
+            integers(exact, path, "exact"),
+        )
+        for images, labels, published, groups, exact in read_chunks(
+            path, ("image", "class", "published", "group", "exact")
+        )
+    ]
+    if not chunks:
+        raise damaged(path, "no images")
+    images, labels, published, groups, exact = map(np.concatenate, zip(*chunks, strict=True))
+    names, indices = classes.in_order()
+    return GroupedImages(names, images, indices[labels], published, groups, exact)
+
+
+def assign_images(images: GroupedImages, params: SplitParams, repeat: int = 0) -> Assignments:
     """Return the assignment of each image; ``repeat`` is the number of the split.
 
     ``grouped`` assigns whole groups, class by class, to the split that lacks the most images;
@@ -51,19 +95,16 @@ def assign_images(
     if repeat:
         seed = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
     excluded = _excluded_images(images, params.conflicts)
-    usable = [image for image in images if image.image not in excluded]
+    usable = np.flatnonzero(~excluded)
+    groups, labels = images.groups[usable], images.labels[usable]
+    splits = np.full(len(images), EXCLUDED, images.published.dtype)
     if params.method == "published":
-        splits = _assign_published(usable, params, seed)
+        splits[usable] = _assign_published(images.published[usable], groups, labels, params, seed)
     else:
-        assigned = assign_groups(usable, _fractions(params), seed)
-        splits = {image.image: assigned[image.group] for image in usable}
-    known = {image.group for image in usable if splits[image.image] != "test"}
-    result = [
-        Assignment("excluded")
-        if image.image in excluded
-        else Assignment(splits[image.image], splits[image.image] == "test" and image.group in known)
-        for image in images
-    ]
+        splits[usable] = assign_groups(groups, labels, _fractions(params), seed)
+    tested = splits == "test"
+    known = np.isin(images.groups, images.groups[~excluded & ~tested])
+    result = Assignments(splits, tested & known)
     _refuse_empty(images, result, params)
     return result
 
@@ -76,8 +117,8 @@ def _fractions(params: SplitParams) -> dict[str, float]:
 
 
 def assign_groups(
-    images: list[GroupedImage], fractions: dict[str, float], seed: int
-) -> dict[int, str]:
+    groups: NDArray[np.int64], labels: NDArray[np.int32], fractions: dict[str, float], seed: int
+) -> Texts:
     """Assign duplicate groups to splits, stratified by class, close to the given fractions.
 
     The groups of a class are sorted from the largest, in random order among equal sizes, and each
@@ -85,42 +126,54 @@ def assign_groups(
     even out the imbalance left by large groups. Each split gets at least one group of each class
     that has enough of them.
 
+    Args:
+        groups: (N,) duplicate group of each image.
+        labels: (N,) class index of each image; the classes are sorted by name.
+        fractions: fraction of the images for each split.
+        seed: seed of the random order.
+
     Returns:
-        The split of each group.
+        The split of each image (N,).
     """
-    sizes = Counter(image.group for image in images)
-    strata: dict[str, list[int]] = defaultdict(list)
-    for number, counts in _label_counts(images).items():
-        strata[counts.most_common(1)[0][0]].append(number)
-    assigned: dict[int, str] = {}
-    for index, label in enumerate(sorted(strata)):
-        groups = sorted(strata[label])
-        np.random.default_rng([seed, index]).shuffle(groups)
-        groups.sort(key=lambda number: -sizes[number])
-        total = sum(sizes[number] for number in groups)
+    found = count_groups(groups, labels)
+    sizes: list[int] = found.sizes.tolist()
+    split_of_group = np.zeros(len(sizes), np.int8)
+    for index, label in enumerate(np.unique(found.labels).tolist()):
+        ordered: list[int] = np.flatnonzero(found.labels == label).tolist()
+        np.random.default_rng([seed, index]).shuffle(ordered)
+        ordered.sort(key=lambda group: -sizes[group])
+        total = sum(sizes[group] for group in ordered)
         missing_images = {split: fraction * total for split, fraction in fractions.items()}
         groups_of: dict[str, list[int]] = {split: [] for split in fractions}
-        for number in groups:
-            split = max(missing_images, key=lambda name: missing_images[name])
-            groups_of[split].append(number)
-            missing_images[split] -= sizes[number]
+        for group in ordered:
+            split = max(missing_images, key=missing_images.__getitem__)
+            groups_of[split].append(group)
+            missing_images[split] -= sizes[group]
         _fill_empty(groups_of, sizes)
-        assigned.update((number, split) for split, kept in groups_of.items() for number in kept)
-    return assigned
+        for number, kept in enumerate(groups_of.values()):
+            split_of_group[kept] = number
+    return texts(list(fractions))[split_of_group[found.group_of]]
 
 
-def _fill_empty(groups_of: dict[str, list[int]], sizes: Counter[int]) -> None:
+def _fill_empty(groups_of: dict[str, list[int]], sizes: list[int]) -> None:
     """Move to each empty split the smallest group of the split with the most groups."""
     for split, kept in groups_of.items():
         largest = max(groups_of.values(), key=len)
         if not kept and len(largest) > 1:
-            smallest = min(largest, key=lambda number: sizes[number])
+            smallest = min(largest, key=lambda group: sizes[group])
             largest.remove(smallest)
             groups_of[split].append(smallest)
 
 
-def _assign_published(images: list[GroupedImage], params: SplitParams, seed: int) -> dict[str, str]:
-    if not any(image.published == "test" for image in images):
+def _assign_published(
+    published: Texts,
+    groups: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    params: SplitParams,
+    seed: int,
+) -> Texts:
+    rest = published != "test"
+    if rest.all():
         raise CarbenchError(
             "params.yaml",
             key="split.method",
@@ -128,8 +181,9 @@ def _assign_published(images: list[GroupedImage], params: SplitParams, seed: int
             expected="train/<class>/ and test/<class>/ folders",
             fix="set split.method: grouped",
         )
-    rest = [image for image in images if image.published != "test"]
-    if any(image.published == "val" for image in rest):
+    val = published == "val"
+    splits = published.copy()
+    if val.any():
         if params.repeats > 1:
             raise CarbenchError(
                 "params.yaml",
@@ -139,60 +193,48 @@ def _assign_published(images: list[GroupedImage], params: SplitParams, seed: int
                 fix="set split.repeats: 1, or split.method: grouped",
             )
         # With a published val set: a group that is also in train is assigned to train.
-        train = {image.group for image in rest if image.published != "val"}
-        assigned = {image.group: "train" if image.group in train else "val" for image in rest}
+        train = np.isin(groups, groups[rest & ~val])
+        splits[rest] = texts(("val", "train"))[train[rest].astype(int)]
     else:
-        assigned = assign_groups(rest, {"train": 1 - params.val, "val": params.val}, seed)
-    return {
-        image.image: "test" if image.published == "test" else assigned[image.group]
-        for image in images
-    }
+        fractions = {"train": 1 - params.val, "val": params.val}
+        splits[rest] = assign_groups(groups[rest], labels[rest], fractions, seed)
+    return splits
 
 
-def _excluded_images(images: list[GroupedImage], conflicts: str) -> set[str]:
-    """Return the images that are excluded because their group has several classes.
+def _excluded_images(images: GroupedImages, conflicts: str) -> NDArray[np.bool_]:
+    """Return which images are excluded because their group has several classes (N,).
 
     ``drop`` excludes the whole group, ``majority`` the images that are not of the class of more
     than half of the group. Labels are never changed.
     """
     if conflicts == "keep":
-        return set()
-    labels = _label_counts(images)
-    trusted: dict[int, str | None] = {}
-    for number, counts in labels.items():
-        label, most = counts.most_common(1)[0]
-        agreed = most == counts.total() or (conflicts == "majority" and 2 * most > counts.total())
-        trusted[number] = label if agreed else None
-    return {image.image for image in images if trusted[image.group] != image.label}
+        return np.zeros(len(images), bool)
+    groups = count_groups(images.groups, images.labels)
+    agreed = groups.most == groups.sizes
+    if conflicts == "majority":
+        agreed |= 2 * groups.most > groups.sizes
+    trusted = np.where(agreed, groups.labels, -1)
+    return np.asarray(trusted[groups.group_of] != images.labels)
 
 
-def _label_counts(images: list[GroupedImage]) -> dict[int, Counter[str]]:
-    """Return the number of images of each class in each group; classes are sorted by name."""
-    labels: dict[int, Counter[str]] = defaultdict(Counter)
-    for image in sorted(images, key=lambda image: image.label):
-        labels[image.group][image.label] += 1
-    return labels
-
-
-def _refuse_empty(
-    images: list[GroupedImage], assignments: list[Assignment], params: SplitParams
-) -> None:
+def _refuse_empty(images: GroupedImages, assignments: Assignments, params: SplitParams) -> None:
     """Require images of each class in each split, and clean ones in test."""
-    needed = list(_fractions(params))
-    have = {
-        (image.label, assignment.split)
-        for image, assignment in zip(images, assignments, strict=True)
-        if not assignment.leaked
+    clean = ~assignments.leaked
+    counts = {
+        split: np.bincount(
+            images.labels[(assignments.splits == split) & clean], minlength=len(images.classes)
+        )
+        for split in _fractions(params)
     }
-    for label in sorted({image.label for image in images}):
-        missing = [split for split in needed if (label, split) not in have]
+    for index, label in enumerate(images.classes):
+        missing = [split for split, count in counts.items() if not count[index]]
         if missing:
-            kept = [image for image in images if image.label == label]
-            groups = len({image.group for image in kept})
+            kept = images.labels == index
+            groups = len(np.unique(images.groups[kept]))
             raise CarbenchError(
                 "results/audit/groups.csv",
                 key=f"class {label!r}",
-                found=f"{len(kept)} images in {groups} duplicate groups, none left for "
+                found=f"{kept.sum()} images in {groups} duplicate groups, none left for "
                 + " and ".join("clean test" if split == "test" else split for split in missing),
                 expected="at least one group of every class in "
                 + ("each fold" if params.method == "kfold" else "train, val and clean test"),

@@ -9,32 +9,26 @@ are among the candidates of the audit.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import hypergeom
 
-from carbench.data.audit.verdicts import DIFFERENT, SAME
-from carbench.data.split.assignment import Assignment
-from carbench.data.split.table import FOLD
+from carbench.core.tables import read_chunks
+from carbench.data.audit.verdicts import DIFFERENT, OTHER, SAME
+from carbench.data.split.assignment import Assignments, GroupedImages
+from carbench.data.split.table import EXCLUDED
 
 CONFIDENCE = 0.95
 EXAMPLES = 6  # doubtful pairs shown in the report
+KNOWN = 1  # the bit of train and val, among those of the sides
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image file: its name, and the index of the first file with the same bytes."""
-
-    image: str
-    exact: int
-
-
-@dataclass(frozen=True)
-class CandidatePair:
+class CandidatePair(NamedTuple):
     """A row of candidates.csv: two images and their agreement."""
 
     first: str
@@ -57,9 +51,19 @@ class ClosestPair:
     verdict: str
 
 
+def read_candidates(path: Path) -> Iterator[CandidatePair]:
+    """Yield the rows of candidates.csv; there are several for each image."""
+    columns = ("first", "second", "agreement", "mirrored", "kind", "verdict")
+    for chunk in read_chunks(path, columns):
+        for first, second, agreement, mirrored, kind, verdict in zip(*chunk, strict=True):
+            # A near duplicate that was cut from its group is doubtful, too.
+            doubtful = kind != OTHER
+            yield CandidatePair(first, second, float(agreement), mirrored == "1", doubtful, verdict)
+
+
 def closest_pairs(
-    files: Sequence[ImageFile],
-    assignments: Sequence[Assignment],
+    images: GroupedImages,
+    assignments: Assignments,
     candidates: Iterable[CandidatePair],
     seed: int,
 ) -> tuple[list[ClosestPair], int]:
@@ -70,47 +74,38 @@ def closest_pairs(
     those with a manually confirmed duplicate are not.
 
     Args:
-        files: all images.
+        images: all images.
         assignments: the split of each image.
         candidates: the candidate pairs of the audit, among the first of byte-identical files.
         seed: seed of the random order.
     """
-    name_of: dict[int, str] = {}
-    # For the first of byte-identical files: the sides it is on, and its name there.
-    sides: dict[str, dict[str, str]] = defaultdict(dict)
-    leaked: set[str] = set()
-    for file, assignment in zip(files, assignments, strict=True):
-        name = name_of.setdefault(file.exact, file.image)
-        if assignment.split != "excluded":
-            sides[name].setdefault(_side(assignment.split), file.image)
-        if assignment.leaked:
-            leaked.add(name)
-    candidates_of: dict[str, list[CandidatePair]] = defaultdict(list)
-    for candidate in candidates:
-        candidates_of[candidate.first].append(candidate)
-        candidates_of[candidate.second].append(candidate)
+    files = _Files(images, assignments)
+    best: dict[int, _Candidate] = {}
+    for pair in candidates:
+        first, second = files.numbers[pair.first], files.numbers[pair.second]
+        for own, other in ((first, second), (second, first)):
+            if files.is_evaluated(own):
+                rank = _rank(pair, files.is_across(own, other)), pair.agreement
+                if rank[0] and (own not in best or rank > best[own].rank):
+                    best[own] = _Candidate(rank, other, pair)
 
     pairs: list[ClosestPair] = []
     without_candidate = 0
-    for name in name_of.values():
-        if not any(side == "test" or side.startswith(FOLD) for side in sides[name]):
+    for own in filter(files.is_evaluated, files.numbers.values()):
+        found = best.get(own)
+        if files.leaked[own] and not (found and found.pair.verdict == SAME):
             continue
-        closest = _pair_to_review(name, candidates_of[name], sides)
-        if name in leaked and not (closest and closest.verdict == SAME):
-            continue
-        if closest is None:
+        if found is None:
             without_candidate += 1
             continue
-        other = sides[closest.second if closest.first == name else closest.first]
-        counterpart = next((other[side] for side in other if side not in sides[name]), None)
         pairs.append(
             ClosestPair(
-                next(iter(sides[name].values())),
-                counterpart or next(iter(other.values()), ""),
-                closest.agreement,
-                closest.mirrored,
-                closest.doubtful,
-                closest.verdict,
+                files.name(own),
+                files.counterpart(found.other, own),
+                found.pair.agreement,
+                found.pair.mirrored,
+                found.pair.doubtful,
+                found.pair.verdict,
             )
         )
     first = sorted((each for each in pairs if each.doubtful), key=lambda each: -each.agreement)
@@ -173,35 +168,95 @@ def missed_bounds(count: int, sample: int, duplicates: int) -> tuple[int, int]:
     """
     if sample == count:  # all are reviewed, or there are none
         return 0, 0
-    totals = np.arange(duplicates, count - (sample - duplicates) + 1)
     tail = (1 - CONFIDENCE) / 2
-    distribution = hypergeom(count, totals, sample)
-    possible = (
-        totals[(distribution.cdf(duplicates) > tail) & (distribution.sf(duplicates - 1) > tail)]
-        - duplicates
-    )
-    return int(possible.min()), int(possible.max())
+    totals = range(duplicates, count - (sample - duplicates) + 1)
+
+    # With the total, the upper tail grows and the lower tail falls.
+    def is_enough(total: int) -> bool:
+        return bool(hypergeom.sf(duplicates - 1, count, total, sample) > tail)
+
+    def is_too_many(total: int) -> bool:
+        return bool(hypergeom.cdf(duplicates, count, total, sample) <= tail)
+
+    low = totals[bisect_left(totals, True, key=is_enough)]
+    high = totals[bisect_left(totals, True, key=is_too_many) - 1]
+    return low - duplicates, high - duplicates
 
 
-def _pair_to_review(
-    name: str, candidates: Sequence[CandidatePair], sides: dict[str, dict[str, str]]
-) -> CandidatePair | None:
-    """Return the most similar pair: of the confirmed ones if there are any, else of the doubtful
-    ones across sides without a verdict, else of all across sides."""
+class _Candidate(NamedTuple):
+    """The best candidate pair of a file so far, with the number of the other file."""
 
-    def is_across(each: CandidatePair) -> bool:
-        other = sides[each.second if each.first == name else each.first]
-        return bool(set(other) - set(sides[name]) - {"test"})
-
-    confirmed = [each for each in candidates if each.verdict == SAME]
-    others = [each for each in candidates if is_across(each)]
-    not_reviewed = [each for each in others if each.doubtful and not each.verdict]
-    return max(confirmed or not_reviewed or others, key=lambda each: each.agreement, default=None)
+    rank: tuple[int, float]
+    other: int
+    pair: CandidatePair
 
 
-def _side(split: str) -> str:
-    """Return the side of a split; train and val are one side, test and each fold are others."""
-    return split if split == "test" or split.startswith(FOLD) else "known"
+def _rank(pair: CandidatePair, is_across: bool) -> int:
+    """Return the rank of a candidate pair: confirmed, then doubtful ones across sides without a
+    verdict, then others across sides; 0 for the rest."""
+    if pair.verdict == SAME:
+        return 3
+    return 0 if not is_across else 2 if pair.doubtful and not pair.verdict else 1
+
+
+class _Files:
+    """The distinct files among the images, numbered by their first image, and their sides.
+
+    Train and val are one side, test and each fold are others; an excluded image is on none. The
+    sides are bits of an integer.
+
+    Attributes:
+        numbers: the number of each file by the name of its first image, in order.
+        leaked: for each file, whether one of its images is leaked.
+    """
+
+    def __init__(self, images: GroupedImages, assignments: Assignments) -> None:
+        self._images = images.images
+        _, first, file_of = np.unique(images.exact, return_index=True, return_inverse=True)
+        self.numbers = dict(zip(images.images[first].tolist(), range(len(first)), strict=True))
+        self.leaked = np.bincount(file_of[assignments.leaked], minlength=len(first)) > 0
+
+        bits = _SideBits({"train": KNOWN, "val": KNOWN, EXCLUDED: 0})
+        self._side_of = [bits[split] for split in assignments.splits.tolist()]
+        self._sides = [0] * len(first)
+        for file, side in zip(file_of.tolist(), self._side_of, strict=True):
+            self._sides[file] |= side
+        self._test = bits["test"]
+        # The images of file f are by_file[starts[f] : starts[f + 1]], in order.
+        self._by_file = np.argsort(file_of, kind="stable")
+        self._starts = np.searchsorted(file_of[self._by_file], np.arange(len(first) + 1))
+
+    def is_evaluated(self, file: int) -> bool:
+        """Return whether a file is in test or a fold."""
+        return self._sides[file] & ~KNOWN != 0
+
+    def is_across(self, own: int, other: int) -> bool:
+        """Return whether another file is on a side, except test, that a file is not on."""
+        return self._sides[other] & ~self._sides[own] & ~self._test != 0
+
+    def name(self, file: int) -> str:
+        """Return the first image of a file that is not excluded."""
+        return self._first(file, -1)
+
+    def counterpart(self, other: int, own: int) -> str:
+        """Return the first image of another file on a side that a file is not on.
+
+        If there is none, its first image that is not excluded, or ``""``.
+        """
+        return self._first(other, ~self._sides[own]) or self._first(other, -1)
+
+    def _first(self, file: int, sides: int) -> str:
+        images = self._by_file[self._starts[file] : self._starts[file + 1]].tolist()
+        found = (image for image in images if self._side_of[image] & sides)
+        return next((self._images[image] for image in found), "")
+
+
+class _SideBits(dict[str, int]):
+    """The bit of the side of each split; test and each fold get one of their own."""
+
+    def __missing__(self, split: str) -> int:
+        bit = self[split] = max(self.values()) << 1
+        return bit
 
 
 def _random_key(image: str, seed: int) -> str:

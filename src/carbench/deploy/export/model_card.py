@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from carbench.data.split.table import SplitRow
+from carbench.data.split.table import SPLITS, SplitRows
 
 # Characters of a class name that Markdown would interpret.
 MARKUP = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>|#"})
 
 
 def render_model_card(
-    metadata: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: list[SplitRow]
+    metadata: dict[str, Any], metrics: dict[str, Any], summary: dict[str, str], rows: SplitRows
 ) -> str:
     """Return the model card as Markdown with YAML front matter for model hubs.
 
@@ -36,17 +36,19 @@ def render_model_card(
         autoescape=False,
     )
     environment.globals |= {"percent": percent, "points": points, "interval": interval}
-    images = Counter((row.label, row.split) for row in rows if not row.leaked)
+    clean = rows.select(np.flatnonzero(~rows.leaked))
+    images = np.zeros((len(metadata["classes"]), len(SPLITS)), int)
+    np.add.at(images, (clean.labels, clean.splits), 1)
     counts = {
-        _ClassName(name): {split: images[name, split] for split in ("train", "val", "test")}
-        for name in metadata["classes"]
+        _ClassName(name): dict(zip(SPLITS, own, strict=True))
+        for name, own in zip(metadata["classes"], images.tolist(), strict=True)
     }
     return environment.get_template("model_card.md").render(
         metadata=metadata | {"classes": list(counts)},
         metrics=metrics,
         summary=summary,
         counts=counts,
-        trained=sum(row.split == "train" for row in rows),
+        trained=len(rows.indices_of("train")),
     )
 
 

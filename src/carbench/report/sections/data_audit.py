@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from carbench.core.tables import read_json, read_table
+from carbench.core.tables import read_chunks, read_json
 from carbench.params.report import ReportParams
 from carbench.report.embedded_images import select_duplicate_pairs
 from carbench.report.sections.section import ReportSection
@@ -22,10 +22,16 @@ class DuplicateExamples:
 
 def load(study: StudyResults, params: ReportParams) -> DuplicateExamples:
     """Read what the section needs."""
-    manifest = read_table(study.sources.data / "manifest.csv")
-    published = {row["image"]: row["published"] for row in manifest}
+    examples = study.audit["examples"]
+    shown = {pair[side] for pair in examples for side in ("first", "second")}
+    published = {
+        image: split
+        for chunk in read_chunks(study.sources.data / "manifest.csv", ("image", "published"))
+        for image, split in zip(*chunk, strict=True)
+        if image in shown
+    }
     return DuplicateExamples(
-        select_duplicate_pairs(study.audit["examples"], published, params.duplicate_pairs),
+        select_duplicate_pairs(examples, published, params.duplicate_pairs),
         read_json(study.sources.residual),
     )
 
