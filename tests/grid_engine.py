@@ -137,10 +137,16 @@ def _create_cell(engine: GridEngine) -> None:
     (common / "host_aliases").write_text(f"{host} localhost\n")
     configuration = (SHARE / "default-configuration").read_text()
     configuration = configuration.replace("/var/spool/gridengine", str(folder))
+    # Another Grid Engine on this machine marks its jobs with the groups of Debian's range.
+    configuration = with_values(
+        configuration,
+        min_uid="0",
+        min_gid="0",
+        administrator_mail="none",
+        gid_range="65200-65299",
+    )
     (folder / "configuration").write_text(
-        with_values(configuration, min_uid="0", min_gid="0", administrator_mail="none").replace(
-            "flush_time=00:00:15", "flush_time=00:00:05"
-        )
+        configuration.replace("flush_time=00:00:15", "flush_time=00:00:01")
     )
     engine.run(LIBRARY / "spoolinit", "berkeleydb", "libspoolb", folder / "spooldb", "init")
     for what, value in (

@@ -40,7 +40,7 @@ def test_jobs_are_submitted_again_after_deletion_and_too_little_memory(
     engine: GridEngine, smoke_run: Project, tmp_path: Path
 ) -> None:
     """With more resources; a training resumes, and Snakemake records its outputs."""
-    project = long_training(smoke_run, tmp_path / "study", 60)
+    project = long_training(smoke_run, tmp_path / "study", 30)
     process = cluster_studies.start(
         *(engine.environment, project, "cluster-generic"),
         "results/evaluate/resnet/0/metrics.json",
@@ -59,7 +59,7 @@ def test_jobs_are_submitted_again_after_deletion_and_too_little_memory(
     wait_for(lambda: requested() == "h_rt=86400,h_vmem=15000M", process)
     output = finish(process)
     log = read(project.root / LOG)
-    assert log.count("epoch 1/60") == 1
+    assert log.count("epoch 1/30") == 1
     assert log.count("resuming after epoch") == 1
     assert len(re.findall("^Error in rule evaluate:", output, re.MULTILINE)) == 1
     assert not {"train@resnet-0", "evaluate@resnet-0"} & snakemake_plan(project.root)
@@ -93,7 +93,7 @@ def status(engine: GridEngine, job: str, **environment: str) -> str:
 
 
 def final_status(engine: GridEngine, job: str) -> str:
-    """Wait until a job has ended; its record is in the accounting file some seconds later."""
+    """Wait until a job has ended, and return what the script says then."""
     deadline = time.monotonic() + 120
     while (found := status(engine, job)) == "running":
         assert time.monotonic() < deadline, engine.jobs()
