@@ -53,11 +53,14 @@ def test_jobs_are_submitted_again_after_deletion_and_too_little_memory(
         found = engine.job(job) if job else {}
         return found["hard resource_list"] if found.get("job_name") == "train" else ""
 
-    wait_for(lambda: "epoch 3/" in read(project.root / LOG), process, 180)
-    assert requested() == "h_rt=43200,h_vmem=9000M"
-    engine.run("qdel", *engine.jobs())
-    wait_for(lambda: requested() == "h_rt=86400,h_vmem=15000M", process)
-    output = finish(process)
+    try:
+        wait_for(lambda: "epoch 3/" in read(project.root / LOG), process, 180)
+        assert requested() == "h_rt=43200,h_vmem=9000M"
+        engine.run("qdel", *engine.jobs())
+        wait_for(lambda: requested() == "h_rt=86400,h_vmem=15000M", process)
+        output = finish(process)
+    finally:
+        process.kill()
     log = read(project.root / LOG)
     assert log.count("epoch 1/30") == 1
     assert log.count("resuming after epoch") == 1
