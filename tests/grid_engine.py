@@ -92,9 +92,11 @@ class GridEngine:
         return {line.split()[0]: line.split()[4] for line in lines}
 
     def job(self, job: str) -> dict[str, str]:
-        """Return what the scheduler knows about a pending or running job."""
-        pairs = re.findall(r"^([\w ]+):\s+(.*)$", self.run("qstat", "-j", job), re.MULTILINE)
-        return dict(pairs)
+        """Return what the scheduler knows about a pending or running job; nothing if it ended."""
+        listed = subprocess.run(
+            ["qstat", "-j", job], env=self.environment, capture_output=True, text=True, timeout=60
+        )
+        return dict(re.findall(r"^([\w ]+):\s+(.*)$", listed.stdout, re.MULTILINE))
 
 
 @contextmanager
