@@ -153,7 +153,7 @@ def slurm_cluster() -> Iterator[SlurmCluster]:
 
 def _write_configuration(folder: Path) -> None:
     (folder / "state").mkdir()
-    host, (port, *node_ports) = socket.gethostname(), _free_ports(1 + len(NODES))
+    host, (port, *node_ports) = socket.gethostname(), free_ports(1 + len(NODES))
     nodes = [
         NODE.format(name=name, host=host, port=own)
         for name, own in zip(NODES, node_ports, strict=True)
@@ -184,7 +184,7 @@ def _start_munge(folder: Path) -> None:
     subprocess.run(["munged", "--force", *words], check=True)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

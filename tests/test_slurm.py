@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+import cluster_studies
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from carbench.engines.locks import named_lock
 from carbench.params.presets import apply_preset
+from cluster_studies import LOG, MODEL, finish, long_training, read
 from conftest import ROOT, Project, copy_project, copy_repository, repeatable, set_key, wait_for
 from slurm_cluster import SlurmCluster, obstacle, slurm_cluster
 
@@ -23,13 +24,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(obstacle() is not None, reason=str(obstacle())),
 ]
-
-SNAKEMAKE = (
-    *(sys.executable, str(ROOT / "tests/snakemake_polling_often.py")),
-    *("--workflow-profile", "workflow/profiles/slurm", "--jobs", "4", "--latency-wait", "5"),
-)
-MODEL = "results/train/resnet/0/model.safetensors"
-LOG = "results/logs/train/resnet/0.log"
 
 
 @pytest.fixture(scope="module")
@@ -44,35 +38,7 @@ def cluster() -> Iterator[SlurmCluster]:
 
 def start(cluster: SlurmCluster, project: Project, *arguments: str) -> subprocess.Popen[str]:
     """Start Snakemake with the profile."""
-    return subprocess.Popen(
-        [*SNAKEMAKE, *arguments],
-        cwd=project.root,
-        env=cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str], seconds: float = 240) -> str:
-    """Wait for success and return the output."""
-    output = process.communicate(timeout=seconds)[0]
-    assert process.returncode == 0, output[-6000:]
-    return output
-
-
-def read(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
-def long_training(smoke_run: Project, folder: Path, epochs: int) -> Project:
-    """A copy of the finished study in which the training of one backbone takes longer."""
-    project = copy_project(smoke_run, folder)
-    params = project.params
-    set_key(params, "backbones.resnet.train", {"epochs": epochs})
-    project.set_params(params)
-    (project.root / LOG).unlink()
-    return project
+    return cluster_studies.start(cluster.environment, project, "slurm", *arguments)
 
 
 def test_a_study_has_the_results_of_a_local_run(
