@@ -171,7 +171,7 @@ class HashCache:
         if not self._use_cached or not self._file.is_file():
             return None
         try:
-            database = sqlite3.connect(self._file, timeout=10)
+            database = sqlite3.connect(self._file, timeout=10, check_same_thread=False)
             weakref.finalize(self, database.close)
             return database if _version(database) == VERSION else None
         except sqlite3.Error:
