@@ -21,6 +21,7 @@ from carbench.engines.sync import open_workspace
 from carbench.params.presets import apply_preset
 from carbench.remote.bucket import Bucket
 from carbench.remote.checkpoints import RemoteCheckpoints
+from carbench.remote.launched_jobs import job_id
 from carbench.remote.requests import (
     JobRequest,
     make_request,
@@ -37,7 +38,6 @@ from conftest import (
     set_key,
     wait_for,
 )
-from snakemake_executor_plugin_carbench import job_id
 
 JOB = "train@resnet-0"
 URL = "gs://bucket/study"
