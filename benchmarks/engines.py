@@ -23,7 +23,6 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from carbench.core.provenance import hardware
-from carbench.engines.hashing import folder_content
 from carbench.engines.job_records import JobRecord, save_record
 from carbench.engines.sync import job_statuses, open_workspace, sync_to_dvc
 
@@ -60,16 +59,12 @@ def make_study(root: Path, trainings: int) -> int:
                 else:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_text(f"{path}\n" * 20)
-            fresh = open_workspace(Path()) if len(job.deps) < 30 or job.stage in LATE else workspace
-            inputs = fresh.inputs_of(job)
+            inputs = workspace.inputs_of(job)
             assert inputs is not None, job.name
-            outs = {
-                path: folder_content(fresh.hashes.listing(path))
-                if Path(path).is_dir()
-                else fresh.hashes.content(path)
-                for path in job.outs
-            }
-            save_record(Path(), JobRecord(job.name, inputs, outs))
+            outs = {path: workspace.hashes.content(path) for path in job.outs}
+            record = JobRecord(job.name, inputs, outs)
+            save_record(Path(), record)
+            workspace.assume(record)
             if "--log" in job.command:
                 log = Path(job.command.split("--log ")[1])
                 log.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +74,6 @@ def make_study(root: Path, trainings: int) -> int:
         return len(done.jobs)
     finally:
         os.chdir(before)
-
-
-# Stages that read folders to which other stages write: hashed after these have been filled.
-LATE = ("choose", "calibrate", "aggregate", "report")
 
 
 def timed(command: list[str], root: Path) -> tuple[float, float, float]:
