@@ -19,6 +19,7 @@ from typing import Any
 import dvc  # noqa: F401  # before any test: its log goes to the stream of the first import
 import pytest
 import yaml
+from hypothesis import settings
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.engines.locks import named_lock
@@ -40,6 +41,11 @@ TURNED_ODDLY = (
     b"\x1b\x01\x01\0\x04\0\0\0\x01\x02\x03\x04"
     b"\0\0\0\0"
 )
+
+
+# Examples take longer on a busy machine; that is no failure.
+settings.register_profile("carbench", deadline=None)
+settings.load_profile("carbench")
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,7 @@ def test_a_failed_launcher_is_reported_and_the_result_is_unchanged(
     assert "tune@resnet" in snakemake_plan(project.root)
 
 
+@pytest.mark.slow
 def test_other_versions_are_refused(published: tuple[Project, JobRequest, Path]) -> None:
     _, request, _ = published
     require_same_versions(request)
