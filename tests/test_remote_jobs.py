@@ -239,6 +239,35 @@ def test_a_failed_launcher_is_reported_and_the_result_is_unchanged(
 
 
 @pytest.mark.slow
+def test_an_interrupted_snakemake_stops_its_launchers(
+    published: tuple[Project, JobRequest, Path], tmp_path: Path
+) -> None:
+    project = copy_project(published[0], tmp_path / "study")
+    launcher, started, stopped = (tmp_path / name for name in ("launcher.sh", "started", "stopped"))
+    launcher.write_text(
+        f"trap 'touch {stopped}; exit 143' TERM\ntouch {started}\nsleep 100 &\nwait\n"
+    )
+    process = subprocess.Popen(
+        [
+            *("snakemake", "--workflow-profile", "workflow/profiles/remote"),
+            *("--carbench-remote", str(tmp_path / "remote"), "results/tune/resnet.csv"),
+            *("--carbench-launcher", f"sh {launcher}"),
+        ],
+        cwd=project.root,
+        env=active_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(started.exists, process, 120)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0, output[-3000:]
+    assert stopped.exists(), output[-3000:]
+
+
+@pytest.mark.slow
 def test_other_versions_are_refused(published: tuple[Project, JobRequest, Path]) -> None:
     _, request, _ = published
     require_same_versions(request)
