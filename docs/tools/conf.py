@@ -30,6 +30,7 @@ REFERENCE = "docs/reference"
 # The pages below the README; the same groups as in its section "Documentation".
 NAVIGATION = {
     "Using it": [
+        "Installation <installation>",
         "Your own images <data>",
         "Parameters <parameters>",
         "Screening <screening>",

@@ -50,17 +50,25 @@ def main() -> NoReturn:
     parser.add_argument("--version", action="version", version=f"carbench {version('carbench')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        if name == chosen:  # avoid importing the others
-            module = importlib.import_module(f"carbench.cli.commands.{name}")
-            command.description = module.__doc__
-            module.add_arguments(command)
-    args = parser.parse_args()
     try:
+        for name, summary in COMMANDS.items():
+            command = commands.add_parser(name, help=summary)
+            if name == chosen:  # avoid importing the others
+                module = importlib.import_module(f"carbench.cli.commands.{name}")
+                command.description = module.__doc__
+                module.add_arguments(command)
+        args = parser.parse_args()
         sys.exit(importlib.import_module(f"carbench.cli.commands.{args.command}").run(args))
     except CarbenchError as error:
         logging.getLogger("carbench").error("%s", error)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        from carbench.core.extras import explain_missing_module
+
+        missing = explain_missing_module(error, f"carbench {chosen}")
+        if missing is None:
+            raise
+        logging.getLogger("carbench").error("%s", missing)
         sys.exit(1)
     except BrokenPipeError:  # `carbench why | head`
         sys.stdout = None

@@ -176,15 +176,25 @@ def _run_job(args: argparse.Namespace, work: Callable[[Stage], None], job_log: J
         log.error("interrupted; no output was written")
         return 130
     except Exception as error:
-        system_errors = importlib.import_module("carbench.core.system_errors")
-        folders = [getattr(args, "output", Path()), Path()]
-        message = system_errors.explain_system_error(error, folders)
+        message = _explain(error, args)
         if message is None:
             log.exception("this is a bug in carbench")
             return 70
         log.error("%s", message)
         return 1
     return 0
+
+
+def _explain(error: Exception, args: argparse.Namespace) -> str | None:
+    """Return a message for an error that is not a bug in carbench; None if it seems to be one."""
+    if isinstance(error, ModuleNotFoundError):
+        extras = importlib.import_module("carbench.core.extras")
+        missing: CarbenchError | None = extras.explain_missing_module(error, sys.argv[0])
+        return str(missing) if missing else None
+    system_errors = importlib.import_module("carbench.core.system_errors")
+    folders = [getattr(args, "output", Path()), Path()]
+    message: str | None = system_errors.explain_system_error(error, folders)
+    return message
 
 
 def _exit_fast(status: int) -> None:
