@@ -30,6 +30,7 @@ from carbench.engines.dvc_yaml import DEFINITION, JobSpec, one_line
 from carbench.engines.forced_jobs import is_forced
 from carbench.engines.hashing import HashCache, folder_content
 from carbench.engines.input_changes import describe_changes
+from carbench.engines.job_folders import live_folder, scratch_folder
 from carbench.engines.job_records import JobInputs, JobRecord, find_record, save_record
 from carbench.engines.locks import named_lock
 from carbench.engines.staleness import (
@@ -72,7 +73,12 @@ class JobRun:
     @property
     def scratch(self) -> Path:
         """A folder for checkpoints, from which a killed run with the same inputs resumes."""
-        return self._scratch_folder / self._inputs.key
+        return scratch_folder(self._root, self._job.name) / self._inputs.key
+
+    @property
+    def live(self) -> Path:
+        """A folder for files that show the progress of the job with these inputs; it is kept."""
+        return live_folder(self._root, self.name, self._inputs.key)
 
     def restore_outputs(self, force: bool) -> bool:
         """Restore the outputs from the store if the job has already run with the same inputs.
@@ -155,7 +161,7 @@ class JobRun:
         dvc.lock is updated after each job, so that a `dvc checkout` during a run deletes nothing.
         For the stages that DVC runs, DVC updates it itself.
         """
-        shutil.rmtree(self._scratch_folder, ignore_errors=True)
+        shutil.rmtree(scratch_folder(self._root, self._job.name), ignore_errors=True)
         if self._record is None or "DVC_STAGE" in os.environ:
             return
         try:
@@ -163,10 +169,6 @@ class JobRun:
                 write_lock_file(self._root, {self._job.name: (self._job, self._record, self._deps)})
         except (BlockingIOError, CarbenchError) as error:
             log.info("dvc.lock is updated at the end of the run: %s", error)
-
-    @property
-    def _scratch_folder(self) -> Path:
-        return self._root / ".carbench/scratch" / self._job.name
 
     def _check_inputs_unchanged(self) -> None:
         workspace = Workspace(self._root, self._store)
