@@ -1,9 +1,9 @@
 """The curve of a training run while it runs: each epoch, as it happens, in a file outside results/.
 
 People and trackers follow a run with it. It is not a result: no stage reads it, and a write that
-fails does not stop the training. The file has a line of JSON per epoch, the columns of history.csv
-and two more: ``epochs``, the number of epochs of the recipe, and ``time``, when the epoch ended, in
-seconds since 1970. It is replaced as a whole, so that a reader always finds complete lines.
+fails does not stop the training. The file has a line of JSON per epoch: the columns of history.csv,
+and the other attributes of :class:`LiveEpoch`. It is replaced as a whole, so that a reader always
+finds complete lines.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ class LiveEpoch:
         epoch: its number, from 1 on.
         epochs: the number of epochs of the recipe, which may stop early.
         time: when it ended, in seconds since 1970.
+        seconds: how long it took; 0 if unknown.
         metrics: the learning rate, the losses and the accuracy, named as in history.csv.
     """
 
     epoch: int
     epochs: int
     time: float
+    seconds: float
     metrics: Mapping[str, float]
 
 
@@ -53,18 +55,25 @@ class LiveCurve:
     ) -> None:
         self._path = path
         self._epochs = epochs
-        earlier = {each.epoch: each.time for each in read_live_curve(path)} if path else {}
-        now = time.time()
-        self._lines = [self._line(row, earlier.get(int(row["epoch"]), now)) for row in history]
+        self._ended = time.time()
+        earlier = {each.epoch: each for each in read_live_curve(path)} if path else {}
+        self._lines = []
+        for row in history:
+            known = earlier.get(int(row["epoch"]))
+            ended, seconds = (known.time, known.seconds) if known else (self._ended, 0.0)
+            self._lines.append(self._line(row, ended, seconds))
         self._write()
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add an epoch that has just ended, a row of history.csv."""
-        self._lines.append(self._line(row, time.time()))
+        now = time.time()
+        self._lines.append(self._line(row, now, max(0.0, now - self._ended)))
+        self._ended = now
         self._write()
 
-    def _line(self, row: Mapping[str, float], ended: float) -> str:
-        return json.dumps({**row, "epochs": self._epochs, "time": round(ended, 3)}) + "\n"
+    def _line(self, row: Mapping[str, float], ended: float, seconds: float) -> str:
+        times = {"epochs": self._epochs, "time": round(ended, 3), "seconds": round(seconds, 3)}
+        return json.dumps({**row, **times}) + "\n"
 
     def _write(self) -> None:
         if self._path is None:
@@ -84,6 +93,7 @@ def read_live_curve(path: Path) -> list[LiveEpoch]:
                 int(row.pop("epoch")),
                 int(row.pop("epochs")),
                 float(row.pop("time")),
+                float(row.pop("seconds")),
                 {name: float(value) for name, value in row.items()},
             )
             for row in rows
