@@ -84,14 +84,14 @@ class Follower:
         if not is_new and (sent.complete or not contents.complete):
             return
         run = self._run(contents, sent)
-        sent.epochs = max(sent.epochs, run.last_step)
-        for epoch in contents.epochs[sent.epochs :]:
-            run.log_metrics(epoch.metrics, epoch.epoch, epoch.time)
-            self._note(contents, sent, epochs=epoch.epoch)
         for name, params in contents.params.items():
             if name not in sent.parts:
                 run.log_params(params)
                 self._note(contents, sent, part=name)
+        sent.epochs = max(sent.epochs, run.last_step)
+        for epoch in contents.epochs[sent.epochs :]:
+            run.log_metrics(epoch.metrics, epoch.epoch, epoch.time)
+            self._note(contents, sent, epochs=epoch.epoch)
         for name, summary in contents.summaries.items():
             if name not in sent.parts:
                 run.log_summary(summary.metrics, summary.time)
