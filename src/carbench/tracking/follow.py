@@ -21,6 +21,8 @@ from carbench.tracking.trackers import Tracker, TrackerRun
 
 log = logging.getLogger("carbench")
 
+MAX_REASON = 300
+
 
 class TrackerError(CarbenchError):
     """The tracker cannot be reached or written to."""
@@ -62,11 +64,11 @@ class Follower:
                 self.close()
                 raise TrackerError(
                     f"{self._tracker.title} ({self._tracker.address})",
-                    found=f"an error with {contents.name}: {_one_line(error)}",
+                    found=f"an error with {contents.name}: {_reason(error)}",
                     expected="a tracker that takes what is sent",
-                    fix="correct the address or start the tracker, and run the command again: it "
-                    "goes on where it stopped; to send a run anew that was deleted there, remove "
-                    f"{self._sent.folder / contents.name}",
+                    fix="start the tracker or correct its address, and run the command again, which "
+                    "continues; if the run was deleted there, remove "
+                    f"{self._sent.folder / contents.name} to send it anew",
                 ) from None
         return all(status.up_to_date for status in statuses)
 
@@ -163,6 +165,12 @@ def _commit(root: Path) -> str:
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _one_line(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    """Return what went wrong in a line: of a failed connection, what the system says about it."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        cause = cause.__cause__ or cause.__context__
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from carbench.tracking.trackers import Destination
+
+# Its warnings of each repeated request.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 KEY_TAG = "carbench.key"
 # Limits of a request to MLflow.
