@@ -66,7 +66,7 @@ class Follower:
                     f"{self._tracker.title} ({self._tracker.address})",
                     found=f"an error with {contents.name}: {_reason(error)}",
                     expected="a tracker that takes what is sent",
-                    fix="start the tracker or correct its address, and run the command again, which "
+                    fix="start the tracker or correct its address, and run the command again; it "
                     "continues; if the run was deleted there, remove "
                     f"{self._sent.folder / contents.name} to send it anew",
                 ) from None
