@@ -39,6 +39,7 @@ NAVIGATION = {
         "Clusters <cluster>",
         "Workers without a shared folder <remote_jobs>",
         "Launchers <launchers>",
+        "Progress and trackers <tracking>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",

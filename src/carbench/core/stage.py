@@ -41,6 +41,9 @@ class OutputRecorder(Protocol):
     def scratch(self) -> Path: ...  # noqa: D102
 
     @property
+    def live(self) -> Path: ...  # noqa: D102
+
+    @property
     def attempts_log(self) -> Path: ...  # noqa: D102
 
     def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
@@ -60,6 +63,14 @@ class Stage:
         It belongs to this job with these inputs and is removed when the job has finished.
         """
         return self._job.scratch if self._job else None
+
+    @property
+    def live(self) -> Path | None:
+        """Folder for files to follow this job with; None outside of a study.
+
+        It belongs to this job with these inputs and is kept. No stage may read what is in it.
+        """
+        return self._job.live if self._job else None
 
     def params(self, key: str, model: type[Model]) -> Model:
         """Read the section at ``key``, in which ``{backbone}`` is replaced by the argument."""
