@@ -48,7 +48,7 @@ dag: $(READY)  ## redraw the diagrams of stages and packages in the docs
 	@python docs/tools/dag.py
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --extra cluster --extra dev --extra docs \
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev \
 	  --no-header --output-file requirements.lock pyproject.toml
 
 clean:  ## remove the environment, not the results

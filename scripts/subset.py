@@ -47,8 +47,9 @@ def subset(stage: Stage) -> None:
         lambda rows: select_subset(rows, args.fraction, positions, args.seed),
     )
     checkpoint = stage.scratch and stage.scratch / "training.pt"
+    live = stage.live and stage.live / "training.jsonl"
     trained, card, _ = train_backbone(
-        args.weights, data, params, args.seed, args.backbone, checkpoint
+        args.weights, data, params, args.seed, args.backbone, checkpoint, live
     )
     full = {row["image"]: row["predicted"] for row in read_table(args.full, ("image", "predicted"))}
     rows = [

@@ -41,8 +41,9 @@ def train(stage: Stage) -> None:
 
     data = load_data(args.pack, args.split, args.seed, set_up_device(params, "train"))
     checkpoint = stage.scratch and stage.scratch / "training.pt"
+    live = stage.live and stage.live / "training.jsonl"
     trained, card, start = train_backbone(
-        args.weights, data, params, args.seed, args.backbone, checkpoint
+        args.weights, data, params, args.seed, args.backbone, checkpoint, live
     )
     chosen = trained.best
     temperature = fit_temperature(trained.val_logits.numpy(), data.val.labels.cpu().numpy())

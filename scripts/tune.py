@@ -34,7 +34,7 @@ def tune(stage: Stage) -> None:
 
         data = load_data(args.pack, args.split, search.seed, set_up_device(params, "train"))
         best_epochs, chosen = search_learning_rates(
-            args.weights, data, params, search, args.backbone, stage.scratch
+            args.weights, data, params, search, args.backbone, stage.scratch, stage.live
         )
         rows = [
             {

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from carbench.deploy.serve.settings import Settings
+
+CARBENCH = (sys.executable, "-m", "carbench.cli.main")
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class RunningService:
 
 
 @contextmanager
-def run_service(study: Path, *arguments: str, timeout: float = 60) -> Iterator[RunningService]:
+def run_service(
+    study: Path, *arguments: str, timeout: float = 60, program: Sequence[str] = CARBENCH
+) -> Iterator[RunningService]:
     """Serve the model of a finished study; it has to stop after SIGTERM."""
     port = free_port()
-    command = [sys.executable, "-m", "carbench.cli.main", "serve", "--port", str(port), *arguments]
+    command = [*program, "serve", "--port", str(port), *arguments]
     process = subprocess.Popen(command, cwd=study, stderr=subprocess.PIPE, text=True)
     log = Path(arguments[arguments.index("--log") + 1])
     try:

@@ -30,6 +30,7 @@ REFERENCE = "docs/reference"
 # The pages below the README; the same groups as in its section "Documentation".
 NAVIGATION = {
     "Using it": [
+        "Installation <installation>",
         "Your own images <data>",
         "Parameters <parameters>",
         "Screening <screening>",
@@ -38,6 +39,7 @@ NAVIGATION = {
         "Clusters <cluster>",
         "Workers without a shared folder <remote_jobs>",
         "Launchers <launchers>",
+        "Progress and trackers <tracking>",
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",

@@ -25,6 +25,7 @@ PLANNED = ("Snakefile", "workflow", "scripts", "src", "presets", "dvc.yaml")
 # What is in a package, in a few words; docs/architecture.md has more.
 CAPTIONS = {
     "cli": "the commands",
+    "tracking": "progress, trackers",
     "engines": "Snakemake and DVC",
     "deploy": "export, service, drift",
     "report": "the page and its figures",

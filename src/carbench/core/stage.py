@@ -41,6 +41,9 @@ class OutputRecorder(Protocol):
     def scratch(self) -> Path: ...  # noqa: D102
 
     @property
+    def live(self) -> Path: ...  # noqa: D102
+
+    @property
     def attempts_log(self) -> Path: ...  # noqa: D102
 
     def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
@@ -60,6 +63,14 @@ class Stage:
         It belongs to this job with these inputs and is removed when the job has finished.
         """
         return self._job.scratch if self._job else None
+
+    @property
+    def live(self) -> Path | None:
+        """Folder for files to follow this job with; None outside of a study.
+
+        It belongs to this job with these inputs and is kept. No stage may read what is in it.
+        """
+        return self._job.live if self._job else None
 
     def params(self, key: str, model: type[Model]) -> Model:
         """Read the section at ``key``, in which ``{backbone}`` is replaced by the argument."""
@@ -176,15 +187,25 @@ def _run_job(args: argparse.Namespace, work: Callable[[Stage], None], job_log: J
         log.error("interrupted; no output was written")
         return 130
     except Exception as error:
-        system_errors = importlib.import_module("carbench.core.system_errors")
-        folders = [getattr(args, "output", Path()), Path()]
-        message = system_errors.explain_system_error(error, folders)
+        message = _explain(error, args)
         if message is None:
             log.exception("this is a bug in carbench")
             return 70
         log.error("%s", message)
         return 1
     return 0
+
+
+def _explain(error: Exception, args: argparse.Namespace) -> str | None:
+    """Return a message for an error that is not a bug in carbench; None if it seems to be one."""
+    if isinstance(error, ModuleNotFoundError):
+        extras = importlib.import_module("carbench.core.extras")
+        missing: CarbenchError | None = extras.explain_missing_module(error, sys.argv[0])
+        return str(missing) if missing else None
+    system_errors = importlib.import_module("carbench.core.system_errors")
+    folders = [getattr(args, "output", Path()), Path()]
+    message: str | None = system_errors.explain_system_error(error, folders)
+    return message
 
 
 def _exit_fast(status: int) -> None:

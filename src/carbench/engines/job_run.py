@@ -30,6 +30,7 @@ from carbench.engines.dvc_yaml import DEFINITION, JobSpec, one_line
 from carbench.engines.forced_jobs import is_forced
 from carbench.engines.hashing import HashCache, folder_content
 from carbench.engines.input_changes import describe_changes
+from carbench.engines.job_folders import live_folder, scratch_folder
 from carbench.engines.job_records import JobInputs, JobRecord, find_record, save_record
 from carbench.engines.locks import named_lock
 from carbench.engines.staleness import (
@@ -73,7 +74,12 @@ class JobRun:
     @property
     def scratch(self) -> Path:
         """A folder for checkpoints, from which a killed run with the same inputs resumes."""
-        return self._scratch_folder / self._inputs.key
+        return scratch_folder(self._root, self._job.name) / self._inputs.key
+
+    @property
+    def live(self) -> Path:
+        """A folder for files that show the progress of the job with these inputs; it is kept."""
+        return live_folder(self._root, self.name, self._inputs.key)
 
     def restore_outputs(self, force: bool) -> bool:
         """Restore the outputs from the store if the job has already run with the same inputs.
@@ -156,7 +162,7 @@ class JobRun:
         dvc.lock is updated after each job, so that a `dvc checkout` during a run deletes nothing.
         For the stages that DVC runs, DVC updates it itself.
         """
-        shutil.rmtree(self._scratch_folder, ignore_errors=True)
+        shutil.rmtree(scratch_folder(self._root, self._job.name), ignore_errors=True)
         if self._record is None or "DVC_STAGE" in os.environ:
             return
         try:
@@ -164,10 +170,6 @@ class JobRun:
                 write_lock_file(self._root, {self._job.name: (self._job, self._record, self._deps)})
         except (BlockingIOError, CarbenchError) as error:
             log.info("dvc.lock is updated at the end of the run: %s", error)
-
-    @property
-    def _scratch_folder(self) -> Path:
-        return _scratch_folder(self._root, self._job)
 
     def _check_inputs_unchanged(self) -> None:
         workspace = Workspace(self._root, self._store)
@@ -207,7 +209,7 @@ def start_job_run(argv: list[str], on_wait: Callable[[Path], None]) -> Iterator[
     def report_waiting(message: str) -> None:
         log.info("%s", message)
         if inputs := workspace.inputs_of(job):
-            on_wait(_scratch_folder(root, job) / inputs.key / ATTEMPTS_LOG)
+            on_wait(scratch_folder(root, job.name) / inputs.key / ATTEMPTS_LOG)
 
     with named_lock(root, job.name, on_wait=report_waiting):
         _restart_if_code_changed(root, job)
@@ -220,10 +222,6 @@ def start_job_run(argv: list[str], on_wait: Callable[[Path], None]) -> Iterator[
         workspace.save()
         yield run
         run.finish()
-
-
-def _scratch_folder(root: Path, job: JobSpec) -> Path:
-    return root / ".carbench/scratch" / job.name
 
 
 def remove_orphaned_outputs(workspace: Workspace, folders: Iterable[str]) -> bool:

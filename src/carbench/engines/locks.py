@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from carbench.core.errors import CarbenchError
 
 FOLDER = Path(".carbench/locks")
+# The kernel's start times of processes, in seconds, are this exact.
+CLOCK_TICK = 0.02
 
 
 @contextmanager
@@ -61,7 +66,38 @@ def named_lock(root: Path, name: str, on_wait: Callable[[str], None] | None) -> 
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
+        owner.unlink(missing_ok=True)
         lock.release()
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """The process that holds a lock, and since when, in seconds since 1970."""
+
+    process: int
+    host: str
+    since: float
+
+
+def lock_holder(root: Path, name: str) -> LockHolder | None:
+    """Return the process that holds a named lock; None if none does.
+
+    The lock itself is not touched: taking it for a moment could make a job wait. Of a process on
+    another host it is not known whether it was killed.
+    """
+    owner = root / FOLDER / f"{name}.owner"
+    found = re.fullmatch(r"process (\d+) on (.+)", _read(owner))
+    if found is None:
+        return None
+    try:
+        holder = LockHolder(int(found[1]), found[2], owner.stat().st_mtime)
+        if holder.host == socket.gethostname():
+            # A process that started later has only the same number as one that was killed.
+            started = psutil.Process(holder.process).create_time()
+            return holder if started <= holder.since + CLOCK_TICK else None
+    except (OSError, psutil.Error):  # released in the meantime, or killed
+        return None
+    return holder
 
 
 def _create(path: Path) -> FileLock:

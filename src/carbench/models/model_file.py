@@ -1,7 +1,8 @@
 """Model files: safetensors with one JSON document as metadata.
 
 The document is a single metadata entry, because safetensors writes several entries in random order,
-and the bytes of equal models would differ.
+and the bytes of equal models would differ. safetensors is imported by the functions that need it:
+stages import this module before they can report that an extra is not installed.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError, safe_open
 
 from carbench.core.errors import CarbenchError
 from carbench.core.tables import damaged, missing
@@ -41,6 +40,8 @@ def save_model(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any])
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a model file without reading its tensors."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="numpy") as file:
             metadata: dict[str, Any] = json.loads(file.metadata()[METADATA_KEY])
@@ -56,6 +57,7 @@ def is_pretrained(path: Path) -> bool:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a model file, on the CPU, after verifying their checksum."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     expected = read_metadata(path)["tensors_sha256"]

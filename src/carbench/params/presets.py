@@ -63,7 +63,7 @@ def unknown_preset(path: Path, found: str = "no such preset") -> CarbenchError:
         return CarbenchError(
             path.parent,
             found="no presets",
-            expected="the presets of carbench",
+            expected="a clone of carbench's repository, which contains presets and workflow",
             fix="run from the repository's root",
         )
     close = get_close_matches(path.stem, names, n=1)

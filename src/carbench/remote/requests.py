@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from platform import python_version_tuple
 
-from packaging.requirements import Requirement
 from pydantic import TypeAdapter
 
 from carbench.core.errors import CarbenchError
+from carbench.core.extras import STUDY_EXTRAS, required_packages
 from carbench.engines.dvc_yaml import PARAMS, JobSpec
 from carbench.engines.hashing import Content
 from carbench.engines.job_records import JobInputs
@@ -124,9 +125,9 @@ def require_same_versions(request: JobRequest) -> None:
     """
     here = installed_versions()
     different = [
-        f"{name} {here.get(name, 'missing')} instead of {wanted}"
-        for name, wanted in request.versions.items()
-        if here.get(name) != wanted
+        f"{name} {here.get(name, 'missing')} instead of {request.versions.get(name, 'none')}"
+        for name in sorted({*here, *request.versions})
+        if here.get(name) != request.versions.get(name)
     ]
     if different:
         raise CarbenchError(
@@ -138,17 +139,13 @@ def require_same_versions(request: JobRequest) -> None:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that carbench requires.
+    """Return the versions of Python and of the packages that a study requires.
 
     Without the build (``+cpu``): a CPU and a GPU build of torch are the same version.
     """
     found = {"python": ".".join(python_version_tuple()[:2])}
-    for text in requires("carbench") or []:
-        requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found[requirement.name] = re.sub(r"\+.*", "", version(requirement.name))
-        except PackageNotFoundError:
-            continue
+    for extra in ("", *STUDY_EXTRAS):
+        for name in required_packages(extra):
+            with suppress(PackageNotFoundError):
+                found[name] = re.sub(r"\+.*", "", version(name))
     return found

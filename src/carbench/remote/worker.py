@@ -21,6 +21,7 @@ from carbench.engines.content_store import ContentStore
 from carbench.engines.dvc_config import cache_folder
 from carbench.engines.dvc_yaml import DEFINITION, PARAMS, JobSpec, one_line, read_jobs
 from carbench.engines.input_changes import describe_changes
+from carbench.engines.job_folders import scratch_folder
 from carbench.engines.job_records import find_record
 from carbench.engines.locks import named_lock
 from carbench.engines.staleness import join_first
@@ -65,7 +66,7 @@ def run_request(
         store = ContentStore(cache_folder(root), links=("reflink", "hardlink", "copy"))
         _prepare(root, folder, bucket, request, store)
         spec = _require_same_inputs(folder, store, request)
-        scratch = folder / ".carbench/scratch" / job / key
+        scratch = scratch_folder(folder, job) / key
         checkpoints = RemoteCheckpoints(bucket, job, key, scratch, interval)
         if not scratch.exists():
             checkpoints.restore()

@@ -25,6 +25,7 @@ def search_learning_rates(
     search: TuneParams,
     backbone: str,
     scratch: Path | None = None,
+    live: Path | None = None,
 ) -> tuple[dict[float, Epoch], float]:
     """Try each learning rate of ``search``.
 
@@ -35,6 +36,7 @@ def search_learning_rates(
         search: the learning rates, and the epochs and seed of the trials.
         backbone: its name under ``backbones:``.
         scratch: folder for checkpoints, from which an interrupted search resumes.
+        live: folder for the curves of the trials, to follow the search with.
 
     Returns:
         The best epoch of each learning rate, and the selected learning rate.
@@ -46,7 +48,8 @@ def search_learning_rates(
     for number, lr in enumerate(search.learning_rates):
         recipe = trial_recipe(params, search, lr)
         checkpoint = scratch and scratch / f"trial-{number}.pt"
-        tried[lr] = _run_trial(weights, data, recipe, search.seed, backbone, checkpoint)
+        curve = live and live / f"trial-{number}.jsonl"
+        tried[lr] = _run_trial(weights, data, recipe, search.seed, backbone, checkpoint, curve)
     return tried, best_learning_rate(tried, params.select)
 
 
@@ -71,6 +74,7 @@ def _run_trial(
     seed: int,
     backbone: str,
     checkpoint: Path | None = None,
+    live: Path | None = None,
 ) -> Epoch:
     """Train with the learning rate of ``params`` and return the best epoch.
 
@@ -79,7 +83,7 @@ def _run_trial(
     """
     log.info("trying learning rate %g", params.lr)
     try:
-        return train_backbone(weights, data, params, seed, backbone, checkpoint)[0].best
+        return train_backbone(weights, data, params, seed, backbone, checkpoint, live)[0].best
     except DivergedError as error:
         log.info("learning rate %g is rejected: %s", params.lr, error)
         return Epoch(0, params.lr, math.inf, math.inf, 0.0)

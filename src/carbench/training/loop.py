@@ -32,6 +32,7 @@ from carbench.models.heads import train_mode
 from carbench.models.predict import predict_logits
 from carbench.params.train import TrainParams
 from carbench.training.checkpoint import Checkpoint
+from carbench.training.live_curve import LiveCurve
 from carbench.training.optim import (
     MovingAverage,
     create_optimizer,
@@ -102,6 +103,7 @@ def fit(
     params: TrainParams,
     seed: int,
     checkpoint: Path | None = None,
+    live: Path | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and return the weights of the epoch that was best on ``val``.
 
@@ -113,6 +115,7 @@ def fit(
         params: the recipe.
         seed: seed of order and augmentation.
         checkpoint: file to save to, and to resume from after a kill; None: no checkpoints.
+        live: file for the curve, to follow the run with; None: no such file.
 
     Raises:
         DivergedError: the loss is no longer finite.
@@ -128,6 +131,7 @@ def fit(
             saved["tensors"], saved["val_logits"], history[saved["best"] - 1], history
         )
         log.info("resuming after epoch %d", len(history))
+    curve = LiveCurve(live, params.epochs, [vars(each) for each in history])
 
     while best is None or not _is_over(history, best.best, params):
         lr, train_loss = trainer.train_epoch(len(history))
@@ -141,6 +145,7 @@ def fit(
         )
         row = _evaluate(len(history) + 1, lr, train_loss, logits, val.labels.cpu())
         history.append(row)
+        curve.append(vars(row))
         log.info(
             "epoch %d/%d: train loss %.4f, val loss %.4f, val accuracy %.1f %%",
             *(row.epoch, params.epochs, row.train_loss, row.val_loss, 100 * row.val_accuracy),

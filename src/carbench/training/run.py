@@ -82,8 +82,11 @@ def train_backbone(
     seed: int,
     backbone: str,
     checkpoint: Path | None = None,
+    live: Path | None = None,
 ) -> tuple[TrainingResult, ModelCard, dict[str, Any]]:
     """Train a backbone from its initial weights with one seed; resume from ``checkpoint``.
+
+    ``live`` is the file of the curve, to follow the run with.
 
     Returns:
         The result, the card of the model, and the metadata of the initial weights.
@@ -110,6 +113,7 @@ def train_backbone(
             params,
             seed,
             checkpoint,
+            live,
         )
     except torch.OutOfMemoryError:  # in evaluation; training steps handle it themselves
         key = "train.val_batch_size"
