@@ -64,8 +64,8 @@ if config != content:
 # Jobs run in parallel, and progress bars would overwrite each other.
 os.environ.update(CARBENCH_PROGRESS="plain")
 # Rules run `python`: that of Snakemake's environment, also if the environment is not activated.
-os.environ["PATH"] = os.pathsep.join(
-    (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 )
 
 BACKBONES = list(config["backbones"])
