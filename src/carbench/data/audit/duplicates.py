@@ -48,7 +48,8 @@ class ImagePairs:
     """P pairs of images, sorted by image; there are several for each image of the data set.
 
     Attributes:
-        first, second: (P,) indices of images, first < second.
+        first: (P,) index of the image with the lower index.
+        second: (P,) index of the other image.
         agreement: (P,) float64.
         mirrored: (P,) bool, whether one is mirrored.
     """
