@@ -5,7 +5,7 @@ READY := .venv/ready
 # Trust the system's certificates: companies often have their own.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup run test test-fast lint bench load site docs dag lock clean
+.PHONY: help setup run test test-fast lint bench load site docs dag dist lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -22,12 +22,13 @@ test: $(READY)  ## run all tests
 test-fast: $(READY)  ## run the quick tests
 	@pytest --numprocesses auto --dist worksteal -m "not slow"
 
-lint: $(READY)  ## check formatting, types and both engines' files
+lint: $(READY)  ## check formatting, types, both engines' files and workflows on GitHub
 	@ruff format --check .
 	@ruff check .
 	@mypy
 	@lint-imports
 	@shellcheck .ci/run workflow/profiles/*/*.sh
+	@zizmor --quiet --offline .github
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint
 
@@ -46,6 +47,9 @@ docs: site  ## build the documentation site and show it on http://127.0.0.1:8001
 
 dag: $(READY)  ## redraw the diagrams of stages and packages in the docs
 	@python docs/tools/dag.py
+
+dist: $(READY)  ## build the wheel and the source distribution into dist/
+	@uv build --quiet
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --extra dev \

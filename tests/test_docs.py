@@ -25,6 +25,16 @@ def test_make_targets_exist() -> None:
     assert {"run", "test"} <= named <= targets
 
 
+def test_workflows_run_make_targets_on_the_supported_versions_of_python() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    files = [*ROOT.glob(".github/workflows/*.yml"), *ROOT.glob(".github/actions/*/action.yml")]
+    run = set(re.findall(r"run: make ([a-z-]+)", "\n".join(path.read_text() for path in files)))
+    assert {"lint", "test-fast"} <= run <= targets
+    ci = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert ci["jobs"]["quick"]["strategy"]["matrix"]["python"][0] == oldest.removeprefix(">=")
+
+
 def test_files_exist() -> None:
     named = set(re.findall(r"(?:presets|scripts|docs|workflow)/[\w/.-]+", TEXT))
     assert named
