@@ -29,6 +29,17 @@ from carbench.engines.sync import job_statuses, open_workspace, sync_to_dvc
 ROOT = Path(__file__).parents[1]
 
 
+def copy_repository(root: Path) -> None:
+    """Copy the repository without results and caches, into a git repository of its own."""
+    ignore = shutil.ignore_patterns(
+        *(".git", ".venv", ".snakemake", ".carbench", "results", "*cache", "dvc.lock")
+    )
+    shutil.copytree(ROOT, root, symlinks=True, ignore=ignore)
+    (root / "results").mkdir()
+    (root / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+
+
 def make_study(root: Path, trainings: int) -> int:
     """Create a finished study in the copy in ``root``; return its number of jobs."""
     seeds = 2 if trainings <= 8 else 10
@@ -100,13 +111,7 @@ def main() -> None:
     for trainings in arguments.jobs:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder) / "study"
-            ignore = shutil.ignore_patterns(
-                *(".git", ".venv", ".snakemake", ".carbench", "results", "*cache", "dvc.lock")
-            )
-            shutil.copytree(ROOT, root, symlinks=True, ignore=ignore)
-            (root / "results").mkdir()
-            (root / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
-            subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+            copy_repository(root)
             jobs = make_study(root, trainings)
             plain = (
                 (root / "Snakefile").read_text().replace('include: "workflow/rules/sync.smk"\n', "")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,10 +28,8 @@ import psutil
 
 from carbench.core.provenance import hardware
 from carbench.engines.dvc_yaml import read_jobs
-from engines import make_study
+from engines import copy_repository, make_study
 
-ROOT = Path(__file__).parents[1]
-LEFT_OUT = (".git", ".venv", ".snakemake", ".carbench", "results", "*cache", "dvc.lock")
 # Writes what make_study() has written, so that no stage downstream becomes stale.
 STAND_IN = '''"""Stand-in for train: writes placeholders."""
 
@@ -92,10 +89,7 @@ def measure(words: list[str], root: Path) -> Cost:
 
 def prepare(root: Path, trainings: int) -> list[str]:
     """Create a study whose training runs are all stale; return an output of each."""
-    shutil.copytree(ROOT, root, symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    (root / "results").mkdir()
-    (root / ".dvc/config.local").write_text("[core]\n    site_cache_dir = .dvc/tmp/site\n")
-    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    copy_repository(root)
     make_study(root, trainings)
     (root / "scripts/train.py").write_text(STAND_IN)
     return [job.outs[0] for job in read_jobs(root).values() if job.stage == "train"]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buckets import Remote, gcs
+from buckets import Remote, folder_remote, gcs
 from carbench.core.errors import CarbenchError
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from carbench.engines.sync import open_workspace
@@ -248,18 +248,11 @@ def test_an_interrupted_snakemake_stops_its_launchers(
     launcher.write_text(
         f"trap 'touch {stopped}; exit 143' TERM\ntouch {started}\nsleep 100 &\nwait\n"
     )
-    process = subprocess.Popen(
-        [
-            *("snakemake", "--workflow-profile", "workflow/profiles/remote"),
-            *("--carbench-remote", str(tmp_path / "remote"), "results/tune/resnet.csv"),
-            *("--carbench-launcher", f"sh {launcher}"),
-        ],
-        cwd=project.root,
-        env=active_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+    process = start(
+        *(folder_remote(tmp_path), project),
+        *("snakemake", "--workflow-profile", "workflow/profiles/remote"),
+        *("--carbench-remote", str(tmp_path / "remote"), "results/tune/resnet.csv"),
+        *("--carbench-launcher", f"sh {launcher}"),
     )
     wait_for(started.exists, process, 120)
     process.send_signal(signal.SIGINT)
