@@ -130,10 +130,7 @@ def _store_outputs(workspace: Workspace, job: JobSpec, record: JobRecord) -> Non
         save_record(workspace.root, record, workspace.store)
     # Outputs of carbench's scripts are restored from the store even if git tracks them.
     for path in job.outs if job.records_itself else sorted(job.cached):
-        content = record.outs[path]
-        if not workspace.store.has(content):
-            listing = workspace.hashes.listing(path) if content.nfiles is not None else None
-            workspace.store.add(workspace.root / path, content, listing)
+        workspace.store_content(path, record.outs[path])
 
 
 def _unknown_times(workspace: Workspace, path: str) -> tuple[float, float]:

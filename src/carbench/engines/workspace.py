@@ -124,6 +124,12 @@ class Workspace:
                 found[path] = content
         return found
 
+    def store_content(self, path: str, content: Content) -> None:
+        """Add the file or folder at a path, which has this content, unless the store has it."""
+        if not self.store.has(content):
+            listing = self.hashes.listing(path) if content.nfiles is not None else None
+            self.store.add(self.root / path, content, listing)
+
     def save(self) -> None:
         """Save the caches of hashes and fingerprints."""
         self.hashes.save()

@@ -24,6 +24,7 @@ from carbench.engines.engine_jobs import snakemake_job_name
 from carbench.engines.forced_jobs import is_forced
 from carbench.engines.job_records import JobRecord
 from carbench.engines.sync import open_workspace
+from carbench.engines.workspace import Workspace
 from carbench.remote.bucket import Bucket
 from carbench.remote.requests import make_request, publish_request
 from carbench.remote.results import take_result
@@ -81,9 +82,7 @@ class LaunchedJobs:
                 return f"{name}: dvc.yaml has no such job, or one of its inputs is missing"
             key = inputs.key
             again = is_forced({name, spec.stage, *spec.outs})
-            record = None if again else self._bucket.read_record(name, key)
-            if record and take_result(workspace, self._bucket, spec, record):
-                _write_benchmark(job, record)
+            if not again and self._take_result(workspace, job, name, key):
                 return ""
             publish_request(self._bucket, workspace, make_request(workspace, spec, inputs))
         launcher = job.format_wildcards(self._launcher, job_id=job_id(name, key))
@@ -91,14 +90,19 @@ class LaunchedJobs:
         status = self._launch([*shlex.split(launcher), *command, *["--again"] * again])
         with self._exchange:
             self._fetch_log(job, name, key)
-            workspace = open_workspace(self._root)
-            record = self._bucket.read_record(name, key) if status == 0 else None
-            if record and take_result(workspace, self._bucket, workspace.jobs[name], record):
-                _write_benchmark(job, record)
+            if status == 0 and self._take_result(open_workspace(self._root), job, name, key):
                 return ""
         if status == 0:
             return f"{name}: its launcher succeeded, but {self._bucket.name} has no result"
         return f"{name}: its launcher ended with status {status}: `{launcher}`"
+
+    def _take_result(self, workspace: Workspace, job: Any, name: str, key: str) -> bool:
+        """Take a job's result from the bucket; return whether it has one."""
+        record = self._bucket.read_record(name, key)
+        if not record or not take_result(workspace, self._bucket, workspace.jobs[name], record):
+            return False
+        _write_benchmark(job, record)
+        return True
 
     def _launch(self, words: list[str]) -> int:
         """Run a launcher in a process group of its own; return its exit status."""

@@ -83,10 +83,9 @@ def make_request(workspace: Workspace, job: JobSpec, inputs: JobInputs) -> JobRe
 def store_inputs(workspace: Workspace, request: JobRequest) -> None:
     """Add what a job reads to the store, as far as it is in the workspace."""
     for path, content in request.files.items():
-        if workspace.store.has(content) or workspace.hashes.content(path) != content:
-            continue
-        listing = workspace.hashes.listing(path) if content.nfiles is not None else None
-        workspace.store.add(workspace.root / path, content, listing)
+        # The store is asked first: the file may be missing here, and a folder takes time to hash.
+        if not workspace.store.has(content) and workspace.hashes.content(path) == content:
+            workspace.store_content(path, content)
 
 
 def publish_request(bucket: Bucket, workspace: Workspace, request: JobRequest) -> None:

@@ -19,7 +19,7 @@ from carbench.core.atomic import write_atomic
 from carbench.core.errors import CarbenchError
 from carbench.engines.content_store import ContentStore
 from carbench.engines.dvc_config import cache_folder
-from carbench.engines.dvc_yaml import DEFINITION, PARAMS, JobSpec, one_line, read_jobs
+from carbench.engines.dvc_yaml import DEFINITION, PARAMS, JobSpec, one_line
 from carbench.engines.input_changes import describe_changes
 from carbench.engines.job_folders import scratch_folder
 from carbench.engines.job_records import find_record
@@ -56,8 +56,6 @@ def run_request(
     """
     job, key = request.job, request.inputs.key
     require_same_versions(request)
-    if not again and _has_result(bucket, job, key):
-        return 0
     # Another process of this clone may run the same job; it resumes or finds the result.
     with named_lock(root, f"remote-{job}-{key}", on_wait=log.info):
         if not again and _has_result(bucket, job, key):
@@ -143,8 +141,8 @@ def _require_same_inputs(folder: Path, store: ContentStore, request: JobRequest)
     Raises:
         CarbenchError: names what differs.
     """
-    job = read_jobs(folder).get(request.job)
     workspace = Workspace(folder, store)
+    job = workspace.jobs.get(request.job)
     inputs = workspace.inputs_of(job) if job else None
     if job and inputs and inputs.key == request.inputs.key:
         return job

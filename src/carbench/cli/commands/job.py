@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import signal
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.sync import open_workspace
@@ -48,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the job; return its exit status."""
     for number in (signal.SIGTERM, signal.SIGHUP):  # `ssh -tt` sends the second one
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     root = Path()
     workspace = open_workspace(root)
     bucket = Bucket(root, args.remote, workspace.store)
@@ -66,7 +64,3 @@ def run(args: argparse.Namespace) -> int:
         request = make_request(workspace, job, require_inputs(workspace, bucket, job))
         store_inputs(workspace, request)
     return run_request(root, bucket, request, args.again, args.checkpoint_seconds)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

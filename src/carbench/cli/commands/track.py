@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import signal
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from carbench.core.errors import CarbenchError
 from carbench.engines.locks import named_lock
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from carbench.tracking.follow import Follower, destination_name, follow
 
     root = Path()
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     destination = Destination(root, args.project or root.resolve().name, args.address)
     tracker = open_tracker(args.to, destination)
     follower = Follower(root, tracker, models=not args.without_models)
@@ -84,7 +82,3 @@ def run(args: argparse.Namespace) -> int:
             fix="let that one run, or stop it first",
         ) from None
     return 0
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
