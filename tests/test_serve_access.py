@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -207,3 +208,17 @@ def test_all_options_are_documented() -> None:
     page = (Path(__file__).parents[1] / "docs/serving.md").read_text()
     assert len(options) > 15
     assert {option for option in options if f"`{option}" not in page} <= {"--help"}
+
+
+def test_onnx_runtime_reports_nothing(deployed: Path, tmp_path: Path) -> None:
+    """Its telemetry keeps an identifier of the machine and what it has not sent yet in ~/.cache."""
+    load = (
+        "from pathlib import Path; from carbench.models.onnx_classifier import OnnxModel;"
+        "OnnxModel(Path('results/export/model.onnx'), 1)"
+    )
+    # It keeps quiet in continuous integration anyway.
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    if "PYTHONPATH" in os.environ:
+        variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    subprocess.run([sys.executable, "-c", load], cwd=deployed, env=variables, check=True)
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,6 @@ import math
 import tempfile
 from pathlib import Path
 
-import onnxruntime
 import torch
 from torch import nn
 from torch.nn import functional
@@ -30,6 +29,7 @@ from carbench.models.model_errors import (
     explained_errors,
 )
 from carbench.models.onnx_export import ExportableModel, write_onnx
+from carbench.models.onnx_runtime import onnxruntime
 from carbench.params.compute import ComputeSection
 
 # An ONNX file is one protocol buffer of at most 2 GiB, including the graph.

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+from carbench.models.onnx_runtime import onnxruntime
 
 Pixels = NDArray[np.uint8]
 Numbers = NDArray[np.float32]

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+
+import carbench.models.onnx_runtime  # noqa: F401
+
+# isort: split
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-import onnxruntime
 
 from carbench.data.images.statistics import image_statistics
 from carbench.deploy.bundle.loading import Bundle
@@ -18,6 +17,7 @@ from carbench.deploy.serve.decode_pool import DecodedImage
 from carbench.deploy.serve.prediction_log import Record, new_id
 from carbench.deploy.serve.settings import Settings
 from carbench.evaluation.conformal import prediction_sets
+from carbench.models.onnx_runtime import onnxruntime
 
 Result = TypeVar("Result")
 # Number of most probable classes that are recorded.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from carbench.deploy.bundle.loading import Bundle, load_bundle
 from carbench.deploy.serve.decode_pool import DecodedImage, ImageDecoder
@@ -21,6 +20,7 @@ from carbench.deploy.serve.inference import InferenceThreads, predict_images
 from carbench.deploy.serve.prediction_log import PredictionLog, Record, failure_reason, log_errors
 from carbench.deploy.serve.request_errors import BUSY_MESSAGE, TIMEOUT_MESSAGE, RejectedRequestError
 from carbench.deploy.serve.settings import Settings
+from carbench.models.onnx_runtime import onnxruntime
 
 # Images per inference call. Between calls a request can be cancelled, and others proceed.
 BATCH_SIZE = 8
