@@ -1,315 +1,272 @@
-"""Image files of all kinds are decoded to upright RGB images, or rejected with a reason."""
+"""The images of envs/Dockerfile.*, really built and run."""
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
-from functools import cache
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
+import yaml
+from packaging.requirements import Requirement
 
-from carbench.data.images.decoding import TRANSPOSE_OF_ORIENTATION, BadImageError, decode, resize
+from conftest import Project, copy_repository, repeatable, results
+from containers import ContainerEngine, start_engine, stop_engine
+from service_process import RunningService, free_port
 
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("images")]
 
 
-# Left half red, right half blue; wider than high.
-IMAGE = Image.new("RGB", (40, 20), "red")
-IMAGE.paste("blue", (20, 0, 40, 20))
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+    started = start_engine(tmp_path_factory.mktemp("containers"))
+    yield started
+    stop_engine(started)
 
 
-def colours(image: Image.Image) -> tuple[str, str]:
-    """Return the strongest channel on the left and on the right."""
-    pixels = np.asarray(image, int)
-    height, width, _ = pixels.shape
-    return tuple("RGB"[pixels[height // 2, x].argmax()] for x in (width // 8, -width // 8))  # type: ignore[return-value]
+@pytest.fixture(scope="module")
+def clone(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with an exported model."""
+    root = copy_repository(tmp_path_factory.mktemp("images") / "clone").root
+    shutil.copytree(deployed / "results/export", root / "results/export")
+    return root
 
 
-@pytest.mark.parametrize(
-    ("content", "mode"),
-    [
-        (encoded(IMAGE, "JPEG"), "RGB"),
-        (encoded(IMAGE.convert("CMYK"), "JPEG"), "CMYK"),
-        (encoded(IMAGE.quantize(8), "PNG"), "P"),
-        (encoded(IMAGE.convert("RGBA"), "PNG"), "RGBA"),
-        (encoded(IMAGE, "WEBP", lossless=True), "RGB"),
-        (encoded(IMAGE, "GIF", save_all=True, append_images=[IMAGE.rotate(180)]), "P"),
-        (encoded(IMAGE, "TIFF"), "RGB"),
-    ],
-)
-def test_colours_are_preserved(content: bytes, mode: str) -> None:
-    image, facts = decode(content)
-    assert (image.mode, image.size) == ("RGB", (40, 20))
-    assert (facts.mode, facts.width, facts.height) == (mode, 40, 20)
-    assert colours(image) == ("R", "B")
+@pytest.fixture(scope="module")
+def serve(engine: ContainerEngine, clone: Path) -> str:
+    """The image of the service, without a model."""
+    options = ("--target", "serve", "--build-arg", "VERSION=1.2.3", "--tag", "carbench-serve")
+    engine.docker("build", "--file", "envs/Dockerfile.serve", *options, ".", cwd=clone)
+    return "carbench-serve"
 
 
-def test_a_rotated_image_is_made_upright() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side: turn it clockwise to see it
-    stored = IMAGE.transpose(Image.Transpose.ROTATE_90)
-    image, facts = decode(encoded(stored, "JPEG", exif=exif))
-    assert (facts.width, facts.height) == (20, 40)
-    assert image.size == (40, 20)
-    assert colours(image) == ("R", "B")
+@pytest.fixture(scope="module")
+def train(engine: ContainerEngine, clone: Path) -> str:
+    """The image of whole studies."""
+    options = ("--build-arg", "VERSION=1.2.3", "--tag", "carbench-train")
+    engine.docker("build", "--file", "envs/Dockerfile.train", *options, ".", cwd=clone)
+    return "carbench-train"
 
 
-def exif(orientation: int, *entries: tuple[int, int, int, bytes]) -> bytes:
-    """Return EXIF metadata; entries are (tag, type, count, value or offset)."""
-    entries = ((0x0112, 3, 1, struct.pack("<HH", orientation, 0)), *entries)
-    listed = (struct.pack("<HHI4s", *entry) for entry in sorted(entries))
-    tiff = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(listed)
-    return b"Exif\0\0" + tiff + struct.pack("<I", 0) + bytes(range(64))
-
-
-KINDS = ("JPEG", "PNG", "WEBP")
-LOSSLESS = {"JPEG": {"quality": 95, "dpi": (72, 72)}, "PNG": {}, "WEBP": {"lossless": True}}
-
-
-def with_exif(kind: str, content: bytes) -> bytes:
-    options: dict[str, object] = LOSSLESS[kind]  # type: ignore[assignment]
-    return encoded(IMAGE, kind, exif=content, **options)
-
-
-@cache
-def stored(kind: str) -> Image.Image:
-    return decode(encoded(IMAGE, kind, **LOSSLESS[kind]))[0]  # type: ignore[arg-type]
-
-
-def turned(image: Image.Image, orientation: int) -> np.ndarray:
-    turn = TRANSPOSE_OF_ORIENTATION.get(orientation)
-    return np.asarray(image if turn is None else image.transpose(turn))
-
-
-ODD_ENTRIES = {
-    "a number that is text": (0x011B, 2, 4, b"abc\0"),
-    "a rational that is bytes": (0x011B, 1, 4, b"\1\2\3\4"),
-    "a rational outside of the data": (0x011B, 5, 1, b"\xff\xff\xff\x7f"),
-    "a resolution without a value": (0x011A, 2, 0, bytes(4)),
-    "a signed number below zero": (0x0100, 9, 1, b"\xff\xff\xff\xff"),
-    "a float where a pointer is": (0x8769, 11, 1, b"\0\0\x80\x3f"),
-    "an unknown type": (0x0131, 99, 1, bytes(4)),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("entry", ODD_ENTRIES)
-def test_a_rotated_image_with_a_malformed_entry_is_decoded(kind: str, entry: str) -> None:
-    units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))  # Pillow reads a resolution with its unit only
-    content = with_exif(kind, exif(6, units, ODD_ENTRIES[entry]))
-    assert (np.asarray(decode(content)[0]) == turned(stored(kind), 6)).all()
-
-
-def test_the_resolution_of_a_jpeg_is_not_read() -> None:
-    """Without a JFIF header, Pillow would read it from the EXIF metadata."""
-    units = (0x0128, 3, 1, struct.pack("<HH", 2, 0))
-    content = with_exif("JPEG", exif(6, units, ODD_ENTRIES["a resolution without a value"]))
-    start = content.index(b"\xff\xe0")
-    length = int.from_bytes(content[start + 2 : start + 4], "big")
-    content = content[:start] + content[start + 2 + length :]
-    assert (np.asarray(decode(content)[0]) == turned(stored("JPEG"), 6)).all()
-
-
-# After the orientation, by which entries are sorted: Pillow stops at one that leads nowhere.
-ENTRIES = st.tuples(
-    st.sampled_from((0x011A, 0x011B, 0x0128, 0x0132, 0x8769, 0x8825, 0xA005))
-    | st.integers(0x0113, 0xFFFF),
-    st.integers(0, 14),
-    st.integers(0, 8) | st.integers(0, 2**32 - 1),
-    st.binary(min_size=4, max_size=4),
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KINDS), st.integers(0, 9), st.lists(ENTRIES, max_size=6))
-def test_other_metadata_does_not_affect_the_orientation(
-    kind: str, orientation: int, entries: list[tuple[int, int, int, bytes]]
-) -> None:
-    content = with_exif(kind, exif(orientation, *entries))
-    assert (np.asarray(decode(content)[0]) == turned(stored(kind), orientation)).all()
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KINDS), st.binary(max_size=200), st.booleans())
-def test_an_image_with_random_metadata_is_decoded(kind: str, noise: bytes, begins: bool) -> None:
-    """The noise may contain an orientation; apart from that, the pixels are bit-identical."""
-    content = with_exif(kind, b"Exif\0\0" + (b"II*\0\x08\0\0\0" if begins else b"") + noise)
-    pixels = np.asarray(decode(content)[0])
-    assert any(np.array_equal(pixels, turned(stored(kind), number)) for number in range(1, 9))
-
-
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_a_truncated_animation_is_rejected_or_gives_its_first_frame(kind: str) -> None:
-    others = [IMAGE.rotate(angle) for angle in (90, 180, 270)]
-    content = encoded(IMAGE, kind, save_all=True, append_images=others)
-    first = decode(content)[0].tobytes()
-    for length in range(0, len(content), 1 + len(content) // 1000):
-        try:
-            image, _ = decode(content[:length])
-        except BadImageError as reason:
-            assert str(reason)
-        else:
-            assert image.tobytes() == first
-
-
-@pytest.mark.parametrize("raised", [AttributeError("x"), OverflowError(), struct.error(), KeyError])
-def test_any_exception_of_pillow_becomes_a_bad_image_error(
-    monkeypatch: pytest.MonkeyPatch, raised: Exception
-) -> None:
-    def load(self: object) -> None:
-        raise raised
-
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
-    with pytest.raises(BadImageError, match="damaged"):
-        decode(encoded(IMAGE, "PNG"))
-
-
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_is_not_converted(
-    monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
-) -> None:
-    def getexif(self: object) -> None:
-        raise raised
-
-    monkeypatch.setattr("PIL.Image.Image.getexif", getexif)
-    with pytest.raises(raised):
-        decode(encoded(IMAGE, "JPEG"))
-
-
-def png(depth: int, colour: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """Return a PNG of one row, with bit depths and chunks that Pillow cannot write."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + checksum
-
-    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
-    middle = b"".join(chunk(*each) for each in chunks)
-    pixels = chunk(b"IDAT", zlib.compress(b"\0" + row))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + middle + pixels + chunk(b"IEND", b"")
-
-
-def tiff(values: np.ndarray, sample_format: int, white: int = 1) -> bytes:
-    """Return a grey TIFF of ``values`` (sample format 1: unsigned, 2: signed, 3: float)."""
-    order, mark = (">", b"MM\0*") if values.dtype.byteorder == ">" else ("<", b"II*\0")
-    height, width = values.shape
-    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: white, 273: 8, 277: 1}
-    tags |= {278: height, 279: values.nbytes, 339: sample_format}
-    entries = (
-        struct.pack(f"{order}HHI", tag, 3, 1) + struct.pack(f"{order}HH", value, 0)
-        for tag, value in tags.items()
+@pytest.fixture
+def container(engine: ContainerEngine) -> Iterator[str]:
+    """The name of a container, which is removed after the test."""
+    yield "under-test"
+    engine.run(
+        "docker", "rm", "--force", "--volumes", "under-test", cwd=engine.storage, check=False
     )
-    directory = struct.pack(f"{order}H", len(tags)) + b"".join(entries) + bytes(4)
-    return mark + struct.pack(f"{order}I", 8 + values.nbytes) + values.tobytes() + directory
 
 
-RAMP = np.linspace(0, 65535, 64)[None].repeat(8, 0)
-WHITE = (255, 255, 255)
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (encoded(Image.fromarray(RAMP.astype(np.uint16)), "PNG"), RAMP),
-        (tiff(RAMP.astype("<u2"), 1), RAMP),
-        (tiff(RAMP.astype(">u2"), 1), RAMP),
-        (tiff(RAMP.astype("<u2"), 1, white=0), 65535 - RAMP),
-    ],
-)
-def test_16_bit_grey_is_scaled_not_clipped(content: bytes, expected: np.ndarray) -> None:
-    image, facts = decode(content)
-    assert facts.mode.startswith("I;16")
-    grey = np.asarray(image)[:, :, 0].astype(int)
-    assert np.abs(grey - expected / 256).max() < 2
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        tiff(RAMP.astype("<f4") / 65535, 3),
-        tiff(RAMP.astype("<u4"), 1),
-        tiff((RAMP / 2).astype("<i2"), 2),
-    ],
-)
-def test_values_of_unknown_range_are_rejected(content: bytes) -> None:
-    with pytest.raises(BadImageError, match="convert it to 8 or 16 bits"):
-        decode(content)
-
-
-def test_transparency_is_composited_on_white() -> None:
-    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
-    assert decode(encoded(clear, "PNG"))[0].getpixel((4, 4)) == WHITE
-
-
-@pytest.mark.parametrize(
-    ("content", "colours"),
-    [
-        (png(1, 0, b"\x80", 2, (b"tRNS", b"\0\1")), [WHITE, (0, 0, 0)]),
-        (png(2, 0, b"\x18", 3, (b"tRNS", b"\0\1")), [(0, 0, 0), WHITE, (170, 170, 170)]),
-        (png(4, 0, b"\x30", 2, (b"tRNS", b"\0\3")), [WHITE, (0, 0, 0)]),
-        (png(8, 0, b"\x07\x08", 2, (b"tRNS", b"\0\7")), [WHITE, (8, 8, 8)]),
-        (png(16, 0, b"\x40\0\x40\1", 2, (b"tRNS", b"\x40\0")), [WHITE, (64, 64, 64)]),
-        (
-            png(8, 2, b"\xff\0\0\0\xff\0", 2, (b"tRNS", b"\0\xff\0\0\0\0")),
-            [WHITE, (0, 255, 0)],
-        ),
-        (
-            png(8, 3, b"\0\1", 2, (b"PLTE", b"\xff\0\0\0\xff\0"), (b"tRNS", b"\0")),
-            [WHITE, (0, 255, 0)],
-        ),
-    ],
-)
-def test_a_single_transparent_colour_is_composited_on_white(
-    content: bytes, colours: list[tuple[int, int, int]]
+def test_a_mounted_model_is_served_with_few_rights(
+    engine: ContainerEngine, serve: str, deployed: Path, service: RunningService, container: str
 ) -> None:
-    image, _ = decode(content)
-    assert [image.getpixel((x, 0)) for x in range(image.width)] == colours
+    port = free_port()
+    engine.docker(
+        *("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}"),
+        *("--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--cap-drop", "all"),
+        *("--security-opt", "no-new-privileges", "--cpus", "1", "--memory", "1g"),
+        *("--volume", f"{deployed}/results/export:/model:ro", serve),
+    )
+    until_healthy(engine, container)
+    url = f"http://127.0.0.1:{port}"
+    for image in service.images:
+        assert prediction(url, image) == prediction(service.url, image)
+
+    inside = engine.docker("exec", container, "sh", "-c", "id --user; touch /x 2>&1; ls /data")
+    assert inside.splitlines()[0] == "1000"
+    assert "Read-only file system" in inside
+    assert "predictions.sqlite" in inside
+
+    (worker,) = processes(engine, container, "spawn_main")
+    engine.docker("exec", container, "sh", "-c", f"kill -9 {worker}")
+    deadline = time.monotonic() + 60
+    while processes(engine, container, "spawn_main") in ([], [worker]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert prediction(url, service.images[0]) == prediction(service.url, service.images[0])
+    states = engine.docker("exec", container, "sh", "-c", "grep -h State /proc/[0-9]*/status")
+    assert "zombie" not in states
+
+    engine.docker("stop", "--time", "30", container)
+    assert engine.docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
 
 
-def test_a_16_bit_transparent_colour_is_rejected() -> None:
-    content = png(16, 2, bytes(12), 2, (b"tRNS", bytes(6)))
-    with pytest.raises(BadImageError, match="transparent colour of 16 bits"):
-        decode(content)
+def until_healthy(engine: ContainerEngine, container: str) -> None:
+    """Wait until the image's own health check succeeds."""
+    deadline = time.monotonic() + 60
+    check = ("docker", "healthcheck", "run", container)
+    while engine.run(*check, cwd=engine.storage, check=False).returncode:
+        assert time.monotonic() < deadline, engine.run(
+            "docker", "logs", container, cwd=engine.storage
+        ).stderr
+        time.sleep(0.2)
 
 
-def test_a_png_with_text_and_broken_metadata_is_decoded() -> None:
-    text = (b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000)))
-    content = png(8, 2, b"\1\2\3", 1, text, (b"pHYs", b"\0"), (b"iCCP", b"x"), (b"cHRM", b"y"))
-    assert decode(content)[0].getpixel((0, 0)) == (1, 2, 3)
+def prediction(url: str, image: Path) -> Any:
+    request = Request(f"{url}/v1/predict", image.read_bytes(), {"Content-Type": "image/jpeg"})
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)["top"]
+
+
+def processes(engine: ContainerEngine, container: str, part: str) -> list[int]:
+    """Return the processes in a container, by a part of their command lines."""
+    script = 'for p in /proc/[0-9]*; do echo "${p#/proc/} $(tr "\\0" " " < $p/cmdline)"; done'
+    listed = engine.docker("exec", container, "sh", "-c", script)
+    return [int(line.split()[0]) for line in listed.splitlines() if part in line.split(None, 1)[-1]]
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("image", "present", "absent"),
     [
-        (b"", "empty file"),
-        (b"hello", "^not an image$"),
-        (b"<!DOCTYPE html><html>404</html>", "not an image but HTML"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC; convert it"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "a damaged PNG"),
-        (encoded(IMAGE, "JPEG")[:300], "Truncated"),
-        (encoded(IMAGE, "PNG")[:60], "truncated|broken"),
-        (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "too many pixels"),
+        ("serve", {"carbench", "onnxruntime", "fastapi"}, {"torch", "snakemake", "pip", "uv"}),
+        ("train", {"carbench", "torch", "timm", "snakemake", "dvc", "dvc-s3"}, {"pytest", "pip"}),
     ],
 )
-def test_undecodable_content_is_rejected_with_a_reason(content: bytes, reason: str) -> None:
-    with pytest.raises(BadImageError, match=reason) as caught:
-        decode(content)
-    assert str(caught.value)
+def test_an_image_has_locked_versions_and_lists_them(
+    image: str,
+    present: set[str],
+    absent: set[str],
+    engine: ContainerEngine,
+    clone: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    name = request.getfixturevalue(image)
+    run = ("run", "--rm", "--network", "none", "--entrypoint", "", name)
+    bill = json.loads(engine.docker(*run, "cat", "/opt/carbench/sbom.cdx.json"))
+    listed = {normalized(each["name"]): each["version"] for each in bill["components"]}
+    script = (
+        "import importlib.metadata as m;"
+        "print(*(f'{d.name} {d.version}' for d in m.distributions()), sep='\\n')"
+    )
+    installed = dict(
+        line.split() for line in engine.docker(*run, "python", "-c", script).split("\n")
+    )
+    assert listed == {normalized(package): version for package, version in installed.items()}
+    assert present < set(listed)
+    assert not absent & set(listed)
+    locked = locked_versions(clone)
+    del listed["carbench"]
+    assert listed == {package: locked[package] for package in listed}
+    (inspected,) = json.loads(engine.docker("inspect", name))
+    assert inspected["Config"]["Labels"]["org.opencontainers.image.version"] == "1.2.3"
+    assert inspected["Config"]["User"] == "1000:1000"
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_every_fit_gives_a_square_image(fit: str) -> None:
-    square = resize(IMAGE, 16, fit)  # type: ignore[arg-type]
-    assert square.size == (16, 16)
-    assert colours(square) == ("R", "B")
-    top = np.asarray(square)[0]
-    assert (top.std() < 20) == (fit == "pad")
+def locked_versions(root: Path) -> dict[str, str]:
+    """Return the versions that the lock has for the Python of the images."""
+    python = {"python_version": "3.11", "python_full_version": "3.11.0"}
+    found = {}
+    for line in (root / "requirements.lock").read_text().splitlines():
+        if re.match(r"\w", line):
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate(python):
+                found[requirement.name] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_an_image_without_a_model_says_what_to_mount(engine: ContainerEngine, serve: str) -> None:
+    failed = engine.run("docker", "run", "--rm", serve, cwd=engine.storage, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("/model")
+    assert "Traceback" not in failed.stderr
+
+
+def test_cloud_build_makes_checks_and_pushes_the_images(
+    engine: ContainerEngine, clone: Path
+) -> None:
+    """Its steps run as Google runs them, but for the network and for the registry."""
+    (clone / "other").mkdir(exist_ok=True)
+    shutil.copytree(clone / "results/export", clone / "other/model", dirs_exist_ok=True)
+    build = yaml.safe_load((clone / "envs/google_cloud/cloudbuild.yaml").read_text())
+    given = {"_REPOSITORY": "localhost/cars", "_TAG": "v7", "_BUNDLE": "other/model"}
+    assert set(given) < set(build["substitutions"])
+    pushed = []
+    for step in build["steps"]:
+        assert step["name"] == "gcr.io/cloud-builders/docker"
+        arguments = [substituted(each, build["substitutions"] | given) for each in step["args"]]
+        command = [step.get("entrypoint", "docker"), *arguments]
+        if command[:2] == ["docker", "push"]:
+            pushed.append(command[2])
+        else:
+            done = engine.run(*command, cwd=clone)
+        if step["id"] == "check serve":
+            assert json.loads(done.stdout)["top"]
+        if step["id"] == "train":
+            assert done.stdout == "_TRAIN is false: no image for training\n"
+    assert pushed == ["localhost/cars/serve:v7"]
+    model = ("run", "--rm", "--entrypoint", "", pushed[0], "cat", "/model/model.json")
+    assert json.loads(engine.docker(*model)) == json.loads(
+        (clone / "other/model/model.json").read_text()
+    )
+
+
+def substituted(text: str, values: dict[str, str]) -> str:
+    """Replace ${NAME}; Google's build refuses a name that it does not know."""
+    return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text)
+
+
+def test_a_study_in_the_image_has_the_bytes_of_one_outside(
+    engine: ContainerEngine, train: str, smoke_run: Project, container: str, tmp_path: Path
+) -> None:
+    script = "carbench init smoke && snakemake --cores 2 --quiet rules && carbench verify"
+    run = ("run", "--name", container, "--network", "none", train, "sh", "-c", script)
+    assert "jobs are up to date" in engine.docker(*run)
+    engine.docker("cp", f"{container}:/carbench/results", str(tmp_path / "results"))
+    assert repeatable(Project(tmp_path)) == repeatable(smoke_run)
+
+
+def test_a_clone_is_continued_in_the_image_by_any_user(
+    engine: ContainerEngine, train: str, smoke_run: Project, tmp_path: Path
+) -> None:
+    study = shutil.copytree(smoke_run.root, tmp_path / "study", symlinks=True)
+    for path in (study, *study.rglob("*")):
+        os.chown(path, 4321, 4321, follow_symlinks=False)
+    script = "snakemake --dry-run --quiet all; dvc status; carbench job report; id --user"
+    run = ("run", "--rm", "--network", "none", "--user", "4321:4321")
+    seen = engine.docker(*run, "--volume", f"{study}:/carbench", train, "sh", "-c", script)
+    assert "Data and pipelines are up to date." in seen
+    assert seen.endswith("4321")
+    assert results(Project(study)) == results(smoke_run)
+
+
+APPTAINER = """\
+#!/bin/sh
+# Runs `apptainer exec --home FOLDER ... IMAGE sh -c COMMAND` in the image of that name.
+[ "$1" = --version ] && echo "apptainer version 1.3.6" && exit
+echo "$1" >> "$0.log"
+while [ "$1" != "{image}" ]; do shift; done
+shift
+exec docker run --rm --network none --user 0:0 \\
+  --env-host --env PATH=/opt/carbench/bin:/usr/local/bin:/usr/bin:/bin \\
+  --volume "$PWD:$PWD" --workdir "$PWD" carbench-train "$@"
+"""
+
+
+def test_rules_run_in_the_image_with_apptainer(
+    engine: ContainerEngine, train: str, smoke_run: Project, tmp_path: Path
+) -> None:
+    """Apptainer itself is in no package of Debian: a script takes its place."""
+    image = tmp_path / "carbench.sif"
+    image.touch()
+    program = engine.programs / "apptainer"
+    program.write_text(APPTAINER.format(image=image))
+    program.chmod(0o755)
+    study = copy_repository(tmp_path / "study")
+    shutil.copy(smoke_run.root / "params.yaml", study.root)
+    command = ("snakemake", "--sdm", "apptainer", "--cores", "2", "--quiet", "rules")
+    refused = engine.run(*command, cwd=study.root, check=False)
+    assert "found no CARBENCH_IMAGE" in refused.stderr
+    index = "results/pack/index.csv"
+    engine.run(*command, index, cwd=study.root, CARBENCH_IMAGE=str(image))
+    assert (study.root / index).read_bytes() == (smoke_run.root / index).read_bytes()
+    assert program.with_suffix(".log").read_text().split() == ["exec"] * 4  # fetch to pack

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 # Import the code of this clone, even if several clones share an environment.
 sys.path.insert(0, "src")
@@ -60,6 +61,18 @@ if config != content:
         f"params.yaml: {', '.join(different)}: found other values from --config or --configfile; "
         "expected those of params.yaml, which the stages read. Fix: set them in params.yaml"
     )
+
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    # An image of a registry, or a .sif file.
+    image = os.environ.get("CARBENCH_IMAGE")
+    if not image:
+        raise WorkflowError(
+            "--sdm apptainer: found no CARBENCH_IMAGE; expected the image made from "
+            "envs/Dockerfile.train. Fix: export CARBENCH_IMAGE=carbench.sif (docs/images.md)"
+        )
+
+    container: image if os.path.exists(image) else f"docker://{image}"
+
 
 # Jobs run in parallel, and progress bars would overwrite each other.
 os.environ.update(CARBENCH_PROGRESS="plain")
