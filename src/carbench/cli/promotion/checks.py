@@ -55,7 +55,7 @@ def require_committed(root: Path, jobs: list[JobSpec]) -> None:
     status = ["status", "--porcelain", "-z", "--", *(f":(literal){path}" for path in sorted(paths))]
     changed = [line[3:] for line in git(root, *status).split("\0") if line[2:3] == " "]
     if changed:
-        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        more = f", here and in {len(changed) - 1} other files" if changed[1:] else ""
         raise CarbenchError(
             root / changed[0],
             found=f"changes that are not committed{more}",
