@@ -191,6 +191,13 @@ def test_names_that_are_not_allowed_are_refused(study: Project) -> None:
     assert study.run("git", "tag").stdout == ""
 
 
+def test_a_promotion_that_dvc_would_ignore_is_reported(study: Project) -> None:
+    """DVC goes by the times of the tags; this one comes from a machine whose clock is ahead."""
+    tag = "git tag --annotate 'model#prod#1' --message=x HEAD~1"
+    study.run("bash", "-c", f"GIT_COMMITTER_DATE=2100-01-01T00:00:00Z {tag}")
+    assert "model#prod#2: found an earlier tag" in promote(study, "prod", status=1)
+
+
 @pytest.mark.slow
 def test_models_are_got_by_stage_and_an_earlier_version_can_be_restored(
     study: Project, tmp_path: Path

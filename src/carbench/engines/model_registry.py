@@ -100,7 +100,8 @@ def assign_stage(root: Path, stage: str, version: RegisteredVersion) -> str:
     """Assign a stage to a version, also if it has had it before; return the name of the tag.
 
     Raises:
-        CarbenchError: as for :func:`require_valid_stage`.
+        CarbenchError: as for :func:`require_valid_stage`; or DVC does not consider the tag the
+            newest one.
     """
     from gto import api
 
@@ -110,6 +111,14 @@ def assign_stage(root: Path, stage: str, version: RegisteredVersion) -> str:
             version=version.name,
             message=version.message,
             force=True,  # GTO would refuse to return to an earlier version
+        )
+    if commit_in_stage(root, stage) != version.commit:
+        raise CarbenchError(
+            made.tag,
+            found=f"an earlier tag of stage {stage} with a later time",
+            expected="times in the order of the tags: DVC takes the latest one",
+            fix=f"check the clocks of the machines that promote, `git tag --delete '{made.tag}'`, "
+            "and repeat the command",
         )
     return str(made.tag)
 

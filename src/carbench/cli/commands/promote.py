@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     """Register the version unless it is registered, and assign the stage.
 
     Raises:
-        CarbenchError: a check failed; no tag was made.
+        CarbenchError: a check failed, and no tag was made; or the clock is wrong.
     """
     from carbench.cli.promotion.checks import require_export_at, require_pushed
     from carbench.engines.model_registry import (
