@@ -182,6 +182,12 @@ def test_a_model_that_others_could_not_get_or_repeat_is_refused(
     assert study.run("git", "tag").stdout == ""
 
 
+def test_outside_of_a_study_the_command_says_so(tmp_path: Path) -> None:
+    assert "found no git repository" in promote(Project(tmp_path), "prod", status=1)
+    Project(tmp_path).run("git", "init", "--quiet")
+    assert "results/export: found no model.json" in promote(Project(tmp_path), "prod", status=1)
+
+
 def test_names_that_are_not_allowed_are_refused(study: Project) -> None:
     for stage in ("pr od", "prod!", ""):
         assert f"STAGE: found {stage!r}" in promote(study, stage, status=1)
@@ -194,7 +200,7 @@ def test_names_that_are_not_allowed_are_refused(study: Project) -> None:
 def test_a_promotion_that_dvc_would_ignore_is_reported(study: Project) -> None:
     """DVC goes by the times of the tags; this one comes from a machine whose clock is ahead."""
     tag = "git tag --annotate 'model#prod#1' --message=x HEAD~1"
-    study.run("bash", "-c", f"GIT_COMMITTER_DATE=2100-01-01T00:00:00Z {tag}")
+    study.run("bash", "-c", f"GIT_COMMITTER_DATE=2099-01-01T00:00:00Z {tag}")
     assert "model#prod#2: found an earlier tag" in promote(study, "prod", status=1)
 
 

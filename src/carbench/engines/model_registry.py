@@ -63,6 +63,7 @@ def registered_versions(root: Path) -> list[RegisteredVersion]:
     return [
         RegisteredVersion(each["version"], each["commit_hexsha"], each["message"])
         for each in versions
+        if not each["discovered"]  # a commit that has a stage, but no version
     ]
 
 
@@ -126,9 +127,17 @@ def assign_stage(root: Path, stage: str, version: RegisteredVersion) -> str:
 @contextmanager
 def _errors() -> Iterator[None]:
     from gto.exceptions import GTOException
+    from scmrepo.exceptions import SCMError
 
     try:
         yield
+    except SCMError:
+        raise CarbenchError(
+            Path().absolute(),
+            found="no git repository",
+            expected="the clone of a study",
+            fix="run the command in its root",
+        ) from None
     except GTOException as error:
         raise CarbenchError(
             "the versions and stages in git's tags",
