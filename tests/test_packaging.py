@@ -64,8 +64,10 @@ def test_a_model_is_served_without_extras(
     assert {"carbench", "onnxruntime"} < names
     assert not {"torch", "timm", "snakemake", "dvc", "pandas", "matplotlib"} & names
 
+    models = tmp_path / "models"
+    run(core / "carbench", "deploy", "results/export", "--to", str(models), cwd=deployed)
     log = str(tmp_path / "predictions.sqlite")
-    options = ("--log", log, "--workers", "1")
+    options = ("--model", str(models / "current"), "--log", log, "--workers", "1")
     with run_service(deployed, *options, program=(str(core / "carbench"),)) as alone:
         for image in alone.images:
             for copy in range(3):  # drift needs 30, and counts equal files once
@@ -94,6 +96,7 @@ def test_what_lacks_an_extra_names_it(core: Path, shipped: Project, deployed: Pa
         "audit review": "engines",
         "exp save -n name": "engines",
         "shortlist": "engines",
+        "promote prod": "engines",
         "compare main other": "train",
     }
     for command, extra in commands.items():

@@ -43,6 +43,7 @@ NAVIGATION = {
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",
+        "Deployment <deployment>",
         "Drift <drift>",
     ],
     "Understanding the results": [

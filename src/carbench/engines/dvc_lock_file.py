@@ -92,6 +92,18 @@ def read_lock_file(root: Path = Path()) -> DvcLockFile:
     return DvcLockFile(entries, True)
 
 
+def read_entry(text: str, name: str) -> JobRecord | None:
+    """Return a job's entry in the text of a dvc.lock, of a commit for instance; None without one.
+
+    Only this entry is parsed.
+    """
+    block = _blocks(text).get(name)
+    if block is None:
+        return None
+    stages = YAML(typ="safe").load(f"stages:\n{block}")["stages"]
+    return dict(_parse_entries(stages)).get(name)
+
+
 def write_lock_file(
     root: Path, records: Mapping[str, tuple[JobSpec, JobRecord, Mapping[str, Content]]]
 ) -> None:

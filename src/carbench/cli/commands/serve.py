@@ -18,13 +18,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from carbench.cli.api_key import KEY_VARIABLE, read_api_key
 from carbench.core.errors import CarbenchError
 from carbench.core.parallel import available_cores
 
 if TYPE_CHECKING:
     from carbench.deploy.serve.settings import Settings
 
-KEY_VARIABLE = "CARBENCH_API_KEY"
 log = logging.getLogger("carbench")
 
 
@@ -205,7 +205,7 @@ def _settings(args: argparse.Namespace, workers: int) -> Settings:
         deadline=_parse_number(args.deadline, "--deadline", 0.1, 3600),
         allowed_hosts=resolve_allowed_hosts(args.host, args.allow_host),
         allowed_origins=[_parse_origin(each) for each in args.allow_origin],
-        api_key_sha256=_read_api_key(args.api_key_file),
+        api_key_sha256=_api_key_sha256(args.api_key_file),
         min_effect=_parse_number(args.min_effect, "--min-effect", 0, 1),
     )
 
@@ -278,25 +278,6 @@ def _parse_origin(value: str) -> str:
     return origin
 
 
-def _read_api_key(file: Path | None) -> str | None:
-    """Return the sha256 of the API key, or None."""
-    if file is None:
-        key = os.environ.pop(KEY_VARIABLE, "")
-        return hashlib.sha256(key.encode()).hexdigest() if key else None
-    try:
-        key = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CarbenchError(
-            file,
-            found=f"no readable key ({error})",
-            expected="a file with one line",
-            fix="create it, for example with `openssl rand -hex 32 > FILE`",
-        ) from None
-    if not key or not key.isascii() or not key.isprintable():
-        raise CarbenchError(
-            file,
-            found="no key" if not key else "characters that are not allowed in a header",
-            expected="one line of printable ASCII characters",
-            fix="create it, for example with `openssl rand -hex 32 > FILE`",
-        )
-    return hashlib.sha256(key.encode()).hexdigest()
+def _api_key_sha256(file: Path | None) -> str | None:
+    key = read_api_key(file)
+    return hashlib.sha256(key.encode()).hexdigest() if key else None

@@ -1,0 +1,1 @@
+"""What `carbench promote` checks before it registers a version of the model."""

@@ -1,0 +1,1 @@
+"""Deploying an exported model to the folder that a service reads."""
