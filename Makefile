@@ -27,7 +27,8 @@ lint: $(READY)  ## check formatting, types, both engines' files and workflows on
 	@ruff check .
 	@mypy
 	@lint-imports
-	@shellcheck .ci/run workflow/profiles/*/*.sh
+	@shellcheck .ci/run envs/*.sh envs/*/*.sh workflow/profiles/*/*.sh
+	@hadolint envs/Dockerfile.*
 	@zizmor --quiet --offline .github
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint

@@ -43,6 +43,7 @@ NAVIGATION = {
         "Experiments <experiments>",
         "Sharing <sharing>",
         "Serving <serving>",
+        "Container images <images>",
         "Deployment <deployment>",
         "Drift <drift>",
     ],
