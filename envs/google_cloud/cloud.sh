@@ -125,6 +125,9 @@ account() {
 
 # --- setup ---
 
+build_on_bucket=roles/storage.objectViewer
+study_on_bucket=roles/storage.objectUser
+
 # grant ACCOUNT ROLE COMMAND...
 grant() {
   local member attempt
@@ -168,10 +171,10 @@ setup() {
   local on_images=(artifacts repositories add-iam-policy-binding "$CARBENCH_NAME"
     "${in_location[@]}")
   local on_project=(projects add-iam-policy-binding "$CARBENCH_PROJECT" --condition=None)
-  grant build roles/storage.objectViewer "${on_bucket[@]}"
+  grant build "$build_on_bucket" "${on_bucket[@]}"
   grant build roles/artifactregistry.writer "${on_images[@]}"
   grant build roles/logging.logWriter "${on_project[@]}"
-  grant study roles/storage.objectUser "${on_bucket[@]}"
+  grant study "$study_on_bucket" "${on_bucket[@]}"
   grant study roles/artifactregistry.reader "${on_images[@]}"
   grant study roles/logging.logWriter "${on_project[@]}"
   grant study roles/batch.agentReporter "${on_project[@]}"
@@ -204,7 +207,7 @@ build() {
 require_no_active_study() {
   local list found
   list=$(quoted gcloud batch jobs list "${in_location[@]}" \
-    "--filter=labels.carbench=$CARBENCH_NAME AND status.state:(QUEUED SCHEDULED RUNNING)" \
+    "--filter=labels.carbench~^$CARBENCH_NAME\$ AND status.state:(QUEUED SCHEDULED RUNNING)" \
     "--format=value(name.basename())")
   if [[ $dry_run ]]; then
     line "test -z \"\$($list)\""
@@ -214,19 +217,6 @@ require_no_active_study() {
   [[ ! $found ]] ||
     fail "found $found, which has not ended; another study would compute the same results." \
       "Fix: wait for it, or stop it: gcloud batch jobs delete $found ${in_location[*]}"
-}
-
-study() {
-  local active=(gcloud batch jobs list "${in_location[@]}" "--format=value(name.basename())"
-    "--filter=labels.carbench=$CARBENCH_NAME AND status.state:(QUEUED SCHEDULED RUNNING)")
-  local found
-  found=$(run "${active[@]}")
-  if [[ $dry_run ]]; then
-    echo "test -z \"\$($found)\""
-  elif [[ $found ]]; then
-    fail "found $found, which has not ended; another study would compute the same results." \
-      "Fix: wait for it, or stop it: gcloud batch jobs delete $found ${in_location[*]}"
-  fi
 }
 
 study() {
@@ -288,7 +278,7 @@ deploy() {
 # Sets the commands that list what has the label of this deployment; a service account has a
 # description instead.
 set_lists() {
-  local labelled=labels.carbench=$CARBENCH_NAME
+  local labelled="labels.carbench~^$CARBENCH_NAME\$"
   list_jobs=(gcloud batch jobs list "${in_location[@]}" "--filter=$labelled"
     "--format=value(name.basename())")
   list_vms=(gcloud compute instances list "${in_project[@]}" "--filter=$labelled"
@@ -298,7 +288,7 @@ set_lists() {
   list_repositories=(gcloud artifacts repositories list "${in_location[@]}" "--filter=$labelled"
     "--format=value(name.basename())")
   list_accounts=(gcloud iam service-accounts list "${in_project[@]}"
-    "--filter=description=carbench-deployment-$CARBENCH_NAME" "--format=value(email)")
+    "--filter=description~^carbench-deployment-$CARBENCH_NAME\$" "--format=value(email)")
   list_buckets=(gcloud storage buckets list "${in_project[@]}" "--filter=$labelled"
     "--format=value(storage_url)")
 }
@@ -315,10 +305,10 @@ inventory() {
 
 status() {
   inventory
-  run gcloud batch jobs list "${in_location[@]}" "--filter=labels.carbench=$CARBENCH_NAME" \
+  run gcloud batch jobs list "${in_location[@]}" "--filter=labels.carbench~^$CARBENCH_NAME\$" \
     --sort-by=~createTime --limit=1 "--format=yaml(name,uid,status.state,status.statusEvents)"
   run gcloud run services list "${in_region[@]}" \
-    "--filter=metadata.labels.carbench=$CARBENCH_NAME" "--format=value(status.url)"
+    "--filter=metadata.labels.carbench~^$CARBENCH_NAME\$" "--format=value(status.url)"
   cat >&2 <<END
 cloud.sh: the log of a study: gcloud logging read labels.job_uid=UID --order=asc ${in_project[*]}
 cloud.sh: one that stays QUEUED or SCHEDULED waits for a machine, or for quota (docs/google_cloud.md)
@@ -328,7 +318,7 @@ END
 # --- teardown ---
 
 teardown() {
-  local yes="" with_bucket="" role member found what
+  local yes="" with_bucket="" role member what
   while (($#)); do
     case $1 in
       --yes) yes=yes ;;
@@ -347,20 +337,20 @@ teardown() {
   fi
   line "$(for_each "${list_jobs[@]}" -- gcloud batch jobs delete --quiet "${in_location[@]}")"
   line "$(for_each "${list_services[@]}" -- gcloud run services delete --quiet "${in_region[@]}")"
-  # Permissions of a deleted account would remain where they were granted.
+  # Permissions of a deleted account would remain in the policies of the project and the bucket.
   for role in build study; do
     member=serviceAccount:$(account $role)
-    found=("--flatten=bindings[].members" "--filter=bindings.members=$member"
-      "--format=value(bindings.role)")
-    line "$(for_each gcloud projects get-iam-policy "$CARBENCH_PROJECT" "${found[@]}" -- \
+    line "$(for_each gcloud projects get-iam-policy "$CARBENCH_PROJECT" \
+      "--flatten=bindings[].members" "--filter=bindings.members=$member" \
+      "--format=value(bindings.role)" -- \
       gcloud projects remove-iam-policy-binding "$CARBENCH_PROJECT" --condition=None \
       --format=none --member="$member" --role)"
-    # The bucket may not exist, after an incomplete setup.
-    line "! $(quoted gcloud storage buckets describe "$bucket") >/dev/null 2>&1 ||
-  $(for_each gcloud storage buckets get-iam-policy "$bucket" "${found[@]}" -- \
-    gcloud storage buckets remove-iam-policy-binding "$bucket" \
-    --format=none --member="$member" --role)"
   done
+  local from_bucket=(gcloud storage buckets remove-iam-policy-binding "$bucket" --format=none)
+  line "$(quoted "${from_bucket[@]}" --member=serviceAccount:"$(account build)" \
+    --role="$build_on_bucket") >/dev/null 2>&1 || true"
+  line "$(quoted "${from_bucket[@]}" --member=serviceAccount:"$(account study)" \
+    --role="$study_on_bucket") >/dev/null 2>&1 || true"
   line "$(for_each "${list_accounts[@]}" -- \
     gcloud iam service-accounts delete --quiet "${in_project[@]}")"
   line "$(for_each "${list_repositories[@]}" -- \

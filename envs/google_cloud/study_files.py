@@ -12,6 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+# The code of this clone, also where several share an environment.
+sys.path.insert(0, "src")
+
 from carbench.core.errors import CarbenchError
 from carbench.core.params import read_yaml
 from carbench.engines.dvc_yaml import PARAMS, read_jobs
