@@ -27,7 +27,7 @@ lint: $(READY)  ## check formatting, types, both engines' files and workflows on
 	@ruff check .
 	@mypy
 	@lint-imports
-	@shellcheck .ci/run workflow/profiles/*/*.sh
+	@shellcheck .ci/run workflow/profiles/*/*.sh envs/google_cloud/*.sh
 	@zizmor --quiet --offline .github
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint

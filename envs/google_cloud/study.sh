@@ -2,12 +2,14 @@
 # Runs the study of params.yaml on this machine, and keeps its results and checkpoints in a bucket.
 # cloud.sh has Google Batch run it in the training image, on a VM that exists as long as it runs.
 #
-#   study.sh gs://BUCKET/carbench gs://BUCKET/studies/NAME.tar
+#   study.sh gs://BUCKET/carbench gs://BUCKET/studies/NAME.tar [TARGET...]
 #
 # The first URL is the DVC remote; the second an archive of what the image lacks: params.yaml and
-# the files that it names. A study that was interrupted continues with what the remote has.
+# the files that it names. Targets are Snakemake's. A study that was interrupted continues with what
+# the remote has.
 set -euo pipefail
 remote=$1 files=$2
+shift 2
 cd "$(dirname "$0")/../.."
 
 archive=$(mktemp -u)
@@ -38,4 +40,4 @@ trap push EXIT
 
 carbench sync --remote "$remote"
 snakemake --workflow-profile workflow/profiles/remote --jobs "$((gpus > 1 ? gpus : 1))" \
-  --resources gpu="$gpus" --carbench-remote "$remote" --carbench-launcher env
+  --resources gpu="$gpus" --carbench-remote "$remote" --carbench-launcher env -- "$@"
