@@ -15,8 +15,8 @@
 #   CARBENCH_REGION            region of everything (europe-west4)
 #   CARBENCH_NAME              name of the deployment, and value of the label `carbench` (carbench)
 #   CARBENCH_BUCKET            the bucket (PROJECT-NAME); an existing one is used, and never deleted
-#   CARBENCH_GPUS              GPUs of the VM, or 0 (1)
-#   CARBENCH_GPU_MACHINE_TYPE  machine type with GPUs (g2-standard-8, which has one L4)
+#   CARBENCH_GPUS              1, or 0 for a study without a GPU (1)
+#   CARBENCH_GPU_MACHINE_TYPE  machine type with a GPU (g2-standard-8, which has one L4)
 #   CARBENCH_MACHINE_TYPE      machine type for CARBENCH_GPUS=0 (e2-standard-8)
 #   CARBENCH_GPU_TYPE          for machine types without a GPU of their own (N1): nvidia-tesla-t4
 #   CARBENCH_GPU_DRIVER        version of NVIDIA's driver, instead of Google Batch's choice
@@ -94,7 +94,7 @@ read_settings() {
     "2 to 22 lower-case letters, digits and hyphens"
   setting CARBENCH_BUCKET "$CARBENCH_PROJECT-$CARBENCH_NAME" '[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]' \
     "the name of a bucket, without gs://"
-  setting CARBENCH_GPUS 1 '[0-8]' "0 to 8"
+  setting CARBENCH_GPUS 1 '[01]' "0 or 1"
   setting CARBENCH_GPU_MACHINE_TYPE g2-standard-8 "$letters" "a machine type"
   setting CARBENCH_MACHINE_TYPE e2-standard-8 "$letters" "a machine type"
   setting CARBENCH_GPU_TYPE "" "($letters)?" "an accelerator such as nvidia-tesla-t4"

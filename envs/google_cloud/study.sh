@@ -19,14 +19,12 @@ rm "$archive"
 # The image has the code, but no git history, which DVC would look for.
 [ -d .git ] || dvc config --local core.no_scm true
 
-gpus=0
-if grep --quiet --extended-regexp '^ *device: *cuda' params.yaml; then
-  # Fails within seconds, not after the stages that need no GPU.
-  gpus=$(python -c 'import torch; torch.cuda.init(); print(torch.cuda.device_count())') || {
-    echo "params.yaml sets device: cuda, but torch cannot use a GPU of this machine." \
-      "Fix: if the driver is too old, select a newer one with CARBENCH_GPU_DRIVER" >&2
-    exit 1
-  }
+# Fails within seconds, not after the stages that need no GPU.
+if grep --quiet --extended-regexp '^ *device: *cuda' params.yaml &&
+  ! python -c 'import torch; torch.cuda.init()'; then
+  echo "study.sh: params.yaml sets device: cuda, but torch cannot use a GPU of this machine, see" \
+    "above. Fix: CARBENCH_GPUS=1, and if the driver is too old, CARBENCH_GPU_DRIVER" >&2
+  exit 1
 fi
 
 # The executor pushes each result as soon as it is made, except those of the small stages that run
@@ -39,5 +37,6 @@ push() {
 trap push EXIT
 
 carbench sync --remote "$remote"
-snakemake --workflow-profile workflow/profiles/remote --jobs "$((gpus > 1 ? gpus : 1))" \
-  --resources gpu="$gpus" --carbench-remote "$remote" --carbench-launcher env -- "$@"
+# One job at a time: each has the machine for itself, and stage `cost` measures undisturbed.
+snakemake --quiet rules --workflow-profile workflow/profiles/remote --jobs 1 \
+  --carbench-remote "$remote" --carbench-launcher env -- "$@"
