@@ -39,6 +39,7 @@ NAVIGATION = {
         "Clusters <cluster>",
         "Workers without a shared folder <remote_jobs>",
         "Launchers <launchers>",
+        "Google Cloud <google_cloud>",
         "Progress and trackers <tracking>",
         "Experiments <experiments>",
         "Sharing <sharing>",
