@@ -21,7 +21,7 @@ PROGRAMS = ("podman", "runc", "mmdebstrap")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 # Options that depend on the machine rather than on the image: Docker's defaults are the network of
-# a bridge and limits that only a privileged process can raise.
+# a bridge, limits that only a privileged process can raise, and no TLS for a registry on loopback.
 DOCKER = """\
 #!/bin/sh
 # podman with the options that the tests' machines need.
@@ -30,9 +30,10 @@ shift
 case $command in
 build) set -- --format docker --isolation chroot --network host --from {base} "$@" ;;
 run) set -- --ulimit nofile=1024:1024 --ulimit nproc=4096:4096 "$@" ;;
+push | pull) set -- --tls-verify=false "$@" ;;
 esac
 exec podman --root {storage}/root --runroot {storage}/run --runtime runc \\
-  --cgroup-manager cgroupfs --log-level fatal "$command" "$@"
+  --cgroup-manager cgroupfs --log-level error "$command" "$@"
 """
 
 
