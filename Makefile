@@ -30,6 +30,10 @@ lint: $(READY)  ## check formatting, types, both engines' files and workflows on
 	@shellcheck .ci/run envs/*.sh envs/*/*.sh workflow/profiles/*/*.sh
 	@hadolint envs/Dockerfile.*
 	@zizmor --quiet --offline .github
+	@check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@check-jsonschema --quiet --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	@check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@check-jsonschema --quiet --builtin-schema vendor.cloudbuild envs/google_cloud/cloudbuild.yaml
 	@snakefmt --check Snakefile workflow
 	@snakemake --lint
 
