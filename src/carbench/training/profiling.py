@@ -7,6 +7,7 @@ fails does not stop the training.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ TABLE = "profile.md"
 # memory and choose kernels; with it, discarded, because its own start takes time; in the profile.
 WAIT, WARMUP, ACTIVE = 5, 5, 10
 # Steps that suffice for a profile, with as many more without the profiler as in it.
+SILENT = "99"  # otherwise the profiler reports its start, and that there is no GPU, on stderr
 ENOUGH_STEPS = WAIT + WARMUP + 2 * ACTIVE
 
 Item = TypeVar("Item")
@@ -72,6 +74,7 @@ class StepProfiler:
             ),
             on_trace_ready=lambda ready: self._keep(ready, active),
         )
+        os.environ.setdefault("KINETO_LOG_LEVEL", SILENT)
         self._profile.start()
         try:
             yield
@@ -83,7 +86,7 @@ class StepProfiler:
 
     def end_of_step(self) -> None:
         """Tell the profiler that a training step has ended."""
-        if self._folder is None:
+        if self._profile is None:  # no step of this epoch is profiled
             return
         if self._times is not None:
             self._rest_steps += 1
@@ -113,7 +116,7 @@ class StepProfiler:
             val_images: number of images in val.
         """
         if self._folder is None or self._times is None or self._profile is None:
-            return
+            return  # not profiled, not yet, or saved before
         config: Any = model.pretrained_cfg
         machine = hardware()
         on_gpu = self._device.type == "cuda"
