@@ -27,16 +27,20 @@ from conftest import Project, copy_project, repeatable
 from test_resume import StoppedError, assert_same_bits, stop_at
 from toy import CLASSES, NORMALIZE, images, recipe
 
-STEPS = 12  # per epoch
+STEPS = 12  # per epoch: fewer than wait, warm-up and profile would take
+MANY_STEPS = 24
 # As in the smoke study, except that a step has every part.
 RECIPE = recipe(epochs=3, freeze_epochs=1, ema=0.9, mixup=0.4, batch_size=4)
 
 
-def trained(made: Path, profile: Path | None, checkpoint: Path | None = None) -> TrainingResult:
+def trained(
+    made: Path, profile: Path | None, checkpoint: Path | None = None, **changes: Any
+) -> TrainingResult:
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=len(CLASSES), drop_rate=0.3)
+    params = RECIPE.model_copy(update=changes)
     train, val = images(made, "train"), images(made, "val")
-    return fit(model, train, val, NORMALIZE, RECIPE, 0, checkpoint, profile=profile)
+    return fit(model, train, val, NORMALIZE, params, 0, checkpoint, profile=profile)
 
 
 def events_of(folder: Path) -> list[dict[str, Any]]:
@@ -74,8 +78,18 @@ def test_a_profiled_run_has_the_same_bits(
     assert sum(parts) == pytest.approx(float(rows["step"][0]), abs=0.06)
     assert max(parts) in (float(rows["forward"][0]), float(rows["backward"][0]))
     assert int(rows["aten::convolution_backward"][0]) > 0
-    assert f"{STEPS} steps" in rows
-    assert "validation on 24 images" in rows
+
+
+def test_an_epoch_that_is_long_enough_tells_the_speed_without_the_profiler(
+    made: Path, tmp_path: Path
+) -> None:
+    trained(made, tmp_path, batch_size=2)
+    text = (tmp_path / TABLE).read_text()
+    assert re.search(r"without it: [\d.]+ ms per step, of which [\d.]+ ms of CPU time", text)
+    rows = rows_of(tmp_path)
+    epoch = [rows[f"{MANY_STEPS} steps"], rows["validation on 24 images"]]
+    assert all(float(seconds) > 0 for seconds, _, _ in epoch)
+    assert sum(float(share.rstrip("%")) for _, share, _ in epoch) == pytest.approx(100, abs=0.2)
 
 
 def test_a_resumed_run_is_profiled_after_its_checkpoint(

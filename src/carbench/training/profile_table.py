@@ -17,6 +17,23 @@ STEP = "ProfilerStep"
 OPERATORS = 12
 
 
+@dataclass(frozen=True)
+class Clock:
+    """Seconds that passed, and seconds of CPU time of all threads of this process.
+
+    On shared cores, the first include waiting for other processes.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    def __sub__(self, other: Clock) -> Clock:
+        return Clock(self.wall - other.wall, self.cpu - other.cpu)
+
+    def __truediv__(self, count: int) -> Clock:
+        return Clock(self.wall / count, self.cpu / count)
+
+
 @dataclass
 class Times:
     """Calls, and milliseconds on the host and on the GPU; totals of all profiled steps."""
@@ -92,10 +109,10 @@ def format_profile(
     about: Iterable[str],
     times: StepTimes,
     batch_size: int,
-    step_ms: float | None,
+    step: Clock | None,
     epoch_steps: int,
     val_images: int,
-    validation_seconds: float,
+    validation: Clock,
 ) -> str:
     """Return the profile as a Markdown document.
 
@@ -104,30 +121,25 @@ def format_profile(
         about: what was profiled; a line each.
         times: of the profiled steps.
         batch_size: images per step.
-        step_ms: milliseconds of a step without the profiler; None: there was none.
+        step: time of a step without the profiler; None: there was none.
         epoch_steps: steps of an epoch.
         val_images: number of images in val.
-        validation_seconds: duration of the validation that ends an epoch.
+        validation: time of the validation that ends an epoch.
     """
-    with_profiler = times.total.host_ms / times.steps
     lines = [f"# Profile of {name}", "", *(f"- {line}" for line in about)]
-    lines += [f"- {times.steps} steps with the profiler: {_speed(with_profiler, batch_size)}"]
-    if step_ms is not None:
-        lines += [f"- without it: {_speed(step_ms, batch_size)}"]
+    profiled = times.total.host_ms / times.steps
+    lines += [f"- {times.steps} steps with the profiler: {profiled:.1f} ms per step"]
+    if step is not None:
+        lines += [
+            f"- without it: {1e3 * step.wall:.1f} ms per step, of which {1e3 * step.cpu:.1f} ms of "
+            f"CPU time; {batch_size / step.wall:,.0f} images per second"
+        ]
     header = ["part of a step", *_columns(times)]
     rows = [[part, *_cells(each, times)] for part, each in times.parts.items()]
     lines += ["", *_table(header, [*rows, ["**step**", *_cells(times.total, times)]])]
 
-    training = epoch_steps * (with_profiler if step_ms is None else step_ms) / 1e3
-    epoch = training + validation_seconds
-    rows = [
-        [part, f"{seconds:.2f}", f"{seconds / epoch:.1%}"]
-        for part, seconds in (
-            (f"{epoch_steps} steps", training),
-            (f"validation on {val_images:,} images", validation_seconds),
-        )
-    ]
-    lines += ["", *_table(["part of an epoch", "s", "share"], rows)]
+    if step is not None:
+        lines += ["", *_epoch_table(step, epoch_steps, val_images, validation)]
 
     header = ["operator, without what it calls", "calls per step", *_columns(times)]
     rows = [
@@ -152,8 +164,17 @@ def _label_at(moment: float, labels: Iterable[Any]) -> str | None:
     return None
 
 
-def _speed(step_ms: float, batch_size: int) -> str:
-    return f"{step_ms:.1f} ms per step, {1e3 * batch_size / step_ms:,.0f} images per second"
+def _epoch_table(step: Clock, steps: int, val_images: int, validation: Clock) -> list[str]:
+    training = Clock(steps * step.wall, steps * step.cpu)
+    whole = training.wall + validation.wall
+    rows = [
+        [part, f"{time.wall:.2f}", f"{time.wall / whole:.1%}", f"{time.cpu:.2f}"]
+        for part, time in (
+            (f"{steps} steps", training),
+            (f"validation on {val_images:,} images", validation),
+        )
+    ]
+    return _table(["part of an epoch", "s", "share", "CPU s"], rows)
 
 
 def _columns(times: StepTimes) -> list[str]:

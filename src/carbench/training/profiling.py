@@ -23,7 +23,7 @@ from carbench.core.atomic import move_into_place, staging_folder
 from carbench.core.provenance import hardware
 from carbench.params.train import TrainParams
 from carbench.training.optim import steps_per_epoch
-from carbench.training.profile_table import StepTimes, format_profile, step_times
+from carbench.training.profile_table import Clock, StepTimes, format_profile, step_times
 
 log = logging.getLogger("carbench")
 
@@ -52,9 +52,8 @@ class StepProfiler:
         self._device = device
         self._profile: Any = None
         self._times: StepTimes | None = None
-        self._rest_started = self._rest_seconds = 0.0
+        self._rest_started = self._rest = self._validation = Clock()
         self._rest_steps = 0
-        self._validation_seconds = 0.0
 
     @contextmanager
     def epoch(self, steps: int) -> Iterator[None]:
@@ -78,7 +77,7 @@ class StepProfiler:
         self._profile.start()
         try:
             yield
-            self._rest_seconds = self._now() - self._rest_started
+            self._rest = self._now() - self._rest_started
         finally:
             if self._times is None:  # the epoch was interrupted
                 self._profile.on_trace_ready = None
@@ -99,9 +98,9 @@ class StepProfiler:
     @contextmanager
     def validation(self) -> Iterator[None]:
         """Measure the validation that ends an epoch."""
-        started = time.perf_counter()
+        started = self._now()
         yield
-        self._validation_seconds = time.perf_counter() - started
+        self._validation = self._now() - started
 
     def save(
         self, model: nn.Module, params: TrainParams, precision: str, images: int, val_images: int
@@ -132,10 +131,10 @@ class StepProfiler:
             ],
             self._times,
             params.batch_size,
-            1e3 * self._rest_seconds / self._rest_steps if self._rest_steps else None,
+            self._rest / self._rest_steps if self._rest_steps else None,
             steps_per_epoch(images, params.batch_size),
             val_images,
-            self._validation_seconds,
+            self._validation,
         )
         try:
             with staging_folder(self._folder) as staging:
@@ -152,11 +151,11 @@ class StepProfiler:
     def _keep(self, ready: Any, steps: int) -> None:
         self._times = step_times(ready.events(), steps)
 
-    def _now(self) -> float:
-        """Return the time after the last kernel, in seconds."""
-        if self._device.type == "cuda":
+    def _now(self) -> Clock:
+        """Return the time after the last kernel."""
+        if self._profile is not None and self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+        return Clock(time.perf_counter(), time.process_time())
 
 
 def labelled(items: Iterable[Item], label: str) -> Iterator[Item]:
