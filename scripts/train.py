@@ -23,11 +23,17 @@ def train(stage: Stage) -> None:
     from carbench.models.backbones import card_dict
     from carbench.models.devices import set_up_device
     from carbench.models.temperature import fit_temperature
-    from carbench.training.run import load_data, train_backbone, training_record
+    from carbench.training.run import (
+        load_data,
+        profile_backbone,
+        train_backbone,
+        training_record,
+    )
 
     args = stage.args
+    section = stage.value("train")
     params, recipe = training_recipe(
-        stage.value("train"),
+        section,
         stage.value("backbones.{backbone}.train"),
         args.weights,
         args.tune,
@@ -40,10 +46,14 @@ def train(stage: Stage) -> None:
     started, cpu_started = time.perf_counter(), time.process_time()
 
     data = load_data(args.pack, args.split, args.seed, set_up_device(params, "train"))
+    if args.profile:
+        profile_backbone(args.weights, data, params, args.seed, args.backbone, args.profile)
+        return
     checkpoint = stage.scratch and stage.scratch / "training.pt"
     live = stage.live and stage.live / "training.jsonl"
+    profile = stage.profile if section.get("profile") else None
     trained, card, start = train_backbone(
-        args.weights, data, params, args.seed, args.backbone, checkpoint, live
+        args.weights, data, params, args.seed, args.backbone, checkpoint, live, profile
     )
     chosen = trained.best
     temperature = fit_temperature(trained.val_logits.numpy(), data.val.labels.cpu().numpy())
@@ -85,4 +95,10 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, required=True, help="seed of the training run")
     parser.add_argument("--tune", type=Path, required=True, help="output of tune")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FOLDER",
+        help="only profile a few steps, and write nothing but the profile, to this folder",
+    )
     run_stage(parser, train)

@@ -77,6 +77,7 @@ def test_the_default_is_the_sample() -> None:
         ("backbones", {}, ["backbones: found none"]),
         ("backbones.resnet.train", {"lrr": 1.0}, ["backbones.resnet.train.lrr", "'lr'"]),
         ("backbones.resnet.train", {"image_size": 64}, ["one image size for all"]),
+        ("backbones.resnet.train", {"profile": True}, ["would rerun the training"]),
         ("backbones.resnet.weights", "imagenet", ["backbones.resnet.weights"]),
         ("backbones.resnet.weights", {"hub": "a/b"}, ["resnet.weights.revision: missing"]),
         ("backbones.resnet.weights", {"file": "a.pth"}, ["resnet.weights.sha256: missing"]),

@@ -64,6 +64,7 @@ NAVIGATION = {
         "Two engines <engines>",
         "Adding to it <extending>",
         "Performance <performance>",
+        "Profiling <profiling>",
     ],
     "Working on it": ["Contributing </CONTRIBUTING>", "Changelog </CHANGELOG>"],
     "Reference": [f"carbench.{name} <reference/{name}>" for name in LAYERS],

@@ -18,7 +18,7 @@ sys.path.insert(0, "src")
 from carbench.core.errors import CarbenchError
 from carbench.core.params import lookup, read_yaml
 from carbench.params.study import check
-from carbench.params.train import recipe_of
+from carbench.params.train import keys_with_effect, recipe_of
 from carbench.models.pin_backbones import refuse_unpinned
 from carbench.models.timm_names import refuse_unknown
 
@@ -100,8 +100,13 @@ def keys(*names):
     """Return a function that returns the parameters of a job as one JSON string.
 
     Snakemake stores params as a set of values without names, so two swapped values would go
-    unnoticed.
+    unnoticed. `train` stands for its keys that results depend on.
     """
+    names = [
+        key
+        for name in names
+        for key in (keys_with_effect() if name == "train" else [name])
+    ]
 
     def values(wildcards):
         if workflow.is_main_process:

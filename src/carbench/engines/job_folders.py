@@ -13,3 +13,8 @@ def scratch_folder(root: Path, job: str) -> Path:
 def live_folder(root: Path, job: str, key: str) -> Path:
     """Return the folder for files that show the progress of a job with these inputs; it is kept."""
     return root / ".carbench/live" / job / key
+
+
+def profile_folder(root: Path, job: str) -> Path:
+    """Return the folder for the profile of a job, which replaces that of its last run."""
+    return root / ".carbench/profiles" / job

@@ -30,7 +30,7 @@ from carbench.engines.dvc_yaml import DEFINITION, JobSpec, one_line
 from carbench.engines.forced_jobs import is_forced
 from carbench.engines.hashing import HashCache, folder_content
 from carbench.engines.input_changes import describe_changes
-from carbench.engines.job_folders import live_folder, scratch_folder
+from carbench.engines.job_folders import live_folder, profile_folder, scratch_folder
 from carbench.engines.job_records import JobInputs, JobRecord, find_record, save_record
 from carbench.engines.locks import named_lock
 from carbench.engines.staleness import (
@@ -80,6 +80,11 @@ class JobRun:
     def live(self) -> Path:
         """A folder for files that show the progress of the job with these inputs; it is kept."""
         return live_folder(self._root, self.name, self._inputs.key)
+
+    @property
+    def profile(self) -> Path:
+        """A folder for the profile of the job; it is kept."""
+        return profile_folder(self._root, self.name)
 
     def restore_outputs(self, force: bool) -> bool:
         """Restore the outputs from the store if the job has already run with the same inputs.

@@ -194,7 +194,7 @@ def _check_backbone(
             expected="letters, digits, - and _ (it names folders and stages)",
             fix="choose a short name and give timm's name as `model:`",
         )
-    _refuse_image_size(path, f"{key}.train", backbone.train)
+    _refuse_keys_of_all_backbones(path, f"{key}.train", backbone.train)
     merged_recipe = recipe_of(recipe, backbone.train, backbone.weights != "random")
     merged = parse(merged_recipe, TrainParams, f"{key}.train", path)
     if backbone.weights == "random":
@@ -204,7 +204,7 @@ def _check_backbone(
 def _check_finetune(path: Path, recipe: dict[str, Any]) -> None:
     """Reject errors in `train.finetune`, even if no backbone has pretrained weights."""
     finetune = recipe["finetune"]
-    _refuse_image_size(path, "train.finetune", finetune)
+    _refuse_keys_of_all_backbones(path, "train.finetune", finetune)
     if "finetune" in finetune:
         raise CarbenchError(
             path,
@@ -216,15 +216,19 @@ def _check_finetune(path: Path, recipe: dict[str, Any]) -> None:
     parse(recipe_of(recipe, {}, pretrained=True), TrainParams, "train.finetune", path)
 
 
-def _refuse_image_size(path: Path, key: str, overrides: dict[str, Any]) -> None:
-    if "image_size" in overrides:
-        raise CarbenchError(
-            path,
-            key=f"{key}.image_size",
-            found="an override",
-            expected="one image size for all backbones, so that their costs are comparable",
-            fix="set train.image_size",
-        )
+def _refuse_keys_of_all_backbones(path: Path, key: str, overrides: dict[str, Any]) -> None:
+    for name, expected in (
+        ("image_size", "one image size for all backbones, so that their costs are comparable"),
+        ("profile", "one value for all backbones: an override would rerun the training"),
+    ):
+        if name in overrides:
+            raise CarbenchError(
+                path,
+                key=f"{key}.{name}",
+                found="an override",
+                expected=expected,
+                fix=f"set train.{name}",
+            )
 
 
 def _refuse_frozen_random_body(path: Path, key: str, recipe: TrainParams) -> None:

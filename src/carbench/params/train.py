@@ -14,6 +14,10 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+# Keys of `train:` that no result depends on: they are not among the parameters of any job.
+WITHOUT_EFFECT = ("profile",)
+
+
 class AugmentParams(Section):
     """Random augmentation of training images; not used in evaluation."""
 
@@ -30,7 +34,7 @@ class TrainParams(ComputeSection):
     """The recipe; a backbone may override every key except ``image_size``.
 
     ``finetune`` has the overrides for backbones with pretrained weights. It is empty in the recipe
-    of a backbone, see :func:`recipe_of`.
+    of a backbone, see :func:`recipe_of`, which leaves out the :data:`WITHOUT_EFFECT`, too.
     """
 
     image_size: Annotated[int, Field(ge=16, le=1024)]
@@ -54,6 +58,7 @@ class TrainParams(ComputeSection):
     compile: bool
     out_of_memory: Literal["stop", "halve"]
     finetune: dict[str, Any]
+    profile: bool = False
 
     @model_validator(mode="after")
     def _starts_within_the_run(self) -> TrainParams:
@@ -116,7 +121,13 @@ def recipe_of(
         pretrained: whether it has pretrained weights; then ``finetune`` applies, too.
     """
     finetune = section["finetune"] if pretrained else {}
-    return merge(merge(section, finetune), overrides) | {"finetune": {}}
+    recipe = merge(merge(section, finetune), overrides) | {"finetune": {}}
+    return {key: value for key, value in recipe.items() if key not in WITHOUT_EFFECT}
+
+
+def keys_with_effect() -> list[str]:
+    """Return the keys of `train:` that results depend on, with their section."""
+    return [f"train.{key}" for key in TrainParams.model_fields if key not in WITHOUT_EFFECT]
 
 
 def merge(recipe: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

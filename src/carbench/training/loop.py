@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.profiler import record_function
 
 from carbench.core.errors import CarbenchError
 from carbench.core.progress import progress
@@ -40,6 +42,18 @@ from carbench.training.optim import (
     set_learning_rate,
     steps_per_epoch,
 )
+from carbench.training.profile_table import (
+    AUGMENT,
+    AVERAGE,
+    BACKWARD,
+    CLIP,
+    FORWARD,
+    LOAD,
+    LOSS,
+    NORMALIZE,
+    OPTIMIZER,
+)
+from carbench.training.profiling import StepProfiler, labelled
 
 log = logging.getLogger("carbench")
 
@@ -104,6 +118,7 @@ def fit(
     seed: int,
     checkpoint: Path | None = None,
     live: Path | None = None,
+    profile: Path | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and return the weights of the epoch that was best on ``val``.
 
@@ -116,11 +131,13 @@ def fit(
         seed: seed of order and augmentation.
         checkpoint: file to save to, and to resume from after a kill; None: no checkpoints.
         live: file for the curve, to follow the run with; None: no such file.
+        profile: folder for a profile of the first steps that train the whole model; None: none.
 
     Raises:
         DivergedError: the loss is no longer finite.
     """
-    trainer = Trainer(model, train, normalize, params, seed)
+    profiler = StepProfiler(profile, train.labels.device)
+    trainer = Trainer(model, train, normalize, params, seed, profiler)
     checkpoints = Checkpoint(checkpoint, _fingerprint(model, train, val, params, seed))
     history: list[Epoch] = []
     best: TrainingResult | None = None
@@ -135,14 +152,16 @@ def fit(
 
     while best is None or not _is_over(history, best.best, params):
         lr, train_loss = trainer.train_epoch(len(history))
-        logits = predict_logits(
-            trainer.eval_model,
-            val.images,
-            normalize,
-            params.image_size,
-            params.val_batch_size,
-            trainer.eval_in_bfloat16,
-        )
+        with profiler.validation():
+            logits = predict_logits(
+                trainer.eval_model,
+                val.images,
+                normalize,
+                params.image_size,
+                params.val_batch_size,
+                trainer.eval_in_bfloat16,
+            )
+        profiler.save(model, params, trainer.precision, len(train.images), len(val.images))
         row = _evaluate(len(history) + 1, lr, train_loss, logits, val.labels.cpu())
         history.append(row)
         curve.append(vars(row))
@@ -194,6 +213,7 @@ class Trainer:
         normalize: Normalizer,
         params: TrainParams,
         seed: int,
+        profiler: StepProfiler | None = None,
     ) -> None:
         self._model = model
         self._forward: Callable[[Tensor], Tensor] = _compile(model) if params.compile else model
@@ -202,6 +222,7 @@ class Trainer:
         self._normalize = normalize
         self._params = params
         self._seed = seed
+        self._profiler = profiler or StepProfiler(None, self._device)
         classes: Any = model.num_classes
         self._one_hot = torch.eye(classes, device=self._device)
         self._optimizer = create_optimizer(model, params)
@@ -231,16 +252,24 @@ class Trainer:
         drawn = draw_augmentation(count, params.batch_size, params.augment, rng)
         losses = torch.zeros((), device=self._device)
         rates = list(learning_rates(epoch, steps, params))
-        for pixels, targets, augmentation, lr in zip(
-            progress(images.batches(batches), f"epoch {epoch + 1}", steps),
-            labels[:steps],
-            drawn.to(self._device).split(params.batch_size),
-            rates,
-            strict=True,
-        ):
-            set_learning_rate(self._optimizer, lr)
-            batch, targets = self._augment(pixels, targets, augmentation)
-            losses += self.step(self._normalize(batch), targets)
+        pixels_of_batches = labelled(images.batches(batches), LOAD)
+        # Frozen steps cost less than the others.
+        is_whole = epoch >= params.freeze_epochs
+        with self._profiler.epoch(steps) if is_whole else nullcontext():
+            for pixels, targets, augmentation, lr in zip(
+                progress(pixels_of_batches, f"epoch {epoch + 1}", steps),
+                labels[:steps],
+                drawn.to(self._device).split(params.batch_size),
+                rates,
+                strict=True,
+            ):
+                set_learning_rate(self._optimizer, lr)
+                with record_function(AUGMENT):
+                    batch, targets = self._augment(pixels, targets, augmentation)
+                with record_function(NORMALIZE):
+                    batch = self._normalize(batch)
+                losses += self.step(batch, targets)
+                self._profiler.end_of_step()
         return rates[-1], losses.item() / steps
 
     def step(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -258,11 +287,14 @@ class Trainer:
         """
         while (loss := self._backward(images, targets)) is None:
             self._halve_micro_batch()
-        nn.utils.clip_grad_norm_(self._model.parameters(), self._params.clip_norm)
-        self._optimizer.step()
+        with record_function(CLIP):
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._params.clip_norm)
+        with record_function(OPTIMIZER):
+            self._optimizer.step()
         self._steps += 1
         if self._average:
-            self._average.update(self._model, step=self._steps)
+            with record_function(AVERAGE):
+                self._average.update(self._model, step=self._steps)
         return loss
 
     def _augment(
@@ -287,15 +319,20 @@ class Trainer:
             for some_images, some_targets in zip(
                 images.split(self.micro_batch), targets.split(self.micro_batch), strict=True
             ):
-                with torch.autocast(
-                    images.device.type, torch.bfloat16, self.precision == "bfloat16"
+                with (
+                    record_function(FORWARD),
+                    torch.autocast(
+                        images.device.type, torch.bfloat16, self.precision == "bfloat16"
+                    ),
                 ):
                     logits = self._forward(some_images)
-                loss = functional.cross_entropy(
-                    logits.float(), some_targets, label_smoothing=self._params.label_smoothing
-                )
-                loss = loss * (len(some_images) / len(images))
-                loss.backward()
+                with record_function(LOSS):
+                    loss = functional.cross_entropy(
+                        logits.float(), some_targets, label_smoothing=self._params.label_smoothing
+                    )
+                    loss = loss * (len(some_images) / len(images))
+                with record_function(BACKWARD):
+                    loss.backward()
                 total += loss.detach()
         except torch.OutOfMemoryError:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from carbench.training.loop import (
     fit,
     out_of_memory_error,
 )
+from carbench.training.profiling import ENOUGH_STEPS
 
 log = logging.getLogger("carbench")
 
@@ -75,6 +76,20 @@ def load_data(
     )
 
 
+def profile_backbone(
+    weights: Path, data: TrainingData, params: TrainParams, seed: int, backbone: str, folder: Path
+) -> None:
+    """Write a profile of a training run to ``folder``, from a few of its steps and one validation.
+
+    The result of these steps is discarded. For the other arguments, see :func:`train_backbone`.
+    """
+    some = replace(data.train, per_epoch=ENOUGH_STEPS * params.batch_size)
+    # One epoch that trains the whole model.
+    changes = {"epochs": 1, "warmup_epochs": 0.0, "freeze_epochs": 0}
+    params = params.model_copy(update=changes)
+    train_backbone(weights, replace(data, train=some), params, seed, backbone, profile=folder)
+
+
 def train_backbone(
     weights: Path,
     data: TrainingData,
@@ -83,10 +98,11 @@ def train_backbone(
     backbone: str,
     checkpoint: Path | None = None,
     live: Path | None = None,
+    profile: Path | None = None,
 ) -> tuple[TrainingResult, ModelCard, dict[str, Any]]:
     """Train a backbone from its initial weights with one seed; resume from ``checkpoint``.
 
-    ``live`` is the file of the curve, to follow the run with.
+    ``live`` is the file of the curve, to follow the run with, ``profile`` the folder for a profile.
 
     Returns:
         The result, the card of the model, and the metadata of the initial weights.
@@ -114,6 +130,7 @@ def train_backbone(
             seed,
             checkpoint,
             live,
+            profile,
         )
     except torch.OutOfMemoryError:  # in evaluation; training steps handle it themselves
         key = "train.val_batch_size"
