@@ -12,9 +12,9 @@ chosen backbone ``winner.csv`` (predictions, for DVC's plots) and ``mistakes.csv
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from carbench.core.arrays import write_arrays
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import read_table, write_json
 from carbench.params.aggregate import AggregateParams
@@ -118,7 +118,7 @@ def aggregate(stage: Stage) -> None:
                     "backbone", key=lambda names: names.map(order), kind="stable"
                 )
             table.to_csv(out / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-        np.savez_compressed(out / "mistakes.npz", **explanations)
+        write_arrays(out / "mistakes.npz", explanations)
         write_json(out / "metrics.json", summary_metrics(summary, comparisons))
     tied = ", ".join(summary["backbone"][1:][summary["tied"] == 1])
     log.info(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carbench.core.arrays import write_arrays
 from carbench.core.errors import CarbenchError
 from carbench.core.stage import Stage, log, run_stage, stage_parser
 from carbench.core.tables import write_json, write_rows, write_table
@@ -160,7 +161,7 @@ def evaluate(stage: Stage) -> None:
             MISTAKES,
             ({key: row[key] for key in MISTAKES} for row in mistakes),
         )
-        np.savez(out / "explanations.npz", images=shown, maps=maps)
+        write_arrays(out / "explanations.npz", {"images": shown, "maps": maps})
         write_json(out / "metrics.json", metrics)
     log.info("accuracy %.1f %% on %d clean test images", 100 * accuracy(right), len(clean))
 

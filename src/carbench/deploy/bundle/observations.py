@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from carbench.core.arrays import write_arrays
 from carbench.core.tables import damaged, missing
 from carbench.data.images.statistics import IMAGE_STATISTICS, image_statistics
 from carbench.deploy.bundle.exported_model import REFERENCE, ExportedModel, read_verified
@@ -61,10 +62,9 @@ READ_ERRORS = (
 
 
 def write_observations(path: Path, observations: Observations) -> None:
-    """Write an .npz file; equal content gives equal bytes, as numpy dates all members 1980."""
+    """Write an .npz file; equal content gives equal bytes."""
     predictions = {name: getattr(observations, name) for name in PREDICTION_ARRAYS}
-    with path.open("wb") as file:  # given a path, numpy would append .npz
-        np.savez(file, allow_pickle=False, **observations.statistics, **predictions)
+    write_arrays(path, {**observations.statistics, **predictions})
 
 
 def read_reference(model: ExportedModel) -> Observations:
