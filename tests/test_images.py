@@ -290,10 +290,11 @@ def test_rules_run_in_the_image_with_apptainer(
     program.chmod(0o755)
     study = copy_repository(tmp_path / "study")
     shutil.copy(smoke_run.root / "params.yaml", study.root)
-    index = "results/pack/index.csv"
-    command = ("snakemake", "--cores", "2", "--sdm", "apptainer", "--quiet", "rules", "--", index)
+    files = ("results/split/split.csv", "results/pack/index.csv")
+    command = ("snakemake", "--cores", "2", "--sdm", "apptainer", "--quiet", "rules", "--", *files)
     refused = engine.run(*command, cwd=study.root, check=False)
     assert "found no CARBENCH_IMAGE" in refused.stderr
     engine.run(*command, cwd=study.root, CARBENCH_IMAGE=str(image))
-    assert (study.root / index).read_bytes() == (smoke_run.root / index).read_bytes()
+    for file in files:
+        assert (study.root / file).read_bytes() == (smoke_run.root / file).read_bytes()
     assert program.with_suffix(".log").read_text().split() == ["exec"] * 4  # fetch to pack

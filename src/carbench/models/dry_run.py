@@ -81,12 +81,20 @@ def _refuse_large(name: str, image_size: int, key: str) -> None:
 
 
 def _training_pass(model: nn.Module, image_size: int) -> None:
-    """Compute the gradients of one batch, as :class:`carbench.training.loop.Trainer` does."""
+    """Compute the gradients of one batch, as :class:`carbench.training.loop.Trainer` does.
+
+    New memory is filled with NaN (:func:`carbench.models.devices.without_filling_memory`): if a NaN
+    reaches a gradient from finite logits, the training would depend on what was in memory before.
+    """
     train_mode(model, frozen=False)
     images = torch.rand(IMAGES, 3, image_size, image_size)
     logits = model(images.contiguous(memory_format=torch.channels_last))
     check_logits(logits)
     functional.cross_entropy(logits, torch.arange(IMAGES)).backward()
+    gradients = {name: each.grad for name, each in model.named_parameters()}
+    unknown = [name for name, each in gradients.items() if each is not None and each.isnan().any()]
+    if unknown and logits.isfinite().all():
+        raise UnsupportedModelError(f"the gradient of {unknown[0]} is not a number")
     model.zero_grad(set_to_none=True)
 
 

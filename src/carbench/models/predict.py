@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from carbench.data.loading.batches import Normalizer
+from carbench.models.devices import without_filling_memory
 
 
 class ImageBatches(Protocol):
@@ -20,6 +21,7 @@ class ImageBatches(Protocol):
         """Yield whole images in batches, (B, 3, size, size) float32 in 0..1."""
 
 
+@without_filling_memory()
 @torch.inference_mode()
 def predict_logits(
     model: nn.Module,

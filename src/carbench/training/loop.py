@@ -29,7 +29,7 @@ from carbench.core.progress import progress
 from carbench.data.loading.augment import Augmentation, augment, draw_augmentation
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.compiler_stub import load_compiler
-from carbench.models.devices import tf32, uses_bfloat16
+from carbench.models.devices import tf32, uses_bfloat16, without_filling_memory
 from carbench.models.heads import train_mode
 from carbench.models.predict import predict_logits
 from carbench.params.train import TrainParams
@@ -109,6 +109,7 @@ class TrainingResult:
     seconds_before: float = 0.0
 
 
+@without_filling_memory()
 def fit(
     model: nn.Module,
     train: LabelledImages,
