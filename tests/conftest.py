@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dvc  # noqa: F401  # before any test: its log goes to the stream of the first import
 import pytest
@@ -25,6 +25,9 @@ import carbench.models  # noqa: F401  before timm, as in every job: torch's comp
 from carbench.engines.locks import named_lock
 from carbench.params.presets import apply_preset, read_preset
 from service_process import RunningService, run_service
+
+if TYPE_CHECKING:
+    from buckets import Remote
 
 ROOT = Path(__file__).parents[1]
 SMOKE = read_preset(ROOT / "presets/smoke.yaml")
@@ -74,6 +77,18 @@ class Project:
                 f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
             )
         return done
+
+    def start(self, *command: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, with more environment variables."""
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=active_environment() | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def active_environment() -> dict[str, str]:
@@ -241,6 +256,19 @@ def service(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     log = tmp_path_factory.mktemp("service") / "predictions.sqlite"
     with run_service(deployed, "--log", str(log)) as started:
         yield started
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Remote]:
+    """A bucket of Google Cloud Storage on loopback."""
+    from buckets import gcs
+
+    folder = tmp_path / "store"
+    folder.mkdir()
+    remote = gcs(folder)
+    remote.start()
+    yield remote
+    remote.kill()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from carbench.engines.engine_jobs import dvc_jobs, dvc_plan, snakemake_plan
-from conftest import Project, active_environment, copy_project, repeatable
+from conftest import Project, copy_project, repeatable
 
 pytestmark = pytest.mark.slow
 
@@ -343,7 +343,7 @@ def test_edits_during_a_job_are_detected(by_snakemake: Project) -> None:
     before = (by_snakemake.root / MODEL).read_bytes()
     edit(by_snakemake, "backbones.resnet.train", {"epochs": 20})
     (by_snakemake.root / "results/logs/train/resnet/0.log").unlink()
-    process = start(by_snakemake, "snakemake", MODEL)
+    process = by_snakemake.start("snakemake", MODEL)
     wait_for(by_snakemake, process, "epoch 2/")
     file = by_snakemake.root / "src/carbench/models/temperature.py"
     text = file.read_text()
@@ -449,18 +449,6 @@ def test_modification_times_in_the_future_are_tolerated(by_snakemake: Project) -
 # ---- concurrent runs
 
 
-def start(project: Project, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=project.root,
-        env=active_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def wait_for(project: Project, process: subprocess.Popen[str], text: str) -> None:
     log = project.root / "results/logs/train/resnet/0.log"
     deadline = time.monotonic() + 120
@@ -488,7 +476,7 @@ def training(by_snakemake: Project) -> Iterator[Callable[..., subprocess.Popen[s
 
     def begin(*command: str) -> subprocess.Popen[str]:
         (by_snakemake.root / "results/logs/train/resnet/0.log").unlink(missing_ok=True)
-        process = start(by_snakemake, *command)
+        process = by_snakemake.start(*command)
         started.append(process)
         wait_for(by_snakemake, process, "epoch 2/")
         return process
@@ -534,7 +522,7 @@ def test_a_job_started_twice_is_computed_once(
     with paused(first):
         log.unlink()
         job = dvc_jobs(by_snakemake.root)["train@resnet-0"]
-        second = start(by_snakemake, "bash", "-c", job.command)
+        second = by_snakemake.start("bash", "-c", job.command)
         assert "train@resnet-0 is being run by process" in second.stdout.readline()
         wait_for(by_snakemake, second, "epoch 2/")
     assert "outputs restored from the cache" in second.communicate(timeout=120)[0]

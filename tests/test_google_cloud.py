@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 from pathspec import GitIgnoreSpec
 
-from buckets import Remote, gcs
+from buckets import Remote
 from conftest import (
     ROOT,
     Project,
@@ -323,17 +322,6 @@ def test_only_what_an_image_needs_is_uploaded() -> None:
         *(".carbench/study.tar", ".snakemake/log/a.log"),
     ):
         assert ignored.match_file(name), name
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Remote]:
-    """A bucket on loopback."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    remote = gcs(folder)
-    remote.start()
-    yield remote
-    remote.kill()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from bundles import write_bundle
 from conftest import Project, copy_repository, repeatable, results
 from containers import ContainerEngine, start_engine, stop_engine
 from service_process import RunningService, free_port
@@ -96,6 +97,29 @@ def test_a_mounted_model_is_served_with_few_rights(
 
     engine.docker("stop", "--time", "30", container)
     assert engine.docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
+
+
+def test_a_container_switches_to_a_deployed_model(
+    engine: ContainerEngine, serve: str, container: str, tmp_path: Path
+) -> None:
+    """As docs/deployment.md says: the folder of all models is mounted, and the container told."""
+    first, second = (write_bundle(tmp_path / f"bundle-{scale}", scale) for scale in (2.0, 3.0))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    engine.run("carbench", "deploy", str(first), "--to", "models", cwd=tmp_path)
+    engine.docker(
+        *("run", "--detach", "--name", container, "--network", "host", "--env", f"PORT={port}"),
+        *("--cpus", "1", "--volume", f"{tmp_path}/models:/models:ro", serve),
+        *("serve", "--model", "/models/current", "--host", "0.0.0.0"),
+    )
+    until_healthy(engine, container)
+    tell = f"docker kill --signal HUP {container}"
+    options = ("--to", "models", "--reload", tell, "--url", url)
+    done = engine.run("carbench", "deploy", str(second), *options, cwd=tmp_path)
+    assert f"is current and served by {url}" in done.stdout
+    engine.run("carbench", "deploy", "--rollback", *options, cwd=tmp_path)
+    with urlopen(f"{url}/v1/model") as answer:
+        assert json.load(answer) == json.loads((first / "model.json").read_text())
 
 
 def until_healthy(engine: ContainerEngine, container: str) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buckets import Remote, folder_remote, gcs
+from buckets import Remote, folder_remote
 from carbench.core.errors import CarbenchError
 from carbench.engines.engine_jobs import dvc_plan, snakemake_plan
 from carbench.engines.sync import open_workspace
@@ -32,7 +30,6 @@ from carbench.remote.requests import (
 from conftest import (
     ROOT,
     Project,
-    active_environment,
     copy_project,
     copy_repository,
     repeatable,
@@ -44,17 +41,6 @@ JOB = "train@resnet-0"
 URL = "gs://bucket/study"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Remote]:
-    """A bucket on loopback."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    remote = gcs(folder)
-    remote.start()
-    yield remote
-    remote.kill()
-
-
 def worker(folder: Path, params: str = "") -> Project:
     """A fresh clone; without parameters, with those that the repository ships."""
     project = copy_repository(folder)
@@ -63,21 +49,9 @@ def worker(folder: Path, params: str = "") -> Project:
     return project
 
 
-def start(server: Remote, project: Project, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command,
-        cwd=project.root,
-        env=active_environment() | server.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def run(server: Remote, project: Project, *command: str, seconds: float = 300) -> str:
     """Run a command that must succeed; return its output."""
-    process = start(server, project, *command)
+    process = project.start(*command, **server.env)
     output = process.communicate(timeout=seconds)[0]
     assert process.returncode == 0, output[-6000:]
     return output
@@ -139,7 +113,7 @@ def test_a_killed_worker_is_continued_by_another(
 
     clone = worker(tmp_path / "first", params)
     run(server, clone, "carbench", "job", "tune@resnet", "--remote", URL)
-    first = start(server, clone, *command)
+    first = clone.start(*command, **server.env)
     checkpoints = tmp_path / "store/.cloudstorage/bucket/study/carbench/checkpoints" / JOB
     wait_for(lambda: any(checkpoints.glob("*.tar")), first)
     os.killpg(first.pid, signal.SIGKILL)
@@ -150,7 +124,7 @@ def test_a_killed_worker_is_continued_by_another(
 
     # A third machine computes it undisturbed, while a fourth one does, too.
     third, fourth = (worker(tmp_path / name, params) for name in ("third", "fourth"))
-    others = [start(server, each, *command, "--again") for each in (third, fourth)]
+    others = [each.start(*command, "--again", **server.env) for each in (third, fourth)]
     assert [(each.communicate(timeout=200)[0], each.returncode)[1] for each in others] == [0, 0]
     assert JOB in snakemake_plan(project.root)
     output = run(server, project, "carbench", "sync", "--remote", URL)
@@ -248,11 +222,11 @@ def test_an_interrupted_snakemake_stops_its_launchers(
     launcher.write_text(
         f"trap 'touch {stopped}; exit 143' TERM\ntouch {started}\nsleep 100 &\nwait\n"
     )
-    process = start(
-        *(folder_remote(tmp_path), project),
+    process = project.start(
         *("snakemake", "--workflow-profile", "workflow/profiles/remote"),
         *("--carbench-remote", str(tmp_path / "remote"), "results/tune/resnet.csv"),
         *("--carbench-launcher", f"sh {launcher}"),
+        **folder_remote(tmp_path).env,
     )
     wait_for(started.exists, process, 120)
     process.send_signal(signal.SIGINT)
