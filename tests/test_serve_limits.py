@@ -223,6 +223,12 @@ def test_an_overloaded_service_responds_with_503(
     assert len(answers) - len(refused) >= 2
 
 
+def test_a_burst_of_requests_waits_for_its_turn(limits: Callable[..., Settings]) -> None:
+    with serve_in_thread(limits(max_in_progress=1)) as url, ThreadPoolExecutor(16) as clients:
+        answers = list(clients.map(lambda _: post(url, ORDINARY), range(32)))
+    assert {each.status_code for each in answers} == {200}
+
+
 LIMIT = Settings.model_fields["max_header_bytes"].default
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
 

@@ -107,7 +107,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--max-upload-mb", "20", "maximum size of a request"),
         ("--max-megapixels", "40", "maximum decoded pixels per image; twice as many per request"),
         ("--decode-memory-mb", "768", "memory of each decoding process"),
-        ("--waiting", "32", "maximum number of requests in progress; further ones get 503"),
+        (
+            "--waiting",
+            "32",
+            "maximum number of requests in progress; further ones wait a second, and then get 503",
+        ),
         ("--receiving", "256", "maximum number of requests that are still arriving"),
     ):
         limits.add_argument(name, default=default, metavar="N", help=f"{text} (default: {default})")

@@ -48,6 +48,7 @@ class PredictionService:
         self._decoder = ImageDecoder(settings)
         self._threads: InferenceThreads | None = None
         self._in_progress = 0
+        self._places = asyncio.Semaphore(settings.max_in_progress)
         self._log_failure: str | None = None
         self._log_checked = 0.0
         self._log_reported = 0.0
@@ -93,19 +94,27 @@ class PredictionService:
     async def admit(self) -> AsyncIterator[float]:
         """Admit a request whose body has arrived; yield its deadline, in terms of time.monotonic.
 
+        If too many requests are in progress, it waits a moment for one of them to finish: clients
+        that repeat rejected requests at once would otherwise leave no time for the others.
+
         Raises:
             RejectedRequestError: too many requests are in progress, or the deadline has passed.
         """
-        if self._in_progress >= self.settings.max_in_progress:
-            raise RejectedRequestError(503, BUSY_MESSAGE)
+        deadline = time.monotonic() + self.settings.deadline
+        try:
+            async with asyncio.timeout(min(self.settings.max_wait, self.settings.deadline)):
+                await self._places.acquire()
+        except TimeoutError:
+            raise RejectedRequestError(503, BUSY_MESSAGE) from None
         self._in_progress += 1
         try:
-            async with asyncio.timeout(self.settings.deadline):
-                yield time.monotonic() + self.settings.deadline
+            async with asyncio.timeout(deadline - time.monotonic()):
+                yield deadline
         except TimeoutError:
             raise RejectedRequestError(503, TIMEOUT_MESSAGE) from None
         finally:
             self._in_progress -= 1
+            self._places.release()
 
     async def predict(self, content: bytes, deadline: float) -> dict[str, Any]:
         """Classify an image file and record the prediction.

@@ -21,7 +21,8 @@ class Settings(BaseModel):
         keep_rows: number of newest predictions that the log keeps; 0 keeps all.
         keep_days: age in days at which predictions are deleted; 0 keeps all.
         threads: images that are decoded, and predicted, in parallel.
-        max_in_progress: requests that are processed at the same time; further ones get 503.
+        max_in_progress: requests that are processed at the same time.
+        max_wait: seconds that a further one waits for its turn before it gets 503.
         max_large_in_progress: of these, requests with images that take long to decode.
         max_receiving: requests whose body is still arriving.
         body_timeout: seconds within which a body has to arrive.
@@ -57,6 +58,7 @@ class Settings(BaseModel):
     keep_days: float = 0.0
     threads: int = 1
     max_in_progress: int = 32
+    max_wait: float = 1.0
     max_large_in_progress: int = 4
     max_receiving: int = 256
     body_timeout: float = 20.0
