@@ -28,6 +28,7 @@ from service_process import RunningService, run_service
 
 if TYPE_CHECKING:
     from buckets import Remote
+    from containers import ContainerEngine
 
 ROOT = Path(__file__).parents[1]
 SMOKE = read_preset(ROOT / "presets/smoke.yaml")
@@ -269,6 +270,33 @@ def server(tmp_path: Path) -> Iterator[Remote]:
     remote.start()
     yield remote
     remote.kill()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+    """A container engine, with images of its own."""
+    from containers import start_engine, stop_engine
+
+    started = start_engine(tmp_path_factory.mktemp("containers"))
+    yield started
+    stop_engine(started)
+
+
+@pytest.fixture(scope="module")
+def clone(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with an exported model."""
+    root = copy_repository(tmp_path_factory.mktemp("images") / "clone").root
+    shutil.copytree(deployed / "results/export", root / "results/export")
+    return root
+
+
+@pytest.fixture
+def container(engine: ContainerEngine) -> Iterator[str]:
+    """The name of a container, which is removed after the test."""
+    yield "under-test"
+    engine.run(
+        "docker", "rm", "--force", "--volumes", "under-test", cwd=engine.storage, check=False
+    )
 
 
 @pytest.fixture(scope="module")

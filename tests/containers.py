@@ -6,7 +6,9 @@ official one has to be pulled from a registry.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 # The official image is smaller by what it deletes, and has its own Python 3.11.
 BASE = "localhost/python:3.11-slim-bookworm"
@@ -98,3 +101,52 @@ def stop_engine(engine: ContainerEngine) -> None:
     engine.run("docker", "rm", "--all", "--force", "--time", "0", cwd=engine.storage, check=False)
     engine.run("docker", "rmi", "--all", "--force", cwd=engine.storage, check=False)
     shutil.rmtree(engine.storage, ignore_errors=True)
+
+
+def assert_locked(
+    engine: ContainerEngine, image: str, root: Path, present: set[str], absent: set[str]
+) -> None:
+    """Check the packages of an image, its list of them, its labels and its user.
+
+    Args:
+        engine: has the image, built with VERSION=1.2.3.
+        image: its name.
+        root: the clone that it was built from.
+        present: packages that it has to contain.
+        absent: packages that it must not contain.
+    """
+    run = ("run", "--rm", "--network", "none", "--entrypoint", "", image)
+    bill = json.loads(engine.docker(*run, "cat", "/opt/carbench/sbom.cdx.json"))
+    listed = {normalized(each["name"]): each["version"] for each in bill["components"]}
+    script = (
+        "import importlib.metadata as m;"
+        "print(*(f'{d.name} {d.version}' for d in m.distributions()), sep='\\n')"
+    )
+    installed = dict(
+        line.split() for line in engine.docker(*run, "python", "-c", script).split("\n")
+    )
+    assert listed == {normalized(package): version for package, version in installed.items()}
+    assert present < set(listed)
+    assert not absent & set(listed)
+    locked = locked_versions(root)
+    del listed["carbench"]
+    assert listed == {package: locked[package] for package in listed}
+    (inspected,) = json.loads(engine.docker("inspect", image))
+    assert inspected["Config"]["Labels"]["org.opencontainers.image.version"] == "1.2.3"
+    assert inspected["Config"]["User"] == "1000:1000"
+
+
+def locked_versions(root: Path) -> dict[str, str]:
+    """Return the versions that the lock has for the Python of the images."""
+    python = {"python_version": "3.11", "python_full_version": "3.11.0"}
+    found = {}
+    for line in (root / "requirements.lock").read_text().splitlines():
+        if re.match(r"\w", line):
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate(python):
+                found[requirement.name] = str(requirement.specifier).removeprefix("==")
+    return found
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

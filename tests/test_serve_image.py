@@ -1,9 +1,8 @@
-"""The images of envs/Dockerfile.*, really built and run."""
+"""The image of envs/Dockerfile.serve, built and run, and Google's build of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,29 +14,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 
 from bundles import write_bundle
-from conftest import Project, copy_repository, repeatable, results
-from containers import ContainerEngine, start_engine, stop_engine
+from containers import ContainerEngine, assert_locked
 from service_process import RunningService, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("images")]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
-    started = start_engine(tmp_path_factory.mktemp("containers"))
-    yield started
-    stop_engine(started)
-
-
-@pytest.fixture(scope="module")
-def clone(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with an exported model."""
-    root = copy_repository(tmp_path_factory.mktemp("images") / "clone").root
-    shutil.copytree(deployed / "results/export", root / "results/export")
-    return root
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +28,6 @@ def serve(engine: ContainerEngine, clone: Path) -> str:
     options = ("--target", "serve", "--build-arg", "VERSION=1.2.3", "--tag", "carbench-serve")
     engine.docker("build", "--file", "envs/Dockerfile.serve", *options, ".", cwd=clone)
     return "carbench-serve"
-
-
-@pytest.fixture(scope="module")
-def train(engine: ContainerEngine, clone: Path) -> str:
-    """The image of whole studies."""
-    options = ("--build-arg", "VERSION=1.2.3", "--tag", "carbench-train")
-    engine.docker("build", "--file", "envs/Dockerfile.train", *options, ".", cwd=clone)
-    return "carbench-train"
-
-
-@pytest.fixture
-def container(engine: ContainerEngine) -> Iterator[str]:
-    """The name of a container, which is removed after the test."""
-    yield "under-test"
-    engine.run(
-        "docker", "rm", "--force", "--volumes", "under-test", cwd=engine.storage, check=False
-    )
 
 
 def test_a_mounted_model_is_served_with_few_rights(
@@ -146,57 +111,13 @@ def processes(engine: ContainerEngine, container: str, part: str) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if part in line.split(None, 1)[-1]]
 
 
-@pytest.mark.parametrize(
-    ("image", "present", "absent"),
-    [
-        ("serve", {"carbench", "onnxruntime", "fastapi"}, {"torch", "snakemake", "pip", "uv"}),
-        ("train", {"carbench", "torch", "timm", "snakemake", "dvc", "dvc-s3"}, {"pytest", "pip"}),
-    ],
-)
-def test_an_image_has_locked_versions_and_lists_them(
-    image: str,
-    present: set[str],
-    absent: set[str],
-    engine: ContainerEngine,
-    clone: Path,
-    request: pytest.FixtureRequest,
+def test_the_image_has_locked_versions_and_lists_them(
+    engine: ContainerEngine, serve: str, clone: Path
 ) -> None:
-    name = request.getfixturevalue(image)
-    run = ("run", "--rm", "--network", "none", "--entrypoint", "", name)
-    bill = json.loads(engine.docker(*run, "cat", "/opt/carbench/sbom.cdx.json"))
-    listed = {normalized(each["name"]): each["version"] for each in bill["components"]}
-    script = (
-        "import importlib.metadata as m;"
-        "print(*(f'{d.name} {d.version}' for d in m.distributions()), sep='\\n')"
+    assert_locked(
+        *(engine, serve, clone, {"carbench", "onnxruntime", "fastapi"}),
+        {"torch", "snakemake", "pip", "uv"},
     )
-    installed = dict(
-        line.split() for line in engine.docker(*run, "python", "-c", script).split("\n")
-    )
-    assert listed == {normalized(package): version for package, version in installed.items()}
-    assert present < set(listed)
-    assert not absent & set(listed)
-    locked = locked_versions(clone)
-    del listed["carbench"]
-    assert listed == {package: locked[package] for package in listed}
-    (inspected,) = json.loads(engine.docker("inspect", name))
-    assert inspected["Config"]["Labels"]["org.opencontainers.image.version"] == "1.2.3"
-    assert inspected["Config"]["User"] == "1000:1000"
-
-
-def locked_versions(root: Path) -> dict[str, str]:
-    """Return the versions that the lock has for the Python of the images."""
-    python = {"python_version": "3.11", "python_full_version": "3.11.0"}
-    found = {}
-    for line in (root / "requirements.lock").read_text().splitlines():
-        if re.match(r"\w", line):
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate(python):
-                found[requirement.name] = str(requirement.specifier).removeprefix("==")
-    return found
-
-
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_an_image_without_a_model_says_what_to_mount(engine: ContainerEngine, serve: str) -> None:
@@ -264,61 +185,3 @@ def test_cloud_build_builds_checks_and_pushes_the_service(
 def substituted(text: str, values: dict[str, str]) -> str:
     """Replace ${NAME}; Google's build refuses a name that it does not know."""
     return re.sub(r"\$\{(\w+)\}", lambda match: values[match[1]], text)
-
-
-def test_a_study_in_the_image_has_the_bytes_of_one_outside(
-    engine: ContainerEngine, train: str, smoke_run: Project, container: str, tmp_path: Path
-) -> None:
-    script = "carbench init smoke && snakemake --cores 2 --quiet rules && carbench verify"
-    run = ("run", "--name", container, "--network", "none", train, "sh", "-c", script)
-    engine.docker(*run)
-    engine.docker("cp", f"{container}:/carbench/results", str(tmp_path / "results"))
-    assert repeatable(Project(tmp_path)) == repeatable(smoke_run)
-
-
-def test_a_clone_is_continued_in_the_image_by_any_user(
-    engine: ContainerEngine, train: str, smoke_run: Project, tmp_path: Path
-) -> None:
-    study = shutil.copytree(smoke_run.root, tmp_path / "study", symlinks=True)
-    for path in (study, *study.rglob("*")):
-        os.chown(path, 4321, 4321, follow_symlinks=False)
-    script = "snakemake --dry-run --quiet all; dvc status; carbench job report; id --user"
-    run = ("run", "--rm", "--network", "none", "--user", "4321:4321")
-    seen = engine.docker(*run, "--volume", f"{study}:/carbench", train, "sh", "-c", script)
-    assert "Data and pipelines are up to date." in seen
-    assert seen.endswith("4321")
-    assert results(Project(study)) == results(smoke_run)
-
-
-APPTAINER = """\
-#!/bin/sh
-# Runs `apptainer exec --home FOLDER ... IMAGE sh -c COMMAND` in the image of that name.
-[ "$1" = --version ] && echo "apptainer version 1.3.6" && exit
-echo "$1" >> "$0.log"
-while [ "$1" != "{image}" ]; do shift; done
-shift
-exec docker run --rm --network none --user 0:0 \\
-  --env-host --env PATH=/opt/carbench/bin:/usr/local/bin:/usr/bin:/bin \\
-  --volume "$PWD:$PWD" --workdir "$PWD" carbench-train "$@"
-"""
-
-
-def test_rules_run_in_the_image_with_apptainer(
-    engine: ContainerEngine, train: str, smoke_run: Project, tmp_path: Path
-) -> None:
-    """Apptainer itself is in no package of Debian: a script takes its place."""
-    image = tmp_path / "carbench.sif"
-    image.touch()
-    program = engine.programs / "apptainer"
-    program.write_text(APPTAINER.format(image=image))
-    program.chmod(0o755)
-    study = copy_repository(tmp_path / "study")
-    shutil.copy(smoke_run.root / "params.yaml", study.root)
-    files = ("results/split/split.csv", "results/pack/index.csv")
-    command = ("snakemake", "--cores", "2", "--sdm", "apptainer", "--quiet", "rules", "--", *files)
-    refused = engine.run(*command, cwd=study.root, check=False)
-    assert "found no CARBENCH_IMAGE" in refused.stderr
-    engine.run(*command, cwd=study.root, CARBENCH_IMAGE=str(image))
-    for file in files:
-        assert (study.root / file).read_bytes() == (smoke_run.root / file).read_bytes()
-    assert program.with_suffix(".log").read_text().split() == ["exec"] * 4  # fetch to pack
