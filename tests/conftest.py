@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -273,11 +274,12 @@ def server(tmp_path: Path) -> Iterator[Remote]:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerEngine]:
+def engine() -> Iterator[ContainerEngine]:
     """A container engine, with images of its own."""
     from containers import start_engine, stop_engine
 
-    started = start_engine(tmp_path_factory.mktemp("containers"))
+    # podman accepts only short paths.
+    started = start_engine(Path(tempfile.mkdtemp(prefix="carbench-images-")))
     yield started
     stop_engine(started)
 
