@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import Requirement
@@ -33,25 +34,28 @@ def required_packages(extra: str = "") -> list[str]:
     ]
 
 
-def explain_missing_module(error: ModuleNotFoundError, where: str) -> CarbenchError | None:
+def explain_missing_module(
+    error: ModuleNotFoundError, where: str, extras: Sequence[str] = STUDY_EXTRAS
+) -> CarbenchError | None:
     """Return an error that names the extra to install; None if no extra requires the module.
 
     Args:
         error: the failed import.
         where: what imported it: the command or the stage.
+        extras: the extras that may require it; the first one that does is named.
     """
     module = canonicalize_name((error.name or "").partition(".")[0])
     try:
-        extras = [extra for extra in STUDY_EXTRAS if module in required_packages(extra)]
+        extra = next((each for each in extras if module in required_packages(each)), None)
     except PackageNotFoundError:
         return None
-    if not extras:
+    if extra is None:
         return None
     return CarbenchError(
         where,
         found=f"no package {module}",
-        expected=f"the extra `{extras[0]}`",
-        fix=f"pip install 'carbench[{extras[0]}]'",
+        expected=f"the extra `{extra}`",
+        fix=f"pip install 'carbench[{extra}]'",
     )
 
 

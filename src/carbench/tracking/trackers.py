@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from carbench.core.errors import CarbenchError
+from carbench.core.extras import STUDY_EXTRAS, explain_missing_module
 
 # By the name of --to: the module here, and the extra that installs the package it needs.
 MODULES = {
@@ -105,15 +105,15 @@ def open_tracker(name: str, destination: Destination) -> Tracker:
     """Return a tracker by the name of ``--to``.
 
     Raises:
-        CarbenchError: its package is not installed.
+        CarbenchError: a package that it needs is not installed.
     """
     try:
         module: TrackerModule = importlib.import_module(MODULES[name])
     except ModuleNotFoundError as error:
-        raise CarbenchError(
-            f"carbench track --to {name}",
-            found=f"no package {error.name}",
-            expected="the tracker's package in this environment",
-            fix=f"pip install 'carbench[{name}]'",
-        ) from None
+        explained = explain_missing_module(
+            error, f"carbench track --to {name}", (name, *STUDY_EXTRAS)
+        )
+        if explained is None:
+            raise
+        raise explained from None
     return module.open_tracker(destination)
