@@ -17,7 +17,7 @@ from torch import Tensor
 
 from carbench.data.loading.batches import Normalizer, PackedImages
 from carbench.models.backbones import create_model
-from carbench.models.devices import move_to_device
+from carbench.models.devices import move_to_device, without_filling_memory
 from carbench.params.train import TrainParams
 from carbench.training.loop import LabelledImages, Trainer
 
@@ -35,6 +35,7 @@ class Ceiling(Trainer):
         vars(self).update(vars(trainer))
         self.batch, self.targets = batch, targets
 
+    @without_filling_memory()
     def steps(self, count: int) -> None:
         """Take ``count`` training steps on the batch."""
         for _ in range(count):

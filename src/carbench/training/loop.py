@@ -109,7 +109,6 @@ class TrainingResult:
     seconds_before: float = 0.0
 
 
-@without_filling_memory()
 def fit(
     model: nn.Module,
     train: LabelledImages,
@@ -234,6 +233,7 @@ class Trainer:
         self.micro_batch = params.batch_size
         """Images on the device at a time: the batch size, or less after running out of memory."""
 
+    @without_filling_memory()
     def train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train for an epoch; return its last learning rate and its mean loss.
 
