@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import dvc  # noqa: F401  # before any test: its log goes to the stream of the f
 import pytest
 import yaml
 from hypothesis import settings
+from packaging.requirements import Requirement
 
 import carbench.models  # noqa: F401  before timm, as in every job: torch's compiler stays out
 from carbench.engines.locks import named_lock
@@ -97,6 +99,18 @@ def active_environment() -> dict[str, str]:
     """The environment of a shell in which .venv is active."""
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def locked_versions(root: Path) -> dict[str, str]:
+    """Return the versions in the lock for Python 3.11, by normalized name."""
+    python = {"python_version": "3.11", "python_full_version": "3.11.0"}
+    lines = (root / "requirements.lock").read_text().splitlines()
+    requirements = [Requirement(line) for line in lines if re.match(r"\w", line)]
+    return {
+        each.name: str(each.specifier).removeprefix("==")
+        for each in requirements
+        if each.marker is None or each.marker.evaluate(python)
+    }
 
 
 def copy_repository(target: Path) -> Project:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from conftest import active_environment, locked_versions
 
 # The official image is smaller by what it deletes, and has its own Python 3.11.
 BASE = "localhost/python:3.11-slim-bookworm"
@@ -55,9 +55,9 @@ class ContainerEngine:
         self, *command: str, cwd: Path, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that may call `docker`."""
-        path = os.pathsep.join([str(self.programs), str(Path(sys.executable).parent)])
-        environment = os.environ | {"PATH": f"{path}{os.pathsep}{os.environ['PATH']}"} | variables
-        environment.pop("PYTHONPATH", None)
+        active = active_environment()
+        path = f"{self.programs}{os.pathsep}{active['PATH']}"
+        environment = active | {"PATH": path} | variables
         done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}")
@@ -117,7 +117,7 @@ def assert_locked(
     """
     run = ("run", "--rm", "--network", "none", "--entrypoint", "", image)
     bill = json.loads(engine.docker(*run, "cat", "/opt/carbench/sbom.cdx.json"))
-    listed = {normalized(each["name"]): each["version"] for each in bill["components"]}
+    listed = {canonicalize_name(each["name"]): each["version"] for each in bill["components"]}
     script = (
         "import importlib.metadata as m;"
         "print(*(f'{d.name} {d.version}' for d in m.distributions()), sep='\\n')"
@@ -125,7 +125,7 @@ def assert_locked(
     installed = dict(
         line.split() for line in engine.docker(*run, "python", "-c", script).split("\n")
     )
-    assert listed == {normalized(package): version for package, version in installed.items()}
+    assert listed == {canonicalize_name(package): version for package, version in installed.items()}
     assert present < set(listed)
     assert not absent & set(listed)
     locked = locked_versions(root)
@@ -134,19 +134,3 @@ def assert_locked(
     (inspected,) = json.loads(engine.docker("inspect", image))
     assert inspected["Config"]["Labels"]["org.opencontainers.image.version"] == "1.2.3"
     assert inspected["Config"]["User"] == "1000:1000"
-
-
-def locked_versions(root: Path) -> dict[str, str]:
-    """Return the versions that the lock has for the Python of the images."""
-    python = {"python_version": "3.11", "python_full_version": "3.11.0"}
-    found = {}
-    for line in (root / "requirements.lock").read_text().splitlines():
-        if re.match(r"\w", line):
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate(python):
-                found[requirement.name] = str(requirement.specifier).removeprefix("==")
-    return found
-
-
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from carbench.engines.engine_jobs import dvc_jobs, snakemake_jobs
-from conftest import ROOT, Project
+from conftest import ROOT, Project, locked_versions
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 # Files that a reader writes.
@@ -82,10 +82,7 @@ def test_the_lock_names_versions_and_no_host() -> None:
 
 
 def test_the_conda_environment_has_the_locks_versions() -> None:
-    lock = (ROOT / "requirements.lock").read_text()
-    locked: dict[str, str] = {}
-    for name, version in re.findall(r"^([\w.-]+)==([^ ;\n]+)", lock, re.M):
-        locked.setdefault(name, version)  # the first line of a package is for Python 3.11
+    locked = locked_versions(ROOT)
     environment = (ROOT / "envs/carbench.yaml").read_text()
     pins = dict(re.findall(r"^  - ([\w.-]+)=([\w.]+)$", environment, re.M))
     assert pins.pop("python") == "3.11"

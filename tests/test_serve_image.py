@@ -17,7 +17,7 @@ import yaml
 
 from bundles import write_bundle
 from containers import ContainerEngine, assert_locked
-from service_process import RunningService, free_port
+from service_process import RunningService, free_port, wait_until_ready
 
 pytestmark = pytest.mark.slow
 
@@ -138,19 +138,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "images")}},
         "http": {"addr": address},
+        # So that what it writes fits into a pipe.
+        "log": {"level": "error", "accesslog": {"disabled": True}},
     }
     (folder / "config.yml").write_text(yaml.safe_dump(configuration))
     command = ["docker-registry", "serve", str(folder / "config.yml")]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urlopen(f"http://{address}/v2/")
-            break
-        except OSError:
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_until_ready(f"http://{address}/v2/", process, 30)
     yield address
     process.terminate()
     process.wait()
